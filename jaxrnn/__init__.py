@@ -1,0 +1,37 @@
+"""jaxrnn: recurrent networks for JAX, as plain functions.
+
+A cell is its hyperparameters; parameters and state are always arguments.
+"""
+
+from jaxrnn import initializers, interop, losses
+from jaxrnn.cells import GRU, LSTM, GRUParams, LSTMParams, LSTMState, VanillaParams, VanillaRNN
+from jaxrnn.constructor import from_call
+from jaxrnn.layers import Bidirectional, Dropout, Embedding, Linear, Residual, Stack, Tied
+from jaxrnn.types import Cell, Layer
+from jaxrnn.unroll import trajectory, unroll
+
+__version__ = "0.1.0"
+__all__ = [
+    "GRU",
+    "LSTM",
+    "Bidirectional",
+    "Cell",
+    "Dropout",
+    "Embedding",
+    "GRUParams",
+    "LSTMParams",
+    "LSTMState",
+    "Layer",
+    "Linear",
+    "Residual",
+    "Stack",
+    "Tied",
+    "VanillaParams",
+    "VanillaRNN",
+    "from_call",
+    "initializers",
+    "interop",
+    "losses",
+    "trajectory",
+    "unroll",
+]

@@ -1,0 +1,49 @@
+"""What the built-in cells share: the input projection, and the hyperparameters of their weights."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+
+from jaxrnn import checks, initializers
+from jaxrnn.types import Array
+
+
+def project(params: Any, x: Array) -> Array:
+    """``x w_xh + b_h``, the part of a step that needs no state and may run for all steps at once."""
+    z = x @ params.w_xh  # [..., G·H]
+    return z if params.b_h is None else z + params.b_h
+
+
+def per_gate(z: Array, hidden_size: int) -> list[Array]:
+    """Split ``[..., G·H]`` into its G gates."""
+    return jnp.split(z, z.shape[-1] // hidden_size, axis=-1)
+
+
+def check_hyperparameters(cell: Any) -> None:
+    """The checks that all built-in cells share; normalises the dtype to its name."""
+    checks.size("input_size", cell.input_size)
+    checks.size("hidden_size", cell.hidden_size)
+    checks.flag("use_bias", cell.use_bias)
+    for name in ("w_xh_init", "w_hh_init", "b_h_init"):
+        checks.initializer(name, getattr(cell, name), initializers.NAMED)
+    object.__setattr__(cell, "dtype", checks.float_dtype("dtype", cell.dtype))
+
+
+class Drawn(NamedTuple):
+    """The arrays that every built-in cell has."""
+
+    w_xh: Array
+    w_hh: Array
+    b_h: Array | None
+
+
+def draw(cell: Any, keys: Array, gates: int) -> Drawn:
+    """Draw ``w_xh [I, G·H]``, ``w_hh [H, G·H]`` and ``b_h [G·H]``, gate by gate, from three keys."""
+    H = cell.hidden_size
+    return Drawn(
+        initializers.per_gate(cell.w_xh_init, keys[0], gates, (cell.input_size, H), cell.dtype),
+        initializers.per_gate(cell.w_hh_init, keys[1], gates, (H, H), cell.dtype),
+        initializers.per_gate(cell.b_h_init, keys[2], gates, (H,), cell.dtype) if cell.use_bias else None,
+    )

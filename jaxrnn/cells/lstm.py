@@ -1,0 +1,158 @@
+"""Long short-term memory, with peepholes and with a coupled input and forget gate."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.nn import sigmoid
+from jax.numpy import tanh
+
+from jaxrnn import checks, initializers
+from jaxrnn.cells import common
+from jaxrnn.constructor import hyperparameters
+from jaxrnn.initializers import Initializer
+from jaxrnn.types import Array
+
+
+class LSTMState(NamedTuple):
+    """Output ``h [..., H]`` and cell state ``c [..., H]``."""
+
+    h: Array
+    c: Array
+
+
+class LSTMParams(NamedTuple):
+    """``w_xh [I, G·H]``, ``w_hh [H, G·H]``, ``b_h [G·H]`` or None, ``peepholes [P, H]`` or None.
+
+    Gates lie in the order i, f, o, c̃ (coupled: f, o, c̃), peephole rows in the order i, f, o.
+    """
+
+    w_xh: Array
+    w_hh: Array
+    b_h: Array | None
+    peepholes: Array | None
+
+
+@hyperparameters
+class LSTM:
+    r"""Long short-term memory: a cell state that gates write to, keep and read.
+
+    .. math::
+        i, f, o &= σ([x_t, h_{t-1}] w_* + b_*) \\
+        \tilde c &= \tanh([x_t, h_{t-1}] w_{\tilde c} + b_{\tilde c}) \\
+        c_t &= f ⊙ c_{t-1} + i ⊙ \tilde c \\
+        h_t &= o ⊙ \tanh(c_t)
+
+    With *peepholes* a gate also sees the cell state through an elementwise weight: i and f see ``c_{t-1}``, o sees
+    ``c_t``, or ``c_{t-1}`` with ``output_peephole="previous"``. With *coupled* gates ``i = 1 - f``, and there are no
+    weights for i. The state is ``LSTMState(h, c)``, each ``[..., H]``; the output is ``h_t``.
+
+    Args:
+        input_size: I, the features of one input.
+        hidden_size: H, the units of the state.
+        peepholes: the gates that see the cell state, any subset of ``"ifo"`` (coupled: of ``"fo"``).
+        output_peephole: which cell state the output gate sees, ``"current"`` or ``"previous"``.
+        coupled: whether the input gate is ``1 - f``.
+        forget_bias: added to the forget gate's part of ``b_h`` when it is drawn, never at run time; above 0 the cell
+            starts out remembering.
+        use_bias: whether there is a ``b_h``.
+        w_xh_init, w_hh_init, b_h_init, peepholes_init: initializers, by name or callable, gate by gate.
+        dtype: dtype of parameters and initial state.
+
+    Raises:
+        TypeError, ValueError: an argument is of the wrong kind or out of range, ``"i"`` is asked a peephole
+            while coupled.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, jaxrnn as rnn
+        >>> cell = rnn.LSTM(3, 5, peepholes="fo", coupled=True)
+        >>> params = cell.init(jax.random.key(0))
+        >>> params.w_xh.shape, params.peepholes.shape
+        ((3, 15), (2, 5))
+        >>> final, ys = rnn.unroll(cell, params, jnp.ones((7, 2, 3)))  # [T, B, I]
+        >>> ys.shape, final.c.shape
+        ((7, 2, 5), (2, 5))
+
+    Source: Hochreiter & Schmidhuber (1997), Neural Computation 9; forget gate: Gers, Schmidhuber & Cummins (2000);
+    peepholes: Gers & Schmidhuber (2000); coupled gates: Greff et al. (2017), "LSTM: a search space odyssey".
+    """
+
+    input_size: int
+    hidden_size: int
+    _: dataclasses.KW_ONLY
+    peepholes: str = ""
+    output_peephole: str = "current"
+    coupled: bool = False
+    forget_bias: float = 1.0
+    use_bias: bool = True
+    w_xh_init: str | Initializer = "glorot_uniform"
+    w_hh_init: str | Initializer = "orthogonal"
+    b_h_init: str | Initializer = "zeros"
+    peepholes_init: str | Initializer = "zeros"
+    dtype: str = "float32"
+
+    def __post_init__(self) -> None:
+        common.check_hyperparameters(self)
+        checks.flag("coupled", self.coupled)
+        checks.one_of("output_peephole", self.output_peephole, ("current", "previous"))
+        checks.number("forget_bias", self.forget_bias)
+        checks.initializer("peepholes_init", self.peepholes_init, initializers.NAMED)
+        object.__setattr__(self, "peepholes", checks.peepholes(self.peepholes, self.coupled))
+
+    @property
+    def output_size(self) -> int:
+        return self.hidden_size
+
+    @property
+    def gates(self) -> int:
+        return 3 if self.coupled else 4
+
+    def init(self, key: Array) -> LSTMParams:
+        """Draw ``w_xh [I, G·H]``, ``w_hh [H, G·H]``, ``b_h [G·H]`` and ``peepholes [P, H]``."""
+        keys = jax.random.split(key, 4)
+        w_xh, w_hh, b_h = common.draw(self, keys[:3], self.gates)
+        peepholes = None
+        if b_h is not None:
+            first = 0 if self.coupled else self.hidden_size
+            b_h = b_h.at[first : first + self.hidden_size].add(self.forget_bias)
+        if self.peepholes:
+            shape = (len(self.peepholes), self.hidden_size)
+            peepholes = initializers.draw(self.peepholes_init, keys[3], shape, self.dtype)
+        return LSTMParams(w_xh, w_hh, b_h, peepholes)
+
+    def initial_state(self, batch_shape: tuple[int, ...] = ()) -> LSTMState:
+        """``h_0 = c_0 = 0``, each of shape ``[*batch_shape, H]``."""
+        zeros = jnp.zeros((*batch_shape, self.hidden_size), self.dtype)
+        return LSTMState(zeros, zeros)
+
+    def check_input(self, argument: str, x: Array) -> None:
+        """Refuse an input whose last axis is not I."""
+        checks.features(argument, x, self.input_size, "LSTM")
+
+    def step(self, params: LSTMParams, state: LSTMState, x: Array) -> tuple[LSTMState, Array]:
+        """One step: ``x [..., I]`` and ``(h, c)`` to the next ``(h, c)`` and the output, which is ``h``."""
+        state = checks.stepping(self, state, x)
+        return self.recur(params, state, self.project(params, x))
+
+    def project(self, params: LSTMParams, x: Array) -> Array:
+        """``z = x w_xh + b_h``, for one step or for all at once."""
+        return common.project(params, x)
+
+    def recur(self, params: LSTMParams, state: LSTMState, z: Array) -> tuple[LSTMState, Array]:
+        """The equations above, from ``(h_{t-1}, c_{t-1})`` and ``z_t [..., G·H]``."""
+        h, c = state
+        *z_i, z_f, z_o, z_c = common.per_gate(z + h @ params.w_hh, self.hidden_size)
+        p = dict(zip(self.peepholes, () if params.peepholes is None else params.peepholes, strict=True))
+
+        def gate(name: str, z: Array, cell: Array) -> Array:
+            return sigmoid(z + p[name] * cell) if name in p else sigmoid(z)
+
+        f = gate("f", z_f, c)
+        i = 1 - f if self.coupled else gate("i", *z_i, c)
+        c_new = f * c + i * tanh(z_c)
+        o = gate("o", z_o, c_new if self.output_peephole == "current" else c)
+        h_new = o * tanh(c_new)
+        return LSTMState(h_new, c_new), h_new

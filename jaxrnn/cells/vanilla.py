@@ -1,0 +1,105 @@
+"""The vanilla (Elman) recurrent network."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import ClassVar, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jaxrnn import checks
+from jaxrnn.cells import common
+from jaxrnn.constructor import hyperparameters
+from jaxrnn.initializers import Initializer
+from jaxrnn.types import Array
+
+ACTIVATIONS: dict[str, Callable[[Array], Array]] = {"tanh": jnp.tanh, "relu": jax.nn.relu, "sigmoid": jax.nn.sigmoid}
+
+
+class VanillaParams(NamedTuple):
+    """``w_xh [I, H]``, ``w_hh [H, H]``, ``b_h [H]`` or None."""
+
+    w_xh: Array
+    w_hh: Array
+    b_h: Array | None
+
+
+@hyperparameters
+class VanillaRNN:
+    """The vanilla recurrent network: one layer that sees its own last output.
+
+    .. math:: h_t = f(h_{t-1} w_{hh} + x_t w_{xh} + b_h)
+
+    The state is ``h [..., H]``, and so is the output.
+
+    Args:
+        input_size: I, the features of one input.
+        hidden_size: H, the units of the state.
+        activation: f: ``"tanh"``, ``"relu"``, ``"sigmoid"`` or any elementwise callable.
+        use_bias: whether there is a ``b_h``.
+        w_xh_init, w_hh_init, b_h_init: initializers, by name or callable (:mod:`jaxrnn.initializers`);
+            ``w_hh_init="identity"`` is the usual start of a ReLU network (Le et al. 2015).
+        dtype: dtype of parameters and initial state.
+
+    Raises:
+        TypeError, ValueError: an argument is of the wrong kind or out of range.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, jaxrnn as rnn
+        >>> cell = rnn.VanillaRNN(3, 5, activation="relu", w_hh_init="identity")
+        >>> params = cell.init(jax.random.key(0))
+        >>> final, ys = rnn.unroll(cell, params, jnp.ones((7, 2, 3)))  # [T, B, I]
+        >>> ys.shape, final.shape
+        ((7, 2, 5), (2, 5))
+
+    Source: Elman (1990), "Finding structure in time", Cognitive Science 14.
+    """
+
+    input_size: int
+    hidden_size: int
+    _: dataclasses.KW_ONLY
+    activation: str | Callable[[Array], Array] = "tanh"
+    use_bias: bool = True
+    w_xh_init: str | Initializer = "glorot_uniform"
+    w_hh_init: str | Initializer = "orthogonal"
+    b_h_init: str | Initializer = "zeros"
+    dtype: str = "float32"
+
+    gates: ClassVar[int] = 1
+
+    def __post_init__(self) -> None:
+        common.check_hyperparameters(self)
+        checks.function_or_name("activation", self.activation, ACTIVATIONS)
+
+    @property
+    def output_size(self) -> int:
+        return self.hidden_size
+
+    def init(self, key: Array) -> VanillaParams:
+        """Draw ``w_xh [I, H]``, ``w_hh [H, H]`` and ``b_h [H]``."""
+        return VanillaParams(*common.draw(self, jax.random.split(key, 3), self.gates))
+
+    def initial_state(self, batch_shape: tuple[int, ...] = ()) -> Array:
+        """``h_0 = 0``, of shape ``[*batch_shape, H]``."""
+        return jnp.zeros((*batch_shape, self.hidden_size), self.dtype)
+
+    def check_input(self, argument: str, x: Array) -> None:
+        """Refuse an input whose last axis is not I."""
+        checks.features(argument, x, self.input_size, "VanillaRNN")
+
+    def step(self, params: VanillaParams, state: Array, x: Array) -> tuple[Array, Array]:
+        """One step: ``x [..., I]``, ``h [..., H]`` to the next ``h`` and the output, which is ``h``."""
+        state = checks.stepping(self, state, x)
+        return self.recur(params, state, self.project(params, x))
+
+    def project(self, params: VanillaParams, x: Array) -> Array:
+        """``z = x w_xh + b_h``, for one step or for all at once."""
+        return common.project(params, x)
+
+    def recur(self, params: VanillaParams, h: Array, z: Array) -> tuple[Array, Array]:
+        """``h_t = f(h_{t-1} w_hh + z_t)``."""
+        f = ACTIVATIONS[self.activation] if isinstance(self.activation, str) else self.activation
+        h = f(h @ params.w_hh + z)
+        return h, h

@@ -1,0 +1,292 @@
+"""Every check of an argument, and the wording of every refusal.
+
+A message names the argument, what was expected, what came and the likely fix. Shapes, dtypes and structure
+are known while tracing, so they are checked under ``jit`` too; values only where they are concrete.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Collection, Mapping
+from typing import Any, NoReturn
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxrnn.constructor import is_immutable
+from jaxrnn.types import Array, Params, PyTree, State, input_ndim
+
+
+def refuse(argument: str, expected: str, got: Any, fix: str = "", error: type[Exception] = ValueError) -> NoReturn:
+    """Raise ``error`` in the one form that all messages share."""
+    raise error(f"{argument}: expected {expected}, got {got}" + (f"; {fix}" if fix else ""))
+
+
+def describe(x: Any) -> str:
+    """Name an array by dtype and shape, anything else by its type."""
+    if hasattr(x, "shape") and hasattr(x, "dtype"):
+        return f"{x.dtype}{list(x.shape)}"
+    return "None" if x is None else f"{type(x).__name__} {str(x)[:60]}"
+
+
+def is_concrete(x: Any) -> bool:
+    """Whether the values are known now, outside of tracing."""
+    return not isinstance(x, jax.core.Tracer)
+
+
+# ---- hyperparameters ---------------------------------------------------------------------------------------------
+
+
+def size(argument: str, value: Any) -> None:
+    """A positive int."""
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
+        refuse(argument, "a positive int", describe(value), error=TypeError)
+    if value <= 0:
+        refuse(argument, "a positive int", value)
+
+
+def flag(argument: str, value: Any) -> None:
+    """True or False."""
+    if not isinstance(value, bool):
+        refuse(argument, "True or False", describe(value), error=TypeError)
+
+
+def number(argument: str, value: Any) -> None:
+    """A finite real number."""
+    if isinstance(value, bool) or not isinstance(value, (int, float, np.integer, np.floating)):
+        refuse(argument, "a number", describe(value), error=TypeError)
+    if not np.isfinite(value):
+        refuse(argument, "a finite number", value)
+
+
+def fraction(argument: str, value: Any) -> None:
+    """A number in [0, 1)."""
+    number(argument, value)
+    if not 0 <= value < 1:
+        refuse(argument, "a number in [0, 1)", value, "it is the share that is dropped, not kept")
+
+
+def one_of(argument: str, value: Any, options: Collection[str], also: str = "") -> None:
+    """One of a few names."""
+    names = "one of " + ", ".join(map(repr, options)) + also
+    if not isinstance(value, str):
+        refuse(argument, names, describe(value), error=TypeError)
+    if value not in options:
+        refuse(argument, names, repr(value))
+
+
+def function_or_name(argument: str, value: Any, names: Mapping[str, Any]) -> None:
+    """A callable, or the name of one."""
+    if not callable(value):
+        one_of(argument, value, names, also=" or a callable")
+
+
+def initializer(argument: str, value: Any, names: Mapping[str, Any]) -> None:
+    """A callable ``f(key, shape, dtype)`` or the name of one."""
+    function_or_name(argument, value, names)
+    if isinstance(value, type):
+        refuse(argument, "an initializer", f"the class {value.__name__}", f"call it: {value.__name__}(...)", TypeError)
+
+
+def float_dtype(argument: str, value: Any) -> str:
+    """A floating dtype; returns its name."""
+    try:
+        name = jnp.dtype(value).name
+    except TypeError:
+        refuse(argument, "a dtype", repr(value), error=TypeError)
+    if not jnp.issubdtype(name, jnp.floating):
+        refuse(argument, "a floating dtype such as 'float32' or 'bfloat16'", name, error=TypeError)
+    return name
+
+
+def dtype_available(name: str) -> None:
+    """float64 exists only where it was switched on."""
+    if name == "float64" and not jax.config.jax_enable_x64:  # type: ignore[attr-defined]
+        refuse("dtype", "float32 while 64-bit is off", name, "jax.config.update('jax_enable_x64', True) switches it on")
+
+
+def peepholes(value: Any, coupled: bool) -> str:
+    """A subset of the gates i, f, o; returned in that order."""
+    if not isinstance(value, str):
+        refuse("peepholes", "a string of gate letters out of 'ifo'", describe(value), error=TypeError)
+    if set(value) - set("ifo") or len(set(value)) < len(value):
+        refuse("peepholes", "each of the letters 'i', 'f', 'o' at most once", repr(value), "'' is none, 'ifo' all")
+    if coupled and "i" in value:
+        refuse("peepholes", "a subset of 'fo' with coupled=True", repr(value),
+               "the input gate is 1 - f there and has no weights of its own")  # fmt: skip
+    return "".join(gate for gate in "ifo" if gate in value)
+
+
+def model(argument: str, value: Any) -> None:
+    """A cell or a layer: an object, not a class, with the three methods."""
+    fix = "a cell is any object with these three methods"
+    if isinstance(value, type):
+        refuse(
+            argument, "a cell or layer", f"the class {value.__name__}", f"make one: {value.__name__}(...)", TypeError
+        )
+    missing = [name for name in ("init", "initial_state", "step") if not callable(getattr(value, name, None))]
+    if missing:
+        refuse(argument, "a cell or layer with init, initial_state and step",
+               f"{type(value).__name__} without {', '.join(missing)}", fix, TypeError)  # fmt: skip
+
+
+def part(argument: str, value: Any) -> None:
+    """A model that another is built of; its hash must exist, since the whole is hashable."""
+    model(argument, value)
+    try:
+        hash(value)
+    except TypeError:
+        refuse(argument, "a hashable cell or layer", f"unhashable {type(value).__name__}",
+               "declare it with @dataclass(frozen=True)", TypeError)  # fmt: skip
+
+
+def chained(layers: tuple) -> None:
+    """Each layer takes what the one below gives, as far as both say."""
+    width, giver = None, ""
+    for index, layer in enumerate(layers):
+        takes = getattr(layer, "input_size", None)
+        if takes is not None and width is not None and takes != width:
+            refuse(f"layers[{index}]", f"input size {width}, the output size of {giver}", f"{takes} in {layer!r}")
+        gives = getattr(layer, "output_size", None)
+        width = gives if gives is not None or not getattr(layer, "keeps_size", False) else width
+        giver = f"layers[{index}]" if gives is not None else giver
+
+
+# ---- arguments of a call -----------------------------------------------------------------------------------------
+
+
+def features(argument: str, x: Any, width: int, owner: str) -> None:
+    """A floating array whose last axis is the input size."""
+    if not hasattr(x, "shape") or not hasattr(x, "dtype"):
+        refuse(argument, "an array", describe(x), "jnp.asarray makes one", TypeError)
+    if not jnp.issubdtype(x.dtype, jnp.inexact):
+        refuse(argument, f"floating numbers for {owner}", describe(x),
+               "token ids go through rnn.Embedding or jax.nn.one_hot; other integers through .astype(float)",
+               TypeError)  # fmt: skip
+    if x.ndim == 0 or x.shape[-1] != width:
+        refuse(argument, f"last axis {width} ({owner}.input_size)", describe(x), "the features go last")
+
+
+def token_ids(argument: str, ids: Any, vocabulary: int) -> None:
+    """Integers in [0, vocabulary)."""
+    if not hasattr(ids, "shape") or not jnp.issubdtype(ids.dtype, jnp.integer):
+        refuse(argument, "integer token ids for Embedding", describe(ids), "jnp.asarray(ids, dtype=int)", TypeError)
+    if is_concrete(ids) and ids.size and not (np.min(ids) >= 0 and np.max(ids) < vocabulary):
+        refuse(argument, f"token ids in [0, {vocabulary})", f"values from {np.min(ids)} to {np.max(ids)}",
+               "the vocabulary is too small or the padding id is not in it; lengths= hides padding")  # fmt: skip
+
+
+def random_key(argument: str, key: Any) -> None:
+    """A random key of jax, new or old style, or None."""
+    typed = hasattr(key, "dtype") and jnp.issubdtype(key.dtype, jax.dtypes.prng_key)
+    raw = hasattr(key, "dtype") and key.dtype == jnp.uint32 and key.ndim >= 1
+    if key is not None and not typed and not raw:
+        refuse(argument, "a random key", describe(key), "jax.random.key(0) makes one", TypeError)
+
+
+def parameters(model: Any, params: Params) -> Params:
+    """The structure and shapes that ``model.init`` gives; dtypes are free."""
+    expected = (_shapes if is_immutable(model) else _shapes.__wrapped__)(model)
+    return same_tree("params", expected, params, f"parameters of {model!r} come from model.init(key)")
+
+
+@functools.lru_cache(maxsize=512)
+def _shapes(model: Any) -> PyTree:
+    return jax.eval_shape(model.init, jax.random.key(0))
+
+
+def state_like(argument: str, model: Any, state: State, batch: tuple[int, ...]) -> State:
+    """The structure and shapes that ``model.initial_state(batch)`` gives."""
+    expected = jax.eval_shape(lambda: model.initial_state(batch))
+    return same_tree(
+        argument, expected, state, f"model.initial_state({batch}) makes one for inputs of batch shape {batch}"
+    )
+
+
+def same_tree(argument: str, expected: PyTree, got: PyTree, fix: str) -> PyTree:
+    """A tree of the expected structure and leaf shapes; names the first place that differs.
+
+    Plain tuples and lists may stand for named tuples: ``(h, c)`` is an LSTM's state. Returns the tree as expected.
+    """
+    if isinstance(expected, tuple):
+        fields = getattr(expected, "_fields", None)
+        stranger = getattr(got, "_fields", fields) != fields
+        if not isinstance(got, (tuple, list)) or len(got) != len(expected) or stranger:
+            refuse(argument, _outline(expected), _outline(got), fix, TypeError)
+        places = [f".{name}" for name in fields] if fields else [f"[{i}]" for i in range(len(expected))]
+        parts = [same_tree(argument + p, e, g, fix) for p, e, g in zip(places, expected, got, strict=True)]
+        return type(expected)(*parts) if fields else tuple(parts)
+    wanted, tree = jax.tree.flatten(expected)
+    leaves, got_tree = jax.tree.flatten(got)
+    if tree != got_tree:
+        refuse(argument, _outline(expected), _outline(got), fix, TypeError)
+    for e, g in zip(wanted, leaves, strict=True):
+        if tuple(e.shape) != tuple(jnp.shape(g)):
+            refuse(argument, f"shape {list(e.shape)}", describe(g), fix)
+    return got
+
+
+def _outline(tree: PyTree) -> str:
+    if isinstance(tree, (tuple, list)):
+        fields = getattr(tree, "_fields", None)
+        return f"{type(tree).__name__}({', '.join(fields)})" if fields else f"{type(tree).__name__} of {len(tree)}"
+    return describe(tree)
+
+
+def sequence(argument: str, model: Any, xs: PyTree) -> None:
+    """Time-major inputs ``[T, ..., I]`` that the model can take."""
+    rank = input_ndim(model) + 1
+    axes = {1: "[T, ...]", 2: "[T, ..., I]"}.get(rank, f"[T, ..., {rank - 1} axes of one input]")
+    for leaf in jax.tree.leaves(xs) or [xs]:
+        if not hasattr(leaf, "shape"):
+            refuse(argument, f"an array {axes}", describe(leaf), "jnp.asarray makes one", TypeError)
+        if leaf.ndim < rank:
+            refuse(argument, f"{axes}, {rank} axes or more", describe(leaf), "one step alone goes through model.step")
+    input_of(model, argument, xs)
+
+
+def input_of(model: Any, argument: str, x: PyTree) -> None:
+    """What the model itself asks of its inputs, where it says so in a ``check_input`` of its own."""
+    if hasattr(model, "check_input"):
+        model.check_input(argument, x)
+
+
+def resets(value: Any, steps: int, batch: tuple[int, ...]) -> None:
+    """Bools of shape [T, ...]."""
+    expected = f"bool{[steps, *batch]}, [T, ...]"
+    if not hasattr(value, "shape") or value.dtype != jnp.bool_:
+        refuse("resets", expected, describe(value), "resets[t] is True where a new sequence starts", TypeError)
+    if tuple(value.shape) != (steps, *batch):
+        refuse("resets", expected, describe(value), "jnp.broadcast_to spreads one row over the batch")
+
+
+def lengths(value: Any, steps: int, batch: tuple[int, ...]) -> None:
+    """Integers of the batch's shape in [0, T]."""
+    if not hasattr(value, "shape") or not jnp.issubdtype(value.dtype, jnp.integer):
+        refuse("lengths", f"an integer array of shape {list(batch)}", describe(value),
+               "jnp.asarray(lengths) makes one", TypeError)  # fmt: skip
+    if tuple(value.shape) != batch:
+        refuse("lengths", f"shape {list(batch)}, the batch axes of xs", describe(value), "one length a sequence")
+    if is_concrete(value) and value.size and not (np.min(value) >= 0 and np.max(value) <= steps):
+        refuse("lengths", f"values in [0, {steps}], T = {steps}", f"{np.min(value)} to {np.max(value)}",
+               "a length counts the steps before the padding")  # fmt: skip
+
+
+def stepping(cell: Any, state: State, x: Array) -> State:
+    """The arguments of one step of a built-in cell; returns the state, named."""
+    cell.check_input("x", x)
+    return state_like("state", cell, state, x.shape[:-1])
+
+
+def next_state(state: State, new: State) -> State:
+    """What a step gave back: a state like the one it was given; returns it in that structure."""
+    return same_tree("state returned by step", state, new, "a step keeps the structure and shapes of its state")
+
+
+def batched(state: State, batch: tuple[int, ...]) -> None:
+    """Every part of a state starts with the batch axes, so that lengths and resets can choose among sequences."""
+    for leaf in jax.tree.leaves(state):
+        if tuple(leaf.shape[: len(batch)]) != batch:
+            refuse("state", f"arrays that start with the batch axes {list(batch)}", describe(leaf),
+                   "initial_state(batch_shape) puts batch_shape first in every array")  # fmt: skip

@@ -1,0 +1,88 @@
+"""A model is its constructor call: frozen, comparable, hashable, picklable, and printed as that call.
+
+:func:`hyperparameters` makes a class so; :func:`from_call` reads the printed form back.
+"""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import types
+from collections.abc import Callable
+from typing import Any, TypeVar, dataclass_transform
+
+import jax
+
+C = TypeVar("C", bound=type)
+_CLASSES: dict[str, Callable] = {}  # what from_call may call, by the name it is printed under
+
+
+@dataclass_transform(frozen_default=True)
+def hyperparameters(cls: C) -> C:
+    """Make a frozen dataclass that prints as its constructor call and may be passed to ``jax.jit``."""
+    cls = dataclasses.dataclass(frozen=True, repr=False)(cls)
+    cls.__repr__ = call  # type: ignore[method-assign]
+    _CLASSES[cls.__name__] = cls
+    return jax.tree_util.register_static(cls)
+
+
+def call(model: Any) -> str:
+    """Print an instance as the shortest constructor call that makes it."""
+    words = []
+    for field in dataclasses.fields(model):
+        value = getattr(model, field.name)
+        if field.metadata.get("star"):  # a field filled from *args
+            words += [_word(v) for v in value]
+        elif field.default is dataclasses.MISSING and not field.kw_only:
+            words.append(_word(value))
+        elif value != field.default:
+            words.append(f"{field.name}={_word(value)}")
+    return f"{type(model).__name__}({', '.join(words)})"
+
+
+def _word(value: Any) -> str:
+    if callable(value) and hasattr(value, "__name__") and not dataclasses.is_dataclass(value):
+        return f"{value.__module__}.{value.__qualname__}" if hasattr(value, "__qualname__") else value.__name__
+    return repr(value)
+
+
+def from_call(text: str) -> Any:
+    """Rebuild a model from its printed form, without evaluating anything else.
+
+    Args:
+        text: what ``repr(model)`` gave. Only classes of this library and literals may stand in it.
+
+    Raises:
+        ValueError: the text holds anything else, a user's own class or function for instance.
+
+    Example:
+        >>> import jaxrnn as rnn
+        >>> model = rnn.Stack(rnn.Embedding(65, 128), rnn.LSTM(128, 256), rnn.Linear(256, 65))
+        >>> rnn.from_call(repr(model)) == model
+        True
+    """
+
+    def build(node: ast.expr) -> Any:
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in _CLASSES:
+            kwargs = {str(k.arg): build(k.value) for k in node.keywords}
+            return _CLASSES[node.func.id](*map(build, node.args), **kwargs)
+        try:
+            return ast.literal_eval(node)
+        except ValueError:
+            raise ValueError(
+                f"text: expected constructor calls of {', '.join(sorted(_CLASSES))} and literals, "
+                f"got {ast.unparse(node)!r}; build a model with parts of your own in Python"
+            ) from None
+
+    return build(ast.parse(text, mode="eval").body)
+
+
+def is_immutable(value: Any) -> bool:
+    """Whether a value can never change, so that a compiled function may be kept for it."""
+    if isinstance(value, tuple):
+        return all(map(is_immutable, value))
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        frozen = type(value).__dataclass_params__.frozen  # type: ignore[attr-defined]
+        return frozen and all(is_immutable(getattr(value, f.name)) for f in dataclasses.fields(value))
+    plain = (str, int, float, complex, bytes, type(None), type, types.FunctionType, types.BuiltinFunctionType)
+    return isinstance(value, plain) or (callable(value) and hasattr(value, "__wrapped__"))

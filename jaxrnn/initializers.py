@@ -1,0 +1,127 @@
+"""How parameters are drawn: by name, or by any ``f(key, shape, dtype) -> array``.
+
+The usual ones are :mod:`jax.nn.initializers`, named here. Those with a number of their own are small
+frozen objects, so that a model that holds one still compares, pickles and prints.
+
+Weights of several gates lie side by side in one matrix, yet every gate is drawn by itself
+(:func:`per_gate`): an orthogonal ``w_hh`` is orthogonal gate by gate, and fans count one gate.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any, TypeAlias, TypeVar
+
+import jax
+import jax.numpy as jnp
+
+from jaxrnn import checks
+from jaxrnn.constructor import hyperparameters
+from jaxrnn.types import Array
+
+Initializer: TypeAlias = Callable[..., Array]  # (key, shape, dtype) -> array
+M = TypeVar("M")
+
+
+@hyperparameters
+class uniform:
+    """Uniform on ``[-scale, scale]``."""
+
+    scale: float
+
+    def __call__(self, key: Array, shape: tuple[int, ...], dtype: Any) -> Array:
+        return jax.random.uniform(key, shape, dtype, -self.scale, self.scale)
+
+
+@hyperparameters
+class normal:
+    """Normal with mean 0 and standard deviation ``stddev``."""
+
+    stddev: float
+
+    def __call__(self, key: Array, shape: tuple[int, ...], dtype: Any) -> Array:
+        return self.stddev * jax.random.normal(key, shape, dtype)
+
+
+@hyperparameters
+class orthogonal:
+    """``scale`` times a random orthogonal matrix (Saxe et al. 2014): every singular value is ``scale``."""
+
+    scale: float = 1.0
+
+    def __call__(self, key: Array, shape: tuple[int, ...], dtype: Any) -> Array:
+        wide = jnp.promote_types(dtype, jnp.float32)  # the QR decomposition needs at least float32
+        return jax.nn.initializers.orthogonal(self.scale)(key, shape, wide).astype(dtype)
+
+
+@hyperparameters
+class identity:
+    """``scale`` times the identity, the start of Le et al. (2015) for ReLU networks."""
+
+    scale: float = 1.0
+
+    def __call__(self, key: Array, shape: tuple[int, ...], dtype: Any) -> Array:
+        return self.scale * jnp.eye(*shape, dtype=dtype)
+
+
+NAMED: dict[str, Initializer] = {
+    "zeros": jax.nn.initializers.zeros,
+    "ones": jax.nn.initializers.ones,
+    "uniform": uniform(0.05),
+    "normal": normal(0.01),
+    "orthogonal": orthogonal(),
+    "identity": identity(),
+    "glorot_uniform": jax.nn.initializers.glorot_uniform(),
+    "glorot_normal": jax.nn.initializers.glorot_normal(),
+    "he_uniform": jax.nn.initializers.he_uniform(),
+    "he_normal": jax.nn.initializers.he_normal(),
+    "lecun_uniform": jax.nn.initializers.lecun_uniform(),
+    "lecun_normal": jax.nn.initializers.lecun_normal(),
+}
+
+
+def get(init: str | Initializer) -> Initializer:
+    """Return the initializer of that name; a callable is its own."""
+    return NAMED[init] if isinstance(init, str) else init
+
+
+def draw(init: str | Initializer, key: Array, shape: tuple[int, ...], dtype: str) -> Array:
+    """Draw one array."""
+    checks.dtype_available(dtype)
+    return get(init)(key, shape, jnp.dtype(dtype))
+
+
+def per_gate(init: str | Initializer, key: Array, gates: int, shape: tuple[int, ...], dtype: str) -> Array:
+    """Draw ``gates`` arrays of ``shape [..., H]`` and lay them side by side: ``[..., G·H]``."""
+    return jnp.concatenate([draw(init, k, shape, dtype) for k in jax.random.split(key, gates)], axis=-1)
+
+
+def everywhere(model: M, init: str | Initializer) -> M:
+    """Return the model with ``init`` in place of every initializer in it, biases included.
+
+    Published recipes often draw every parameter from one distribution (Zaremba et al. 2014: uniform
+    ± 0.1). ``forget_bias`` is added to what is drawn and stays as it is.
+
+    Example:
+        >>> import jaxrnn as rnn
+        >>> model = rnn.Stack(rnn.LSTM(8, 16, forget_bias=0.0), rnn.Linear(16, 2))
+        >>> model = rnn.initializers.everywhere(model, rnn.initializers.uniform(0.1))
+        >>> model.layers[1]
+        Linear(16, 2, w_init=uniform(0.1), b_init=uniform(0.1))
+    """
+    checks.initializer("init", init, NAMED)
+
+    def visit(value: Any) -> Any:
+        if isinstance(value, tuple):
+            return tuple(map(visit, value))
+        if not dataclasses.is_dataclass(value) or isinstance(value, type):
+            return value
+        fields = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
+        new = {n: init if n.endswith("_init") else visit(v) for n, v in fields.items()}
+        if new == fields:
+            return value
+        star = [n for n in fields if type(value).__dataclass_fields__[n].metadata.get("star")]
+        return type(value)(*(new.pop(star[0]) if star else ()), **new)
+
+    return visit(model)

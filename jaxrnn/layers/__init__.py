@@ -1,0 +1,19 @@
+"""Layers: each has the same face as a cell, and they nest freely."""
+
+from jaxrnn.layers.bidirectional import Bidirectional
+from jaxrnn.layers.pointwise import Dropout, Embedding, EmbeddingParams, Linear, LinearParams
+from jaxrnn.layers.stack import Stack
+from jaxrnn.layers.wrappers import Residual, Tied, TiedParams
+
+__all__ = [
+    "Bidirectional",
+    "Dropout",
+    "Embedding",
+    "EmbeddingParams",
+    "Linear",
+    "LinearParams",
+    "Residual",
+    "Stack",
+    "Tied",
+    "TiedParams",
+]

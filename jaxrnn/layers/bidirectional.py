@@ -1,0 +1,143 @@
+"""Bidirectional networks: a forward and a reversed scan, merged."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+import jax
+import jax.numpy as jnp
+
+from jaxrnn import checks
+from jaxrnn.constructor import hyperparameters
+from jaxrnn.types import Array, Params, PyTree, State, Time, input_ndim
+from jaxrnn.unroll import over_time
+
+MERGES: dict[str, Callable[[Array, Array], Any]] = {
+    "concat": lambda a, b: jnp.concatenate([a, b], axis=-1),
+    "sum": lambda a, b: a + b,
+    "mean": lambda a, b: (a + b) / 2,
+    "product": lambda a, b: a * b,
+    "both": lambda a, b: (a, b),
+}
+
+
+def merged_size(merge: str, a: int | None, b: int | None) -> int | None:
+    """Features after a merge; None where they are not known or there is no single width."""
+    if merge == "both" or a is None or b is None:
+        return None
+    return a + b if merge == "concat" else a
+
+
+@hyperparameters
+class Bidirectional:
+    r"""Two networks with separate weights, one walking forwards and one backwards in time.
+
+    .. math:: H_t = [\overrightarrow{H}_t, \overleftarrow{H}_t]
+
+    Each step thus sees the whole sequence. With ``lengths`` the backward direction starts at each sequence's own end;
+    with ``resets`` both directions start anew at the same borders. Parameters and state are pairs
+    ``(forward, backward)``.
+
+    Args:
+        forward: a cell or layer, deep ones as well.
+        backward: the same for the other direction; by default one like ``forward``, with weights of its own.
+        merge: how the two outputs become one: ``"concat"`` (2H features), ``"sum"``, ``"mean"``, ``"product"``, or
+            ``"both"`` for the pair.
+
+    Raises:
+        TypeError: a part is no cell or layer, or is not hashable; ``step`` is called, since the backward direction
+            needs the inputs to come.
+        ValueError: the directions' sizes do not fit each other or the merge.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, jaxrnn as rnn
+        >>> tagger = rnn.Stack(rnn.Bidirectional(rnn.LSTM(3, 5)), rnn.Linear(10, 4))
+        >>> params = tagger.init(jax.random.key(0))
+        >>> final, logits = rnn.unroll(tagger, params, jnp.ones((7, 2, 3)), lengths=jnp.array([7, 4]))
+        >>> logits.shape
+        (7, 2, 4)
+
+    Source: Schuster & Paliwal (1997), "Bidirectional recurrent neural networks".
+    """
+
+    forward: Any
+    backward: Any = None
+    merge: str = "concat"
+
+    def __post_init__(self) -> None:
+        checks.part("forward", self.forward)
+        if self.backward is not None:
+            checks.part("backward", self.backward)
+        checks.one_of("merge", self.merge, MERGES)
+        a, b = (getattr(part, "output_size", None) for part in self.directions)
+        if self.merge in ("sum", "mean", "product") and None not in (a, b) and a != b:
+            checks.refuse(
+                "backward", f"output size {a}, that of forward, to {self.merge}", b, 'merge="concat" takes any'
+            )
+        a, b = (getattr(part, "input_size", None) for part in self.directions)
+        if None not in (a, b) and a != b:
+            checks.refuse("backward", f"input size {a}, that of forward", b, "both directions see the same inputs")
+
+    @property
+    def directions(self) -> tuple[Any, Any]:
+        return self.forward, self.forward if self.backward is None else self.backward
+
+    @property
+    def input_ndim(self) -> int:
+        return input_ndim(self.forward)
+
+    @property
+    def input_size(self) -> int | None:
+        return getattr(self.forward, "input_size", None)
+
+    @property
+    def output_size(self) -> int | None:
+        return merged_size(self.merge, *(getattr(part, "output_size", None) for part in self.directions))
+
+    def init(self, key: Array) -> tuple[Params, Params]:
+        """Draw the parameters of both directions."""
+        forward, backward = self.directions
+        forward_key, backward_key = jax.random.split(key)
+        return forward.init(forward_key), backward.init(backward_key)
+
+    def initial_state(self, batch_shape: tuple[int, ...] = ()) -> tuple[State, State]:
+        """The initial states of both directions."""
+        forward, backward = self.directions
+        return forward.initial_state(batch_shape), backward.initial_state(batch_shape)
+
+    def check_input(self, argument: str, x: Any) -> None:
+        """Refuse what either direction cannot take."""
+        for part in self.directions:
+            checks.input_of(part, argument, x)
+
+    def step(self, params: Params, state: State, x: PyTree, *, key: Array | None = None) -> NoReturn:
+        """Refused: one step alone says nothing about the inputs to come."""
+        checks.refuse(
+            "Bidirectional.step", "a whole sequence, through rnn.unroll", "one step",
+            "the backward direction starts at the end; a model that decodes step by step needs forward cells only",
+            TypeError,
+        )  # fmt: skip
+
+    def over_time(
+        self, params: Params, state: State, xs: PyTree, time: Time, key: Array | None
+    ) -> tuple[tuple, PyTree, PyTree | None]:
+        keys = (None, None) if key is None else jax.random.split(key)
+        forward, backward = self.directions
+        final, ys, states = over_time(forward, params[0], state[0], xs, time, keys[0])
+        final_back, ys_back, states_back = over_time(backward, params[1], state[1], xs, turned(time), keys[1])
+        kept = (states, states_back) if time.keep_states else None
+        return (final, final_back), MERGES[self.merge](ys, ys_back), kept
+
+
+def turned(time: Time) -> Time:
+    """The same walk in the other direction.
+
+    A reset before step t puts a border between t and the step walked before it. Walked the other way, that border
+    is crossed before that other step, so the resets move by one; the step walked first needs none.
+    """
+    resets = time.resets
+    if resets is not None:
+        none = jnp.zeros_like(resets[:1])
+        resets = jnp.concatenate([none, resets[:-1]] if time.reverse else [resets[1:], none])
+    return time._replace(resets=resets, reverse=not time.reverse)

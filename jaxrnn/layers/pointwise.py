@@ -1,0 +1,209 @@
+"""Layers without memory: the same map at every step. Their state is ``()``."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, ClassVar, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jaxrnn import checks, initializers
+from jaxrnn.constructor import hyperparameters
+from jaxrnn.initializers import Initializer
+from jaxrnn.types import Array, Params, PyTree, Time
+from jaxrnn.unroll import where
+
+
+class Pointwise:
+    """A map ``apply(params, x, key)`` made a layer: all steps at once, and 0 in the padding."""
+
+    def initial_state(self, batch_shape: tuple[int, ...] = ()) -> tuple[()]:
+        """There is nothing to remember: ``()``."""
+        return ()
+
+    def apply(self, params: Any, x: Array, key: Array | None = None) -> Array:
+        raise NotImplementedError
+
+    def check_input(self, argument: str, x: Any) -> None:
+        """Refuse what the map cannot take."""
+
+    def step(self, params: Any, state: tuple[()], x: Array, *, key: Array | None = None) -> tuple[tuple[()], Array]:
+        """One step: the map, and the empty state."""
+        self.check_input("x", x)
+        return (), self.apply(params, x, key)
+
+    def over_time(
+        self, params: Params, state: tuple[()], xs: Array, time: Time, key: Array | None
+    ) -> tuple[tuple[()], Array, PyTree | None]:
+        self.check_input("xs", xs)
+        ys = self.apply(params, xs, key)
+        return (), ys if time.alive is None else where(time.alive, ys), () if time.keep_states else None
+
+
+class LinearParams(NamedTuple):
+    """``w [in, out]``, ``b [out]`` or None."""
+
+    w: Array
+    b: Array | None
+
+
+@hyperparameters
+class Linear(Pointwise):
+    """The readout: an affine map of each step.
+
+    .. math:: o_t = h_t w + b
+
+    Args:
+        input_size: features in.
+        output_size: features out.
+        use_bias: whether there is a ``b``.
+        w_init, b_init: initializers, by name or callable.
+        dtype: dtype of the parameters.
+
+    Raises:
+        TypeError, ValueError: an argument is of the wrong kind or out of range.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, jaxrnn as rnn
+        >>> layer = rnn.Linear(5, 2)
+        >>> _, ys = rnn.unroll(layer, layer.init(jax.random.key(0)), jnp.ones((7, 3, 5)))
+        >>> ys.shape
+        (7, 3, 2)
+    """
+
+    input_size: int
+    output_size: int
+    _: dataclasses.KW_ONLY
+    use_bias: bool = True
+    w_init: str | Initializer = "glorot_uniform"
+    b_init: str | Initializer = "zeros"
+    dtype: str = "float32"
+
+    def __post_init__(self) -> None:
+        checks.size("input_size", self.input_size)
+        checks.size("output_size", self.output_size)
+        checks.flag("use_bias", self.use_bias)
+        checks.initializer("w_init", self.w_init, initializers.NAMED)
+        checks.initializer("b_init", self.b_init, initializers.NAMED)
+        object.__setattr__(self, "dtype", checks.float_dtype("dtype", self.dtype))
+
+    def init(self, key: Array) -> LinearParams:
+        """Draw ``w [in, out]`` and ``b [out]``."""
+        w_key, b_key = jax.random.split(key)
+        w = initializers.draw(self.w_init, w_key, (self.input_size, self.output_size), self.dtype)
+        b = initializers.draw(self.b_init, b_key, (self.output_size,), self.dtype) if self.use_bias else None
+        return LinearParams(w, b)
+
+    def check_input(self, argument: str, x: Any) -> None:
+        """Refuse an input whose last axis is not ``input_size``."""
+        checks.features(argument, x, self.input_size, "Linear")
+
+    def apply(self, params: LinearParams, x: Array, key: Array | None = None) -> Array:
+        """``x w + b``."""
+        y = x @ params.w
+        return y if params.b is None else y + params.b
+
+
+class EmbeddingParams(NamedTuple):
+    """``w [V, size]``."""
+
+    w: Array
+
+
+@hyperparameters
+class Embedding(Pointwise):
+    """A vector for each token: ``ids [...]`` in, ``[..., size]`` out, row ``ids`` of ``w``.
+
+    Ids outside of the vocabulary are refused where they are concrete; under ``jit`` they give NaN, never another
+    token's vector. To share ``w`` with the readout see :class:`~jaxrnn.Tied`.
+
+    Args:
+        vocabulary_size: V, the number of tokens.
+        output_size: features of a token's vector.
+        w_init: initializer, by name or callable.
+        dtype: dtype of the parameters.
+
+    Raises:
+        TypeError, ValueError: an argument is of the wrong kind or out of range.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, jaxrnn as rnn
+        >>> layer = rnn.Embedding(65, 8)
+        >>> _, ys = rnn.unroll(layer, layer.init(jax.random.key(0)), jnp.zeros((7, 3), int))  # [T, B]
+        >>> ys.shape
+        (7, 3, 8)
+    """
+
+    vocabulary_size: int
+    output_size: int
+    _: dataclasses.KW_ONLY
+    w_init: str | Initializer = "lecun_normal"
+    dtype: str = "float32"
+
+    input_ndim: ClassVar[int] = 0
+
+    def __post_init__(self) -> None:
+        checks.size("vocabulary_size", self.vocabulary_size)
+        checks.size("output_size", self.output_size)
+        checks.initializer("w_init", self.w_init, initializers.NAMED)
+        object.__setattr__(self, "dtype", checks.float_dtype("dtype", self.dtype))
+
+    def init(self, key: Array) -> EmbeddingParams:
+        """Draw ``w [V, size]``."""
+        return EmbeddingParams(
+            initializers.draw(self.w_init, key, (self.vocabulary_size, self.output_size), self.dtype)
+        )
+
+    def check_input(self, argument: str, x: Any) -> None:
+        """Refuse what is no token id of this vocabulary."""
+        checks.token_ids(argument, x, self.vocabulary_size)
+
+    def apply(self, params: EmbeddingParams, x: Array, key: Array | None = None) -> Array:
+        """Rows ``x`` of ``w``."""
+        return params.w.at[x].get(mode="fill", fill_value=jnp.nan, wrap_negative_indices=False)
+
+    def attend(self, params: EmbeddingParams, h: Array) -> Array:
+        """The tied readout ``h wᵀ``: ``[..., size]`` to a score for each token, ``[..., V]``."""
+        return h @ params.w.T
+
+
+@hyperparameters
+class Dropout(Pointwise):
+    """Set each feature to 0 with probability ``rate`` and scale the rest by ``1 / (1 - rate)``.
+
+    It acts only where a key is given: ``unroll(..., key=key)`` trains, without a key it evaluates. Between layers,
+    never on the recurrence, it is the dropout of Zaremba et al. (2014).
+
+    Args:
+        rate: the share that is dropped, in [0, 1).
+
+    Raises:
+        TypeError, ValueError: the rate is no number in [0, 1).
+
+    Example:
+        >>> import jax, jax.numpy as jnp, jaxrnn as rnn
+        >>> model = rnn.Stack(rnn.GRU(3, 4), rnn.Dropout(0.5), rnn.GRU(4, 4))
+        >>> params = model.init(jax.random.key(0))
+        >>> final, ys = rnn.unroll(model, params, jnp.ones((7, 2, 3)), key=jax.random.key(1))
+
+    Source: Srivastava et al. (2014), "Dropout", JMLR 15.
+    """
+
+    rate: float
+
+    keeps_size: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        checks.fraction("rate", self.rate)
+
+    def init(self, key: Array) -> tuple[()]:
+        """There are no parameters: ``()``."""
+        return ()
+
+    def apply(self, params: tuple[()], x: Array, key: Array | None = None) -> Array:
+        """``x ⊙ m / (1 - rate)`` with a random mask m; x itself without a key."""
+        if key is None or self.rate == 0:
+            return x
+        kept = jax.random.bernoulli(key, 1 - self.rate, x.shape)
+        return jnp.where(kept, x / (1 - self.rate), 0)

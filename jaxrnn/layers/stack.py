@@ -1,0 +1,99 @@
+"""Deep networks: a fold over layers."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import jax
+
+from jaxrnn import checks
+from jaxrnn.constructor import hyperparameters
+from jaxrnn.types import Array, Params, PyTree, State, Time, input_ndim
+from jaxrnn.unroll import one_step, over_time
+
+
+@hyperparameters
+class Stack:
+    r"""Layers one above another: the outputs of each are the inputs of the next.
+
+    .. math:: H_t^{(l)} = φ_l(H_t^{(l-1)} w_{xh}^{(l)} + H_{t-1}^{(l)} w_{hh}^{(l)} + b_h^{(l)}), \qquad H_t^{(0)} = x_t
+
+    and the same with an LSTM, a GRU or a cell of your own in any place. Parameters and state are tuples, one entry a
+    layer.
+
+    Args:
+        *layers: cells and layers of any kind.
+
+    Raises:
+        TypeError: a part is no cell or layer, or is not hashable.
+        ValueError: a layer's input size is not the output size of the one below; there is no layer.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, jaxrnn as rnn
+        >>> model = rnn.Stack(rnn.Embedding(65, 8), rnn.LSTM(8, 16), rnn.LSTM(16, 16), rnn.Linear(16, 65))
+        >>> params = model.init(jax.random.key(0))
+        >>> final, logits = rnn.unroll(model, params, jnp.zeros((7, 2), int))  # [T, B]
+        >>> logits.shape, len(final)
+        ((7, 2, 65), 4)
+        >>> state, logits = model.step(params, final, jnp.zeros((2,), int))  # one step more
+
+    Source: Graves, Mohamed & Hinton (2013), "Speech recognition with deep recurrent neural networks".
+    """
+
+    layers: tuple = dataclasses.field(metadata={"star": True})
+
+    def __init__(self, *layers: Any) -> None:
+        if not layers:
+            checks.refuse("layers", "at least one cell or layer", "none", "Stack(LSTM(8, 16), Linear(16, 2))")
+        for index, layer in enumerate(layers):
+            checks.part(f"layers[{index}]", layer)
+        checks.chained(layers)
+        object.__setattr__(self, "layers", layers)
+
+    @property
+    def input_ndim(self) -> int:
+        return input_ndim(self.layers[0])
+
+    @property
+    def input_size(self) -> int | None:
+        return next((layer.input_size for layer in self.layers if hasattr(layer, "input_size")), None)
+
+    @property
+    def output_size(self) -> int | None:
+        sized = [layer for layer in self.layers if not getattr(layer, "keeps_size", False)]
+        return getattr(sized[-1], "output_size", None) if sized else None
+
+    def init(self, key: Array) -> tuple:
+        """Draw the parameters of every layer."""
+        keys = jax.random.split(key, len(self.layers))
+        return tuple(layer.init(k) for layer, k in zip(self.layers, keys, strict=True))
+
+    def initial_state(self, batch_shape: tuple[int, ...] = ()) -> tuple:
+        """The initial state of every layer."""
+        return tuple(layer.initial_state(batch_shape) for layer in self.layers)
+
+    def check_input(self, argument: str, x: Any) -> None:
+        """Refuse what the first layer cannot take."""
+        checks.input_of(self.layers[0], argument, x)
+
+    def step(self, params: tuple, state: tuple, x: PyTree, *, key: Array | None = None) -> tuple[tuple, PyTree]:
+        """One step through all layers: ``x [..., I]`` to the next state and the top layer's output."""
+        states = []
+        for layer, p, s, k in zip(self.layers, params, state, self._keys(key), strict=True):
+            s, x = one_step(layer, p, s, x, k)
+            states.append(s)
+        return tuple(states), x
+
+    def over_time(
+        self, params: Params, state: State, xs: PyTree, time: Time, key: Array | None
+    ) -> tuple[tuple, PyTree, PyTree | None]:
+        finals, trajectories = [], []
+        for layer, p, s, k in zip(self.layers, params, state, self._keys(key), strict=True):
+            final, xs, states = over_time(layer, p, s, xs, time, k)
+            finals.append(final)
+            trajectories.append(states)
+        return tuple(finals), xs, tuple(trajectories) if time.keep_states else None
+
+    def _keys(self, key: Array | None) -> Any:
+        return [None] * len(self.layers) if key is None else jax.random.split(key, len(self.layers))

@@ -1,0 +1,186 @@
+"""Layers that wrap a layer: skip connections, and a readout that shares the embedding's weights."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, ClassVar, NamedTuple
+
+import jax
+
+from jaxrnn import checks, initializers
+from jaxrnn.constructor import hyperparameters
+from jaxrnn.initializers import Initializer
+from jaxrnn.layers.bidirectional import MERGES, merged_size
+from jaxrnn.layers.pointwise import Embedding, EmbeddingParams
+from jaxrnn.types import Array, Params, PyTree, State, Time
+from jaxrnn.unroll import one_step, over_time, where
+
+
+@hyperparameters
+class Residual:
+    """A layer with a connection around it.
+
+    .. math:: y_t = x_t + F(x)_t
+
+    or, with ``merge="concat"``, the input beside the output: ``y_t = [x_t, F(x)_t]``. Parameters and state are those of
+    the layer.
+
+    Args:
+        layer: a cell or layer.
+        merge: ``"sum"`` or ``"concat"``.
+
+    Raises:
+        TypeError: the layer is none, or is not hashable.
+        ValueError: input and output sizes differ and cannot be added.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, jaxrnn as rnn
+        >>> model = rnn.Stack(rnn.GRU(3, 8), rnn.Residual(rnn.GRU(8, 8)), rnn.Residual(rnn.GRU(8, 8)))
+        >>> final, ys = rnn.unroll(model, model.init(jax.random.key(0)), jnp.ones((7, 2, 3)))
+        >>> ys.shape
+        (7, 2, 8)
+
+    Source: He et al. (2016), "Deep residual learning"; in recurrent networks Wu et al. (2016), arXiv:1609.08144.
+    """
+
+    layer: Any
+    merge: str = "sum"
+
+    def __post_init__(self) -> None:
+        checks.part("layer", self.layer)
+        checks.one_of("merge", self.merge, ("sum", "concat"))
+        takes, gives = self.input_size, getattr(self.layer, "output_size", None)
+        if self.merge == "sum" and None not in (takes, gives) and takes != gives:
+            checks.refuse(
+                "layer", f"output size {takes}, its input size, to be added", gives, 'merge="concat" takes any'
+            )
+
+    @property
+    def input_size(self) -> int | None:
+        return getattr(self.layer, "input_size", None)
+
+    @property
+    def output_size(self) -> int | None:
+        return merged_size(self.merge, self.input_size, getattr(self.layer, "output_size", None))
+
+    def init(self, key: Array) -> Params:
+        """Draw the parameters of the layer."""
+        return self.layer.init(key)
+
+    def initial_state(self, batch_shape: tuple[int, ...] = ()) -> State:
+        """The initial state of the layer."""
+        return self.layer.initial_state(batch_shape)
+
+    def check_input(self, argument: str, x: Any) -> None:
+        """Refuse what the layer cannot take."""
+        checks.input_of(self.layer, argument, x)
+
+    def step(self, params: Params, state: State, x: Array, *, key: Array | None = None) -> tuple[State, Array]:
+        """One step of the layer, and its input."""
+        state, y = one_step(self.layer, params, state, x, key)
+        return state, self._join(x, y)
+
+    def over_time(
+        self, params: Params, state: State, xs: Array, time: Time, key: Array | None
+    ) -> tuple[State, Array, PyTree | None]:
+        final, ys, states = over_time(self.layer, params, state, xs, time, key)
+        return final, self._join(xs, ys), states
+
+    def _join(self, x: Array, y: Array) -> Array:
+        if self.merge == "sum" and x.shape != y.shape:
+            checks.refuse("layer", f"outputs like its inputs, {checks.describe(x)}", checks.describe(y))
+        return MERGES[self.merge](x, y)
+
+
+class TiedParams(NamedTuple):
+    """The embedding's ``w [V, size]``, the layer's parameters, and the readout's ``b [V]`` or None."""
+
+    embedding: EmbeddingParams
+    layer: Params
+    b: Array | None
+
+
+@hyperparameters
+class Tied:
+    r"""A layer between an embedding and a readout that share one matrix.
+
+    .. math:: o_t = F(w_{x})_t \, w^\top + b
+
+    Token ids in, a score for each token out. The state is that of the layer.
+
+    Args:
+        embedding: the embedding whose ``w`` is used twice.
+        layer: a cell or layer from and to vectors of the embedding's size.
+        use_bias: whether the readout has a bias.
+        b_init: its initializer, by name or callable.
+
+    Raises:
+        TypeError, ValueError: a part is of the wrong kind, or sizes differ.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, jaxrnn as rnn
+        >>> model = rnn.Tied(rnn.Embedding(65, 8), rnn.Stack(rnn.LSTM(8, 16), rnn.LSTM(16, 8)))
+        >>> final, logits = rnn.unroll(model, model.init(jax.random.key(0)), jnp.zeros((7, 2), int))
+        >>> logits.shape
+        (7, 2, 65)
+
+    Source: Press & Wolf (2017), "Using the output embedding to improve language models".
+    """
+
+    embedding: Embedding
+    layer: Any
+    _: dataclasses.KW_ONLY
+    use_bias: bool = True
+    b_init: str | Initializer = "zeros"
+
+    input_ndim: ClassVar[int] = 0
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.embedding, Embedding):
+            checks.refuse("embedding", "an Embedding", checks.describe(self.embedding), error=TypeError)
+        checks.part("layer", self.layer)
+        checks.chained((self.embedding, self.layer))
+        gives = getattr(self.layer, "output_size", None)
+        if gives not in (None, self.embedding.output_size):
+            checks.refuse("layer", f"output size {self.embedding.output_size}, that of the embedding", gives,
+                          "the readout is the embedding's own matrix")  # fmt: skip
+        checks.flag("use_bias", self.use_bias)
+        checks.initializer("b_init", self.b_init, initializers.NAMED)
+
+    @property
+    def output_size(self) -> int:
+        return self.embedding.vocabulary_size
+
+    def init(self, key: Array) -> TiedParams:
+        """Draw the embedding, the layer and ``b [V]``."""
+        keys = jax.random.split(key, 3)
+        b = None
+        if self.use_bias:
+            b = initializers.draw(self.b_init, keys[2], (self.output_size,), self.embedding.dtype)
+        return TiedParams(self.embedding.init(keys[0]), self.layer.init(keys[1]), b)
+
+    def initial_state(self, batch_shape: tuple[int, ...] = ()) -> State:
+        """The initial state of the layer."""
+        return self.layer.initial_state(batch_shape)
+
+    def check_input(self, argument: str, x: Any) -> None:
+        """Refuse what is no token id."""
+        self.embedding.check_input(argument, x)
+
+    def step(self, params: TiedParams, state: State, x: Array, *, key: Array | None = None) -> tuple[State, Array]:
+        """One step: ids ``[...]`` to scores ``[..., V]``."""
+        self.check_input("x", x)
+        state, y = one_step(self.layer, params.layer, state, self.embedding.apply(params.embedding, x), key)
+        return state, self._read(params, y)
+
+    def over_time(
+        self, params: TiedParams, state: State, xs: Array, time: Time, key: Array | None
+    ) -> tuple[State, Array, PyTree | None]:
+        vectors = self.embedding.apply(params.embedding, xs)
+        final, ys, states = over_time(self.layer, params.layer, state, vectors, time, key)
+        scores = self._read(params, ys)
+        return final, scores if time.alive is None else where(time.alive, scores), states
+
+    def _read(self, params: TiedParams, h: Array) -> Array:
+        scores = self.embedding.attend(params.embedding, h)
+        return scores if params.b is None else scores + params.b

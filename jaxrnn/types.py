@@ -1,0 +1,69 @@
+"""The words of the library: axes, and the two protocols that everything else is written against.
+
+Axes: ``T`` time, ``B`` batch, ``I`` input size, ``H`` hidden size, ``G`` gates, ``V`` vocabulary.
+Sequences are time-major, ``[T, ..., I]``; the axes between are batch and may be absent.
+The order of a pair is always ``(state, y)``, as in :func:`jax.lax.scan`.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple, Protocol, TypeAlias
+
+import jax
+
+Array: TypeAlias = jax.Array
+PyTree: TypeAlias = Any
+Params: TypeAlias = PyTree
+State: TypeAlias = PyTree
+
+
+class Cell(Protocol):
+    """One step of a recurrence. An object with these three methods is a cell; it inherits from nothing.
+
+    A cell whose single input has another number of axes than one (a token id has none, a picture two or
+    three) says so in an attribute ``input_ndim``; ``input_size`` and ``output_size``, where present, let
+    :class:`~jaxrnn.Stack` check that widths fit.
+    """
+
+    def init(self, key: Array) -> Params:
+        """Draw the parameters."""
+
+    def initial_state(self, batch_shape: tuple[int, ...] = ()) -> State:
+        """Return the state before the first step; every leaf starts with ``batch_shape``."""
+
+    def step(self, params: Params, state: State, x: PyTree) -> tuple[State, PyTree]:
+        """Take ``x [..., I]`` and return the next state and the output."""
+
+
+class Time(NamedTuple):
+    """How a sequence is walked; the same for every cell of a model."""
+
+    alive: Array | None  # [T, ...] bool: step t lies before its sequence's end; None: all do
+    resets: Array | None  # [T, ...] bool: the state returns to the initial one before step t
+    reverse: bool  # from the last step to the first
+    keep_states: bool  # collect every state, not only the last
+
+
+class Layer(Cell, Protocol):
+    """A cell that walks time by itself, because it is built of parts or has no memory.
+
+    Its ``step`` and ``over_time`` take a random key; without one the pass is deterministic.
+    """
+
+    def step(self, params: Params, state: State, x: PyTree, *, key: Array | None = None) -> tuple[State, PyTree]:
+        """Take one step with every part."""
+
+    def over_time(
+        self, params: Params, state: State, xs: PyTree, time: Time, key: Array | None
+    ) -> tuple[State, PyTree, PyTree | None]:
+        """Return the final state, the outputs of all steps, and all states (None unless asked for)."""
+
+
+def is_layer(model: Any) -> bool:
+    """Whether the model walks time by itself; otherwise it is a cell, to be scanned."""
+    return hasattr(model, "over_time")
+
+
+def input_ndim(model: Any) -> int:
+    """Axes of one input without batch axes: 1 for a vector, 0 for a token id."""
+    return getattr(model, "input_ndim", 1)
