@@ -3,7 +3,7 @@
 A cell is its hyperparameters; parameters and state are always arguments.
 """
 
-from jaxrnn import initializers, interop, losses
+from jaxrnn import data, decoding, initializers, interop, learning, losses
 from jaxrnn.cells import GRU, LSTM, GRUParams, LSTMParams, LSTMState, VanillaParams, VanillaRNN
 from jaxrnn.constructor import from_call
 from jaxrnn.layers import Bidirectional, Dropout, Embedding, Linear, Residual, Stack, Tied
@@ -28,9 +28,12 @@ __all__ = [
     "Tied",
     "VanillaParams",
     "VanillaRNN",
+    "data",
+    "decoding",
     "from_call",
     "initializers",
     "interop",
+    "learning",
     "losses",
     "trajectory",
     "unroll",

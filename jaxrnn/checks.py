@@ -217,9 +217,8 @@ def same_tree(argument: str, expected: PyTree, got: PyTree, fix: str) -> PyTree:
         places = [f".{name}" for name in fields] if fields else [f"[{i}]" for i in range(len(expected))]
         parts = [same_tree(argument + p, e, g, fix) for p, e, g in zip(places, expected, got, strict=True)]
         return type(expected)(*parts) if fields else tuple(parts)
-    wanted, tree = jax.tree.flatten(expected)
-    leaves, got_tree = jax.tree.flatten(got)
-    if tree != got_tree:
+    wanted, leaves = jax.tree.leaves(expected), jax.tree.leaves(got)
+    if jax.tree.structure(expected) != jax.tree.structure(got):  # type: ignore[operator]
         refuse(argument, _outline(expected), _outline(got), fix, TypeError)
     for e, g in zip(wanted, leaves, strict=True):
         if tuple(e.shape) != tuple(jnp.shape(g)):
@@ -261,6 +260,31 @@ def resets(value: Any, steps: int, batch: tuple[int, ...]) -> None:
         refuse("resets", expected, describe(value), "jnp.broadcast_to spreads one row over the batch")
 
 
+def mask(argument: str, value: Any, shape: tuple[int, ...]) -> None:
+    """Bools of the given shape."""
+    if not hasattr(value, "shape") or value.dtype != jnp.bool_ or tuple(value.shape) != shape:
+        error = ValueError if getattr(value, "dtype", None) == jnp.bool_ else TypeError
+        refuse(argument, f"bool{list(shape)}, [T, ...]", describe(value), "True marks a step that counts", error)
+
+
+def labels(argument: str, value: Any, shape: tuple[int, ...]) -> None:
+    """Integers of the given shape."""
+    if not hasattr(value, "shape") or not jnp.issubdtype(value.dtype, jnp.integer):
+        refuse(argument, f"integer labels {list(shape)}", describe(value), "argmax(-1) undoes one-hot", TypeError)
+    if tuple(value.shape) != shape:
+        refuse(argument, f"shape {list(shape)}, that of the scores without their last axis", describe(value))
+
+
+def alike(argument: str, value: Any, other: str, like: Any) -> None:
+    """A floating array of the shape of another."""
+    if not hasattr(value, "dtype") or not jnp.issubdtype(value.dtype, jnp.floating):
+        refuse(
+            argument, f"floating numbers like {other} {describe(like)}", describe(value), ".astype(float)", TypeError
+        )
+    if tuple(value.shape) != tuple(like.shape):
+        refuse(argument, f"shape {list(like.shape)}, that of {other}", describe(value))
+
+
 def lengths(value: Any, steps: int, batch: tuple[int, ...]) -> None:
     """Integers of the batch's shape in [0, T]."""
     if not hasattr(value, "shape") or not jnp.issubdtype(value.dtype, jnp.integer):
@@ -284,9 +308,23 @@ def next_state(state: State, new: State) -> State:
     return same_tree("state returned by step", state, new, "a step keeps the structure and shapes of its state")
 
 
+def next_carry(carry: State, new: State) -> State:
+    """What a loss gave back to start the next batch with: like what it was given; returns it in that structure."""
+    return same_tree("carry returned by the loss", carry, new,
+                     "train_state(params, optimizer, carry=...) takes the first one, () for none")  # fmt: skip
+
+
 def batched(state: State, batch: tuple[int, ...]) -> None:
     """Every part of a state starts with the batch axes, so that lengths and resets can choose among sequences."""
     for leaf in jax.tree.leaves(state):
         if tuple(leaf.shape[: len(batch)]) != batch:
             refuse("state", f"arrays that start with the batch axes {list(batch)}", describe(leaf),
                    "initial_state(batch_shape) puts batch_shape first in every array")  # fmt: skip
+
+
+def temperature(argument: str, value: Any) -> None:
+    """A number that is not negative."""
+    if is_concrete(value):
+        number(argument, float(value))
+        if value < 0:
+            refuse(argument, "a number of at least 0", value, "0 takes the likeliest, 1 the model's own distribution")

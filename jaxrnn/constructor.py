@@ -13,12 +13,12 @@ from typing import Any, TypeVar, dataclass_transform
 
 import jax
 
-C = TypeVar("C", bound=type)
+C = TypeVar("C")
 _CLASSES: dict[str, Callable] = {}  # what from_call may call, by the name it is printed under
 
 
 @dataclass_transform(frozen_default=True)
-def hyperparameters(cls: C) -> C:
+def hyperparameters(cls: type[C]) -> type[C]:
     """Make a frozen dataclass that prints as its constructor call and may be passed to ``jax.jit``."""
     cls = dataclasses.dataclass(frozen=True, repr=False)(cls)
     cls.__repr__ = call  # type: ignore[method-assign]
@@ -38,6 +38,13 @@ def call(model: Any) -> str:
         elif value != field.default:
             words.append(f"{field.name}={_word(value)}")
     return f"{type(model).__name__}({', '.join(words)})"
+
+
+def remake(model: Any, **fields: Any) -> Any:
+    """Return the model with other values in some of its fields."""
+    values = {f.name: getattr(model, f.name) for f in dataclasses.fields(model)} | fields
+    star = [values.pop(f.name) for f in dataclasses.fields(model) if f.metadata.get("star")]
+    return type(model)(*(part for parts in star for part in parts), **values)
 
 
 def _word(value: Any) -> str:

@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxrnn import checks
-from jaxrnn.constructor import hyperparameters
+from jaxrnn.constructor import hyperparameters, remake
 from jaxrnn.types import Array
 
 Initializer: TypeAlias = Callable[..., Array]  # (key, shape, dtype) -> array
@@ -52,7 +52,9 @@ class orthogonal:
 
     def __call__(self, key: Array, shape: tuple[int, ...], dtype: Any) -> Array:
         wide = jnp.promote_types(dtype, jnp.float32)  # the QR decomposition needs at least float32
-        return jax.nn.initializers.orthogonal(self.scale)(key, shape, wide).astype(dtype)
+        q, r = jnp.linalg.qr(jax.random.normal(key, (max(shape), min(shape)), wide))
+        q = self.scale * q * jnp.sign(jnp.diag(r))  # makes the draw uniform over orthogonal matrices
+        return (q if shape[0] >= shape[1] else q.T).astype(dtype)
 
 
 @hyperparameters
@@ -62,7 +64,7 @@ class identity:
     scale: float = 1.0
 
     def __call__(self, key: Array, shape: tuple[int, ...], dtype: Any) -> Array:
-        return self.scale * jnp.eye(*shape, dtype=dtype)
+        return self.scale * jnp.eye(shape[0], shape[1], dtype=dtype)
 
 
 NAMED: dict[str, Initializer] = {
@@ -119,9 +121,6 @@ def everywhere(model: M, init: str | Initializer) -> M:
             return value
         fields = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
         new = {n: init if n.endswith("_init") else visit(v) for n, v in fields.items()}
-        if new == fields:
-            return value
-        star = [n for n in fields if type(value).__dataclass_fields__[n].metadata.get("star")]
-        return type(value)(*(new.pop(star[0]) if star else ()), **new)
+        return remake(value, **new) if new != fields else value
 
     return visit(model)

@@ -144,14 +144,14 @@ class LSTM:
     def recur(self, params: LSTMParams, state: LSTMState, z: Array) -> tuple[LSTMState, Array]:
         """The equations above, from ``(h_{t-1}, c_{t-1})`` and ``z_t [..., G·H]``."""
         h, c = state
-        *z_i, z_f, z_o, z_c = common.per_gate(z + h @ params.w_hh, self.hidden_size)
+        *z_i, z_f, z_o, z_c = common.per_gate(z + h @ params.w_hh, self.hidden_size)  # z_i: none when coupled
         p = dict(zip(self.peepholes, () if params.peepholes is None else params.peepholes, strict=True))
 
         def gate(name: str, z: Array, cell: Array) -> Array:
             return sigmoid(z + p[name] * cell) if name in p else sigmoid(z)
 
         f = gate("f", z_f, c)
-        i = 1 - f if self.coupled else gate("i", *z_i, c)
+        i = 1 - f if self.coupled else gate("i", z_i[0], c)
         c_new = f * c + i * tanh(z_c)
         o = gate("o", z_o, c_new if self.output_peephole == "current" else c)
         h_new = o * tanh(c_new)

@@ -1,0 +1,87 @@
+"""Long streams, cut into chunks that follow one another."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax
+import numpy as np
+
+from jaxrnn import checks
+from jaxrnn.types import Array
+
+
+class Chunk(NamedTuple):
+    """A piece of B streams: inputs with the history before them, and what follows each of the last k1 inputs."""
+
+    inputs: np.ndarray | Array  # [k2, B]
+    targets: np.ndarray | Array  # [k1, B]
+    first: np.ndarray | Array  # bool []: the streams begin with this chunk
+    resets: (
+        np.ndarray | Array | None
+    )  # bool [k2, B]: where in the inputs a stream or document begins; None: at most at first
+
+
+class Streams:
+    """A long text as B parallel streams, walked in chunks of k1 steps: the batches of a language model.
+
+    Row b of chunk n goes on where row b of chunk n - 1 ended, so the recurrent state may be carried over. Chunks are
+    counted from the start of training, ``streams[n]``, and begin anew after ``len(streams)`` of them (an epoch): the
+    number alone says where in the data a run stands. What does not fill the last chunk is left out.
+
+    Args:
+        ids: ``[N]`` ints, the text.
+        batch: B, the number of streams.
+        steps: k1, the new steps of a chunk.
+        back: k2 ≥ k1, how many steps the gradient may go back: the inputs then start with the last k2 - k1 of the
+            chunk before. By default k1, no history.
+        resets: ``[N]`` bools, True where a document begins, for texts of many; None for one text.
+
+    Raises:
+        ValueError: the text is too short for one chunk, ``back`` is below ``steps``.
+
+    Example:
+        >>> import numpy as np
+        >>> from jaxrnn.data import Streams
+        >>> streams = Streams(np.arange(13), batch=2, steps=3)
+        >>> streams[1].inputs.T
+        array([[ 3,  4,  5],
+               [ 9, 10, 11]])
+        >>> len(streams)
+        2
+    """
+
+    def __init__(
+        self, ids: np.ndarray, batch: int, steps: int, *, back: int | None = None, resets: np.ndarray | None = None
+    ) -> None:
+        checks.size("batch", batch)
+        checks.size("steps", steps)
+        self.steps, self.history = steps, 0 if back is None else back - steps
+        if self.history < 0:
+            checks.refuse("back", f"at least steps = {steps}", back, "the gradient goes back through the chunk itself")
+        length = (len(ids) - 1) // batch // steps * steps  # of one stream
+        if length == 0:
+            checks.refuse("ids", f"more than batch · steps = {batch} · {steps} tokens", len(ids), "use smaller ones")
+        begins = np.zeros(len(ids), bool) if resets is None else np.asarray(resets)
+        checks.mask("resets", begins, (len(ids),))
+        rows = np.arange(length + 1)[:, None] + length * np.arange(batch)  # [length + 1, B]
+        padding = [(self.history, 0), (0, 0)]  # before the start there is nothing; a reset hides what stands there
+        self._tokens = np.pad(np.asarray(ids)[rows], padding)
+        begins = begins[rows]
+        begins[0] = True
+        self._resets = np.pad(begins, padding) if self.history or resets is not None else None
+
+    def __len__(self) -> int:
+        """Chunks of one epoch."""
+        return (len(self._tokens) - self.history - 1) // self.steps
+
+    def __getitem__(self, n: int) -> Chunk:
+        start = n % len(self) * self.steps
+        end = start + self.history + self.steps
+        targets = self._tokens[end - self.steps + 1 : end + 1]
+        resets = None if self._resets is None else self._resets[start:end]
+        return Chunk(self._tokens[start:end], targets, np.asarray(start == 0), resets)
+
+    def epoch(self) -> Chunk:
+        """All chunks of an epoch with a leading axis, to be scanned."""
+        return jax.tree.map(lambda *leaves: np.stack(leaves), *(self[n] for n in range(len(self))))

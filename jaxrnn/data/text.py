@@ -1,0 +1,72 @@
+"""Symbols to ids and back, and a text that every Python carries."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from jaxrnn import checks
+
+
+@dataclasses.dataclass(frozen=True)
+class Vocabulary:
+    """The symbols of a text in a fixed order; a symbol's id is its place.
+
+    A string is a sequence of characters; a list of words makes a vocabulary of words.
+
+    Args:
+        symbols: the symbols, each once.
+
+    Raises:
+        ValueError: there is no symbol, or one stands twice.
+
+    Example:
+        >>> from jaxrnn.data import Vocabulary
+        >>> vocabulary = Vocabulary.of("abracadabra")
+        >>> vocabulary.encode("bar")
+        array([1, 0, 4], dtype=int32)
+        >>> "".join(vocabulary.decode([1, 0, 4]))
+        'bar'
+    """
+
+    symbols: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        if not self.symbols or len(set(self.symbols)) < len(self.symbols):
+            checks.refuse("symbols", "at least one symbol, each once", f"{len(self.symbols)}", "Vocabulary.of(text)")
+
+    @classmethod
+    def of(cls, text: Iterable[str]) -> Vocabulary:
+        """Collect the symbols of a text, sorted."""
+        return cls(tuple(sorted(set(text))))
+
+    def __len__(self) -> int:
+        return len(self.symbols)
+
+    @functools.cached_property
+    def _ids(self) -> dict[str, int]:
+        return {symbol: i for i, symbol in enumerate(self.symbols)}
+
+    def encode(self, text: Iterable[str]) -> np.ndarray:
+        """Symbols to ids, ``int32 [N]``; a symbol that is not in the vocabulary is refused."""
+        try:
+            return np.fromiter(map(self._ids.__getitem__, text), np.int32)
+        except KeyError as stranger:
+            checks.refuse("text", f"only the {len(self)} symbols of the vocabulary", stranger)
+
+    def decode(self, ids: Sequence[int] | np.ndarray) -> list[str]:
+        """Ids to symbols."""
+        return [self.symbols[i] for i in ids]
+
+
+def python_reference() -> str:
+    """The prose of Python's language reference, about 0.5 MB of English that every CPython carries.
+
+    It varies a little with the Python version.
+    """
+    from pydoc_data.topics import topics
+
+    return "\n\n".join(text.strip() for _, text in sorted(topics.items()))

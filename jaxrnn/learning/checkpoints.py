@@ -1,0 +1,253 @@
+"""Checkpoints that survive a kill: written whole or not at all, verified when read, refused where they do not fit.
+
+A checkpoint is a folder ``step-…`` that Orbax fills under another name; it gets its own by one rename, when a list of
+the SHA-256 sums of all its files lies in it. So none is ever half-written, and a damaged one is known as such.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+import logging
+import os
+import pathlib
+import re
+import shutil
+import warnings
+from typing import Any, NamedTuple
+
+import jax
+import orbax.checkpoint as ocp
+
+from jaxrnn import checks
+from jaxrnn.constructor import from_call
+from jaxrnn.learning.step import TrainState
+from jaxrnn.types import Array, Params, PyTree
+
+FACTS, SUMS, BEST = "facts.json", "sha256.json", "best.json"
+logging.getLogger("absl").setLevel(logging.ERROR)  # Orbax narrates every save
+
+
+class Checkpoint(NamedTuple):
+    """What a checkpoint gives back: the run's state, its random key, and the facts stored beside them."""
+
+    state: TrainState
+    key: Array
+    facts: dict[str, Any]
+
+
+class Checkpoints:
+    """The checkpoints of one run, in one folder.
+
+    Args:
+        folder: where they lie; made when the first is saved.
+        model: the model that is trained. Its printed constructor call is stored, so that :func:`load_model` needs the
+            folder alone.
+        keep: how many of the newest are kept, beside the best.
+
+    Example:
+        >>> import jax, jaxrnn as rnn, optax, tempfile
+        >>> from jaxrnn import learning
+        >>> model = rnn.GRU(3, 8)
+        >>> state = learning.train_state(model.init(jax.random.key(0)), optax.adam(1e-3))
+        >>> checkpoints = learning.Checkpoints(tempfile.mkdtemp(), model)
+        >>> folder = checkpoints.save(state, jax.random.key(1), {"corpus": "a text"})
+        >>> checkpoints.restore(state).facts["corpus"]
+        'a text'
+        >>> again, params, facts = learning.load_model(checkpoints.folder)
+        >>> again == model
+        True
+    """
+
+    def __init__(self, folder: str | os.PathLike, model: Any, *, keep: int = 3) -> None:
+        checks.size("keep", keep)
+        self.folder = pathlib.Path(folder).absolute()
+        self.model, self.keep = model, keep
+
+    def steps(self) -> list[int]:
+        """Steps of the checkpoints in the folder, damaged ones included, in order."""
+        return _steps(self.folder)
+
+    def save(
+        self, state: TrainState, key: Array, facts: dict[str, Any] | None = None, *, best: bool = False
+    ) -> pathlib.Path:
+        """Write a checkpoint of this step, mark it the best if asked to, and drop what is too old.
+
+        Args:
+            state: all that the run carries.
+            key: the run's random key.
+            facts: further things to keep, anything JSON can hold.
+            best: whether this is the best model so far.
+
+        Returns:
+            The checkpoint's folder.
+        """
+        step = int(state.step)
+        final, draft = _place(self.folder, step), self.folder / f"draft-{step}"
+        for old in self.folder.glob("draft-*"):  # of a run that was killed while it saved
+            shutil.rmtree(old)
+        rest = {"rest": state._replace(params=()), "key": key}
+        with ocp.StandardCheckpointer() as orbax:
+            orbax.save(draft / "params", state.params)
+            orbax.wait_until_finished()
+            orbax.save(draft / "training", rest)
+        told = {"model": _call(self.model), "step": step, "params": _outline(state.params), "training": _outline(rest)}
+        (draft / FACTS).write_text(json.dumps({**(facts or {}), **told}, ensure_ascii=False), "utf-8")
+        (draft / SUMS).write_text(json.dumps(_sums(draft)))
+        if final.exists():
+            shutil.rmtree(final)
+        draft.rename(final)
+        if best:
+            _write(self.folder / BEST, json.dumps({"step": step}))
+        for stale in set(self.steps()[: -self.keep]) - {_best(self.folder)}:
+            shutil.rmtree(_place(self.folder, stale))
+        return final
+
+    def restore(self, like: TrainState) -> Checkpoint | None:
+        """Read the newest checkpoint that is whole, warning of damaged ones passed over; None if there is none.
+
+        Args:
+            like: a state of the run, fresh for instance, whose structure the checkpoint must have.
+
+        Raises:
+            ValueError: the checkpoint is of another model or optimizer; says what differs.
+        """
+        step = _newest(self.folder)
+        if step is None:
+            return None
+        folder = _place(self.folder, step)
+        facts = _facts(folder)
+        if facts["model"] != _call(self.model):
+            checks.refuse(str(folder), f"a checkpoint of {_call(self.model)}", facts["model"],
+                          "resume with the model it was made with, or start in another folder")  # fmt: skip
+        rest = {"rest": like._replace(params=()), "key": jax.random.key(0)}
+        _same(folder, "params", _outline(like.params), facts["params"])
+        _same(folder, "training", {k: v for k, v in _outline(rest).items() if k != "['key']"},
+              {k: v for k, v in facts["training"].items() if k != "['key']"})  # fmt: skip
+        with ocp.StandardCheckpointer() as orbax:
+            params = orbax.restore(folder / "params", like.params)
+            training = orbax.restore(folder / "training", rest)
+        return Checkpoint(training["rest"]._replace(params=params), training["key"], facts)
+
+
+def load_model(folder: str | os.PathLike, which: str | int = "best", *, model: Any = None) -> tuple[Any, Params, dict]:
+    """Rebuild a model and its parameters from the checkpoints of a run.
+
+    Args:
+        folder: the folder of the run.
+        which: ``"best"`` (the newest where none was marked), ``"last"``, or a step.
+        model: only for a model with parts of your own, which the printed call cannot rebuild.
+
+    Returns:
+        ``(model, params, facts)``.
+
+    Raises:
+        FileNotFoundError: there is no whole checkpoint in the folder.
+        ValueError: the checkpoint is damaged, or of another model than the one given.
+    """
+    folder = pathlib.Path(folder).absolute()
+    step = which if isinstance(which, int) else _best(folder) if which == "best" else None
+    if isinstance(which, str):
+        checks.one_of("which", which, ("best", "last"))
+        step = step if step is not None and not _damage(_place(folder, step)) else _newest(folder)
+    if step is None:
+        raise FileNotFoundError(f"folder: expected a run with checkpoints, got none in {folder}; train first")
+    place = _place(folder, step)
+    damage = _damage(place)
+    if damage:
+        checks.refuse(str(place), "a whole checkpoint", damage, 'which="last" takes the newest whole one')
+    facts = _facts(place)
+    model = from_call(facts["model"]) if model is None else model
+    like = jax.eval_shape(model.init, jax.random.key(0))
+    _same(place, "params", _outline(like), facts["params"])
+    with ocp.StandardCheckpointer() as orbax:
+        return model, orbax.restore(place / "params", like), facts
+
+
+def run_folder(folder: str | os.PathLike, *, resume: bool = False) -> pathlib.Path:
+    """Return the folder for a run, empty unless resumed; an earlier run in it is set aside as ``folder.1`` and so on."""
+    folder = pathlib.Path(folder)
+    if not resume and folder.is_dir() and any(folder.iterdir()):
+        aside = next(p for n in itertools.count(1) if not (p := folder.with_name(f"{folder.name}.{n}")).exists())
+        folder.rename(aside)
+        print(f"the run in {folder} was set aside as {aside}")
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+# ---- folders and files -------------------------------------------------------------------------------------------
+
+
+def _place(folder: pathlib.Path, step: int) -> pathlib.Path:
+    return folder / f"step-{step:09d}"
+
+
+def _steps(folder: pathlib.Path) -> list[int]:
+    return sorted(int(found[1]) for p in folder.glob("step-*") if (found := re.fullmatch(r"step-(\d+)", p.name)))
+
+
+def _best(folder: pathlib.Path) -> int | None:
+    """The step marked as best, if its checkpoint is there."""
+    try:
+        step = json.loads((folder / BEST).read_text())["step"]
+    except (OSError, ValueError):
+        return None
+    return step if _place(folder, step).exists() else None
+
+
+def _newest(folder: pathlib.Path) -> int | None:
+    """The newest step whose checkpoint is whole; warns of each that is not."""
+    for step in reversed(_steps(folder)):
+        damage = _damage(_place(folder, step))
+        if not damage:
+            return step
+        warnings.warn(f"checkpoint {_place(folder, step)} is damaged ({damage}); taking the one before", stacklevel=3)
+    return None
+
+
+def _damage(folder: pathlib.Path) -> str:
+    """What is wrong with the files of a checkpoint, or nothing."""
+    try:
+        expected = json.loads((folder / SUMS).read_text())
+    except (OSError, ValueError):
+        return f"{SUMS} is missing or unreadable"
+    found = _sums(folder)
+    wrong = [name for name in sorted(expected | found) if expected.get(name) != found.get(name)]
+    return f"{wrong[0]} has changed" if wrong else ""
+
+
+def _sums(folder: pathlib.Path) -> dict[str, str]:
+    files = (p for p in folder.rglob("*") if p.is_file() and p.name != SUMS)
+    return {str(p.relative_to(folder)): hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
+
+
+def _facts(folder: pathlib.Path) -> dict[str, Any]:
+    return json.loads((folder / FACTS).read_text("utf-8"))
+
+
+def _write(path: pathlib.Path, text: str) -> None:
+    """Write a small file whole or not at all."""
+    draft = path.with_suffix(".draft")
+    draft.write_text(text)
+    os.replace(draft, path)
+
+
+# ---- what differs ------------------------------------------------------------------------------------------------
+
+
+def _call(model: Any) -> str:
+    return re.sub(r" at 0x[0-9a-f]+", "", repr(model))  # an address says nothing about the model
+
+
+def _outline(tree: PyTree) -> dict[str, str]:
+    """Place, dtype and shape of every array."""
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    return {jax.tree_util.keystr(path): f"{x.dtype}{list(x.shape)}" for path, x in leaves}
+
+
+def _same(folder: pathlib.Path, part: str, wanted: dict[str, str], found: dict[str, str]) -> None:
+    for place in [*wanted, *found]:
+        if wanted.get(place) != found.get(place):
+            checks.refuse(f"{folder}: {part}{place}", wanted.get(place, "nothing there"), found.get(place, "nothing"),
+                          "the run had another model or optimizer")  # fmt: skip

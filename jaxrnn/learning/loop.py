@@ -1,0 +1,223 @@
+"""The loop: batches in, metrics out, and the device never waits for the host."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple, Protocol
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxrnn import checks
+from jaxrnn.learning.checkpoints import Checkpoints
+from jaxrnn.learning.report import Report, Tell, tell_metrics
+from jaxrnn.learning.step import Step, TrainState, several
+from jaxrnn.types import Array, Params, PyTree
+
+
+class Batches(Protocol):
+    """The data of a run: batch number n, counted from the start of training. The number is the data position."""
+
+    def __getitem__(self, n: int, /) -> PyTree: ...
+
+
+class Fit(NamedTuple):
+    """How a run ended."""
+
+    state: TrainState
+    stopped: str  # "finished", "early" (no better evaluation for too long) or "interrupted"
+    best: float | None  # the smallest value of the monitored metric
+    best_step: int | None
+    seconds: float  # of this call
+    shapes: int  # different batch shapes, each compiled once
+
+
+class NotFiniteError(RuntimeError):
+    """Loss or gradient were not finite too many times in a row."""
+
+
+def fit(
+    step: Step,
+    state: TrainState,
+    batches: Batches,
+    *,
+    steps: int,
+    key: Array,
+    per_call: int = 10,
+    evaluate: Callable[[Params, int], dict[str, Any]] | None = None,
+    evaluate_every: int | None = None,
+    monitor: str = "loss",
+    patience: int | None = None,
+    checkpoints: Checkpoints | None = None,
+    save_every: int | None = None,
+    resume: bool = False,
+    facts: dict[str, Any] | None = None,
+    log: str | os.PathLike | None = None,
+    tensorboard: str | os.PathLike | None = None,
+    tell: Tell = tell_metrics,
+    show: bool = True,
+    most_not_finite: int = 20,
+) -> Fit:
+    """Train: several optimizer steps a compiled call, the next batches prepared while the device computes.
+
+    The same arguments give the same run, bit for bit, on one machine, whether it was killed and resumed or not. Ctrl-C
+    ends the call under way, saves and returns; a second one ends at once.
+
+    Args:
+        step: what :func:`train_step` makes.
+        state: what :func:`train_state` makes.
+        batches: ``batches[n]`` is batch n, a pytree of NumPy arrays.
+        steps: the step to end at, counted from the start of training.
+        key: random key of the run; step n uses ``fold_in(key, n)``.
+        per_call: steps in one compiled call.
+        evaluate: ``evaluate(params, step)`` returns numbers to report, and texts to print.
+        evaluate_every: steps between evaluations; there is one at the end in any case.
+        monitor: the number of ``evaluate`` that says how good a model is, the smaller the better.
+        patience: stop after this many evaluations without a better one.
+        checkpoints: where to save: at each evaluation, at the end and at Ctrl-C; the best is kept.
+        save_every: steps between further checkpoints.
+        resume: go on from the newest whole checkpoint, or start where there is none.
+        facts: stored with each checkpoint, anything JSON can hold.
+        log: JSON-lines file for the metrics of every step.
+        tensorboard: folder for TensorBoard files; needs tensorboardX.
+        tell: metrics to the words shown on the screen.
+        show: whether to print anything.
+        most_not_finite: batches in a row without a finite loss and gradient that end the run.
+
+    Returns:
+        The state and how the run ended.
+
+    Raises:
+        NotFiniteError: too many batches in a row had no finite loss or gradient; names the last checkpoint.
+        ValueError: the folder holds another run; ``resume=True`` or another folder.
+    """
+    for name, value in (("steps", steps), ("per_call", per_call), ("most_not_finite", most_not_finite)):
+        checks.size(name, value)
+    for name, optional in (("evaluate_every", evaluate_every), ("save_every", save_every), ("patience", patience)):
+        if optional is not None:
+            checks.size(name, optional)
+    checks.random_key("key", key)
+    run = _Progress(best=None, best_step=None, worse=0)
+    if checkpoints is not None and checkpoints.steps():
+        if not resume:
+            checks.refuse("checkpoints", "a folder without checkpoints", f"{checkpoints.folder} with some",
+                          "resume=True goes on with them")  # fmt: skip
+        found = checkpoints.restore(state)
+        if found is not None:
+            state, key, run = found.state, found.key, _Progress(**found.facts["progress"])
+    state = jax.tree.map(jnp.copy, state)  # the caller's stays valid: the loop donates its own
+    compiled = jax.jit(several(step), donate_argnums=0)
+    first, begun, bad, stopped = int(state.step), time.monotonic(), 0, "finished"
+    shapes: set[str] = set()
+
+    def save(best: bool = False) -> None:
+        if checkpoints is not None:
+            checkpoints.save(state, key, {**(facts or {}), "progress": run._asdict()}, best=best)
+
+    with Report(first, steps, log=log, tensorboard=tensorboard, tell=tell, show=show) as report, _ctrl_c() as asked:
+
+        def told(done: int, metrics: PyTree) -> None:
+            """Read the metrics of a call, which waits for it, and stop a run that has gone bad."""
+            nonlocal bad
+            values = jax.device_get(metrics)
+            report.call(done, values)
+            for fine in values["finite"]:
+                bad = 0 if fine else bad + 1
+            if bad >= most_not_finite:
+                raise NotFiniteError(
+                    f"loss and gradient: expected finite numbers, got {bad} batches in a row without, "
+                    f"up to step {done}; "
+                    f"{_last_good(checkpoints)}; a smaller learning rate or clipping may help"
+                )
+
+        done, waiting, group = first, None, _group(batches, first, steps, per_call, evaluate_every, save_every)
+        while done < steps and not asked.is_set() and stopped != "early":
+            shapes.add(str(jax.tree.map(np.shape, group)))
+            state, metrics = compiled(state, group, key)  # returns at once
+            done += len(jax.tree.leaves(group)[0])
+            group = _group(batches, done, steps, per_call, evaluate_every, save_every)  # while the device computes
+            if waiting is not None:
+                told(*waiting)
+            waiting = (done, metrics)
+            at_end = done == steps
+            if evaluate is not None and (at_end or _due(done, evaluate_every)):
+                told(*waiting)
+                waiting = None
+                result = evaluate(state.params, done)
+                judged = float(result[monitor])
+                better = run.best is None or judged < run.best
+                run = _Progress(judged, done, 0) if better else run._replace(worse=run.worse + 1)
+                report.evaluation(done, result, better)
+                save(best=better)
+                if patience is not None and run.worse >= patience:
+                    stopped = "early"
+            elif at_end or _due(done, save_every):
+                save()
+        if waiting is not None:
+            told(*waiting)
+        if asked.is_set() and done < steps:
+            stopped = "interrupted"
+            save()
+            report.say(f"interrupted at step {done}" + ("; saved, resume goes on from here" if checkpoints else ""))
+        jax.block_until_ready(state)
+    return Fit(state, stopped, run.best, run.best_step, time.monotonic() - begun, len(shapes))
+
+
+class _Progress(NamedTuple):
+    """What early stopping knows."""
+
+    best: float | None
+    best_step: int | None
+    worse: int
+
+
+def _last_good(checkpoints: Checkpoints | None) -> str:
+    if checkpoints is None or not checkpoints.steps():
+        return "there is no checkpoint"
+    return f"the last good checkpoint is that of step {checkpoints.steps()[-1]} in {checkpoints.folder}"
+
+
+def _due(done: int, every: int | None) -> bool:
+    return every is not None and done % every == 0
+
+
+def _group(batches: Batches, done: int, steps: int, per_call: int, *borders: int | None) -> PyTree:
+    """The next ``per_call`` batches with a leading axis, or the next one where a border or another shape is nearer.
+
+    What it returns depends on ``done`` alone, so a resumed run groups its steps as an undisturbed one.
+    """
+    if done >= steps:
+        return None
+    nearest = min([steps - done] + [every - done % every for every in borders if every is not None])
+    if done % per_call == 0 and nearest >= per_call:
+        group = [batches[n] for n in range(done, done + per_call)]
+        shapes = [jax.tree.map(np.shape, batch) for batch in group]
+        if all(shape == shapes[0] for shape in shapes):
+            return jax.tree.map(lambda *leaves: np.stack(leaves), *group)
+    return jax.tree.map(lambda leaf: np.asarray(leaf)[None], batches[done])
+
+
+@contextlib.contextmanager
+def _ctrl_c() -> Iterator[threading.Event]:
+    """Ctrl-C sets an event instead of raising; the second one raises."""
+    asked = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield asked
+        return
+
+    def handle(number: int, frame: Any) -> None:
+        if asked.is_set():
+            raise KeyboardInterrupt
+        asked.set()
+
+    before = signal.signal(signal.SIGINT, handle)
+    try:
+        yield asked
+    finally:
+        signal.signal(signal.SIGINT, before)

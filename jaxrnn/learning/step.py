@@ -1,0 +1,143 @@
+"""The train step: a pure function of (state, batch, key), made of a loss and an optax optimizer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple, TypeAlias
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from jaxrnn import checks
+from jaxrnn.types import Array, Params, PyTree, State
+
+Loss: TypeAlias = Callable[[Params, State, PyTree, Array | None], tuple[Array, tuple[State, dict[str, Array]]]]
+Metrics: TypeAlias = dict[str, Array]
+Step: TypeAlias = Callable[["TrainState", PyTree, Array], tuple["TrainState", Metrics]]
+
+
+class TrainState(NamedTuple):
+    """All that a run carries from step to step, as one pytree."""
+
+    params: Params
+    opt_state: PyTree
+    carry: State  # the recurrent state after the last batch, () where batches do not follow one another
+    step: Array  # int32: batches seen, the ones skipped included; also the position in the data
+    skipped: Array  # int32: batches whose loss or gradient was not finite
+    in_a_row: Array  # int32: of these, the ones since the last good batch
+
+
+def train_state(params: Params, optimizer: optax.GradientTransformation, carry: State = ()) -> TrainState:
+    """Return the state before the first step."""
+    zero = jnp.zeros((), jnp.int32)
+    return TrainState(params, optimizer.init(params), carry, zero, zero, zero)
+
+
+def train_step(loss: Loss, optimizer: optax.GradientTransformation) -> Step:
+    r"""Make the function of one optimizer step.
+
+    .. math:: θ ← θ + \mathrm{update}(∇_θ L(θ))
+
+    Clipping and schedules belong to the optimizer, for instance
+    ``optax.chain(optax.clip_by_global_norm(1.0), optax.adam(1e-3))``. A batch whose loss or gradient is not finite
+    leaves everything as it was and is counted.
+
+    Args:
+        loss: ``loss(params, carry, batch, key) -> (value, (carry, metrics))``: the number to be made small, the
+            recurrent state to start the next batch with (``()`` for none), and further numbers to report (``{}``).
+        optimizer: any of optax.
+
+    Returns:
+        ``step(state, batch, key) -> (state, metrics)``, pure. The metrics hold ``loss``, ``grad_norm`` (global, before
+        clipping), ``finite`` and what the loss reports.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, jaxrnn as rnn, optax
+        >>> from jaxrnn import learning
+        >>> model = rnn.Stack(rnn.GRU(3, 8), rnn.Linear(8, 1))
+        >>> def loss(params, carry, batch, key):
+        ...     carry, ys = rnn.unroll(model, params, batch["x"], carry)
+        ...     return rnn.losses.squared_error(ys, batch["y"]), (jax.lax.stop_gradient(carry), {})
+        >>> optimizer = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(1e-3))
+        >>> params = model.init(jax.random.key(0))
+        >>> state = learning.train_state(params, optimizer, carry=model.initial_state((4,)))
+        >>> step = jax.jit(learning.train_step(loss, optimizer))
+        >>> batch = {"x": jnp.ones((7, 4, 3)), "y": jnp.ones((7, 4, 1))}
+        >>> state, metrics = step(state, batch, jax.random.key(1))
+        >>> int(state.step), sorted(metrics)
+        (1, ['finite', 'grad_norm', 'loss'])
+    """
+
+    def step(state: TrainState, batch: PyTree, key: Array) -> tuple[TrainState, Metrics]:
+        gradient = jax.value_and_grad(loss, has_aux=True)
+        (value, (carry, reported)), grads = gradient(state.params, state.carry, batch, key)
+        norm = optax.global_norm(grads)
+        updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
+        params = optax.apply_updates(state.params, updates)
+        finite = jnp.isfinite(value) & jnp.isfinite(norm)
+
+        def kept(new: PyTree, old: PyTree) -> PyTree:
+            return jax.tree.map(lambda a, b: jnp.where(finite, a, b), new, old)
+
+        after = TrainState(
+            params=kept(params, state.params),
+            opt_state=kept(opt_state, state.opt_state),
+            carry=kept(checks.next_carry(state.carry, carry), state.carry),
+            step=state.step + 1,
+            skipped=state.skipped + jnp.where(finite, 0, 1),
+            in_a_row=jnp.where(finite, 0, state.in_a_row + 1),
+        )
+        return after, {"loss": value, "grad_norm": norm, "finite": finite, **reported}
+
+    return step
+
+
+def several(step: Step) -> Step:
+    """Make one function of several steps: batches have a leading axis K, and so have the metrics.
+
+    The key of each step is ``jax.random.fold_in(key, state.step)``, so that a run does not depend on how its steps are
+    grouped.
+    """
+
+    def steps(state: TrainState, batches: PyTree, key: Array) -> tuple[TrainState, Metrics]:
+        def body(state: TrainState, batch: PyTree) -> tuple[TrainState, Metrics]:
+            return step(state, batch, jax.random.fold_in(key, state.step))
+
+        return jax.lax.scan(body, state, batches)
+
+    return steps
+
+
+def mean_loss(loss: Loss, params: Params, carry: State, batches: PyTree) -> Array:
+    """The mean of a loss over batches with a leading axis, the state carried from one to the next, without dropout."""
+
+    def body(carry: State, batch: PyTree) -> tuple[State, Array]:
+        value, (carry, _) = loss(params, carry, batch, None)
+        return carry, value
+
+    return jnp.mean(jax.lax.scan(body, carry, batches)[1])
+
+
+def average_recurrent(steps: int) -> optax.GradientTransformation:
+    r"""The averaged form of the recurrent gradient, as a part of an optax chain; put it first.
+
+    .. math:: \frac{∂L}{∂w_{hh}} = \frac{1}{n-1} \sum_t \frac{∂L}{∂w_{hh}(t)}
+
+    The derivative is the sum, which is what every optimizer gets without this; the chapter also gives the mean.
+
+    Args:
+        steps: n, the steps of a sequence or chunk, at least 2.
+
+    Raises:
+        TypeError, ValueError: ``steps`` is no int of at least 2.
+    """
+    checks.size("steps", steps)
+    if steps < 2:
+        checks.refuse("steps", "at least 2, to divide by steps - 1", steps)
+
+    def scale(path: tuple, update: Array) -> Array:
+        recurrent = any(getattr(entry, "name", None) == "w_hh" for entry in path)
+        return update / (steps - 1) if recurrent else update
+
+    return optax.stateless(lambda updates, params: jax.tree_util.tree_map_with_path(scale, updates))

@@ -1,0 +1,97 @@
+"""Truncated back-propagation through time: the state is carried from chunk to chunk, the gradient is cut."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jaxrnn import checks, losses
+from jaxrnn.data.sequences import Chunk
+from jaxrnn.learning.step import Loss, Metrics
+from jaxrnn.types import Array, Params, PyTree, State
+from jaxrnn.unroll import unroll, where
+
+Measure = Callable[..., Array]
+
+
+def window(
+    model: Any,
+    params: Params,
+    carry: State,
+    xs: PyTree,
+    *,
+    steps: int,
+    resets: Array | None = None,
+    key: Array | None = None,
+) -> tuple[State, PyTree]:
+    r"""Run one chunk of truncated BPTT(k2, k1): k1 new steps, whose gradient goes back k2 steps.
+
+    .. math:: s_t = \mathrm{step}(s_{t-1}, x_t), \quad t = t_0 - (k_2 - k_1) … t_0 + k_1, \qquad
+        s \text{ before the window is a constant}
+
+    Args:
+        model: a cell or layer that walks forwards.
+        params: its parameters.
+        carry: the state before the window.
+        xs: ``[k2, ...]`` inputs; the first k2 - k1 were seen before and are run again.
+        steps: k1.
+        resets: ``[k2, ...]`` bools, see :func:`~jaxrnn.unroll`.
+        key: random key for dropout.
+
+    Returns:
+        ``(carry, ys)``: the state before the next window, cut from the gradient, and the outputs of the k1 new steps.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, jaxrnn as rnn
+        >>> cell = rnn.GRU(3, 5)
+        >>> params, carry = cell.init(jax.random.key(0)), cell.initial_state((2,))
+        >>> carry, ys = rnn.learning.window(cell, params, carry, jnp.ones((10, 2, 3)), steps=4)
+        >>> ys.shape
+        (4, 2, 5)
+
+    Source: Williams & Peng (1990), "An efficient gradient-based algorithm for on-line training of recurrent network
+    trajectories", Neural Computation 2.
+    """
+    checks.size("steps", steps)
+    length = len(jax.tree.leaves(xs)[0])
+    if steps > length:
+        checks.refuse("steps", f"at most {length}, the length of xs", steps, "k1 new steps are the last of k2")
+    carry = jax.lax.stop_gradient(carry)
+    keys = (None, None) if key is None else jax.random.split(key)
+
+    def run(part: slice, state: State, key: Array | None) -> tuple[State, PyTree]:
+        cut = None if resets is None else resets[part]
+        return unroll(model, params, jax.tree.map(lambda x: x[part], xs), state, resets=cut, key=key)
+
+    after, ys = run(slice(0, steps), carry, keys[0])  # the next window starts k1 steps after this one
+    if steps < length:
+        _, rest = run(slice(steps, None), after, keys[1])
+        ys = jax.tree.map(lambda a, b: jnp.concatenate([a, b])[-steps:], ys, rest)
+    return jax.lax.stop_gradient(after), ys
+
+
+def stream_loss(model: Any, measure: Measure = losses.cross_entropy, **options: Any) -> Loss:
+    """Make the loss of a model on chunks of long streams, by truncated BPTT with carried state.
+
+    Args:
+        model: a model that walks forwards, from the chunk's inputs to what ``measure`` compares with its targets.
+        measure: ``measure(outputs, targets, **options) -> number``, of :mod:`jaxrnn.losses` for instance.
+        **options: passed to ``measure``.
+
+    Returns:
+        ``loss(params, carry, chunk, key) -> (value, (carry, {}))`` for :func:`train_step`, where chunk is a
+        :class:`~jaxrnn.data.Chunk`. How far the gradient goes back is the length of its inputs.
+    """
+
+    def loss(params: Params, carry: State, chunk: Chunk, key: Array | None) -> tuple[Array, tuple[State, Metrics]]:
+        steps, resets = len(chunk.targets), chunk.resets if chunk.resets is None else jnp.asarray(chunk.resets)
+        if resets is None:
+            batch = chunk.targets.shape[1:]
+            carry = where(jnp.broadcast_to(chunk.first, batch), model.initial_state(batch), carry)
+        carry, ys = window(model, params, carry, chunk.inputs, steps=steps, resets=resets, key=key)
+        return measure(ys, chunk.targets, **options), (carry, {})
+
+    return loss

@@ -1,0 +1,163 @@
+"""Train a character-level language model and let it write.
+
+    python scripts/char_lm.py                       # Python's own language reference, an LSTM, about 2 minutes
+    python scripts/char_lm.py --text FILE           # any UTF-8 text
+    python scripts/char_lm.py --sample 500 --temperature 0.7 --prompt "The "
+
+Checkpoints, the metrics of every step and the loss curve go to ``--out``; ``--resume`` goes on with a run that ended.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import itertools
+import json
+import math
+import pathlib
+import sys
+import time
+
+import jax
+import optax
+
+import jaxrnn as rnn
+from jaxrnn import learning
+from jaxrnn.data import Streams, Vocabulary, python_reference
+
+CELLS = {"vanilla": rnn.VanillaRNN, "lstm": rnn.LSTM, "gru": rnn.GRU}
+
+
+def main() -> None:
+    args = arguments()
+    if args.sample is None:
+        train(args)
+    else:
+        model, params, facts = learning.load_model(args.out)
+        print(write(model, params, Vocabulary(tuple(facts["symbols"])), args.sample, args))
+
+
+def train(args: argparse.Namespace) -> None:
+    began = time.monotonic()
+    text = python_reference() if args.text is None else read(args.text)
+    vocabulary = Vocabulary.of(text)
+    ids = vocabulary.encode(text)
+    cut = len(ids) - len(ids) // 10  # the last tenth validates
+    streams, held_out = (Streams(part, args.batch, args.length) for part in (ids[:cut], ids[cut:]))
+
+    widths = [args.embedding] + [args.width] * args.layers
+    layers = [
+        part for a, b in itertools.pairwise(widths) for part in (CELLS[args.cell](a, b), rnn.Dropout(args.dropout))
+    ]
+    model = rnn.Stack(rnn.Embedding(len(vocabulary), args.embedding), *layers, rnn.Linear(args.width, len(vocabulary)))
+    init_key, key = jax.random.split(jax.random.key(args.seed))
+    params = model.init(init_key)
+    print(model, f"{sum(p.size for p in jax.tree.leaves(params)):,} parameters", sep="\n")
+    epochs = args.steps / len(streams)
+    print(f"{len(ids):,} characters, {len(vocabulary)} symbols; {args.steps} steps are {epochs:.1f} epochs")
+
+    loss = learning.stream_loss(model)
+    rate = optax.cosine_decay_schedule(args.rate, args.steps)
+    optimizer = optax.chain(optax.clip_by_global_norm(args.clip), optax.adam(rate))
+    validate = jax.jit(
+        lambda params: learning.mean_loss(loss, params, model.initial_state((args.batch,)), held_out.epoch())
+    )
+
+    def evaluate(params, step):
+        sample = write(model, params, vocabulary, args.sample_length, args)
+        return {"loss": validate(params), "sample": f"{'-' * 80}\n{sample}\n{'-' * 80}"}
+
+    out = learning.run_folder(args.out, resume=args.resume)
+    end = learning.fit(
+        learning.train_step(loss, optimizer),
+        learning.train_state(params, optimizer, carry=model.initial_state((args.batch,))),
+        streams,
+        steps=args.steps,
+        key=key,
+        evaluate=evaluate,
+        evaluate_every=args.evaluate_every or max(args.steps // 5, 1),
+        checkpoints=learning.Checkpoints(out, model),
+        facts={"symbols": vocabulary.symbols},
+        log=out / "metrics.jsonl",
+        resume=args.resume,
+        tell=lambda m: f"loss {m['loss']:.3f} nats = {m['loss'] / math.log(2):.3f} bits a character",
+    )
+    plot(out / "metrics.jsonl", out / "loss.png")
+    print(f"best validation loss {end.best:.3f} nats a character at step {end.best_step}; "
+          f"{time.monotonic() - began:.0f} s in all")  # fmt: skip
+    print(f"model, metrics and {out / 'loss.png'} are saved; python scripts/char_lm.py --sample 500 --out {args.out}")
+
+
+def write(model, params, vocabulary: Vocabulary, length: int, args: argparse.Namespace) -> str:
+    """The prompt, and what the model writes after it."""
+    prompt = vocabulary.encode(args.prompt)
+    return args.prompt + "".join(vocabulary.decode(_write(model, params, prompt, length, args.temperature, args.seed)))
+
+
+@functools.partial(jax.jit, static_argnames=("model", "length"))
+def _write(model, params, prompt, length, temperature, seed):
+    state, _ = rnn.unroll(model, params, prompt[:-1])
+    key = jax.random.key(seed)
+    return rnn.decoding.sample(model, params, state, prompt[-1], steps=length, key=key, temperature=temperature)[1]
+
+
+def read(path: str) -> str:
+    """A UTF-8 text file, or a word on what is wrong with it."""
+    try:
+        return pathlib.Path(path).read_text("utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        sys.exit(f"--text: expected a UTF-8 text file, got {path}: {error}")
+
+
+def plot(metrics: pathlib.Path, picture: pathlib.Path) -> None:
+    """Draw the loss of every step, smoothed, and the validation losses."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    lines = [json.loads(line) for line in metrics.read_text().splitlines()]
+    train = [(line["step"], line["loss"]) for line in lines if "loss" in line]
+    held_out = [(line["step"], line["evaluation"]["loss"]) for line in lines if "evaluation" in line]
+    figure, axes = plt.subplots(figsize=(7, 4.5), layout="constrained")
+    axes.plot(*zip(*train), lw=0.6, alpha=0.6, label="training, each step")
+    axes.plot(*zip(*held_out), "o-", label="validation")
+    axes.set(xlabel="optimizer step", ylabel="cross entropy [nats a character]", yscale="log")
+    axes.set_title("Character language model")
+    axes.legend()
+    axes.grid(alpha=0.3, which="both")
+    figure.savefig(picture, dpi=150)
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add = parser.add_argument
+    add("--text", metavar="FILE", help="UTF-8 text to learn; default: Python's own language reference")
+    add("--cell", choices=CELLS, default="lstm")
+    add("--layers", type=int, default=1)
+    add("--width", type=int, default=256, help="units of a layer")
+    add("--embedding", type=int, default=64, help="features of a character")
+    add("--dropout", type=float, default=0.0, help="share dropped above each layer")
+    add("--length", type=int, default=64, help="characters of a chunk: how far back the gradient goes")
+    add("--batch", type=int, default=32, help="streams read in parallel")
+    add("--steps", type=int, default=1500, help="optimizer steps")
+    add("--rate", type=float, default=3e-3, help="learning rate of Adam at the start; it falls to 0 as a cosine")
+    add("--clip", type=float, default=1.0, help="largest norm of the gradient")
+    add("--evaluate-every", type=int, metavar="STEPS", help="default: a fifth of all steps")
+    add("--seed", type=int, default=0)
+    add("--out", default="runs/char_lm", help="folder of the run")
+    add("--resume", action="store_true", help="go on with the run in --out")
+    add("--sample", type=int, metavar="N", help="write N characters with the model in --out instead of training")
+    add("--sample-length", type=int, default=300, metavar="N", help="characters written at each evaluation")
+    add(
+        "--temperature",
+        type=float,
+        default=0.8,
+        help="below 1 the likely gets likelier, at 0 nothing is drawn by chance",
+    )
+    add("--prompt", default="\n", help="text to go on from")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()
