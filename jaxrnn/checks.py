@@ -60,11 +60,11 @@ def number(argument: str, value: Any) -> None:
         refuse(argument, "a finite number", value)
 
 
-def fraction(argument: str, value: Any) -> None:
+def fraction(argument: str, value: Any, fix: str = "it is the share that is dropped, not kept") -> None:
     """A number in [0, 1)."""
     number(argument, value)
     if not 0 <= value < 1:
-        refuse(argument, "a number in [0, 1)", value, "it is the share that is dropped, not kept")
+        refuse(argument, "a number in [0, 1)", value, fix)
 
 
 def one_of(argument: str, value: Any, options: Collection[str], also: str = "") -> None:
@@ -260,11 +260,29 @@ def resets(value: Any, steps: int, batch: tuple[int, ...]) -> None:
         refuse("resets", expected, describe(value), "jnp.broadcast_to spreads one row over the batch")
 
 
+def chunk(argument: str, value: Any, steps: int) -> int | None:
+    """False, True or the steps of a chunk; returns the steps, or None for no chunks."""
+    if value is False or (value is True and steps == 0):
+        return None
+    if value is True:
+        return max(1, round(steps**0.5))
+    if isinstance(value, (int, np.integer)) and value > 0:
+        return min(int(value), max(steps, 1))
+    error = ValueError if isinstance(value, (int, np.integer)) else TypeError
+    refuse(argument, "True, False or the steps of a chunk", describe(value), "True takes √T", error)
+
+
 def mask(argument: str, value: Any, shape: tuple[int, ...]) -> None:
     """Bools of the given shape."""
     if not hasattr(value, "shape") or value.dtype != jnp.bool_ or tuple(value.shape) != shape:
         error = ValueError if getattr(value, "dtype", None) == jnp.bool_ else TypeError
         refuse(argument, f"bool{list(shape)}, [T, ...]", describe(value), "True marks a step that counts", error)
+
+
+def free_names(argument: str, value: Collection[str], taken: Collection[str]) -> None:
+    """Names that are not taken."""
+    if clash := sorted(set(value) & set(taken)):
+        refuse(argument, f"names other than {', '.join(taken)}", ", ".join(clash), "give it another name")
 
 
 def labels(argument: str, value: Any, shape: tuple[int, ...]) -> None:

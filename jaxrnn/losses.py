@@ -18,6 +18,7 @@ import optax
 
 from jaxrnn import checks
 from jaxrnn.types import Array
+from jaxrnn.unroll import where
 
 MEANS = ("step", "sequence", "time_sum")
 
@@ -25,23 +26,42 @@ MEANS = ("step", "sequence", "time_sum")
 def reduce(losses: Array, *, lengths: Array | None = None, mask: Array | None = None, mean: str = "step") -> Array:
     """Bring losses of single steps ``[T, ...]`` to one number, by the named mean; 0 where nothing counts."""
     checks.one_of("mean", mean, MEANS)
-    if lengths is not None and mask is not None:
-        checks.refuse("mask", "lengths or mask", "both", "mask the steps past the end yourself")
-    counts = jnp.ones(losses.shape, bool)  # [T, ...]
-    if lengths is not None:
-        checks.lengths(lengths, losses.shape[0], tuple(losses.shape[1:]))
-        counts = jnp.arange(losses.shape[0]).reshape(-1, *[1] * lengths.ndim) < lengths
-    if mask is not None:
-        checks.mask("mask", mask, tuple(losses.shape))
-        counts = mask
-    losses = jnp.where(counts, losses, jnp.zeros((), losses.dtype))
+    counts = _counts(tuple(losses.shape), lengths, mask)
+    losses = _clean(counts, losses)
+    if counts is None:
+        counts = jnp.ones(losses.shape, bool)
     if mean == "time_sum":
-        return losses.sum(0).mean()
+        return losses.sum() / max(counts[:1].size, 1)
     if mean == "sequence":
         steps = counts.sum(0)
         each = losses.sum(0) / jnp.maximum(steps, 1).astype(losses.dtype)
         return each.sum() / jnp.maximum((steps > 0).sum(), 1).astype(losses.dtype)
     return losses.sum() / jnp.maximum(counts.sum(), 1).astype(losses.dtype)
+
+
+def _counts(shape: tuple[int, ...], lengths: Array | None, mask: Array | None) -> Array | None:
+    """Which steps count, bool ``[T, ...]``; None: all."""
+    if lengths is not None and mask is not None:
+        checks.refuse("mask", "lengths or mask", "both", "mask the steps past the end yourself")
+    if lengths is not None:
+        checks.lengths(lengths, shape[0], shape[1:])
+        return jnp.arange(shape[0]).reshape(-1, *[1] * lengths.ndim) < lengths
+    if mask is not None:
+        checks.mask("mask", mask, shape)
+        return jnp.asarray(mask)
+    return None
+
+
+def _clean(counts: Array | None, x: Array) -> Array:
+    """0 where nothing counts, so that whatever stands there, even NaN, stays out of value and gradient."""
+    x = jnp.asarray(x)
+    return x if counts is None else where(counts, x)
+
+
+def _wide(x: Array) -> Array:
+    """In 32 bits or better."""
+    wide = jnp.int32 if jnp.issubdtype(x.dtype, jnp.integer) else jnp.float32
+    return x if x.dtype.itemsize >= 4 else x.astype(wide)
 
 
 def cross_entropy(
@@ -59,7 +79,7 @@ def cross_entropy(
 
     Args:
         logits: ``[T, ..., V]`` scores; computed in float32 or better.
-        labels: ``[T, ...]`` ints in [0, V).
+        labels: ``[T, ...]`` ints in [0, V); another one that counts is refused, under ``jit`` it makes the loss NaN.
         lengths: ``[...]`` ints, steps that count of each sequence.
         mask: ``[T, ...]`` bools, in place of lengths.
         mean: the normalisation, see the module.
@@ -77,13 +97,16 @@ def cross_entropy(
         1.3862943649291992
     """
     checks.labels("labels", labels, tuple(logits.shape[:-1]))
-    checks.fraction("label_smoothing", label_smoothing)
-    logits = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
+    checks.fraction("label_smoothing", label_smoothing, "0.1 leaves 0.9 to the right label")
+    counts = _counts(tuple(labels.shape), lengths, mask)
+    logits, labels = _wide(_clean(counts, logits)), _wide(_clean(counts, labels))
+    checks.token_ids("labels", labels, logits.shape[-1])
     losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
+    losses = jnp.where((labels >= 0) & (labels < logits.shape[-1]), losses, jnp.nan)
     if label_smoothing:
         uniform = -jnp.mean(jax.nn.log_softmax(logits), axis=-1)
         losses = (1 - label_smoothing) * losses + label_smoothing * uniform
-    return reduce(losses, lengths=lengths, mask=mask, mean=mean)
+    return reduce(losses, mask=counts, mean=mean)
 
 
 def squared_error(
@@ -110,7 +133,9 @@ def squared_error(
         4.0
     """
     checks.alike("targets", targets, "outputs", outputs)
-    return reduce(jnp.mean((outputs - targets) ** 2, -1), lengths=lengths, mask=mask, mean=mean)
+    counts = _counts(tuple(outputs.shape[:-1]), lengths, mask)
+    outputs, targets = _wide(_clean(counts, outputs)), _wide(_clean(counts, targets))
+    return reduce(jnp.mean((outputs - targets) ** 2, -1), mask=counts, mean=mean)
 
 
 def bernoulli(
@@ -137,8 +162,9 @@ def bernoulli(
         2.7725887298583984
     """
     checks.alike("targets", targets, "logits", logits)
-    losses = optax.sigmoid_binary_cross_entropy(logits, targets)
-    return reduce(losses.sum(-1), lengths=lengths, mask=mask, mean=mean)
+    counts = _counts(tuple(logits.shape[:-1]), lengths, mask)
+    losses = optax.sigmoid_binary_cross_entropy(_wide(_clean(counts, logits)), _clean(counts, targets))
+    return reduce(losses.sum(-1), mask=counts, mean=mean)
 
 
 def accuracy(
@@ -146,7 +172,8 @@ def accuracy(
 ) -> Array:
     """Share of steps whose likeliest label is the right one; arguments of :func:`cross_entropy`."""
     checks.labels("labels", labels, tuple(logits.shape[:-1]))
-    hits = (jnp.argmax(logits, -1) == labels).astype(jnp.float32)
+    likeliest = jnp.argmax(logits, -1)
+    hits = (likeliest == labels.astype(likeliest.dtype)).astype(jnp.float32)
     return reduce(hits, lengths=lengths, mask=mask, mean=mean)
 
 

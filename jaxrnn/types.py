@@ -42,6 +42,7 @@ class Time(NamedTuple):
     resets: Array | None  # [T, ...] bool: the state returns to the initial one before step t
     reverse: bool  # from the last step to the first
     keep_states: bool  # collect every state, not only the last
+    chunk: int | None  # differentiate in rematerialised chunks of so many steps; None: keep all that is needed
 
 
 class Layer(Cell, Protocol):

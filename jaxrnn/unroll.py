@@ -6,6 +6,7 @@ a cell is scanned by :func:`scan`.
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import jax
@@ -26,6 +27,7 @@ def unroll(
     resets: Array | None = None,
     reverse: bool = False,
     key: Array | None = None,
+    remat: int | bool = False,
 ) -> tuple[State, PyTree]:
     r"""Run a cell or a layer over a sequence.
 
@@ -43,6 +45,8 @@ def unroll(
             document starts. In :class:`~jaxrnn.Bidirectional` the backward direction starts anew at the same borders.
         reverse: walk from the last step to the first. Outputs stay in the order of the inputs.
         key: random key for dropout; without one the pass is deterministic.
+        remat: exact back-propagation in less memory: only the states between chunks of so many steps are kept, the
+            rest is computed again when the gradient needs it. True takes chunks of √T steps, the least memory.
 
     Returns:
         ``(final, ys)``: the state after the last step, and the outputs ``[T, ..., H]``.
@@ -58,7 +62,7 @@ def unroll(
         >>> ys.shape, float(jnp.abs(ys[4:, 1]).sum())
         ((7, 2, 5), 0.0)
     """
-    final, ys, _ = _walk(model, params, xs, state, lengths, resets, reverse, key, keep_states=False)
+    final, ys, _ = _walk(model, params, xs, state, lengths, resets, key, reverse, remat, keep_states=False)
     return final, ys
 
 
@@ -72,6 +76,7 @@ def trajectory(
     resets: Array | None = None,
     reverse: bool = False,
     key: Array | None = None,
+    remat: int | bool = False,
 ) -> State:
     """Return the state after every step: the state's structure, each leaf with a leading ``[T, ...]``.
 
@@ -85,12 +90,12 @@ def trajectory(
         >>> states.c.shape
         (7, 2, 5)
     """
-    return _walk(model, params, xs, state, lengths, resets, reverse, key, keep_states=True)[2]
+    return _walk(model, params, xs, state, lengths, resets, key, reverse, remat, keep_states=True)[2]
 
 
 def _walk(
     model: Any, params: Params, xs: PyTree, state: State | None, lengths: Array | None, resets: Array | None,
-    reverse: bool, key: Array | None, *, keep_states: bool,
+    key: Array | None, reverse: bool, remat: int | bool, *, keep_states: bool,
 ) -> tuple[State, PyTree, PyTree]:  # fmt: skip
     """Check the arguments and run, compiled once for each immutable model."""
     checks.model("model", model)
@@ -104,13 +109,14 @@ def _walk(
         checks.resets(resets, steps, batch)
     checks.flag("reverse", reverse)
     checks.random_key("key", key)
+    chunk = checks.chunk("remat", remat, steps)
     run = _compiled if is_immutable(model) else _run
-    return run(model, params, xs, state, lengths, resets, key, reverse=reverse, keep_states=keep_states)
+    return run(model, params, xs, state, lengths, resets, key, reverse=reverse, keep_states=keep_states, chunk=chunk)
 
 
 def _run(
     model: Any, params: Params, xs: PyTree, state: State | None, lengths: Array | None, resets: Array | None,
-    key: Array | None, *, reverse: bool, keep_states: bool,
+    key: Array | None, *, reverse: bool, keep_states: bool, chunk: int | None,
 ) -> tuple[State, PyTree, PyTree]:  # fmt: skip
     steps, batch = extent(model, xs)
     alive = None
@@ -119,10 +125,10 @@ def _run(
         xs = where(alive, xs)  # whatever the padding holds, even NaN, stays out of values and gradients
     if state is None:
         state = in_dtype_of((params, xs), model.initial_state(batch))
-    return over_time(model, params, state, xs, Time(alive, resets, reverse, keep_states), key)
+    return over_time(model, params, state, xs, Time(alive, resets, reverse, keep_states, chunk), key)
 
 
-_compiled = jax.jit(_run, static_argnames=("model", "reverse", "keep_states"), inline=True)
+_compiled = jax.jit(_run, static_argnames=("model", "reverse", "keep_states", "chunk"), inline=True)
 
 
 def over_time(
@@ -140,13 +146,7 @@ def one_step(model: Any, params: Params, state: State, x: PyTree, key: Array | N
 
 
 def scan(cell: Any, params: Params, state: State, xs: PyTree, time: Time) -> tuple[State, PyTree, PyTree | None]:
-    """Run a cell through :func:`jax.lax.scan`: the one scan over time in the library.
-
-    A cell that splits its step into ``project`` (needs no state) and ``recur`` has all inputs projected at once.
-    """
-    step = cell.step
-    if hasattr(cell, "project"):
-        xs, step = cell.project(params, xs), cell.recur
+    """Run a cell through :func:`jax.lax.scan`: the one scan over time in the library."""
     first = None
     for mask in (time.alive, time.resets):
         if mask is not None:
@@ -156,15 +156,36 @@ def scan(cell: Any, params: Params, state: State, xs: PyTree, time: Time) -> tup
 
     def body(state: State, inputs: tuple) -> tuple[State, tuple]:
         x, alive, reset = inputs
-        new, y = step(params, state if reset is None else where(reset, first, state), x)
+        new, y = cell.step(params, state if reset is None else where(reset, first, state), x)
         new = jax.tree.map(lambda old, new: new.astype(old.dtype), state, checks.next_state(state, new))
         if alive is not None:
             new, y = where(alive, new, state), where(alive, y)
         return new, (y, new if time.keep_states else None)
 
-    state = _fixed_point(step, params, state, xs)
-    final, (ys, states) = jax.lax.scan(body, state, (xs, time.alive, time.resets), reverse=time.reverse)
+    state = _fixed_point(cell.step, params, state, xs)
+    final, (ys, states) = _scan(body, state, (xs, time.alive, time.resets), time.reverse, time.chunk)
     return final, ys, states
+
+
+def _scan(body: Any, state: State, inputs: PyTree, reverse: bool, chunk: int | None) -> tuple[State, PyTree]:
+    """:func:`jax.lax.scan`, or the same in chunks of which autodiff keeps only the state at their borders."""
+    if chunk is None:
+        return jax.lax.scan(body, state, inputs, reverse=reverse)
+
+    @functools.partial(jax.checkpoint, prevent_cse=False)
+    def run(state: State, part: PyTree) -> tuple[State, PyTree]:
+        return jax.lax.scan(body, state, part, reverse=reverse)
+
+    whole = len(jax.tree.leaves(inputs)[0]) // chunk * chunk  # what is left over is a shorter chunk at the end
+    head = jax.tree.map(lambda x: x[:whole].reshape(-1, chunk, *x.shape[1:]), inputs)
+    tail = jax.tree.map(lambda x: x[whole:], inputs)
+    if reverse:
+        state, tail = run(state, tail)
+        state, head = jax.lax.scan(run, state, head, reverse=True)
+    else:
+        state, head = jax.lax.scan(run, state, head)
+        state, tail = run(state, tail)
+    return state, jax.tree.map(lambda a, b: jnp.concatenate([a.reshape(-1, *b.shape[1:]), b]), head, tail)
 
 
 def extent(model: Any, xs: PyTree) -> tuple[int, tuple[int, ...]]:

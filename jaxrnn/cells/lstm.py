@@ -125,8 +125,8 @@ class LSTM:
 
     def initial_state(self, batch_shape: tuple[int, ...] = ()) -> LSTMState:
         """``h_0 = c_0 = 0``, each of shape ``[*batch_shape, H]``."""
-        zeros = jnp.zeros((*batch_shape, self.hidden_size), self.dtype)
-        return LSTMState(zeros, zeros)
+        shape = (*batch_shape, self.hidden_size)
+        return LSTMState(jnp.zeros(shape, self.dtype), jnp.zeros(shape, self.dtype))
 
     def check_input(self, argument: str, x: Array) -> None:
         """Refuse an input whose last axis is not I."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import NamedTuple
 
 import jax
@@ -81,6 +82,18 @@ class Streams:
         targets = self._tokens[end - self.steps + 1 : end + 1]
         resets = None if self._resets is None else self._resets[start:end]
         return Chunk(self._tokens[start:end], targets, np.asarray(start == 0), resets)
+
+    def split(self, chunks: int) -> tuple[Streams, Streams]:
+        """The first chunks of every stream, and the rest as streams of their own: training and validation."""
+        if not 0 < chunks < len(self):
+            checks.refuse("chunks", f"a number between 0 and {len(self)}, the chunks of an epoch", chunks)
+        border = chunks * self.steps
+        first, rest = copy.copy(self), copy.copy(self)
+        first._tokens, rest._tokens = self._tokens[: self.history + border + 1], self._tokens[border:]
+        if self._resets is not None:
+            first._resets, rest._resets = self._resets[: self.history + border + 1], self._resets[border:].copy()
+            rest._resets[self.history] = True
+        return first, rest
 
     def epoch(self) -> Chunk:
         """All chunks of an epoch with a leading axis, to be scanned."""

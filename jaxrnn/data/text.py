@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import functools
 from collections.abc import Iterable, Sequence
@@ -19,9 +20,10 @@ class Vocabulary:
 
     Args:
         symbols: the symbols, each once.
+        unknown: the symbol that stands for every other, if there is one.
 
     Raises:
-        ValueError: there is no symbol, or one stands twice.
+        ValueError: there is no symbol, one stands twice, or ``unknown`` is none of them.
 
     Example:
         >>> from jaxrnn.data import Vocabulary
@@ -33,15 +35,34 @@ class Vocabulary:
     """
 
     symbols: tuple[str, ...]
+    unknown: str | None = None
 
     def __post_init__(self) -> None:
         if not self.symbols or len(set(self.symbols)) < len(self.symbols):
             checks.refuse("symbols", "at least one symbol, each once", f"{len(self.symbols)}", "Vocabulary.of(text)")
+        if self.unknown is not None and self.unknown not in self.symbols:
+            checks.refuse("unknown", "one of the symbols", repr(self.unknown))
 
     @classmethod
-    def of(cls, text: Iterable[str]) -> Vocabulary:
-        """Collect the symbols of a text, sorted."""
-        return cls(tuple(sorted(set(text))))
+    def of(cls, text: Iterable[str], *, most: int | None = None, unknown: str | None = None) -> Vocabulary:
+        """Collect the symbols of a text, sorted.
+
+        Args:
+            text: the text.
+            most: keep only so many of the most frequent, ``unknown`` counted in.
+            unknown: a symbol for the others; needed with ``most``.
+        """
+        counts = collections.Counter(text)
+        kept = set(counts)
+        if most is not None:
+            checks.size("most", most)
+            if unknown is None:
+                checks.refuse("unknown", "a symbol for what is left out by most", None, 'unknown="<unk>"')
+            ranked = sorted(kept - {unknown}, key=lambda symbol: (-counts[symbol], symbol))
+            kept = set(ranked[: most - 1])
+        if unknown is not None:
+            kept.add(unknown)
+        return cls(tuple(sorted(kept)), unknown)
 
     def __len__(self) -> int:
         return len(self.symbols)
@@ -51,11 +72,14 @@ class Vocabulary:
         return {symbol: i for i, symbol in enumerate(self.symbols)}
 
     def encode(self, text: Iterable[str]) -> np.ndarray:
-        """Symbols to ids, ``int32 [N]``; a symbol that is not in the vocabulary is refused."""
+        """Symbols to ids, ``int32 [N]``; a symbol that is not in the vocabulary is refused, or becomes ``unknown``."""
+        if self.unknown is not None:
+            stranger = self._ids[self.unknown]
+            return np.fromiter((self._ids.get(symbol, stranger) for symbol in text), np.int32)
         try:
             return np.fromiter(map(self._ids.__getitem__, text), np.int32)
-        except KeyError as stranger:
-            checks.refuse("text", f"only the {len(self)} symbols of the vocabulary", stranger)
+        except KeyError as error:
+            checks.refuse("text", f"only the {len(self)} symbols of the vocabulary", error.args[0])
 
     def decode(self, ids: Sequence[int] | np.ndarray) -> list[str]:
         """Ids to symbols."""

@@ -121,7 +121,7 @@ class Embedding(Pointwise):
     Args:
         vocabulary_size: V, the number of tokens.
         output_size: features of a token's vector.
-        w_init: initializer, by name or callable.
+        w_init: initializer, by name or callable; by default normal with deviation 1.
         dtype: dtype of the parameters.
 
     Raises:
@@ -138,7 +138,7 @@ class Embedding(Pointwise):
     vocabulary_size: int
     output_size: int
     _: dataclasses.KW_ONLY
-    w_init: str | Initializer = "lecun_normal"
+    w_init: str | Initializer = initializers.normal(1.0)
     dtype: str = "float32"
 
     input_ndim: ClassVar[int] = 0

@@ -109,7 +109,8 @@ class Tied:
     Token ids in, a score for each token out. The state is that of the layer.
 
     Args:
-        embedding: the embedding whose ``w`` is used twice.
+        embedding: the embedding whose ``w`` is used twice; as a readout it wants small numbers, such as
+            ``w_init=uniform(0.1)``.
         layer: a cell or layer from and to vectors of the embedding's size.
         use_bias: whether the readout has a bias.
         b_init: its initializer, by name or callable.

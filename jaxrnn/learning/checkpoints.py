@@ -15,9 +15,11 @@ import pathlib
 import re
 import shutil
 import warnings
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 import orbax.checkpoint as ocp
 
 from jaxrnn import checks
@@ -25,7 +27,8 @@ from jaxrnn.constructor import from_call
 from jaxrnn.learning.step import TrainState
 from jaxrnn.types import Array, Params, PyTree
 
-FACTS, SUMS, BEST = "facts.json", "sha256.json", "best.json"
+FACTS, SUMS = "facts.json", "sha256.json"
+TAKEN = ("model", "step", "best", "key", "params", "training")  # what a checkpoint says of itself
 logging.getLogger("absl").setLevel(logging.ERROR)  # Orbax narrates every save
 
 
@@ -82,25 +85,31 @@ class Checkpoints:
 
         Returns:
             The checkpoint's folder.
+
+        Raises:
+            ValueError: a fact has a name that a checkpoint uses itself.
         """
-        step = int(state.step)
+        checks.free_names("facts", facts or {}, TAKEN)
+        step, training = int(state.step), state._replace(params=())
         final, draft = _place(self.folder, step), self.folder / f"draft-{step}"
         for old in self.folder.glob("draft-*"):  # of a run that was killed while it saved
             shutil.rmtree(old)
-        rest = {"rest": state._replace(params=()), "key": key}
         with ocp.StandardCheckpointer() as orbax:
             orbax.save(draft / "params", state.params)
             orbax.wait_until_finished()
-            orbax.save(draft / "training", rest)
-        told = {"model": _call(self.model), "step": step, "params": _outline(state.params), "training": _outline(rest)}
+            orbax.save(draft / "training", training)
+        told = {"model": _call(self.model), "step": step, "best": best, "key": _written(key),
+                "params": _outline(state.params), "training": _outline(training)}  # fmt: skip
         (draft / FACTS).write_text(json.dumps({**(facts or {}), **told}, ensure_ascii=False), "utf-8")
         (draft / SUMS).write_text(json.dumps(_sums(draft)))
         if final.exists():
-            shutil.rmtree(final)
+            final.rename(replaced := self.folder / f"draft-{step}-replaced")
         draft.rename(final)
-        if best:
-            _write(self.folder / BEST, json.dumps({"step": step}))
-        for stale in set(self.steps()[: -self.keep]) - {_best(self.folder)}:
+        so_far = [s for s in self.steps() if s <= step]  # later ones are damaged, and were passed over
+        best_so_far = [s for s in so_far if _was_best(_place(self.folder, s))]
+        for old in self.folder.glob("draft-*"):
+            shutil.rmtree(old)
+        for stale in {*so_far[: -self.keep]} - {*best_so_far[-1:]}:
             shutil.rmtree(_place(self.folder, stale))
         return final
 
@@ -113,7 +122,7 @@ class Checkpoints:
         Raises:
             ValueError: the checkpoint is of another model or optimizer; says what differs.
         """
-        step = _newest(self.folder)
+        step = next(_whole(self.folder), None)
         if step is None:
             return None
         folder = _place(self.folder, step)
@@ -121,14 +130,13 @@ class Checkpoints:
         if facts["model"] != _call(self.model):
             checks.refuse(str(folder), f"a checkpoint of {_call(self.model)}", facts["model"],
                           "resume with the model it was made with, or start in another folder")  # fmt: skip
-        rest = {"rest": like._replace(params=()), "key": jax.random.key(0)}
+        training = like._replace(params=())
         _same(folder, "params", _outline(like.params), facts["params"])
-        _same(folder, "training", {k: v for k, v in _outline(rest).items() if k != "['key']"},
-              {k: v for k, v in facts["training"].items() if k != "['key']"})  # fmt: skip
+        _same(folder, "training", _outline(training), facts["training"])
         with ocp.StandardCheckpointer() as orbax:
             params = orbax.restore(folder / "params", like.params)
-            training = orbax.restore(folder / "training", rest)
-        return Checkpoint(training["rest"]._replace(params=params), training["key"], facts)
+            training = orbax.restore(folder / "training", training)
+        return Checkpoint(training._replace(params=params), _read_key(facts["key"]), facts)
 
 
 def load_model(folder: str | os.PathLike, which: str | int = "best", *, model: Any = None) -> tuple[Any, Params, dict]:
@@ -144,21 +152,30 @@ def load_model(folder: str | os.PathLike, which: str | int = "best", *, model: A
 
     Raises:
         FileNotFoundError: there is no whole checkpoint in the folder.
-        ValueError: the checkpoint is damaged, or of another model than the one given.
+        ValueError: the step asked for is not there or damaged, or the model is another than the one given.
     """
     folder = pathlib.Path(folder).absolute()
-    step = which if isinstance(which, int) else _best(folder) if which == "best" else None
     if isinstance(which, str):
         checks.one_of("which", which, ("best", "last"))
-        step = step if step is not None and not _damage(_place(folder, step)) else _newest(folder)
-    if step is None:
+    whole = list(_whole(folder))
+    if not whole:
         raise FileNotFoundError(f"folder: expected a run with checkpoints, got none in {folder}; train first")
+    if isinstance(which, str):
+        best = [step for step in whole if _was_best(_place(folder, step))]
+        step = (best or whole)[0] if which == "best" else whole[0]
+    else:
+        step = which
+    if step not in whole:
+        checks.refuse("which", f"the step of a whole checkpoint in {folder}: {whole}", which,
+                      'which="last" takes the newest')  # fmt: skip
     place = _place(folder, step)
-    damage = _damage(place)
-    if damage:
-        checks.refuse(str(place), "a whole checkpoint", damage, 'which="last" takes the newest whole one')
     facts = _facts(place)
-    model = from_call(facts["model"]) if model is None else model
+    if model is None:
+        try:
+            model = from_call(facts["model"])
+        except (ValueError, SyntaxError):
+            checks.refuse("model", f"the model, since its printed call in {place} has parts that are not of jaxrnn",
+                          "None", f"pass {facts['model']}")  # fmt: skip
     like = jax.eval_shape(model.init, jax.random.key(0))
     _same(place, "params", _outline(like), facts["params"])
     with ocp.StandardCheckpointer() as orbax:
@@ -166,7 +183,7 @@ def load_model(folder: str | os.PathLike, which: str | int = "best", *, model: A
 
 
 def run_folder(folder: str | os.PathLike, *, resume: bool = False) -> pathlib.Path:
-    """Return the folder for a run, empty unless resumed; an earlier run in it is set aside as ``folder.1`` and so on."""
+    """Return the folder for a run, empty unless resumed; an earlier run there is set aside as ``folder.1``, …."""
     folder = pathlib.Path(folder)
     if not resume and folder.is_dir() and any(folder.iterdir()):
         aside = next(p for n in itertools.count(1) if not (p := folder.with_name(f"{folder.name}.{n}")).exists())
@@ -187,23 +204,22 @@ def _steps(folder: pathlib.Path) -> list[int]:
     return sorted(int(found[1]) for p in folder.glob("step-*") if (found := re.fullmatch(r"step-(\d+)", p.name)))
 
 
-def _best(folder: pathlib.Path) -> int | None:
-    """The step marked as best, if its checkpoint is there."""
-    try:
-        step = json.loads((folder / BEST).read_text())["step"]
-    except (OSError, ValueError):
-        return None
-    return step if _place(folder, step).exists() else None
-
-
-def _newest(folder: pathlib.Path) -> int | None:
-    """The newest step whose checkpoint is whole; warns of each that is not."""
+def _whole(folder: pathlib.Path) -> Iterator[int]:
+    """The steps whose checkpoints are whole, the newest first; warns of each that is not."""
     for step in reversed(_steps(folder)):
         damage = _damage(_place(folder, step))
-        if not damage:
-            return step
-        warnings.warn(f"checkpoint {_place(folder, step)} is damaged ({damage}); taking the one before", stacklevel=3)
-    return None
+        if damage:
+            warnings.warn(f"checkpoint {_place(folder, step)} is damaged ({damage}) and passed over", stacklevel=3)
+        else:
+            yield step
+
+
+def _was_best(folder: pathlib.Path) -> bool:
+    """Whether it was the best so far when it was saved; the newest of these is the best."""
+    try:
+        return _facts(folder)["best"]
+    except (OSError, ValueError, KeyError):  # damaged
+        return False
 
 
 def _damage(folder: pathlib.Path) -> str:
@@ -226,11 +242,16 @@ def _facts(folder: pathlib.Path) -> dict[str, Any]:
     return json.loads((folder / FACTS).read_text("utf-8"))
 
 
-def _write(path: pathlib.Path, text: str) -> None:
-    """Write a small file whole or not at all."""
-    draft = path.with_suffix(".draft")
-    draft.write_text(text)
-    os.replace(draft, path)
+def _written(key: Array) -> dict[str, Any]:
+    """A random key, new style or old (without an implementation), as numbers."""
+    typed = jax.numpy.issubdtype(key.dtype, jax.dtypes.prng_key)
+    numbers = jax.random.key_data(key) if typed else key
+    return {"implementation": str(jax.random.key_impl(key)) if typed else None, "numbers": np.asarray(numbers).tolist()}
+
+
+def _read_key(key: dict[str, Any]) -> Array:
+    numbers = jax.numpy.asarray(np.array(key["numbers"], np.uint32))
+    return numbers if key["implementation"] is None else jax.random.wrap_key_data(numbers, impl=key["implementation"])
 
 
 # ---- what differs ------------------------------------------------------------------------------------------------

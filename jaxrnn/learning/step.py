@@ -30,8 +30,8 @@ class TrainState(NamedTuple):
 
 def train_state(params: Params, optimizer: optax.GradientTransformation, carry: State = ()) -> TrainState:
     """Return the state before the first step."""
-    zero = jnp.zeros((), jnp.int32)
-    return TrainState(params, optimizer.init(params), carry, zero, zero, zero)
+    state = TrainState(params, optimizer.init(params), carry, *(jnp.zeros((), jnp.int32) for _ in range(3)))
+    return jax.tree.map(jnp.copy, state)  # arrays of its own, each once, so that the state may be donated
 
 
 def train_step(loss: Loss, optimizer: optax.GradientTransformation) -> Step:
@@ -72,7 +72,7 @@ def train_step(loss: Loss, optimizer: optax.GradientTransformation) -> Step:
     def step(state: TrainState, batch: PyTree, key: Array) -> tuple[TrainState, Metrics]:
         gradient = jax.value_and_grad(loss, has_aux=True)
         (value, (carry, reported)), grads = gradient(state.params, state.carry, batch, key)
-        norm = optax.global_norm(grads)
+        norm = optax.tree.norm(grads)
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
         finite = jnp.isfinite(value) & jnp.isfinite(norm)
@@ -109,14 +109,18 @@ def several(step: Step) -> Step:
     return steps
 
 
-def mean_loss(loss: Loss, params: Params, carry: State, batches: PyTree) -> Array:
-    """The mean of a loss over batches with a leading axis, the state carried from one to the next, without dropout."""
+def mean_loss(loss: Loss, params: Params, carry: State, batches: PyTree) -> tuple[State, Array]:
+    """The mean of a loss over batches with a leading axis, the state carried from one to the next, without dropout.
+
+    Returns ``(carry, mean)``.
+    """
 
     def body(carry: State, batch: PyTree) -> tuple[State, Array]:
         value, (carry, _) = loss(params, carry, batch, None)
         return carry, value
 
-    return jnp.mean(jax.lax.scan(body, carry, batches)[1])
+    carry, values = jax.lax.scan(body, carry, batches)
+    return carry, jnp.mean(values)
 
 
 def average_recurrent(steps: int) -> optax.GradientTransformation:
