@@ -177,6 +177,12 @@ def token_ids(argument: str, ids: Any, vocabulary: int) -> None:
                "the vocabulary is too small or the padding id is not in it; lengths= hides padding")  # fmt: skip
 
 
+def given(argument: str, value: Any, fix: str) -> None:
+    """Anything but None."""
+    if value is None:
+        refuse(argument, "a value", "None", fix, TypeError)
+
+
 def random_key(argument: str, key: Any) -> None:
     """A random key of jax, new or old style, or None."""
     typed = hasattr(key, "dtype") and jnp.issubdtype(key.dtype, jax.dtypes.prng_key)
@@ -342,7 +348,9 @@ def batched(state: State, batch: tuple[int, ...]) -> None:
 
 def temperature(argument: str, value: Any) -> None:
     """A number that is not negative."""
+    if getattr(value, "shape", ()) != ():
+        refuse(argument, "a single number", describe(value), "jax.vmap takes one for each sequence")
     if is_concrete(value):
-        number(argument, float(value))
+        number(argument, value.item() if hasattr(value, "item") else value)
         if value < 0:
             refuse(argument, "a number of at least 0", value, "0 takes the likeliest, 1 the model's own distribution")

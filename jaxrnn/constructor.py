@@ -47,6 +47,23 @@ def remake(model: Any, **fields: Any) -> Any:
     return type(model)(*(part for parts in star for part in parts), **values)
 
 
+def replace_cells(model: Any, new: Callable[[Any], Any]) -> Any:
+    """Return the model with ``new(cell)`` in place of every cell in it; parameters and their structure stay."""
+    if not hasattr(model, "over_time"):
+        return new(model)
+    if not dataclasses.is_dataclass(model):
+        return model
+
+    def visit(value: Any) -> Any:
+        if isinstance(value, tuple):
+            return tuple(map(visit, value))
+        return replace_cells(value, new) if hasattr(value, "initial_state") else value
+
+    fields = {f.name: getattr(model, f.name) for f in dataclasses.fields(model)}
+    changed = {name: visit(value) for name, value in fields.items()}
+    return remake(model, **changed) if changed != fields else model
+
+
 def _word(value: Any) -> str:
     if callable(value) and hasattr(value, "__name__") and not dataclasses.is_dataclass(value):
         return f"{value.__module__}.{value.__qualname__}" if hasattr(value, "__qualname__") else value.__name__

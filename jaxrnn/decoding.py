@@ -47,6 +47,7 @@ def sample(
     """
     checks.model("model", model)
     checks.size("steps", steps)
+    checks.given("key", key, "jax.random.key(0) makes one")
     checks.random_key("key", key)
     checks.temperature("temperature", temperature)
 
@@ -56,7 +57,7 @@ def sample(
         token = choose(key, scores, temperature).astype(token.dtype)
         return (state, token), token
 
-    (state, _), tokens = jax.lax.scan(body, (state, token), jax.random.split(key, steps))
+    (state, _), tokens = jax.lax.scan(body, (state, jnp.asarray(token)), jax.random.split(key, steps))
     return state, tokens
 
 

@@ -51,7 +51,7 @@ class orthogonal:
     scale: float = 1.0
 
     def __call__(self, key: Array, shape: tuple[int, ...], dtype: Any) -> Array:
-        wide = jnp.promote_types(dtype, jnp.float32)  # the QR decomposition needs at least float32
+        wide = dtype if jnp.finfo(dtype).bits >= 32 else jnp.float32  # the QR decomposition needs float32
         q, r = jnp.linalg.qr(jax.random.normal(key, (max(shape), min(shape)), wide))
         q = self.scale * q * jnp.sign(jnp.diag(r))  # makes the draw uniform over orthogonal matrices
         return (q if shape[0] >= shape[1] else q.T).astype(dtype)

@@ -124,7 +124,7 @@ def _run(
         alive = jnp.arange(steps).reshape(-1, *[1] * len(batch)) < lengths  # [T, ...]
         xs = where(alive, xs)  # whatever the padding holds, even NaN, stays out of values and gradients
     if state is None:
-        state = in_dtype_of((params, xs), model.initial_state(batch))
+        state = first_state(model, params, xs)
     return over_time(model, params, state, xs, Time(alive, resets, reverse, keep_states, chunk), key)
 
 
@@ -192,6 +192,11 @@ def extent(model: Any, xs: PyTree) -> tuple[int, tuple[int, ...]]:
     """Number of steps T and batch shape of a sequence for this model."""
     shape = jax.tree.leaves(xs)[0].shape
     return shape[0], tuple(shape[1 : len(shape) - input_ndim(model)])
+
+
+def first_state(model: Any, params: Params, xs: PyTree) -> State:
+    """The state that a walk starts from by default: the model's own, in the dtype of parameters and inputs."""
+    return in_dtype_of((params, xs), model.initial_state(extent(model, xs)[1]))
 
 
 def where(mask: Array, tree: PyTree, other: PyTree = None) -> PyTree:

@@ -21,6 +21,12 @@ def per_gate(z: Array, hidden_size: int) -> list[Array]:
     return jnp.split(z, z.shape[-1] // hidden_size, axis=-1)
 
 
+def zeros(cell: Any, batch_shape: tuple[int, ...]) -> Array:
+    """The state before the first step, ``[*batch_shape, H]``."""
+    checks.dtype_available(cell.dtype)
+    return jnp.zeros((*batch_shape, cell.hidden_size), cell.dtype)
+
+
 def check_hyperparameters(cell: Any) -> None:
     """The checks that all built-in cells share; normalises the dtype to its name."""
     checks.size("input_size", cell.input_size)

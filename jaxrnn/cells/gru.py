@@ -6,7 +6,6 @@ import dataclasses
 from typing import ClassVar, NamedTuple
 
 import jax
-import jax.numpy as jnp
 from jax.nn import sigmoid
 from jax.numpy import tanh
 
@@ -73,7 +72,7 @@ class GRU:
     b_h_init: str | Initializer = "zeros"
     dtype: str = "float32"
 
-    gates: ClassVar[int] = 3
+    blocks: ClassVar[int] = 3
 
     def __post_init__(self) -> None:
         common.check_hyperparameters(self)
@@ -86,15 +85,15 @@ class GRU:
     def init(self, key: Array) -> GRUParams:
         """Draw ``w_xh [I, 3H]``, ``w_hh [H, 3H]``, ``b_h [3H]`` and, with ``reset_after``, ``b_hh [3H]``."""
         keys = jax.random.split(key, 4)
-        drawn = common.draw(self, keys[:3], self.gates)
+        drawn = common.draw(self, keys[:3], self.blocks)
         b_hh = None
         if self.use_bias and self.reset_after:
-            b_hh = initializers.per_gate(self.b_h_init, keys[3], self.gates, (self.hidden_size,), self.dtype)
+            b_hh = initializers.per_gate(self.b_h_init, keys[3], self.blocks, (self.hidden_size,), self.dtype)
         return GRUParams(*drawn, b_hh)
 
     def initial_state(self, batch_shape: tuple[int, ...] = ()) -> Array:
         """``h_0 = 0``, of shape ``[*batch_shape, H]``."""
-        return jnp.zeros((*batch_shape, self.hidden_size), self.dtype)
+        return common.zeros(self, batch_shape)
 
     def check_input(self, argument: str, x: Array) -> None:
         """Refuse an input whose last axis is not I."""
@@ -111,6 +110,15 @@ class GRU:
 
     def recur(self, params: GRUParams, h: Array, x_z: Array) -> tuple[Array, Array]:
         """The equations above, from ``h_{t-1}`` and the projected input ``[..., 3H]``."""
+        h, _ = self._equations(params, h, x_z)
+        return h, h
+
+    def gates(self, params: GRUParams, state: Array, x: Array) -> dict[str, Array]:
+        """The gates z, r of one step, each ``[..., H]``, and ``keep``: the share of the state that stays, 1 - z."""
+        _, gates = self._equations(params, state, self.project(params, x))
+        return gates | {"keep": 1 - gates["z"]}
+
+    def _equations(self, params: GRUParams, h: Array, x_z: Array) -> tuple[Array, dict[str, Array]]:
         H = self.hidden_size
         x_z, x_r, x_h = common.per_gate(x_z, H)
         if self.reset_after:
@@ -121,5 +129,4 @@ class GRU:
         z = sigmoid(x_z + h_z)
         r = sigmoid(x_r + h_r)
         candidate = tanh(x_h + (r * h_h if self.reset_after else (r * h) @ params.w_hh[:, 2 * H :]))
-        h = (1 - z) * h + z * candidate
-        return h, h
+        return (1 - z) * h + z * candidate, {"z": z, "r": r}

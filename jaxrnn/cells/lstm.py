@@ -6,7 +6,6 @@ import dataclasses
 from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 from jax.nn import sigmoid
 from jax.numpy import tanh
 
@@ -107,13 +106,13 @@ class LSTM:
         return self.hidden_size
 
     @property
-    def gates(self) -> int:
+    def blocks(self) -> int:
         return 3 if self.coupled else 4
 
     def init(self, key: Array) -> LSTMParams:
         """Draw ``w_xh [I, G·H]``, ``w_hh [H, G·H]``, ``b_h [G·H]`` and ``peepholes [P, H]``."""
         keys = jax.random.split(key, 4)
-        w_xh, w_hh, b_h = common.draw(self, keys[:3], self.gates)
+        w_xh, w_hh, b_h = common.draw(self, keys[:3], self.blocks)
         peepholes = None
         if b_h is not None:
             first = 0 if self.coupled else self.hidden_size
@@ -125,8 +124,7 @@ class LSTM:
 
     def initial_state(self, batch_shape: tuple[int, ...] = ()) -> LSTMState:
         """``h_0 = c_0 = 0``, each of shape ``[*batch_shape, H]``."""
-        shape = (*batch_shape, self.hidden_size)
-        return LSTMState(jnp.zeros(shape, self.dtype), jnp.zeros(shape, self.dtype))
+        return LSTMState(common.zeros(self, batch_shape), common.zeros(self, batch_shape))
 
     def check_input(self, argument: str, x: Array) -> None:
         """Refuse an input whose last axis is not I."""
@@ -143,6 +141,15 @@ class LSTM:
 
     def recur(self, params: LSTMParams, state: LSTMState, z: Array) -> tuple[LSTMState, Array]:
         """The equations above, from ``(h_{t-1}, c_{t-1})`` and ``z_t [..., G·H]``."""
+        new, _ = self._equations(params, state, z)
+        return new, new.h
+
+    def gates(self, params: LSTMParams, state: LSTMState, x: Array) -> dict[str, Array]:
+        """The gates i, f, o of one step, each ``[..., H]``, and ``keep``: the share of the state that stays, f."""
+        _, gates = self._equations(params, state, self.project(params, x))
+        return gates | {"keep": gates["f"]}
+
+    def _equations(self, params: LSTMParams, state: LSTMState, z: Array) -> tuple[LSTMState, dict[str, Array]]:
         h, c = state
         *z_i, z_f, z_o, z_c = common.per_gate(z + h @ params.w_hh, self.hidden_size)  # z_i: none when coupled
         p = dict(zip(self.peepholes, () if params.peepholes is None else params.peepholes, strict=True))
@@ -155,4 +162,4 @@ class LSTM:
         c_new = f * c + i * tanh(z_c)
         o = gate("o", z_o, c_new if self.output_peephole == "current" else c)
         h_new = o * tanh(c_new)
-        return LSTMState(h_new, c_new), h_new
+        return LSTMState(h_new, c_new), {"i": i, "f": f, "o": o}

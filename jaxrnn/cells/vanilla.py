@@ -67,7 +67,7 @@ class VanillaRNN:
     b_h_init: str | Initializer = "zeros"
     dtype: str = "float32"
 
-    gates: ClassVar[int] = 1
+    blocks: ClassVar[int] = 1
 
     def __post_init__(self) -> None:
         common.check_hyperparameters(self)
@@ -79,11 +79,11 @@ class VanillaRNN:
 
     def init(self, key: Array) -> VanillaParams:
         """Draw ``w_xh [I, H]``, ``w_hh [H, H]`` and ``b_h [H]``."""
-        return VanillaParams(*common.draw(self, jax.random.split(key, 3), self.gates))
+        return VanillaParams(*common.draw(self, jax.random.split(key, 3), self.blocks))
 
     def initial_state(self, batch_shape: tuple[int, ...] = ()) -> Array:
         """``h_0 = 0``, of shape ``[*batch_shape, H]``."""
-        return jnp.zeros((*batch_shape, self.hidden_size), self.dtype)
+        return common.zeros(self, batch_shape)
 
     def check_input(self, argument: str, x: Array) -> None:
         """Refuse an input whose last axis is not I."""

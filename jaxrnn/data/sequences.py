@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import jax
@@ -57,6 +58,8 @@ class Streams:
     ) -> None:
         checks.size("batch", batch)
         checks.size("steps", steps)
+        if back is not None:
+            checks.size("back", back)
         self.steps, self.history = steps, 0 if back is None else back - steps
         if self.history < 0:
             checks.refuse("back", f"at least steps = {steps}", back, "the gradient goes back through the chunk itself")
@@ -64,7 +67,7 @@ class Streams:
         if length == 0:
             checks.refuse("ids", f"more than batch · steps = {batch} · {steps} tokens", len(ids), "use smaller ones")
         begins = np.zeros(len(ids), bool) if resets is None else np.asarray(resets)
-        checks.mask("resets", begins, (len(ids),))
+        checks.resets(begins, len(ids), ())
         rows = np.arange(length + 1)[:, None] + length * np.arange(batch)  # [length + 1, B]
         padding = [(self.history, 0), (0, 0)]  # before the start there is nothing; a reset hides what stands there
         self._tokens = np.pad(np.asarray(ids)[rows], padding)
@@ -75,6 +78,10 @@ class Streams:
     def __len__(self) -> int:
         """Chunks of one epoch."""
         return (len(self._tokens) - self.history - 1) // self.steps
+
+    def __iter__(self) -> Iterator[Chunk]:
+        """The chunks of one epoch; numbers, ``streams[n]``, go on for ever."""
+        return (self[n] for n in range(len(self)))
 
     def __getitem__(self, n: int) -> Chunk:
         start = n % len(self) * self.steps
@@ -97,4 +104,4 @@ class Streams:
 
     def epoch(self) -> Chunk:
         """All chunks of an epoch with a leading axis, to be scanned."""
-        return jax.tree.map(lambda *leaves: np.stack(leaves), *(self[n] for n in range(len(self))))
+        return jax.tree.map(lambda *leaves: np.stack(leaves), *self)

@@ -38,8 +38,11 @@ class Vocabulary:
     unknown: str | None = None
 
     def __post_init__(self) -> None:
-        if not self.symbols or len(set(self.symbols)) < len(self.symbols):
-            checks.refuse("symbols", "at least one symbol, each once", f"{len(self.symbols)}", "Vocabulary.of(text)")
+        object.__setattr__(self, "symbols", tuple(self.symbols))
+        different = len(set(self.symbols))
+        if not different or different < len(self.symbols):
+            checks.refuse("symbols", "at least one symbol, each once", f"{len(self.symbols)}, {different} different",
+                          "Vocabulary.of(text) collects those of a text")  # fmt: skip
         if self.unknown is not None and self.unknown not in self.symbols:
             checks.refuse("unknown", "one of the symbols", repr(self.unknown))
 
@@ -79,7 +82,8 @@ class Vocabulary:
         try:
             return np.fromiter(map(self._ids.__getitem__, text), np.int32)
         except KeyError as error:
-            checks.refuse("text", f"only the {len(self)} symbols of the vocabulary", error.args[0])
+            checks.refuse("text", f"only the {len(self)} symbols of the vocabulary", repr(error.args[0]),
+                          "Vocabulary.of(text, unknown='<unk>') takes others too")  # fmt: skip
 
     def decode(self, ids: Sequence[int] | np.ndarray) -> list[str]:
         """Ids to symbols."""

@@ -103,7 +103,7 @@ class Checkpoints:
         (draft / FACTS).write_text(json.dumps({**(facts or {}), **told}, ensure_ascii=False), "utf-8")
         (draft / SUMS).write_text(json.dumps(_sums(draft)))
         if final.exists():
-            final.rename(replaced := self.folder / f"draft-{step}-replaced")
+            final.rename(self.folder / f"draft-{step}-replaced")
         draft.rename(final)
         so_far = [s for s in self.steps() if s <= step]  # later ones are damaged, and were passed over
         best_so_far = [s for s in so_far if _was_best(_place(self.folder, s))]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import signal
 import threading
@@ -15,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxrnn import checks
-from jaxrnn.learning.checkpoints import Checkpoints
+from jaxrnn.learning.checkpoints import TAKEN, Checkpoints
 from jaxrnn.learning.report import Report, Tell, tell_metrics
 from jaxrnn.learning.step import Step, TrainState, several
 from jaxrnn.types import Array, Params, PyTree
@@ -83,7 +84,7 @@ def fit(
         checkpoints: where to save: at each evaluation, at the end and at Ctrl-C; the best is kept.
         save_every: steps between further checkpoints.
         resume: go on from the newest whole checkpoint, or start where there is none.
-        facts: stored with each checkpoint, anything JSON can hold.
+        facts: stored with each checkpoint, see :meth:`Checkpoints.save`.
         log: JSON-lines file for the metrics of every step.
         tensorboard: folder for TensorBoard files; needs tensorboardX.
         tell: metrics to the words shown on the screen.
@@ -103,38 +104,43 @@ def fit(
         if optional is not None:
             checks.size(name, optional)
     checks.random_key("key", key)
-    run = _Progress(best=None, best_step=None, worse=0)
+    checks.free_names("facts", facts or {}, (*TAKEN, "progress"))
+    run = _Progress()
     if checkpoints is not None and checkpoints.steps():
         if not resume:
             checks.refuse("checkpoints", "a folder without checkpoints", f"{checkpoints.folder} with some",
                           "resume=True goes on with them")  # fmt: skip
         found = checkpoints.restore(state)
         if found is not None:
-            state, key, run = found.state, found.key, _Progress(**found.facts["progress"])
+            state, key, run = found.state, found.key, _Progress(**found.facts.get("progress", {}))
     state = jax.tree.map(jnp.copy, state)  # the caller's stays valid: the loop donates its own
     compiled = jax.jit(several(step), donate_argnums=0)
-    first, begun, bad, stopped = int(state.step), time.monotonic(), 0, "finished"
+    first, begun, bad = int(state.step), time.monotonic(), int(state.in_a_row)
+    stopped = "early" if patience is not None and run.worse >= patience else "finished"
     shapes: set[str] = set()
 
-    def save(best: bool = False) -> None:
-        if checkpoints is not None:
-            checkpoints.save(state, key, {**(facts or {}), "progress": run._asdict()}, best=best)
-
-    with Report(first, steps, log=log, tensorboard=tensorboard, tell=tell, show=show) as report, _ctrl_c() as asked:
+    with (
+        Report(first, steps, log=log, resume=resume, tensorboard=tensorboard, tell=tell, show=show) as report,
+        _ctrl_c() as asked,
+    ):
 
         def told(done: int, metrics: PyTree) -> None:
             """Read the metrics of a call, which waits for it, and stop a run that has gone bad."""
             nonlocal bad
             values = jax.device_get(metrics)
             report.call(done, values)
-            for fine in values["finite"]:
+            for n, fine in enumerate(values["finite"], done + 1 - len(values["finite"])):
                 bad = 0 if fine else bad + 1
-            if bad >= most_not_finite:
-                raise NotFiniteError(
-                    f"loss and gradient: expected finite numbers, got {bad} batches in a row without, "
-                    f"up to step {done}; "
-                    f"{_last_good(checkpoints)}; a smaller learning rate or clipping may help"
-                )
+                if bad >= most_not_finite:
+                    raise NotFiniteError(
+                        f"loss and gradient: expected finite numbers, got {bad} batches in a row without, "
+                        f"up to step {n}; {_last_good(checkpoints)}; a smaller learning rate or clipping may help"
+                    )
+
+        def save(best: bool) -> None:
+            if checkpoints is not None:
+                report.flush()  # the lines up to a step are in the file before its checkpoint is
+                checkpoints.save(state, key, {**(facts or {}), "progress": run._asdict()}, best=best)
 
         done, waiting, group = first, None, _group(batches, first, steps, per_call, evaluate_every, save_every)
         while done < steps and not asked.is_set() and stopped != "early":
@@ -145,25 +151,27 @@ def fit(
             if waiting is not None:
                 told(*waiting)
             waiting = (done, metrics)
-            at_end = done == steps
-            if evaluate is not None and (at_end or _due(done, evaluate_every)):
-                told(*waiting)
-                waiting = None
-                result = evaluate(state.params, done)
+            at_end, better = done == steps, False
+            judge = evaluate if at_end or _due(done, evaluate_every) else None
+            if not (judge or at_end or _due(done, save_every)):
+                continue
+            told(*waiting)
+            waiting = None
+            if judge is not None:
+                result = judge(state.params, done)
+                checks.one_of("monitor", monitor, result)
                 judged = float(result[monitor])
-                better = run.best is None or judged < run.best
+                better = judged < (math.inf if run.best is None else run.best)  # NaN is never better
                 run = _Progress(judged, done, 0) if better else run._replace(worse=run.worse + 1)
                 report.evaluation(done, result, better)
-                save(best=better)
                 if patience is not None and run.worse >= patience:
                     stopped = "early"
-            elif at_end or _due(done, save_every):
-                save()
-        if waiting is not None:
-            told(*waiting)
-        if asked.is_set() and done < steps:
+            save(best=better)
+        if asked.is_set() and stopped != "early" and done < steps:
             stopped = "interrupted"
-            save()
+            if waiting is not None:  # else this step is saved already
+                told(*waiting)
+                save(best=False)
             report.say(f"interrupted at step {done}" + ("; saved, resume goes on from here" if checkpoints else ""))
         jax.block_until_ready(state)
     return Fit(state, stopped, run.best, run.best_step, time.monotonic() - begun, len(shapes))
@@ -172,9 +180,9 @@ def fit(
 class _Progress(NamedTuple):
     """What early stopping knows."""
 
-    best: float | None
-    best_step: int | None
-    worse: int
+    best: float | None = None
+    best_step: int | None = None
+    worse: int = 0
 
 
 def _last_good(checkpoints: Checkpoints | None) -> str:

@@ -33,18 +33,19 @@ class Report:
         first: the step the run starts from; lines of later steps in the file, left by a killed run, are dropped.
         steps: the step it ends at.
         log: the JSON-lines file: one object a step, and one an evaluation under ``"evaluation"``.
+        resume: whether the file may hold lines already.
         tensorboard: folder for TensorBoard; needs the package tensorboardX.
         tell: metrics to the words shown.
         show: whether to print at all.
     """
 
-    def __init__(self, first: int, steps: int, *, log: str | os.PathLike | None, tensorboard: str | os.PathLike | None,
-                 tell: Tell, show: bool) -> None:  # fmt: skip
+    def __init__(self, first: int, steps: int, *, log: str | os.PathLike | None, resume: bool,
+                 tensorboard: str | os.PathLike | None, tell: Tell, show: bool) -> None:  # fmt: skip
         self.steps, self.tell, self.show = steps, tell, show
-        self.console = Console(highlight=False, soft_wrap=True)
+        self.console = Console(highlight=False, emoji=False, soft_wrap=True)
         self.first, self.start, self.last_line = first, time.monotonic(), time.monotonic()
         self.done = first
-        self.file = None if log is None else _reopen(pathlib.Path(log), first)
+        self.file = None if log is None else _reopen(pathlib.Path(log), first, resume)
         self.board = None if tensorboard is None else _board(tensorboard)
         self.bar: Progress | None = None
         if show and self.console.is_terminal:
@@ -94,6 +95,11 @@ class Report:
         for text in (v for v in result.values() if isinstance(v, str)):
             self.say(text)
 
+    def flush(self) -> None:
+        """Hand the lines told so far to the system, where a kill of this process cannot take them."""
+        if self.file:
+            self.file.flush()
+
     def say(self, text: str) -> None:
         """Print a line, above the bar where there is one."""
         if self.show:
@@ -119,10 +125,10 @@ def _plain(value: Any) -> Any:
     return float(number) if np.isfinite(number) else None
 
 
-def _reopen(path: pathlib.Path, first: int) -> Any:
+def _reopen(path: pathlib.Path, first: int, resume: bool) -> Any:
     """Open the file behind the line of step ``first``; a run that starts anew needs a new file."""
     lines = path.read_text("utf-8").splitlines() if path.exists() else []
-    if lines and first == 0:
+    if lines and first == 0 and not resume:
         checks.refuse("log", "a new file", f"{path} with {len(lines)} lines", "resume the run or name another file")
     path.parent.mkdir(parents=True, exist_ok=True)
     kept = []
@@ -133,7 +139,9 @@ def _reopen(path: pathlib.Path, first: int) -> Any:
         except ValueError:  # half a line, of a run that was killed while it wrote
             break
         kept.append(line + "\n")
-    path.write_text("".join(kept), "utf-8")
+    draft = path.with_name(f"{path.name}.draft")
+    draft.write_text("".join(kept), "utf-8")
+    os.replace(draft, path)  # at once: a kill leaves the old file or the new one
     return path.open("a", buffering=1 << 16, encoding="utf-8")
 
 

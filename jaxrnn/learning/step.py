@@ -73,8 +73,9 @@ def train_step(loss: Loss, optimizer: optax.GradientTransformation) -> Step:
         gradient = jax.value_and_grad(loss, has_aux=True)
         (value, (carry, reported)), grads = gradient(state.params, state.carry, batch, key)
         norm = optax.tree.norm(grads)
-        updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
-        params = optax.apply_updates(state.params, updates)
+        with jax.numpy_dtype_promotion("standard"):  # optax mixes dtypes; the loss keeps the user's own setting
+            updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
+            params = optax.apply_updates(state.params, updates)
         finite = jnp.isfinite(value) & jnp.isfinite(norm)
 
         def kept(new: PyTree, old: PyTree) -> PyTree:
@@ -141,7 +142,7 @@ def average_recurrent(steps: int) -> optax.GradientTransformation:
         checks.refuse("steps", "at least 2, to divide by steps - 1", steps)
 
     def scale(path: tuple, update: Array) -> Array:
-        recurrent = any(getattr(entry, "name", None) == "w_hh" for entry in path)
-        return update / (steps - 1) if recurrent else update
+        names = [getattr(entry, "name", getattr(entry, "key", None)) for entry in path]  # of a field, of a dict
+        return update / (steps - 1) if "w_hh" in names else update
 
     return optax.stateless(lambda updates, params: jax.tree_util.tree_map_with_path(scale, updates))

@@ -1,0 +1,124 @@
+r"""Real-time recurrent learning: the exact gradient, forwards in time, in memory that does not grow with T.
+
+.. math:: \frac{ds_t}{dθ} = \frac{∂s_t}{∂s_{t-1}} \frac{ds_{t-1}}{dθ} + \frac{∂s_t}{∂θ}, \qquad
+    \frac{dℓ_t}{dθ} = \frac{∂ℓ_t}{∂s_{t-1}} \frac{ds_{t-1}}{dθ} + \frac{∂ℓ_t}{∂θ}
+
+The influence matrix ds/dθ has S × P entries for S numbers of state and P parameters, so it is for small models: as an
+online learner, and as a check of back-propagation that shares nothing with it.
+
+Source: Williams & Zipser (1989), "A learning algorithm for continually running fully recurrent neural networks",
+Neural Computation 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.flatten_util import ravel_pytree
+
+from jaxrnn import checks
+from jaxrnn.types import Array, Params, PyTree, State
+from jaxrnn.unroll import first_state
+
+StepLoss = Callable[[PyTree, PyTree], Array]
+
+
+class Influence(NamedTuple):
+    """What is carried forwards: the state, and its derivative with respect to all parameters, ``[S, P]``."""
+
+    state: State
+    derivative: Array
+
+
+def first_influence(params: Params, state: State) -> Influence:
+    """The influence before the first step: the first state does not depend on the parameters."""
+    flat_params, flat_state = ravel_pytree(params)[0], ravel_pytree(state)[0]
+    return Influence(state, jnp.zeros((flat_state.size, flat_params.size), flat_state.dtype))
+
+
+def online_step(
+    model: Any, params: Params, influence: Influence, x: PyTree, target: PyTree, loss: StepLoss
+) -> tuple[Influence, tuple[Array, Params]]:
+    """One step forwards: the next influence, and this step's loss with its exact gradient.
+
+    Args:
+        model: a cell, or a stack that can be stepped.
+        params: its parameters; an online learner may change them from step to step.
+        influence: of :func:`first_influence`, or of the step before.
+        x: one input, with the state's batch axes or none.
+        target: what the output is compared with.
+        loss: ``loss(y, target) -> number``.
+
+    Returns:
+        ``(influence, (loss, gradient))``, the gradient in the structure of the parameters.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, jaxrnn as rnn
+        >>> from jaxrnn.gradients import online
+        >>> cell = rnn.GRU(3, 5)
+        >>> params = cell.init(jax.random.key(0))
+        >>> influence = online.first_influence(params, cell.initial_state())
+        >>> squared = lambda y, target: ((y - target) ** 2).sum()
+        >>> x, target = jnp.ones(3), jnp.ones(5)
+        >>> influence, (value, gradient) = online.online_step(cell, params, influence, x, target, squared)
+        >>> gradient.w_hh.shape
+        (5, 15)
+    """
+    theta, unravel_params = ravel_pytree(params)
+    s, unravel_state = ravel_pytree(influence.state)
+
+    def step(s: Array, theta: Array) -> tuple[Array, Array]:
+        state, y = model.step(unravel_params(theta), unravel_state(s), x)
+        return ravel_pytree(state)[0], loss(y, target)
+
+    (new, value), push = jax.linearize(step, s, theta)
+    through_state = jax.vmap(lambda ds: push(ds, jnp.zeros_like(theta)), 1, (1, 0))(influence.derivative)
+    direct = jax.jacrev(lambda theta: step(s, theta))(theta)
+    derivative = through_state[0] + direct[0]
+    gradient = through_state[1] + direct[1]
+    return Influence(unravel_state(new), derivative), (value, unravel_params(gradient))
+
+
+def rtrl(
+    model: Any, params: Params, xs: PyTree, targets: PyTree, loss: StepLoss, state: State | None = None
+) -> tuple[State, tuple[Array, Params]]:
+    r"""The gradient of a summed loss, :math:`\sum_t ℓ(y_t, \text{target}_t)`, by real-time recurrent learning.
+
+    Args:
+        model: a cell, or a stack that can be stepped.
+        params: its parameters.
+        xs: ``[T, ..., I]``.
+        targets: ``[T, ...]``, what the outputs are compared with.
+        loss: ``loss(y, target) -> number`` of one step.
+        state: the state before the first step.
+
+    Returns:
+        ``(final, (loss, gradient))``.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, jaxrnn as rnn
+        >>> cell = rnn.GRU(3, 5)
+        >>> params, xs = cell.init(jax.random.key(0)), jnp.ones((7, 3))
+        >>> squared = lambda y, target: ((y - target) ** 2).sum()
+        >>> final, (value, gradient) = rnn.gradients.rtrl(cell, params, xs, jnp.ones((7, 5)), squared)
+        >>> bptt = jax.grad(lambda p: squared(rnn.unroll(cell, p, xs)[1], 1.0))(params)
+        >>> bool(jnp.allclose(gradient.w_hh, bptt.w_hh, atol=1e-5))
+        True
+    """
+    checks.sequence("xs", model, xs)
+    start = first_influence(params, first_state(model, params, xs) if state is None else state)
+
+    def body(carry: tuple, inputs: tuple[PyTree, PyTree]) -> tuple[tuple, None]:
+        influence, total, sums = carry
+        x, target = inputs
+        influence, (value, gradient) = online_step(model, params, influence, x, target, loss)
+        return (influence, total + value, jax.tree.map(jnp.add, sums, gradient)), None
+
+    zeros = jax.tree.map(jnp.zeros_like, params)
+    x, target = jax.tree.map(lambda a: a[0], (xs, targets))
+    like = jax.eval_shape(lambda: online_step(model, params, start, x, target, loss)[1][0])
+    (influence, total, sums), _ = jax.lax.scan(body, (start, jnp.zeros((), like.dtype), zeros), (xs, targets))
+    return influence.state, (total, sums)

@@ -1,0 +1,20 @@
+"""Every Python block of the README runs, one after another, as a reader would paste them."""
+
+import pathlib
+import re
+
+README = (pathlib.Path(__file__).parent.parent / "README.md").read_text("utf-8")
+
+
+def test_the_blocks_run(tmp_path, monkeypatch, capsys):
+    """The README's code is right, and its sizes are those that its comments say."""
+    monkeypatch.chdir(tmp_path)
+    room: dict = {}
+    blocks = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    for block in blocks:
+        exec(block, room)
+    assert len(blocks) >= 5
+    assert room["ys"].shape == (20, 4, 16)
+    assert room["states"].c.shape == (20, 4, 16)
+    assert room["logits"].shape == (20, 4, 5)
+    assert room["end"].stopped == "finished"
