@@ -1,0 +1,83 @@
+"""What the training loop costs: time of a step in ``learning.fit`` over that of the bare compiled step.
+
+    python scripts/loop_cost.py
+
+The model is the default of scripts/char_lm.py. Rounds of both alternate in one process. The loop
+reads batches from the host and writes the metrics of every step to a file; the bare step does neither.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import statistics
+import tempfile
+import time
+
+import jax
+import jax.numpy as jnp
+import optax
+
+import jaxrnn as rnn
+from jaxrnn import learning
+from jaxrnn.data import Streams, Vocabulary, python_reference
+
+BATCH, STEPS, WIDTH, EMBEDDING = 32, 64, 256, 64
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=10)
+    parser.add_argument("--steps", type=int, default=50, help="optimizer steps of a round")
+    args = parser.parse_args()
+
+    text = python_reference()
+    vocabulary = Vocabulary.of(text)
+    streams = Streams(vocabulary.encode(text), BATCH, STEPS)
+    symbols = len(vocabulary)
+    model = rnn.Stack(rnn.Embedding(symbols, EMBEDDING), rnn.LSTM(EMBEDDING, WIDTH), rnn.Linear(WIDTH, symbols))
+    optimizer = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(3e-3))
+    step = learning.train_step(learning.stream_loss(model), optimizer)
+    key = jax.random.key(0)
+    start = learning.train_state(model.init(key), optimizer, carry=model.initial_state((BATCH,)))
+    bare_step = jax.jit(step, donate_argnums=0)
+
+    ready = [jax.device_put(streams[n]) for n in range(args.steps)]
+    bare_step = jax.jit(step, donate_argnums=0)
+    bare_state, _ = bare_step(jax.tree.map(jnp.copy, start), ready[0], key)
+
+    def bare() -> float:
+        """Seconds of a plain Python loop over the compiled step, its batches lying ready on the device."""
+        nonlocal bare_state
+        began = time.perf_counter()
+        for batch in ready:
+            bare_state, _ = bare_step(bare_state, batch, key)
+        jax.block_until_ready(bare_state)
+        return time.perf_counter() - began
+
+    bare()
+    pairs: list[tuple[float, float]] = []
+    since = math.nan
+
+    def evaluate(params, step):
+        """Called by the loop after every round: a round of the bare step in between, so that both alternate."""
+        nonlocal since
+        in_loop = time.perf_counter() - since
+        pairs.append((in_loop, bare()))
+        since = time.perf_counter()
+        return {"loss": 0.0}
+
+    with tempfile.TemporaryDirectory() as folder:
+        learning.fit(step, start, streams, steps=(args.rounds + 1) * args.steps, key=key, evaluate=evaluate,
+                     evaluate_every=args.steps, log=f"{folder}/metrics.jsonl", show=False)  # fmt: skip
+    loop_times, bare_times = zip(*pairs[1:])  # the first round compiles
+    milliseconds = 1e3 / args.steps
+    print(
+        f"minima: bare step {min(bare_times) * milliseconds:.2f} ms, in the loop {min(loop_times) * milliseconds:.2f} ms"
+    )
+    median = statistics.median(a / b for a, b in pairs[1:])
+    print(f"ratio {min(loop_times) / min(bare_times):.3f} of the minima, {median:.3f} median of {args.rounds} pairs")
+
+
+if __name__ == "__main__":
+    main()
