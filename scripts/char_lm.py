@@ -88,8 +88,8 @@ def train(args: argparse.Namespace) -> None:
 
 
 def write(model, params, vocabulary: Vocabulary, length: int, args: argparse.Namespace) -> str:
-    """The prompt, and what the model writes after it."""
-    prompt = vocabulary.encode(args.prompt)
+    """The prompt, and what the model writes after it; without a prompt it starts a line."""
+    prompt = vocabulary.encode(args.prompt or ("\n" if "\n" in vocabulary.symbols else vocabulary.symbols[0]))
     return args.prompt + "".join(vocabulary.decode(_write(model, params, prompt, length, args.temperature, args.seed)))
 
 
@@ -128,35 +128,45 @@ def plot(metrics: pathlib.Path, picture: pathlib.Path) -> None:
     figure.savefig(picture, dpi=150)
 
 
+def positive(text: str) -> int:
+    """An int above 0, for argparse."""
+    if int(text) <= 0:
+        raise argparse.ArgumentTypeError(f"expected a number above 0, got {text}")
+    return int(text)
+
+
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add("--text", metavar="FILE", help="UTF-8 text to learn; default: Python's own language reference")
     add("--cell", choices=CELLS, default="lstm")
-    add("--layers", type=int, default=1)
-    add("--width", type=int, default=256, help="units of a layer")
-    add("--embedding", type=int, default=64, help="features of a character")
+    add("--layers", type=positive, default=1)
+    add("--width", type=positive, default=256, help="units of a layer")
+    add("--embedding", type=positive, default=64, help="features of a character")
     add("--dropout", type=float, default=0.0, help="share dropped above each layer")
-    add("--length", type=int, default=64, help="characters of a chunk: how far back the gradient goes")
-    add("--batch", type=int, default=32, help="streams read in parallel")
-    add("--steps", type=int, default=1200, help="optimizer steps")
+    add("--length", type=positive, default=64, help="characters of a chunk: how far back the gradient goes")
+    add("--batch", type=positive, default=32, help="streams read in parallel")
+    add("--steps", type=positive, default=1200, help="optimizer steps")
     add("--rate", type=float, default=3e-3, help="learning rate of Adam at the start; it falls to 0 as a cosine")
     add("--clip", type=float, default=1.0, help="largest norm of the gradient")
-    add("--evaluate-every", type=int, metavar="STEPS", help="default: a fifth of all steps")
+    add("--evaluate-every", type=positive, metavar="STEPS", help="default: a fifth of all steps")
     add("--seed", type=int, default=0)
     add("--out", default="runs/char_lm", help="folder of the run")
     add("--resume", action="store_true", help="go on with the run in --out")
-    add("--sample", type=int, metavar="N", help="write N characters with the model in --out instead of training")
-    add("--sample-length", type=int, default=300, metavar="N", help="characters written at each evaluation")
+    add("--sample", type=positive, metavar="N", help="write N characters with the model in --out instead of training")
+    add("--sample-length", type=positive, default=300, metavar="N", help="characters written at each evaluation")
     add(
         "--temperature",
         type=float,
         default=0.8,
         help="below 1 the likely gets likelier, at 0 nothing is drawn by chance",
     )
-    add("--prompt", default="\n", help="text to go on from")
+    add("--prompt", default="", help="text to go on from; default: the start of a line")
     return parser.parse_args()
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except (ValueError, FileNotFoundError) as error:
+        sys.exit(f"{pathlib.Path(__file__).name}: {error}")

@@ -71,10 +71,8 @@ def main() -> None:
         learning.fit(step, start, streams, steps=(args.rounds + 1) * args.steps, key=key, evaluate=evaluate,
                      evaluate_every=args.steps, log=f"{folder}/metrics.jsonl", show=False)  # fmt: skip
     loop_times, bare_times = zip(*pairs[1:])  # the first round compiles
-    milliseconds = 1e3 / args.steps
-    print(
-        f"minima: bare step {min(bare_times) * milliseconds:.2f} ms, in the loop {min(loop_times) * milliseconds:.2f} ms"
-    )
+    bare_ms, loop_ms = (min(times) * 1e3 / args.steps for times in (bare_times, loop_times))
+    print(f"bare step {bare_ms:.2f} ms, in the loop {loop_ms:.2f} ms, minima")
     median = statistics.median(a / b for a, b in pairs[1:])
     print(f"ratio {min(loop_times) / min(bare_times):.3f} of the minima, {median:.3f} median of {args.rounds} pairs")
 
