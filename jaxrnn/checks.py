@@ -27,6 +27,8 @@ def describe(x: Any) -> str:
     """Name an array by dtype and shape, anything else by its type."""
     if hasattr(x, "shape") and hasattr(x, "dtype"):
         return f"{x.dtype}{list(x.shape)}"
+    if isinstance(x, (tuple, list, dict)):
+        return f"{type(x).__name__} of {len(x)}"
     return "None" if x is None else f"{type(x).__name__} {str(x)[:60]}"
 
 
@@ -48,6 +50,8 @@ def size(argument: str, value: Any) -> None:
 
 def flag(argument: str, value: Any) -> None:
     """True or False."""
+    if not is_concrete(value):
+        refuse(argument, "True or False", describe(value), f'jax.jit(..., static_argnames="{argument}")', TypeError)
     if not isinstance(value, bool):
         refuse(argument, "True or False", describe(value), error=TypeError)
 
@@ -91,6 +95,8 @@ def initializer(argument: str, value: Any, names: Mapping[str, Any]) -> None:
 
 def float_dtype(argument: str, value: Any) -> str:
     """A floating dtype; returns its name."""
+    if value is None:
+        refuse(argument, "a floating dtype such as 'float32' or 'bfloat16'", None, error=TypeError)
     try:
         name = jnp.dtype(value).name
     except TypeError:
@@ -138,7 +144,7 @@ def part(argument: str, value: Any) -> None:
         hash(value)
     except TypeError:
         refuse(argument, "a hashable cell or layer", f"unhashable {type(value).__name__}",
-               "declare it with @dataclass(frozen=True)", TypeError)  # fmt: skip
+               "declare it with @dataclass(frozen=True); arrays belong into its parameters", TypeError)  # fmt: skip
 
 
 def chained(layers: tuple) -> None:
@@ -172,7 +178,10 @@ def token_ids(argument: str, ids: Any, vocabulary: int) -> None:
     """Integers in [0, vocabulary)."""
     if not hasattr(ids, "shape") or not jnp.issubdtype(ids.dtype, jnp.integer):
         refuse(argument, "integer token ids for Embedding", describe(ids), "jnp.asarray(ids, dtype=int)", TypeError)
-    if is_concrete(ids) and ids.size and not (np.min(ids) >= 0 and np.max(ids) < vocabulary):
+    if not is_concrete(ids):
+        return
+    ids = np.asarray(ids)  # an array of jax would be traced here, where one is closed over under jit
+    if ids.size and not (np.min(ids) >= 0 and np.max(ids) < vocabulary):
         refuse(argument, f"token ids in [0, {vocabulary})", f"values from {np.min(ids)} to {np.max(ids)}",
                "the vocabulary is too small or the padding id is not in it; lengths= hides padding")  # fmt: skip
 
@@ -229,6 +238,8 @@ def same_tree(argument: str, expected: PyTree, got: PyTree, fix: str) -> PyTree:
     for e, g in zip(wanted, leaves, strict=True):
         if tuple(e.shape) != tuple(jnp.shape(g)):
             refuse(argument, f"shape {list(e.shape)}", describe(g), fix)
+        if jnp.issubdtype(e.dtype, jnp.floating) and not jnp.issubdtype(jnp.result_type(g), jnp.inexact):
+            refuse(argument, "floating numbers", describe(g), fix, TypeError)
     return got
 
 
@@ -248,7 +259,6 @@ def sequence(argument: str, model: Any, xs: PyTree) -> None:
             refuse(argument, f"an array {axes}", describe(leaf), "jnp.asarray makes one", TypeError)
         if leaf.ndim < rank:
             refuse(argument, f"{axes}, {rank} axes or more", describe(leaf), "one step alone goes through model.step")
-    input_of(model, argument, xs)
 
 
 def input_of(model: Any, argument: str, x: PyTree) -> None:
@@ -316,15 +326,30 @@ def lengths(value: Any, steps: int, batch: tuple[int, ...]) -> None:
                "jnp.asarray(lengths) makes one", TypeError)  # fmt: skip
     if tuple(value.shape) != batch:
         refuse("lengths", f"shape {list(batch)}, the batch axes of xs", describe(value), "one length a sequence")
-    if is_concrete(value) and value.size and not (np.min(value) >= 0 and np.max(value) <= steps):
+    if not is_concrete(value):
+        return
+    value = np.asarray(value)
+    if value.size and not (np.min(value) >= 0 and np.max(value) <= steps):
         refuse("lengths", f"values in [0, {steps}], T = {steps}", f"{np.min(value)} to {np.max(value)}",
                "a length counts the steps before the padding")  # fmt: skip
 
 
-def stepping(cell: Any, state: State, x: Array) -> State:
-    """The arguments of one step of a built-in cell; returns the state, named."""
+def stepping(cell: Any, params: Params, state: State, x: Array) -> tuple[Params, State]:
+    """The arguments of one step of a built-in cell; returns parameters and state, named."""
     cell.check_input("x", x)
-    return state_like("state", cell, state, x.shape[:-1])
+    return parameters(cell, params), state_like("state", cell, state, x.shape[:-1])
+
+
+def one_each(argument: str, value: Any, count: int, owner: str) -> None:
+    """A tuple with one entry a part."""
+    if not isinstance(value, (tuple, list)) or len(value) != count:
+        refuse(argument, f"tuple of {count}, one entry a layer of {owner}", _outline(value), error=TypeError)
+
+
+def array(argument: str, value: Any, owner: str) -> None:
+    """An array, and no pair of them."""
+    if not hasattr(value, "shape"):
+        refuse(argument, f"an array for {owner}", _outline(value), 'merge="concat" joins both directions', TypeError)
 
 
 def next_state(state: State, new: State) -> State:

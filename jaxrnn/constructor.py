@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar, dataclass_transform
 
 import jax
+import numpy as np
 
 C = TypeVar("C")
 _CLASSES: dict[str, Callable] = {}  # what from_call may call, by the name it is printed under
@@ -65,6 +66,8 @@ def replace_cells(model: Any, new: Callable[[Any], Any]) -> Any:
 
 
 def _word(value: Any) -> str:
+    if isinstance(value, np.generic):
+        value = value.item()
     if callable(value) and hasattr(value, "__name__") and not dataclasses.is_dataclass(value):
         return f"{value.__module__}.{value.__qualname__}" if hasattr(value, "__qualname__") else value.__name__
     return repr(value)
@@ -98,15 +101,22 @@ def from_call(text: str) -> Any:
                 f"got {ast.unparse(node)!r}; build a model with parts of your own in Python"
             ) from None
 
-    return build(ast.parse(text, mode="eval").body)
+    if not isinstance(text, str):
+        raise TypeError(f"text: expected what repr(model) gave, got {type(text).__name__} {text}")
+    try:
+        return build(ast.parse(text, mode="eval").body)
+    except SyntaxError:
+        raise ValueError(f"text: expected what repr(model) gave, got {text!r}") from None
 
 
 def is_immutable(value: Any) -> bool:
     """Whether a value can never change, so that a compiled function may be kept for it."""
     if isinstance(value, tuple):
         return all(map(is_immutable, value))
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        frozen = type(value).__dataclass_params__.frozen  # type: ignore[attr-defined]
-        return frozen and all(is_immutable(getattr(value, f.name)) for f in dataclasses.fields(value))
+    declared = vars(type(value)).get("__dataclass_params__")  # of the class itself, not inherited
+    if declared is not None:
+        fields = dataclasses.fields(value)
+        hidden = getattr(value, "__dict__", {}).keys() - {f.name for f in fields if f.compare}  # from equality
+        return declared.frozen and not hidden and all(is_immutable(getattr(value, f.name)) for f in fields)
     plain = (str, int, float, complex, bytes, type(None), type, types.FunctionType, types.BuiltinFunctionType)
     return isinstance(value, plain) or (callable(value) and hasattr(value, "__wrapped__"))

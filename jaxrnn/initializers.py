@@ -83,20 +83,30 @@ NAMED: dict[str, Initializer] = {
 }
 
 
+MATRICES = [name for name in NAMED if name not in ("zeros", "ones", "uniform", "normal")]
+
+
 def get(init: str | Initializer) -> Initializer:
     """Return the initializer of that name; a callable is its own."""
     return NAMED[init] if isinstance(init, str) else init
 
 
-def draw(init: str | Initializer, key: Array, shape: tuple[int, ...], dtype: str) -> Array:
-    """Draw one array."""
+def draw(argument: str, init: str | Initializer, key: Array, shape: tuple[int, ...], dtype: str) -> Array:
+    """Draw one array; ``argument`` is the hyperparameter that ``init`` came by."""
     checks.dtype_available(dtype)
-    return get(init)(key, shape, jnp.dtype(dtype))
+    if len(shape) == 1 and (init in MATRICES or isinstance(init, (orthogonal, identity))):
+        checks.refuse(argument, f"an initializer of vectors {list(shape)}", repr(init), "'zeros' or uniform(0.1)")
+    drawn = get(init)(key, shape, jnp.dtype(dtype))
+    if tuple(drawn.shape) != tuple(shape):
+        checks.refuse(argument, f"shape {list(shape)} from its initializer", checks.describe(drawn))
+    return drawn
 
 
-def per_gate(init: str | Initializer, key: Array, gates: int, shape: tuple[int, ...], dtype: str) -> Array:
+def per_gate(
+    argument: str, init: str | Initializer, key: Array, gates: int, shape: tuple[int, ...], dtype: str
+) -> Array:
     """Draw ``gates`` arrays of ``shape [..., H]`` and lay them side by side: ``[..., G·H]``."""
-    return jnp.concatenate([draw(init, k, shape, dtype) for k in jax.random.split(key, gates)], axis=-1)
+    return jnp.concatenate([draw(argument, init, k, shape, dtype) for k in jax.random.split(key, gates)], axis=-1)
 
 
 def everywhere(model: M, init: str | Initializer) -> M:

@@ -18,7 +18,7 @@ import optax
 
 from jaxrnn import checks
 from jaxrnn.types import Array
-from jaxrnn.unroll import where
+from jaxrnn.unroll import before_end, where
 
 MEANS = ("step", "sequence", "time_sum")
 
@@ -45,7 +45,7 @@ def _counts(shape: tuple[int, ...], lengths: Array | None, mask: Array | None) -
         checks.refuse("mask", "lengths or mask", "both", "mask the steps past the end yourself")
     if lengths is not None:
         checks.lengths(lengths, shape[0], shape[1:])
-        return jnp.arange(shape[0]).reshape(-1, *[1] * lengths.ndim) < lengths
+        return before_end(shape[0], lengths)
     if mask is not None:
         checks.mask("mask", mask, shape)
         return jnp.asarray(mask)

@@ -11,6 +11,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxrnn import checks
 from jaxrnn.constructor import is_immutable
@@ -103,8 +104,11 @@ def _walk(
     checks.sequence("xs", model, xs)
     steps, batch = extent(model, xs)
     state = state if state is None else checks.state_like("state", model, state, batch)
+    shown = xs
     if lengths is not None:
         checks.lengths(lengths, steps, batch)
+        shown = jax.tree.map(lambda x: _hide_padding(x, lengths), xs)
+    checks.input_of(model, "xs", shown)
     if resets is not None:
         checks.resets(resets, steps, batch)
     checks.flag("reverse", reverse)
@@ -118,17 +122,27 @@ def _run(
     model: Any, params: Params, xs: PyTree, state: State | None, lengths: Array | None, resets: Array | None,
     key: Array | None, *, reverse: bool, keep_states: bool, chunk: int | None,
 ) -> tuple[State, PyTree, PyTree]:  # fmt: skip
-    steps, batch = extent(model, xs)
+    steps, _ = extent(model, xs)
     alive = None
     if lengths is not None:
-        alive = jnp.arange(steps).reshape(-1, *[1] * len(batch)) < lengths  # [T, ...]
+        alive = before_end(steps, lengths)
         xs = where(alive, xs)  # whatever the padding holds, even NaN, stays out of values and gradients
+        resets = resets if resets is None else resets & alive  # past its end a sequence has no borders
     if state is None:
         state = first_state(model, params, xs)
     return over_time(model, params, state, xs, Time(alive, resets, reverse, keep_states, chunk), key)
 
 
 _compiled = jax.jit(_run, static_argnames=("model", "reverse", "keep_states", "chunk"), inline=True)
+
+
+def _hide_padding(ids: Array, lengths: Array) -> Array | np.ndarray:
+    """Token ids with 0 in the padding, where any id may stand; other inputs are no matter of their values."""
+    known = checks.is_concrete(ids) and checks.is_concrete(lengths)
+    if not known or not jnp.issubdtype(ids.dtype, jnp.integer) or ids.ndim != 1 + lengths.ndim:
+        return ids
+    alive = np.arange(len(ids)).reshape(-1, *[1] * lengths.ndim) < np.asarray(lengths)
+    return np.where(alive, np.asarray(ids), 0)
 
 
 def over_time(
@@ -186,6 +200,11 @@ def _scan(body: Any, state: State, inputs: PyTree, reverse: bool, chunk: int | N
         state, head = jax.lax.scan(run, state, head)
         state, tail = run(state, tail)
     return state, jax.tree.map(lambda a, b: jnp.concatenate([a.reshape(-1, *b.shape[1:]), b]), head, tail)
+
+
+def before_end(steps: int, lengths: Array) -> Array:
+    """Which steps lie before their sequence's end, ``[T, ...]`` bools from lengths ``[...]``."""
+    return jnp.arange(steps, dtype=jnp.int32).reshape(-1, *[1] * lengths.ndim) < lengths.astype(jnp.int32)
 
 
 def extent(model: Any, xs: PyTree) -> tuple[int, tuple[int, ...]]:

@@ -49,7 +49,7 @@ def draw(cell: Any, keys: Array, gates: int) -> Drawn:
     """Draw ``w_xh [I, G·H]``, ``w_hh [H, G·H]`` and ``b_h [G·H]``, gate by gate, from three keys."""
     H = cell.hidden_size
     return Drawn(
-        initializers.per_gate(cell.w_xh_init, keys[0], gates, (cell.input_size, H), cell.dtype),
-        initializers.per_gate(cell.w_hh_init, keys[1], gates, (H, H), cell.dtype),
-        initializers.per_gate(cell.b_h_init, keys[2], gates, (H,), cell.dtype) if cell.use_bias else None,
+        initializers.per_gate("w_xh_init", cell.w_xh_init, keys[0], gates, (cell.input_size, H), cell.dtype),
+        initializers.per_gate("w_hh_init", cell.w_hh_init, keys[1], gates, (H, H), cell.dtype),
+        initializers.per_gate("b_h_init", cell.b_h_init, keys[2], gates, (H,), cell.dtype) if cell.use_bias else None,
     )

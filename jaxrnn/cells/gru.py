@@ -88,7 +88,9 @@ class GRU:
         drawn = common.draw(self, keys[:3], self.blocks)
         b_hh = None
         if self.use_bias and self.reset_after:
-            b_hh = initializers.per_gate(self.b_h_init, keys[3], self.blocks, (self.hidden_size,), self.dtype)
+            b_hh = initializers.per_gate(
+                "b_h_init", self.b_h_init, keys[3], self.blocks, (self.hidden_size,), self.dtype
+            )
         return GRUParams(*drawn, b_hh)
 
     def initial_state(self, batch_shape: tuple[int, ...] = ()) -> Array:
@@ -101,7 +103,7 @@ class GRU:
 
     def step(self, params: GRUParams, state: Array, x: Array) -> tuple[Array, Array]:
         """One step: ``x [..., I]``, ``h [..., H]`` to the next ``h`` and the output, which is ``h``."""
-        state = checks.stepping(self, state, x)
+        params, state = checks.stepping(self, params, state, x)
         return self.recur(params, state, self.project(params, x))
 
     def project(self, params: GRUParams, x: Array) -> Array:

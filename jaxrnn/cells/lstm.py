@@ -119,7 +119,7 @@ class LSTM:
             b_h = b_h.at[first : first + self.hidden_size].add(self.forget_bias)
         if self.peepholes:
             shape = (len(self.peepholes), self.hidden_size)
-            peepholes = initializers.draw(self.peepholes_init, keys[3], shape, self.dtype)
+            peepholes = initializers.draw("peepholes_init", self.peepholes_init, keys[3], shape, self.dtype)
         return LSTMParams(w_xh, w_hh, b_h, peepholes)
 
     def initial_state(self, batch_shape: tuple[int, ...] = ()) -> LSTMState:
@@ -132,7 +132,7 @@ class LSTM:
 
     def step(self, params: LSTMParams, state: LSTMState, x: Array) -> tuple[LSTMState, Array]:
         """One step: ``x [..., I]`` and ``(h, c)`` to the next ``(h, c)`` and the output, which is ``h``."""
-        state = checks.stepping(self, state, x)
+        params, state = checks.stepping(self, params, state, x)
         return self.recur(params, state, self.project(params, x))
 
     def project(self, params: LSTMParams, x: Array) -> Array:

@@ -91,7 +91,7 @@ class VanillaRNN:
 
     def step(self, params: VanillaParams, state: Array, x: Array) -> tuple[Array, Array]:
         """One step: ``x [..., I]``, ``h [..., H]`` to the next ``h`` and the output, which is ``h``."""
-        state = checks.stepping(self, state, x)
+        params, state = checks.stepping(self, params, state, x)
         return self.recur(params, state, self.project(params, x))
 
     def project(self, params: VanillaParams, x: Array) -> Array:

@@ -2,8 +2,13 @@ r"""Fixed points of a recurrence under a constant input, and what happens near t
 
 .. math:: q(s) = \tfrac{1}{2} \|F(s, x) - s\|^2
 
-Many states descend q at once with Adam and are then polished by Newton's method on F(s, x) - s; those that end with
-q small enough are fixed points. The eigenvalues of the Jacobian there say which directions are kept or pushed out.
+Many states descend q at once by the method of Levenberg and Marquardt, with the Jacobian J of F(s, x) - s:
+
+.. math:: s ← s - (J^\top J + μ I)^{-1} J^\top (F(s, x) - s)
+
+where a step that does not help is not taken and the next one is shorter (a larger μ). So each state stays near where
+it starts, and saddles are found like any other point. Those that end with q small enough are fixed points; the
+eigenvalues of the Jacobian there say which directions are kept and which are pushed out.
 
 Source: Sussillo & Barak (2013), "Opening the black box", Neural Computation 25.
 """
@@ -15,11 +20,10 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
-from jax.flatten_util import ravel_pytree
+from jax.scipy.linalg import solve
 
 from jaxrnn import checks
-from jaxrnn.gradients.jacobians import step_jacobian
+from jaxrnn.gradients.jacobians import flatten, step_jacobian
 from jaxrnn.types import Array, Params, PyTree, State
 
 
@@ -40,9 +44,7 @@ def fixed_points(
     x: PyTree,
     starts: State,
     *,
-    steps: int = 1000,
-    rate: float = 0.05,
-    newton_steps: int = 20,
+    steps: int = 100,
     slow: float = 1e-8,
     apart: float = 1e-2,
 ) -> FixedPoints:
@@ -52,15 +54,17 @@ def fixed_points(
         cell: a cell, or a stack that can be stepped.
         params: its parameters.
         x: the input, ``[I]``.
-        starts: states to start from, each leaf ``[N, ...]``: those of a trajectory on the task, for instance.
-        steps: steps of Adam.
-        rate: its learning rate at the start; it falls to 0 as a cosine.
-        newton_steps: steps of Newton's method after that.
+        starts: states to start from, each leaf ``[N, ...]``: those of a trajectory on the task, for instance, with
+            some noise to find what lies between them.
+        steps: steps of the search.
         slow: largest speed q that counts as fixed.
         apart: points nearer to each other than this are one.
 
     Returns:
         The points found, which may be none.
+
+    Raises:
+        TypeError, ValueError: an argument is out of range or does not fit the cell.
 
     Example:
         >>> import jax, jax.numpy as jnp, jaxrnn as rnn
@@ -70,45 +74,47 @@ def fixed_points(
         >>> len(found.points), int(found.stable.sum())  # 0 and ± 0.9575 in each unit
         (9, 4)
     """
-    for name, value in (("steps", steps), ("newton_steps", newton_steps)):
-        checks.size(name, value)
-    one = jax.tree.map(lambda a: a[0], starts)
-    _, unravel = ravel_pytree(one)
+    checks.model("cell", cell)
+    checks.size("steps", steps)
+    for name, value in (("slow", slow), ("apart", apart)):
+        checks.number(name, value)
+        if value <= 0:
+            checks.refuse(name, "a number above 0", value)
+    many = jnp.shape(jax.tree.leaves(starts)[0])[:1]
+    if many in ((), (0,)):
+        checks.refuse("starts", "states with a leading axis, [N, ...], N at least 1", checks.describe(starts))
+    starts = checks.state_like("starts", cell, starts, many)
+    _, rebuild = flatten(jax.tree.map(lambda a: a[0], starts))
 
     def change(s: Array) -> Array:
-        return ravel_pytree(cell.step(params, unravel(s), x)[0])[0] - s
+        return flatten(cell.step(params, rebuild(s), x)[0])[0] - s
 
     def speed(s: Array) -> Array:
         return 0.5 * jnp.sum(change(s) ** 2)
 
-    optimizer = optax.adam(optax.cosine_decay_schedule(rate, steps))
-
     @jax.jit
     @jax.vmap
     def search(s: Array) -> tuple[Array, Array]:
-        def descend(carry: tuple, _: None) -> tuple[tuple, None]:
-            s, memory = carry
-            updates, memory = optimizer.update(jax.grad(speed)(s), memory)
-            return (s + updates, memory), None
+        def improve(carry: tuple[Array, Array], _: None) -> tuple[tuple[Array, Array], None]:
+            s, damping = carry
+            J = jax.jacfwd(change)(s)
+            step = solve(J.T @ J + damping * jnp.eye(s.size, dtype=s.dtype), J.T @ change(s), assume_a="pos")
+            good = speed(s - step) < speed(s)  # never of what is not finite
+            damping = jnp.clip(jnp.where(good, damping / 3, damping * 3), 1e-7, 1e7)
+            return (jnp.where(good, s - step, s), damping), None
 
-        def newton(s: Array, _: None) -> tuple[Array, None]:
-            better = s - jnp.linalg.lstsq(jax.jacfwd(change)(s), change(s))[0]
-            good = jnp.isfinite(better).all() & (speed(better) < speed(s))
-            return jnp.where(good, better, s), None
-
-        (s, _), _ = jax.lax.scan(descend, (s, optimizer.init(s)), length=steps)
-        s, _ = jax.lax.scan(newton, s, length=newton_steps)
+        (s, _), _ = jax.lax.scan(improve, (s, jnp.ones((), s.dtype)), length=steps)
         return s, speed(s)
 
-    points, speeds = map(np.asarray, search(jax.vmap(lambda state: ravel_pytree(state)[0])(starts)))
+    points, speeds = map(np.asarray, search(jax.vmap(lambda state: flatten(state)[0])(starts)))
     order = [n for n in np.argsort(speeds, kind="stable") if speeds[n] < slow]
     kept: list[int] = []
     for n in order:
         if all(np.linalg.norm(points[n] - points[m]) >= apart for m in kept):
             kept.append(int(n))
     points, speeds = points[kept], speeds[kept]
-    states = jax.vmap(unravel)(jnp.asarray(points))
+    states = jax.vmap(rebuild)(jnp.asarray(points))
     jacobians = np.asarray(jax.vmap(lambda state: step_jacobian(cell, params, state, x))(states))
-    eigenvalues = np.linalg.eigvals(jacobians)
+    eigenvalues = np.linalg.eigvals(jacobians) + 0j
     eigenvalues = np.take_along_axis(eigenvalues, np.argsort(-np.abs(eigenvalues), axis=-1), axis=-1)
     return FixedPoints(states, points, speeds, jacobians, eigenvalues, (np.abs(eigenvalues) < 1).all(-1))

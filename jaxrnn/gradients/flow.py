@@ -15,10 +15,11 @@ from typing import Any, NamedTuple, NoReturn
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from jaxrnn import checks
-from jaxrnn.constructor import hyperparameters, replace_cells
+from jaxrnn.constructor import replace_cells
 from jaxrnn.types import Array, Params, PyTree, State, Time, input_ndim
 from jaxrnn.unroll import extent, first_state, scan, unroll
 
@@ -30,7 +31,7 @@ class PushedState(NamedTuple):
     push: PyTree
 
 
-@hyperparameters
+@dataclasses.dataclass(frozen=True)
 class Pushed:
     """A cell, as a layer, whose new state or whose parameters are pushed at every step."""
 
@@ -75,7 +76,8 @@ class _PushedCell:
         x, push = x
         if self.what == "params":
             return self.cell.step(_add(params, push), state, x)
-        new, y = self.cell.step(params, state, x)
+        with jax.disable_jit():  # a compiled step would hide that its output is a part of its state
+            new, y = self.cell.step(params, state, x)
         moved = _add(new, push)
         for part, other in zip(jax.tree.leaves(new), jax.tree.leaves(moved), strict=True):
             y = other if y is part else y  # an output that is a part of the state moves with it
@@ -86,16 +88,18 @@ def _add(tree: PyTree, push: PyTree) -> PyTree:
     return jax.tree.map(lambda a, b: a + b.astype(a.dtype), tree, push)
 
 
-def _pushed(model: Any, params: Params, xs: PyTree, state: State | None, what: str = "state") -> tuple[Any, State]:
+def _pushed(model: Any, params: Params, xs: PyTree, state: State | None, what: str) -> tuple[Any, State]:
     """The model with every cell pushed, and its state with pushes of 0."""
     checks.model("model", model)
+    checks.parameters(model, params)
     checks.sequence("xs", model, xs)
     steps, batch = extent(model, xs)
-    if state is None:
-        state = first_state(model, params, xs)
+    state = first_state(model, params, xs) if state is None else checks.state_like("state", model, state, batch)
     probe = replace_cells(model, lambda cell: Pushed(cell, steps, what))
-    blank = probe.initial_state(batch)
-    slots, tree = jax.tree.flatten(blank, is_leaf=_is_slot)
+    slots, tree = jax.tree.flatten(probe.initial_state(batch), is_leaf=_is_slot)
+    if not all(map(_is_slot, slots)):
+        checks.refuse("model", "cells, and layers that hold their cells in the fields of a frozen dataclass",
+                      repr(model), "a layer with a state of its own hides it", TypeError)  # fmt: skip
     filled = [slot._replace(state=s) for slot, s in zip(slots, tree.flatten_up_to(state))]  # type: ignore[attr-defined]
     return probe, jax.tree.unflatten(tree, filled)
 
@@ -112,11 +116,15 @@ def _finals(slots: PyTree) -> PyTree:
     return jax.tree.map(lambda slot: slot.state, slots, is_leaf=_is_slot)
 
 
-def _squares(gradient: Array, axes: int) -> Array:
-    """Sum of squares behind the first axes; 0 for what has no gradient, such as a counter."""
+def _norm(gradient: Array, axes: int) -> Array:
+    """Norm behind the first axes, of tiny and huge numbers too; 0 for what has no gradient, such as a counter."""
     if gradient.dtype == jax.dtypes.float0:
         return jnp.zeros(gradient.shape[:axes])
-    return jnp.sum(jnp.abs(gradient.reshape(*gradient.shape[:axes], -1)) ** 2, -1)
+    behind = tuple(range(axes, gradient.ndim))
+    sizes = jnp.abs(gradient)
+    largest = sizes.max(behind, keepdims=True, initial=0)
+    scale = jnp.where((largest > 0) & jnp.isfinite(largest), largest, 1)
+    return scale.squeeze(behind) * jnp.sqrt(jnp.sum((sizes / scale) ** 2, behind))
 
 
 def gradient_flow(
@@ -141,8 +149,12 @@ def gradient_flow(
 
     Returns:
         Norms over the features, ``[T, ...]``, in the structure of :func:`~jaxrnn.trajectory`: a tuple of layers, a pair
-        of directions, h and c of an LSTM apart. For a cell of your own the gradient through a step's own output counts
-        only where that output is a part of the new state.
+        of directions, h and c of an LSTM apart. The state is meant as it leaves its step: h_t acts through the output
+        and the steps to come, c_t through the steps to come alone. In a cell of your own, too, the output of step t
+        counts where it is a part of the new state, not where it is computed from it.
+
+    Raises:
+        TypeError, ValueError: an argument does not fit the model or another argument.
 
     Example:
         >>> import jax, jax.numpy as jnp, jaxrnn as rnn
@@ -154,15 +166,22 @@ def gradient_flow(
 
     Source: Pascanu, Mikolov & Bengio (2013), "On the difficulty of training recurrent neural networks".
     """
-    probe, start = _pushed(model, params, xs, state)
+    gradient = _push_gradient(model, params, xs, loss, state, "state", walk)
     _, batch = extent(model, xs)
+    return jax.tree.map(lambda g: _norm(g, 1 + len(batch)), gradient)
+
+
+def _push_gradient(
+    model: Any, params: Params, xs: PyTree, loss: Callable, state: State | None, what: str, walk: dict[str, Any]
+) -> PyTree:
+    """The gradient of the loss with respect to every push."""
+    probe, start = _pushed(model, params, xs, state, what)
 
     def measured(slots: State) -> Array:
         final, ys = unroll(probe, params, xs, slots, **walk)
         return loss(_finals(final), ys)
 
-    gradient = _pushes(jax.grad(measured, allow_int=True)(start))
-    return jax.tree.map(lambda g: jnp.sqrt(_squares(g, 1 + len(batch))), gradient)
+    return _pushes(jax.grad(measured, allow_int=True)(start))
 
 
 class Gain(NamedTuple):
@@ -177,20 +196,24 @@ def gain(model: Any, params: Params, xs: PyTree, state: State | None = None, *, 
 
     .. math:: \left\| ∂y_n / ∂h_t \right\|_F / \sqrt q, \qquad \left\| ∂y_n / ∂x_t \right\|_F / \sqrt q
 
-    the root mean square of the singular values; a linear network with :math:`w_{hh} = a Q`, Q orthogonal, has
-    :math:`a^{n-t}`. Computed one output feature after another, in memory linear in T.
+    the root mean square of the singular values, q of them; a linear network with :math:`w_{hh} = a Q`, Q orthogonal,
+    has :math:`a^{n-t}`. Computed one output feature after another, in memory linear in T.
 
     Args:
-        model: a cell, layer or whole model with outputs ``[T, ..., q]``.
+        model: a cell, layer or whole model with outputs ``[T, ..., q]``; of a pair of outputs all features count.
         params: its parameters.
         xs: ``[T, ..., I]`` inputs.
         state: the state before the first step.
-        at: n, which output; by default the last.
+        at: n, which output; by default the last. Past the end of a sequence (``lengths``) outputs are 0 and follow
+            nothing.
         **walk: ``lengths``, ``resets``, ``reverse``, ``key``, ``remat`` of :func:`~jaxrnn.unroll`.
 
     Returns:
         ``(by_state, by_input)``, indexed by time: lag k of the last output is entry ``[-1 - k]``. ``by_state`` is in
         the structure of :func:`~jaxrnn.trajectory`; ``by_input`` is None for token ids.
+
+    Raises:
+        TypeError, ValueError: there is no output n; an argument does not fit the model or another argument.
 
     Example:
         >>> import jax, jax.numpy as jnp, jaxrnn as rnn
@@ -199,26 +222,28 @@ def gain(model: Any, params: Params, xs: PyTree, state: State | None = None, *, 
         >>> [round(float(by_state[-1 - lag]), 4) for lag in (0, 1, 2)]
         [1.0, 0.5, 0.25]
     """
-    probe, start = _pushed(model, params, xs, state)
-    _, batch = extent(model, xs)
+    probe, start = _pushed(model, params, xs, state, "state")
+    steps, batch = extent(model, xs)
+    if not isinstance(at, (int, np.integer)) or not -steps <= at < steps:
+        checks.refuse("at", f"an int in [-{steps}, {steps}), T = {steps}", at)
     smooth = all(jnp.issubdtype(x.dtype, jnp.inexact) for x in jax.tree.leaves(xs))
 
     def output(slots: State, inputs: PyTree) -> Array:
-        return unroll(probe, params, inputs if smooth else xs, slots, **walk)[1][at]  # [..., q]
+        _, ys = unroll(probe, params, inputs if smooth else xs, slots, **walk)
+        return jnp.concatenate([y[at] for y in jax.tree.leaves(ys)], -1)  # [..., q]
 
     y, pull = jax.vjp(output, start, xs if smooth else 0.0)
     features = y.shape[-1]
 
-    def add(total: PyTree, feature: Array) -> tuple[PyTree, None]:
+    def norms(feature: Array) -> PyTree:
         slots, inputs = pull(jnp.broadcast_to(jax.nn.one_hot(feature, features, dtype=y.dtype), y.shape))
-        new = (_pushes(slots), inputs if smooth else None)
-        return jax.tree.map(lambda s, g: s + _squares(g, 1 + len(batch)), total, new), None
+        return jax.tree.map(lambda g: _norm(g, 1 + len(batch)), (_pushes(slots), inputs if smooth else None))
 
-    shapes = jax.eval_shape(lambda: pull(y))
-    nothing = (_pushes(shapes[0]), shapes[1] if smooth else None)
-    nothing = jax.tree.map(lambda g: jnp.zeros(g.shape[: 1 + len(batch)], y.dtype), nothing)
-    total, _ = jax.lax.scan(add, nothing, jnp.arange(features))
-    return Gain(*jax.tree.map(lambda s: jnp.sqrt(s / features), total))
+    def add(total: PyTree, feature: Array) -> tuple[PyTree, None]:
+        return jax.tree.map(jnp.hypot, total, norms(feature)), None
+
+    total, _ = jax.lax.scan(add, norms(jnp.asarray(0)), jnp.arange(1, features))
+    return Gain(*jax.tree.map(lambda n: n / features**0.5, total))
 
 
 def gradient_parts(
@@ -247,16 +272,10 @@ def gradient_parts(
         >>> parts.w_hh.shape
         (7, 5, 15)
     """
-    probe, start = _pushed(model, params, xs, state, "params")
-
-    def measured(slots: State) -> Array:
-        final, ys = unroll(probe, params, xs, slots, **walk)
-        return loss(_finals(final), ys)
-
-    return _pushes(jax.grad(measured, allow_int=True)(start))
+    return _push_gradient(model, params, xs, loss, state, "params", walk)
 
 
-@hyperparameters
+@dataclasses.dataclass(frozen=True)
 class Cut:
     """A cell, as a layer, whose gradient does not pass from one chunk of steps to the one before."""
 
@@ -305,7 +324,10 @@ def truncation_error(
         every: k; the others are those of :func:`gradient_flow`.
 
     Returns:
-        A number: 0 where truncation changes nothing, 1 where it drops as much as there is.
+        A number: 0 where truncation changes nothing, near 1 where little is left.
+
+    Raises:
+        TypeError, ValueError: ``every`` is no positive int; an argument does not fit the model or another argument.
 
     Example:
         >>> import jax, jax.numpy as jnp, jaxrnn as rnn
@@ -322,4 +344,6 @@ def truncation_error(
         return jax.grad(lambda params: loss(*unroll(of, params, xs, state, **walk)))(params)
 
     exact = gradient(model)
-    return optax.tree.norm(jax.tree.map(jnp.subtract, exact, gradient(cut))) / optax.tree.norm(exact)
+    with jax.numpy_dtype_promotion("standard"):  # optax adds up the squares of all dtypes
+        whole, dropped = map(optax.tree.norm, (exact, jax.tree.map(jnp.subtract, exact, gradient(cut))))
+    return dropped / jnp.where(whole > 0, whole, 1)

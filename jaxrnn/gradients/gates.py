@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from jaxrnn import checks
-from jaxrnn.constructor import hyperparameters, replace_cells
-from jaxrnn.types import Array, Params, PyTree, State, input_ndim
-from jaxrnn.unroll import extent, trajectory
+from jaxrnn.constructor import replace_cells
+from jaxrnn.types import Array, Params, PyTree, State, Time, input_ndim
+from jaxrnn.unroll import before_end, extent, scan, trajectory
 
 
 class GateStatistics(NamedTuple):
@@ -22,16 +23,15 @@ class GateStatistics(NamedTuple):
     memory: Array | None  # of the gate "keep": effective time constant in steps
 
 
-class WatchedState(NamedTuple):
-    """A cell's state, and the gates of the step that led to it."""
+class Watch(NamedTuple):
+    """The gates of one cell at every step, by name; none for a cell without gates."""
 
-    state: State
     gates: dict[str, Array]
 
 
-@hyperparameters
+@dataclasses.dataclass(frozen=True)
 class Watched:
-    """A cell whose state carries the gates along, where it has any: a method ``gates(params, state, x)``."""
+    """A cell, as a layer, that collects its gates in place of its states."""
 
     cell: Any
 
@@ -42,23 +42,31 @@ class Watched:
     def init(self, key: Array) -> Params:
         return self.cell.init(key)
 
-    def initial_state(self, batch_shape: tuple[int, ...] = ()) -> WatchedState:
-        state = self.cell.initial_state(batch_shape)
-        if not hasattr(self.cell, "gates"):
-            return WatchedState(state, {})
-        x = jnp.zeros((*batch_shape, self.cell.input_size), self.cell.dtype)
-        params = jax.eval_shape(self.cell.init, jax.random.key(0))
-        gates = jax.eval_shape(self.cell.gates, params, state, x)
-        return WatchedState(state, jax.tree.map(lambda g: jnp.zeros(g.shape, g.dtype), gates))
+    def initial_state(self, batch_shape: tuple[int, ...] = ()) -> State:
+        return self.cell.initial_state(batch_shape)
 
-    def step(self, params: Params, state: WatchedState, x: PyTree) -> tuple[WatchedState, PyTree]:
-        gates = self.cell.gates(params, state.state, x) if state.gates else {}
-        new, y = self.cell.step(params, state.state, x)
-        return WatchedState(new, gates), y
+    def step(self, params: Params, state: State, x: PyTree, *, key: Array | None = None) -> tuple[State, PyTree]:
+        """One step, with the gates beside the output."""
+        gates = self.cell.gates(params, state, x) if hasattr(self.cell, "gates") else {}
+        new, y = self.cell.step(params, state, x)
+        return new, (y, gates)
+
+    def over_time(
+        self, params: Params, state: State, xs: PyTree, time: Time, key: Array | None
+    ) -> tuple[State, PyTree, PyTree | None]:
+        final, (ys, gates), _ = scan(self, params, state, xs, time._replace(keep_states=False))
+        return final, ys, Watch(gates) if time.keep_states else None
 
 
 def gate_statistics(
-    model: Any, params: Params, xs: PyTree, *, lengths: Array | None = None, margin: float = 0.1, **walk: Any
+    model: Any,
+    params: Params,
+    xs: PyTree,
+    state: State | None = None,
+    *,
+    lengths: Array | None = None,
+    margin: float = 0.1,
+    **walk: Any,
 ) -> PyTree:
     r"""How saturated the gates of every cell are over a batch, and how long its units remember.
 
@@ -67,19 +75,24 @@ def gate_statistics(
 
     .. math:: τ = -1 / \overline{\log f_t}
 
-    the steps after which a value has decayed to 1/e: the mean is taken of the logarithm, since shares multiply.
+    the steps after which a value has decayed to 1/e: the mean is taken of the logarithm, since shares multiply. A cell
+    of your own takes part if it has a method ``gates(params, state, x)`` that gives a dict of arrays in [0, 1].
 
     Args:
         model: a cell, layer or whole model.
         params: its parameters.
         xs: ``[T, ..., I]`` inputs.
+        state: the state before the first step.
         lengths: ``[...]`` ints; padding does not count.
         margin: distance from 0 or 1 that counts as saturated, in [0, 0.5).
-        **walk: ``resets``, ``reverse`` of :func:`~jaxrnn.unroll`.
+        **walk: ``resets``, ``reverse``, ``key`` of :func:`~jaxrnn.unroll`.
 
     Returns:
         For every cell a dict of :class:`GateStatistics` by the gate's name, ``"keep"`` among them, in the structure of
         :func:`~jaxrnn.trajectory`; ``{}`` for a cell without gates.
+
+    Raises:
+        TypeError, ValueError: the margin is out of range; an argument does not fit the model or another argument.
 
     Example:
         >>> import jax, jax.numpy as jnp, jaxrnn as rnn
@@ -88,13 +101,17 @@ def gate_statistics(
         >>> round(float(gates["keep"].memory[0]), 1)  # 1 / -log σ(2)
         7.9
     """
-    checks.fraction("margin", margin, "it is the distance from 0 and from 1")
+    checks.model("model", model)
+    checks.parameters(model, params)
     checks.sequence("xs", model, xs)
+    checks.number("margin", margin)
+    if not 0 <= margin < 0.5:
+        checks.refuse("margin", "a number in [0, 0.5)", margin, "it is the distance from 0 and from 1")
     steps, batch = extent(model, xs)
-    states = trajectory(replace_cells(model, Watched), params, xs, lengths=lengths, **walk)
+    watches = trajectory(replace_cells(model, Watched), params, xs, state, lengths=lengths, **walk)
     alive = jnp.ones((steps, *batch), bool)
     if lengths is not None:
-        alive = jnp.arange(steps).reshape(-1, *[1] * len(batch)) < lengths
+        alive = before_end(steps, lengths)
 
     def statistics(name: str, gate: Array) -> GateStatistics:
         axes = tuple(range(1 + len(batch)))
@@ -104,10 +121,10 @@ def gate_statistics(
         def mean(values: Array) -> Array:
             return jnp.where(counts, values, jnp.zeros((), values.dtype)).astype(gate.dtype).sum(axes) / total
 
-        memory = -1 / mean(jnp.log(gate)) if name == "keep" else None
+        memory = 1 / jnp.abs(mean(jnp.log(gate))) if name == "keep" else None
         return GateStatistics(mean(gate < margin), mean(gate > 1 - margin), mean(gate), memory)
 
-    def of_cell(watched: WatchedState) -> dict[str, GateStatistics]:
-        return {name: statistics(name, gate) for name, gate in watched.gates.items()}
+    def of_cell(watch: Watch) -> dict[str, GateStatistics]:
+        return {name: statistics(name, gate) for name, gate in watch.gates.items()}
 
-    return jax.tree.map(of_cell, states, is_leaf=lambda s: isinstance(s, WatchedState))
+    return jax.tree.map(of_cell, watches, is_leaf=lambda w: isinstance(w, Watch))

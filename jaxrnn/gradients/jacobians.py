@@ -1,11 +1,12 @@
 r"""The derivative of one step, of many, and what their spectra say about long times.
 
 States are flattened here: a state of S numbers (an LSTM's h and c one after the other) has an S × S Jacobian
-:math:`J_{ij} = ∂s_{t,i} / ∂s_{t-1,j}`.
+:math:`J_{ij} = ∂s_{t,i} / ∂s_{t-1,j}`. Integers in a state, such as counters, have no part in it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -14,7 +15,20 @@ from jax.flatten_util import ravel_pytree
 
 from jaxrnn import checks
 from jaxrnn.types import Array, Params, PyTree, State
-from jaxrnn.unroll import first_state, trajectory
+from jaxrnn.unroll import extent, first_state, trajectory
+
+
+def flatten(state: State) -> tuple[Array, Callable[[Array], State]]:
+    """The floating numbers of a state as one vector ``[S]``, and the way back, which leaves all else as it is here."""
+    leaves, tree = jax.tree.flatten(state)
+    smooth = [jnp.issubdtype(leaf.dtype, jnp.inexact) for leaf in leaves]
+    vector, unravel = ravel_pytree([leaf for leaf, moves in zip(leaves, smooth) if moves])
+
+    def rebuild(vector: Array) -> State:
+        moved = iter(unravel(vector))
+        return tree.unflatten([next(moved) if moves else leaf for leaf, moves in zip(leaves, smooth)])
+
+    return vector, rebuild
 
 
 def step_jacobian(cell: Any, params: Params, state: State, x: PyTree) -> Array:
@@ -31,6 +45,9 @@ def step_jacobian(cell: Any, params: Params, state: State, x: PyTree) -> Array:
     Returns:
         ``[S, S]``.
 
+    Raises:
+        TypeError, ValueError: the state does not fit the cell or has batch axes.
+
     Example:
         >>> import jax, jax.numpy as jnp, jaxrnn as rnn
         >>> cell = rnn.LSTM(3, 5)
@@ -38,8 +55,9 @@ def step_jacobian(cell: Any, params: Params, state: State, x: PyTree) -> Array:
         >>> rnn.gradients.step_jacobian(cell, params, state, jnp.ones(3)).shape
         (10, 10)
     """
-    flat, unravel = ravel_pytree(state)
-    return jax.jacfwd(lambda s: ravel_pytree(cell.step(params, unravel(s), x)[0])[0])(flat)
+    checks.model("cell", cell)
+    flat, rebuild = flatten(checks.state_like("state", cell, state, ()))
+    return jax.jacfwd(lambda s: flatten(cell.step(params, rebuild(s), x)[0])[0])(flat)
 
 
 def trajectory_jacobians(cell: Any, params: Params, xs: PyTree, state: State | None = None) -> Array:
@@ -57,8 +75,16 @@ def product_singular_values(jacobians: Array) -> Array:
         jacobians: ``[T, S, S]`` of :func:`trajectory_jacobians`.
 
     Returns:
-        ``[T, S]``, descending; entry k - 1 belongs to k steps.
+        ``[T, S]``, descending; entry k - 1 belongs to k steps. The smallest are known to the rounding of the largest.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, jaxrnn as rnn
+        >>> cell = rnn.VanillaRNN(3, 5, activation=lambda z: z, w_hh_init=rnn.initializers.orthogonal(0.5))
+        >>> jacobians = rnn.gradients.trajectory_jacobians(cell, cell.init(jax.random.key(0)), jnp.ones((4, 3)))
+        >>> rnn.gradients.product_singular_values(jacobians)[:, 0].round(4).tolist()
+        [0.5, 0.25, 0.125, 0.0625]
     """
+    _square("jacobians", jacobians, 3)
 
     def longer(product: Array, jacobian: Array) -> tuple[Array, Array]:
         product = product @ jacobian
@@ -69,7 +95,15 @@ def product_singular_values(jacobians: Array) -> Array:
 
 
 def spectral_radius(w: Array) -> Array:
-    """Largest absolute eigenvalue of a square matrix ``[..., S, S]``: of ``w_hh`` or a Jacobian. On CPUs only."""
+    """Largest absolute eigenvalue of a square matrix ``[..., S, S]``: of ``w_hh`` or a Jacobian. On CPUs only.
+
+    Example:
+        >>> import jax, jaxrnn as rnn
+        >>> cell = rnn.VanillaRNN(3, 5, w_hh_init=rnn.initializers.orthogonal(0.5))
+        >>> round(float(rnn.gradients.spectral_radius(cell.init(jax.random.key(0)).w_hh)), 4)
+        0.5
+    """
+    _square("w", w, 2)
     return jnp.abs(jnp.linalg.eigvals(w)).max(-1)
 
 
@@ -91,7 +125,10 @@ def lyapunov_spectrum(
         exponents: how many of the largest; by default all S.
 
     Returns:
-        ``[exponents]``, in nats a step.
+        ``[exponents]``, descending up to what T steps tell, in nats a step; -inf where a direction dies out at once.
+
+    Raises:
+        TypeError, ValueError: ``xs`` has batch axes; an argument does not fit the cell.
 
     Example:
         >>> import jax, jax.numpy as jnp, jaxrnn as rnn
@@ -103,7 +140,7 @@ def lyapunov_spectrum(
     Source: Benettin et al. (1980), Meccanica 15; in recurrent networks Vogt et al. (2022), arXiv:2006.14123.
     """
     start, before = _before(cell, params, xs, state)
-    flat, unravel = ravel_pytree(start)
+    flat, _ = flatten(start)
     count = flat.size if exponents is None else exponents
     checks.size("exponents", count)
     if count > flat.size:
@@ -111,7 +148,8 @@ def lyapunov_spectrum(
 
     def turn(q: Array, inputs: tuple[State, PyTree]) -> tuple[Array, Array]:
         s, x = inputs
-        _, push = jax.linearize(lambda f: ravel_pytree(cell.step(params, unravel(f), x)[0])[0], ravel_pytree(s)[0])
+        flat, rebuild = flatten(s)
+        _, push = jax.linearize(lambda f: flatten(cell.step(params, rebuild(f), x)[0])[0], flat)
         q, r = jnp.linalg.qr(jax.vmap(push, 1, 1)(q))
         return q, jnp.log(jnp.abs(jnp.diagonal(r)))
 
@@ -121,7 +159,19 @@ def lyapunov_spectrum(
 
 def _before(cell: Any, params: Params, xs: PyTree, state: State | None) -> tuple[State, State]:
     """The first state, and the state before each step, ``[T, ...]``."""
+    checks.model("cell", cell)
     checks.sequence("xs", cell, xs)
-    start = first_state(cell, params, xs) if state is None else state
+    if extent(cell, xs)[1]:
+        checks.refuse("xs", "one sequence, without batch axes", checks.describe(xs), "jax.vmap takes one after another")
+    start = first_state(cell, params, xs) if state is None else checks.state_like("state", cell, state, ())
     after = trajectory(cell, params, xs, start)
     return start, jax.tree.map(lambda first, rest: jnp.concatenate([first[None], rest[:-1]]), start, after)
+
+
+def _square(argument: str, value: Any, axes: int) -> None:
+    """Square matrices, with so many axes or more."""
+    shape = jnp.shape(value)
+    if len(shape) < axes or shape[-1] != shape[-2]:
+        fix = "the w_hh of a gated cell holds one square matrix a gate, jnp.split(w_hh, gates, -1)" if axes == 2 else ""
+        checks.refuse(argument, f"square matrices, {'[T, S, S]' if axes == 3 else '[..., S, S]'}",
+                      checks.describe(value), fix)  # fmt: skip

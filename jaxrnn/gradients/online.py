@@ -20,8 +20,9 @@ import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 
 from jaxrnn import checks
+from jaxrnn.gradients.jacobians import flatten
 from jaxrnn.types import Array, Params, PyTree, State
-from jaxrnn.unroll import first_state
+from jaxrnn.unroll import extent, first_state
 
 StepLoss = Callable[[PyTree, PyTree], Array]
 
@@ -34,8 +35,8 @@ class Influence(NamedTuple):
 
 
 def first_influence(params: Params, state: State) -> Influence:
-    """The influence before the first step: the first state does not depend on the parameters."""
-    flat_params, flat_state = ravel_pytree(params)[0], ravel_pytree(state)[0]
+    """The influence before the first step, zeros ``[S, P]``: the first state does not depend on the parameters."""
+    flat_params, flat_state = ravel_pytree(params)[0], flatten(state)[0]
     return Influence(state, jnp.zeros((flat_state.size, flat_params.size), flat_state.dtype))
 
 
@@ -68,18 +69,17 @@ def online_step(
         (5, 15)
     """
     theta, unravel_params = ravel_pytree(params)
-    s, unravel_state = ravel_pytree(influence.state)
+    s, rebuild = flatten(influence.state)
 
-    def step(s: Array, theta: Array) -> tuple[Array, Array]:
-        state, y = model.step(unravel_params(theta), unravel_state(s), x)
-        return ravel_pytree(state)[0], loss(y, target)
+    def step(s: Array, theta: Array) -> tuple[tuple[Array, Array], State]:
+        state, y = model.step(unravel_params(theta), rebuild(s), x)
+        return (flatten(state)[0], loss(y, target)), state
 
-    (new, value), push = jax.linearize(step, s, theta)
+    (_, value), push, state = jax.linearize(step, s, theta, has_aux=True)
     through_state = jax.vmap(lambda ds: push(ds, jnp.zeros_like(theta)), 1, (1, 0))(influence.derivative)
-    direct = jax.jacrev(lambda theta: step(s, theta))(theta)
-    derivative = through_state[0] + direct[0]
-    gradient = through_state[1] + direct[1]
-    return Influence(unravel_state(new), derivative), (value, unravel_params(gradient))
+    direct, _ = jax.jacrev(lambda theta: step(s, theta), has_aux=True)(theta)
+    derivative, gradient = map(jnp.add, through_state, direct)
+    return Influence(state, derivative), (value, unravel_params(gradient))
 
 
 def rtrl(
@@ -96,7 +96,10 @@ def rtrl(
         state: the state before the first step.
 
     Returns:
-        ``(final, (loss, gradient))``.
+        ``(final, (loss, gradient))``, the gradient in the structure of the parameters.
+
+    Raises:
+        TypeError, ValueError: an argument does not fit the model; targets are not as many as inputs.
 
     Example:
         >>> import jax, jax.numpy as jnp, jaxrnn as rnn
@@ -108,8 +111,15 @@ def rtrl(
         >>> bool(jnp.allclose(gradient.w_hh, bptt.w_hh, atol=1e-5))
         True
     """
+    checks.model("model", model)
+    params = checks.parameters(model, params)
     checks.sequence("xs", model, xs)
-    start = first_influence(params, first_state(model, params, xs) if state is None else state)
+    steps, batch = extent(model, xs)
+    for leaf in jax.tree.leaves(targets):
+        if jnp.shape(leaf)[:1] != (steps,):
+            checks.refuse("targets", f"a first axis of {steps}, the steps of xs", checks.describe(leaf))
+    state = first_state(model, params, xs) if state is None else checks.state_like("state", model, state, batch)
+    start = first_influence(params, state)
 
     def body(carry: tuple, inputs: tuple[PyTree, PyTree]) -> tuple[tuple, None]:
         influence, total, sums = carry

@@ -91,8 +91,8 @@ class Linear(Pointwise):
     def init(self, key: Array) -> LinearParams:
         """Draw ``w [in, out]`` and ``b [out]``."""
         w_key, b_key = jax.random.split(key)
-        w = initializers.draw(self.w_init, w_key, (self.input_size, self.output_size), self.dtype)
-        b = initializers.draw(self.b_init, b_key, (self.output_size,), self.dtype) if self.use_bias else None
+        w = initializers.draw("w_init", self.w_init, w_key, (self.input_size, self.output_size), self.dtype)
+        b = initializers.draw("b_init", self.b_init, b_key, (self.output_size,), self.dtype) if self.use_bias else None
         return LinearParams(w, b)
 
     def check_input(self, argument: str, x: Any) -> None:
@@ -152,7 +152,7 @@ class Embedding(Pointwise):
     def init(self, key: Array) -> EmbeddingParams:
         """Draw ``w [V, size]``."""
         return EmbeddingParams(
-            initializers.draw(self.w_init, key, (self.vocabulary_size, self.output_size), self.dtype)
+            initializers.draw("w_init", self.w_init, key, (self.vocabulary_size, self.output_size), self.dtype)
         )
 
     def check_input(self, argument: str, x: Any) -> None:
@@ -200,6 +200,10 @@ class Dropout(Pointwise):
     def init(self, key: Array) -> tuple[()]:
         """There are no parameters: ``()``."""
         return ()
+
+    def check_input(self, argument: str, x: Any) -> None:
+        """Refuse what is no array."""
+        checks.array(argument, x, "Dropout")
 
     def apply(self, params: tuple[()], x: Array, key: Array | None = None) -> Array:
         """``x ⊙ m / (1 - rate)`` with a random mask m; x itself without a key."""

@@ -53,16 +53,20 @@ class Stack:
 
     @property
     def input_ndim(self) -> int:
-        return input_ndim(self.layers[0])
+        return input_ndim(self._sized[0]) if self._sized else 1
 
     @property
     def input_size(self) -> int | None:
-        return next((layer.input_size for layer in self.layers if hasattr(layer, "input_size")), None)
+        return getattr(self._sized[0], "input_size", None) if self._sized else None
 
     @property
     def output_size(self) -> int | None:
-        sized = [layer for layer in self.layers if not getattr(layer, "keeps_size", False)]
-        return getattr(sized[-1], "output_size", None) if sized else None
+        return getattr(self._sized[-1], "output_size", None) if self._sized else None
+
+    @property
+    def _sized(self) -> list:
+        """The layers that are not made for any size, as dropout is."""
+        return [layer for layer in self.layers if not getattr(layer, "keeps_size", False)]
 
     def init(self, key: Array) -> tuple:
         """Draw the parameters of every layer."""
@@ -79,6 +83,8 @@ class Stack:
 
     def step(self, params: tuple, state: tuple, x: PyTree, *, key: Array | None = None) -> tuple[tuple, PyTree]:
         """One step through all layers: ``x [..., I]`` to the next state and the top layer's output."""
+        checks.one_each("params", params, len(self.layers), "Stack")
+        checks.one_each("state", state, len(self.layers), "Stack")
         states = []
         for layer, p, s, k in zip(self.layers, params, state, self._keys(key), strict=True):
             s, x = one_step(layer, p, s, x, k)

@@ -12,7 +12,7 @@ from jaxrnn.constructor import hyperparameters
 from jaxrnn.initializers import Initializer
 from jaxrnn.layers.bidirectional import MERGES, merged_size
 from jaxrnn.layers.pointwise import Embedding, EmbeddingParams
-from jaxrnn.types import Array, Params, PyTree, State, Time
+from jaxrnn.types import Array, Params, PyTree, State, Time, input_ndim
 from jaxrnn.unroll import one_step, over_time, where
 
 
@@ -56,6 +56,10 @@ class Residual:
             )
 
     @property
+    def input_ndim(self) -> int:
+        return input_ndim(self.layer)
+
+    @property
     def input_size(self) -> int | None:
         return getattr(self.layer, "input_size", None)
 
@@ -87,6 +91,7 @@ class Residual:
         return final, self._join(xs, ys), states
 
     def _join(self, x: Array, y: Array) -> Array:
+        checks.array("layer", y, "Residual, out of its layer")
         if self.merge == "sum" and x.shape != y.shape:
             checks.refuse("layer", f"outputs like its inputs, {checks.describe(x)}", checks.describe(y))
         return MERGES[self.merge](x, y)
@@ -157,7 +162,7 @@ class Tied:
         keys = jax.random.split(key, 3)
         b = None
         if self.use_bias:
-            b = initializers.draw(self.b_init, keys[2], (self.output_size,), self.embedding.dtype)
+            b = initializers.draw("b_init", self.b_init, keys[2], (self.output_size,), self.embedding.dtype)
         return TiedParams(self.embedding.init(keys[0]), self.layer.init(keys[1]), b)
 
     def initial_state(self, batch_shape: tuple[int, ...] = ()) -> State:

@@ -92,8 +92,7 @@ class Checkpoints:
         checks.free_names("facts", facts or {}, TAKEN)
         step, training = int(state.step), state._replace(params=())
         final, draft = _place(self.folder, step), self.folder / f"draft-{step}"
-        for old in self.folder.glob("draft-*"):  # of a run that was killed while it saved
-            shutil.rmtree(old)
+        _clear(self.folder)  # what a run left that was killed while it saved
         with ocp.StandardCheckpointer() as orbax:
             orbax.save(draft / "params", state.params)
             orbax.wait_until_finished()
@@ -107,8 +106,7 @@ class Checkpoints:
         draft.rename(final)
         so_far = [s for s in self.steps() if s <= step]  # later ones are damaged, and were passed over
         best_so_far = [s for s in so_far if _was_best(_place(self.folder, s))]
-        for old in self.folder.glob("draft-*"):
-            shutil.rmtree(old)
+        _clear(self.folder)
         for stale in {*so_far[: -self.keep]} - {*best_so_far[-1:]}:
             shutil.rmtree(_place(self.folder, stale))
         return final
@@ -198,6 +196,11 @@ def run_folder(folder: str | os.PathLike, *, resume: bool = False) -> pathlib.Pa
 
 def _place(folder: pathlib.Path, step: int) -> pathlib.Path:
     return folder / f"step-{step:09d}"
+
+
+def _clear(folder: pathlib.Path) -> None:
+    for draft in folder.glob("draft-*"):
+        shutil.rmtree(draft)
 
 
 def _steps(folder: pathlib.Path) -> list[int]:

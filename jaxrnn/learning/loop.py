@@ -103,6 +103,7 @@ def fit(
     for name, optional in (("evaluate_every", evaluate_every), ("save_every", save_every), ("patience", patience)):
         if optional is not None:
             checks.size(name, optional)
+    checks.given("key", key, "jax.random.key(0) makes one")
     checks.random_key("key", key)
     checks.free_names("facts", facts or {}, (*TAKEN, "progress"))
     run = _Progress()

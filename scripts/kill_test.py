@@ -1,0 +1,162 @@
+"""Kill a training run at random moments, resume it each time, and compare its end with that of an undisturbed run.
+
+    python scripts/kill_test.py                     # 20 kills, about 2 minutes
+    python scripts/kill_test.py --kills 100 --seed 1
+
+A tiny character model saves every other step, so that kills (SIGKILL, which no program can answer) fall into start-up,
+training and saving. Parameters, optimizer state, carried state and the log must come out the same, bit for bit.
+"""
+
+from __future__ import annotations
+
+import argparse
+import pathlib
+import random
+import subprocess
+import sys
+import tempfile
+import time
+from typing import Any
+
+SAVE_EVERY, STEPS_PER_KILL = 2, 8
+
+
+def main() -> None:
+    args = arguments()
+    if args.child:
+        train(pathlib.Path(args.child), args.steps)
+        return
+    began = time.monotonic()
+    steps = STEPS_PER_KILL * (args.kills + 2)
+    with tempfile.TemporaryDirectory() as folder:
+        calm, wild = pathlib.Path(folder, "calm"), pathlib.Path(folder, "wild")
+        startup, period = undisturbed(calm, steps)
+        kills = disturbed(wild, steps, args.kills, startup, period, random.Random(args.seed))
+        differences = compare(calm, wild)
+    counts = ", ".join(f"{kills.count(phase)} {phase}" for phase in ("in start-up", "in training", "in a save"))
+    verdict = "DIFFERENT: " + ", ".join(differences) if differences else "identical to an undisturbed run, bit for bit"
+    print(f"{len(kills)} kills ({counts}), {steps} steps, {time.monotonic() - began:.0f} s: {verdict}")
+    sys.exit(bool(differences))
+
+
+def start(folder: pathlib.Path, steps: int) -> subprocess.Popen:
+    """The run in a process of its own."""
+    return subprocess.Popen([sys.executable, __file__, "--child", str(folder), "--steps", str(steps)])
+
+
+def newest(folder: pathlib.Path) -> int:
+    """The step of the newest checkpoint, 0 for none."""
+    return max((int(p.name.removeprefix("step-")) for p in folder.glob("step-*")), default=0)
+
+
+def is_saving(folder: pathlib.Path) -> bool:
+    """Whether a checkpoint is being written; after a kill, whether it was."""
+    return any(folder.glob("draft-*"))
+
+
+def undisturbed(folder: pathlib.Path, steps: int) -> tuple[float, float]:
+    """Run to the end; return the seconds to the first checkpoint, and from one to the next."""
+    began, child = time.monotonic(), start(folder, steps)
+    first = None
+    while child.poll() is None:
+        time.sleep(0.002)
+        if first is None and newest(folder):
+            first = time.monotonic()
+    ended(child)
+    assert first is not None
+    return first - began, (time.monotonic() - first) / (steps / SAVE_EVERY)
+
+
+def disturbed(
+    folder: pathlib.Path, steps: int, kills: int, startup: float, period: float, chance: random.Random
+) -> list[str]:
+    """Kill so many times all over the run, some in start-up, some while it saves, some anywhere; then let it end."""
+    last = steps - 4 * SAVE_EVERY  # late enough, and never too late
+    targets = iter(sorted(chance.uniform(0, last) for _ in range(kills)))
+    aims = ["a save", "any moment", "start-up", "any moment", "a save"] * kills
+    phases = []
+    for aim in chance.sample(aims[:kills], kills):
+        before, target, child = newest(folder), next(targets), start(folder, steps)
+        while aim != "start-up" and not before < newest(folder) >= target and child.poll() is None:
+            time.sleep(0.001)
+        while aim == "a save" and not is_saving(folder) and child.poll() is None:
+            time.sleep(0.001)
+        time.sleep(chance.uniform(0, {"start-up": startup, "any moment": period, "a save": period / 2}[aim]))
+        child.kill()
+        if child.wait() == 0:
+            sys.exit("the run ended before it was killed: nothing is proven; try another --seed")
+        phases.append("in a save" if is_saving(folder) else "in training" if newest(folder) > before else "in start-up")
+    ended(start(folder, steps))
+    return phases
+
+
+def ended(child: subprocess.Popen) -> None:
+    """Wait for a run that should end by itself."""
+    if child.wait() != 0:
+        sys.exit(f"the run failed with exit status {child.returncode}")
+
+
+def compare(calm: pathlib.Path, wild: pathlib.Path) -> list[str]:
+    """What differs between the ends of two runs."""
+    import numpy as np
+
+    a, b = np.load(calm / "end.npz"), np.load(wild / "end.npz")
+    differences = [name for name in sorted({*a.files, *b.files})
+                   if name not in a or name not in b or a[name].tobytes() != b[name].tobytes()]  # fmt: skip
+    return differences + ["the log"] * ((calm / "log.jsonl").read_text() != (wild / "log.jsonl").read_text())
+
+
+def train(folder: pathlib.Path, steps: int) -> None:
+    """A run with everything that has a state: Adam, a schedule, dropout, carried LSTM states, evaluations."""
+    import jax
+    import numpy as np
+    import optax
+
+    import jaxrnn as rnn
+    from jaxrnn import learning
+    from jaxrnn.data import Streams, Vocabulary, python_reference
+
+    text = python_reference()[:3000]
+    vocabulary = Vocabulary.of(text)
+    streams = Streams(vocabulary.encode(text), batch=4, steps=8)
+    model = rnn.Stack(
+        rnn.Embedding(len(vocabulary), 8),
+        rnn.LSTM(8, 16, w_hh_init="glorot_uniform"),
+        rnn.Dropout(0.2),
+        rnn.Linear(16, len(vocabulary)),
+    )
+    optimizer = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(optax.cosine_decay_schedule(0.03, steps)))
+    init_key, key = jax.random.split(jax.random.key(0))
+    end = learning.fit(
+        learning.train_step(learning.stream_loss(model), optimizer),
+        learning.train_state(jax.jit(model.init)(init_key), optimizer, carry=model.initial_state((4,))),
+        streams,
+        steps=steps,
+        key=key,
+        per_call=SAVE_EVERY,
+        evaluate=lambda params, step: {"loss": jax.numpy.abs(params[3].w).max()},
+        evaluate_every=3 * SAVE_EVERY,
+        checkpoints=learning.Checkpoints(folder, model),
+        save_every=SAVE_EVERY,
+        resume=True,
+        log=folder / "log.jsonl",
+        show=False,
+    )
+    best = learning.load_model(folder)[1:]
+    tree = {"state": end.state, "best": best[0], "best step": best[1]["step"]}
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    arrays: dict[str, Any] = {jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in leaves}
+    np.savez(folder / "end.npz", **arrays)
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--kills", type=int, default=20, help="how many times the run is killed")
+    parser.add_argument("--seed", type=int, default=0, help="of the moments")
+    parser.add_argument("--child", help=argparse.SUPPRESS)
+    parser.add_argument("--steps", type=int, help=argparse.SUPPRESS)
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,158 @@
+"""Long streams in chunks: what follows what, and what is left out."""
+
+import itertools
+import re
+
+import numpy as np
+import pytest
+
+from jaxrnn.data import Streams
+
+SHAPES = [  # tokens, streams, k1, k2
+    (13, 2, 3, None),  # fits exactly: 2 · 6 + 1
+    (14, 2, 3, 3),
+    (18, 2, 3, 4),
+    (101, 4, 5, 8),
+    (101, 4, 5, 13),  # more history than two chunks
+    (101, 1, 1, 1),
+    (7, 3, 2, 5),  # a single chunk
+]
+every_shape = pytest.mark.parametrize(("tokens", "batch", "steps", "back"), SHAPES)
+
+
+def make(tokens, batch, steps, back, **options):
+    """A text of tokens that are all different, and its streams."""
+    ids = np.random.default_rng(0).permutation(tokens)
+    return ids, Streams(ids, batch, steps, back=back, **options)
+
+
+@every_shape
+def test_chunks_follow_one_another_and_nothing_is_lost_but_the_tail(tokens, batch, steps, back):
+    """The new steps of all chunks, row after row, are the text, in order and once."""
+    ids, streams = make(tokens, batch, steps, back)
+    rows = [np.concatenate([chunk.inputs[-steps:, b] for chunk in streams]) for b in range(batch)]
+    targets = [np.concatenate([chunk.targets[:, b] for chunk in streams]) for b in range(batch)]
+    read = np.concatenate(rows)
+    np.testing.assert_array_equal(read, ids[: len(read)])
+    np.testing.assert_array_equal(np.concatenate(targets), ids[1 : len(read) + 1])
+    assert 0 <= tokens - 1 - len(read) < batch * steps  # another chunk would not have fitted
+    assert len(streams) * steps * batch == len(read)
+
+
+@every_shape
+def test_shapes_and_first(tokens, batch, steps, back):
+    """Inputs k2, targets k1; only the first chunk of an epoch begins streams."""
+    _, streams = make(tokens, batch, steps, back)
+    for n in range(2 * len(streams)):
+        chunk = streams[n]
+        assert chunk.inputs.shape == (back or steps, batch)
+        assert chunk.targets.shape == (steps, batch)
+        assert chunk.first == (n % len(streams) == 0)
+        assert chunk.first.dtype == bool
+
+
+@every_shape
+def test_history_is_what_came_before(tokens, batch, steps, back):
+    """The inputs before the new ones are those of the chunks before; before the start stands nothing but a reset."""
+    _, streams = make(tokens, batch, steps, back)
+    history = (back or steps) - steps
+    seen = np.zeros((history, batch), int)
+    for chunk in streams:
+        np.testing.assert_array_equal(chunk.inputs[:history], seen)
+        seen = np.concatenate([seen, chunk.inputs[history:]])[-history:] if history else seen
+    if history:
+        at = [n * steps + t for n, chunk in enumerate(streams) for t in np.flatnonzero(chunk.resets.any(1))]
+        assert set(at) == {history}  # the first new token of the first chunk, wherever a window still sees it
+        assert all((chunk.resets.any(1) == chunk.resets.all(1)).all() for chunk in streams)
+    else:
+        assert all(chunk.resets is None for chunk in streams)
+
+
+@every_shape
+def test_epochs_repeat(tokens, batch, steps, back):
+    """Chunk n is chunk n of every epoch; the number alone says where a run stands."""
+    _, streams = make(tokens, batch, steps, back)
+    for n in range(len(streams)):
+        for ours, later in zip(streams[n], streams[n + 3 * len(streams)]):
+            np.testing.assert_array_equal(ours, later)
+
+
+@pytest.mark.parametrize("back", [None, 7])
+def test_documents_reset_where_they_begin(back):
+    """A reset stands beside the token that begins a document, in history as well, and at the start of each stream."""
+    begins = np.random.default_rng(1).random(61) < 0.2
+    ids, streams = make(61, 3, 4, back, resets=begins)
+    of = dict(zip(ids, begins))  # tokens are all different
+    length = len(streams) * 4
+    starts = set(ids[np.arange(3) * length])
+    for n, chunk in enumerate(streams):
+        for t, b in np.ndindex(chunk.inputs.shape):
+            before_start = n * 4 + t < chunk.inputs.shape[0] - 4
+            token = chunk.inputs[t, b]
+            assert chunk.resets[t, b] == (not before_start and (of[token] or token in starts))
+
+
+@pytest.mark.parametrize("back", [None, 8])
+def test_epoch_stacks_all_chunks(back):
+    """One leading axis, chunk by chunk."""
+    _, streams = make(101, 4, 5, back)
+    epoch = streams.epoch()
+    for n, chunk in enumerate(streams):
+        for stacked, single in zip(epoch, chunk):
+            if single is not None:
+                np.testing.assert_array_equal(stacked[n], single)
+    assert len(epoch.inputs) == len(streams)
+    assert (epoch.resets is None) == (back is None)
+
+
+def test_a_loop_over_streams_ends():
+    """Iteration is one epoch, while numbers go on for ever."""
+    _, streams = make(13, 2, 3, None)
+    assert len(list(itertools.islice(streams, 100))) == len(streams) == 2
+
+
+@pytest.mark.parametrize("back", [None, 8])
+def test_split(back):
+    """The two parts are the chunks of the whole, each with a beginning of its own."""
+    _, streams = make(101, 4, 5, back)
+    first, rest = streams.split(3)
+    assert (len(first), len(rest)) == (3, len(streams) - 3)
+    for part, offset in ((first, 0), (rest, 3)):
+        for n, chunk in enumerate(part):
+            whole = streams[n + offset]
+            np.testing.assert_array_equal(chunk.inputs, whole.inputs)
+            np.testing.assert_array_equal(chunk.targets, whole.targets)
+            assert chunk.first == (n == 0)
+            if back is not None and n == 0:
+                assert chunk.resets[3].all()  # history = 3: the first new step
+    if back is not None:
+        assert not streams[3].resets.any()  # the whole is left as it was
+
+
+@pytest.mark.parametrize(
+    ("call", "kind", "words"),
+    [
+        (lambda: Streams(np.arange(12), 2, 6), ValueError,
+         "ids: expected more than batch · steps = 2 · 6 tokens, got 12; use smaller ones"),
+        (lambda: Streams(np.arange(99), 2, 6, back=5), ValueError,
+         "back: expected at least steps = 6, got 5; the gradient goes back through the chunk itself"),
+        (lambda: Streams(np.arange(99), 2, 6, back=7.0), TypeError, "back: expected a positive int, got float 7.0"),
+        (lambda: Streams(np.arange(99), 0, 6), ValueError, "batch: expected a positive int, got 0"),
+        (lambda: Streams(np.arange(99), 2, True), TypeError, "steps: expected a positive int, got bool True"),
+        (lambda: Streams(np.arange(99), 2, 6, resets=np.zeros(98, bool)), ValueError,
+         "resets: expected bool[99], [T, ...], got bool[98]; jnp.broadcast_to spreads one row over the batch"),
+        (lambda: Streams(np.arange(99), 2, 6, resets=np.zeros(99)), TypeError,
+         "resets: expected bool[99], [T, ...], got float64[99]; resets[t] is True where a new sequence starts"),
+        (lambda: Streams(np.arange(99), 2, 6).split(8), ValueError,
+         "chunks: expected a number between 0 and 8, the chunks of an epoch, got 8"),
+    ],
+)  # fmt: skip
+def test_refusals(call, kind, words):
+    """Word for word."""
+    with pytest.raises(kind, match=f"^{re.escape(words)}$"):
+        call()
+
+
+def test_one_token_more_is_enough():
+    """The border of the refusal above."""
+    assert len(Streams(np.arange(13), 2, 6)) == 1

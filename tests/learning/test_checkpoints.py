@@ -1,0 +1,507 @@
+"""Checkpoints: every bit comes back, damage is seen, and what does not fit is refused."""
+
+import dataclasses
+import json
+import pathlib
+import re
+import shutil
+import warnings
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from runs import KEY, bits, same_bits
+
+import jaxrnn as rnn
+from jaxrnn import learning
+from jaxrnn.learning import Checkpoints, load_model, run_folder
+
+MODEL = rnn.GRU(2, 3)
+
+
+def filled(tree, seed):
+    """Random numbers in the shapes and dtypes of a tree, among them those that are easily lost."""
+    rng = np.random.default_rng(seed)
+
+    def fill(x):
+        if jnp.issubdtype(x.dtype, jax.dtypes.prng_key):
+            return jax.random.split(jax.random.key(seed), x.shape)
+        if jnp.issubdtype(x.dtype, jnp.integer):
+            return jnp.asarray(rng.integers(0, 2**31 - 1, x.shape), x.dtype)
+        numbers = rng.normal(size=x.shape).astype("float32")
+        numbers.flat[:4] = [-0.0, np.nan, 1e-45, -np.inf][: numbers.size]
+        return jnp.asarray(numbers, x.dtype)
+
+    return jax.tree.map(fill, tree)
+
+
+def state_of(model=MODEL, optimizer=optax.adam(0.1), carry=(), step=0, seed=0):  # noqa: B008
+    shapes = jax.eval_shape(lambda: learning.train_state(model.init(KEY), optimizer, carry))
+    return filled(shapes, seed)._replace(step=jnp.asarray(step, jnp.int32))
+
+
+def saved(folder, *steps, best=(), keep=9, model=MODEL, **options):
+    """Checkpoints with one of each of these steps, its numbers drawn from the step."""
+    checkpoints = Checkpoints(folder, model, keep=keep)
+    for step in steps:
+        checkpoints.save(state_of(model, step=step, seed=step, **options), KEY, best=step in best)
+    return checkpoints
+
+
+def taken(checkpoints):
+    """The step that restore takes, and whether it is that step in every bit."""
+    found = checkpoints.restore(state_of())
+    assert same_bits(found.state, state_of(step=int(found.state.step), seed=int(found.state.step)))
+    return int(found.state.step)
+
+
+# ---- every bit comes back ------------------------------------------------------------------------------------------
+
+DEEP = rnn.Stack(rnn.Embedding(5, 2), rnn.LSTM(2, 3, peepholes="f"), rnn.Dropout(0.1), rnn.GRU(3, 3), rnn.Linear(3, 5))
+STATES = {
+    "no carry": (MODEL, optax.sgd(0.1), ()),
+    "lstm stack": (DEEP, optax.chain(optax.clip_by_global_norm(1.0), optax.adamw(0.1)), DEEP.initial_state((2,))),
+    "accumulation": (MODEL, optax.MultiSteps(optax.adam(0.1), 3), MODEL.initial_state()),
+    "a key in the optimizer": (MODEL, optax.chain(optax.add_noise(0.1, 0.5, KEY), optax.sgd(0.1)), ()),
+    "bfloat16": (rnn.LSTM(2, 3, dtype="bfloat16"), optax.adam(0.1), rnn.LSTM(2, 3, dtype="bfloat16").initial_state()),
+    "schedule": (MODEL, optax.inject_hyperparams(optax.sgd)(optax.linear_schedule(1.0, 0.0, 5)), ()),
+}
+
+
+@pytest.mark.parametrize("name", STATES)
+def test_every_bit_comes_back(name, tmp_path):
+    """Parameters, optimizer state, carry, counts; NaN, -0 and the smallest number as well."""
+    model, optimizer, carry = STATES[name]
+    checkpoints = Checkpoints(tmp_path, model)
+    state = state_of(model, optimizer, carry, step=3, seed=1)
+    checkpoints.save(state, KEY)
+    found = checkpoints.restore(state_of(model, optimizer, carry, seed=2))
+    assert same_bits(found.state, state)
+    assert type(found.state) is type(state)
+
+
+KEYS = {
+    "typed": KEY,
+    "old style": jax.random.key_data(KEY),
+    "another generator": jax.random.key(3, impl="rbg"),
+    "several": jax.random.split(KEY, (2, 3)),
+}
+
+
+@pytest.mark.parametrize("name", KEYS)
+def test_the_random_key_comes_back(name, tmp_path):
+    """Of any style, and it draws the same numbers."""
+    checkpoints = Checkpoints(tmp_path, MODEL)
+    checkpoints.save(state_of(), KEYS[name])
+    key = checkpoints.restore(state_of()).key
+    assert key.dtype == KEYS[name].dtype
+    assert same_bits(key, KEYS[name])
+    if key.shape == ():
+        assert same_bits(jax.random.normal(key, 3), jax.random.normal(KEYS[name], 3))
+
+
+def test_facts_come_back(tmp_path):
+    """Anything JSON can hold, beside what a checkpoint says of itself."""
+    facts = {"symbols": ["א", "ב", "\n", "😀"], "rate": 0.1, "none": None, "deep": {"a": [1, 2]}}
+    checkpoints = Checkpoints(tmp_path, MODEL)
+    folder = checkpoints.save(state_of(step=4), KEY, facts)
+    for found in (checkpoints.restore(state_of()).facts, load_model(tmp_path)[2]):
+        assert {name: found[name] for name in facts} == facts
+        assert (found["step"], found["model"]) == (4, "GRU(2, 3)")
+    assert folder == tmp_path / "step-000000004"
+
+
+# ---- which are kept, which is loaded -------------------------------------------------------------------------------
+
+
+def test_the_newest_are_kept_and_the_best(tmp_path):
+    """Beside the newest two the best so far, wherever it stands; once beaten it goes."""
+    checkpoints, left = Checkpoints(tmp_path, MODEL, keep=2), {}
+    for step in range(1, 9):
+        checkpoints.save(state_of(step=step, seed=step), KEY, best=step in (1, 3, 7))
+        left[step] = checkpoints.steps()
+    assert left == {1: [1], 2: [1, 2], 3: [2, 3], 4: [3, 4], 5: [3, 4, 5], 6: [3, 5, 6], 7: [6, 7], 8: [7, 8]}
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["step-000000007", "step-000000008"]
+
+
+@pytest.mark.parametrize(
+    ("best", "which", "step"),
+    [((2, 3), "best", 3), ((), "best", 5), ((2,), "last", 5), ((2,), 4, 4), ((5,), 2, 2), ((2,), "best", 2)],
+)
+def test_load_model(best, which, step, tmp_path):
+    """The model, made of its printed call alone, and the parameters of the checkpoint asked for."""
+    saved(tmp_path, 2, 3, 4, 5, best=best)
+    model, params, facts = load_model(tmp_path, which)
+    assert model == MODEL
+    assert facts["step"] == step
+    assert same_bits(params, state_of(seed=step).params)
+    assert type(params) is rnn.GRUParams
+
+
+def test_saving_a_step_again_replaces_it(tmp_path):
+    """The second one counts; nothing else is left behind."""
+    checkpoints = saved(tmp_path, 1, 2)
+    again = state_of(step=2, seed=5)
+    checkpoints.save(again, KEY)
+    assert same_bits(checkpoints.restore(state_of()).state, again)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["step-000000001", "step-000000002"]
+
+
+def test_without_checkpoints(tmp_path):
+    """Nothing to restore, and nothing to load, said so; the folder need not exist."""
+    for folder in (tmp_path, tmp_path / "nowhere"):
+        assert Checkpoints(folder, MODEL).restore(state_of()) is None
+        assert Checkpoints(folder, MODEL).steps() == []
+        for which in ("best", "last", 3):
+            with pytest.raises(
+                FileNotFoundError, match=r"expected a run with checkpoints, got none in .*; train first"
+            ):
+                load_model(folder, which)
+
+
+# ---- what does not fit is refused ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("other", "words"),
+    [
+        (rnn.GRU(2, 4), "expected a checkpoint of GRU(2, 4), got GRU(2, 3); "
+                        "resume with the model it was made with, or start in another folder"),
+        (rnn.GRU(2, 3, reset_after=True), "expected a checkpoint of GRU(2, 3, reset_after=True), got GRU(2, 3); "),
+        (rnn.LSTM(2, 3), "expected a checkpoint of LSTM(2, 3), got GRU(2, 3); "),
+    ],
+)  # fmt: skip
+def test_another_model_is_refused(other, words, tmp_path):
+    """Both are named, and the folder."""
+    saved(tmp_path, 3)
+    with pytest.raises(ValueError, match=re.escape(f"{tmp_path / 'step-000000003'}: {words}")):
+        Checkpoints(tmp_path, other).restore(state_of(other))
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "carry", "words"),
+    [
+        (optax.sgd(0.1), (), "training.opt_state[0].count: expected nothing there, got int32[]"),
+        (optax.sgd(0.1, momentum=0.9), (), "training.opt_state[0].trace.w_xh: expected float32[2, 9], got nothing"),
+        (optax.MultiSteps(optax.adam(0.1), 2), (), "training.opt_state.mini_step: expected int32[], got nothing"),
+        (optax.adam(0.1), jnp.zeros((2, 3)), "training.carry: expected float32[2, 3], got nothing"),
+    ],
+)
+def test_another_optimizer_or_carry_is_refused(optimizer, carry, words, tmp_path):
+    """With the first place that differs."""
+    saved(tmp_path, 3)
+    message = f"{tmp_path / 'step-000000003'}: {words}; the run had another model or optimizer"
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        Checkpoints(tmp_path, MODEL).restore(state_of(MODEL, optimizer, carry))
+
+
+def test_another_dtype_is_refused(tmp_path):
+    """Half precision is another model, even where the printed call would not say so."""
+    saved(tmp_path, 3)
+    half = state_of()._replace(params=jax.tree.map(lambda p: p.astype("bfloat16"), state_of().params))
+    with pytest.raises(ValueError, match=re.escape("params.w_xh: expected bfloat16[2, 9], got float32[2, 9]")):
+        Checkpoints(tmp_path, MODEL).restore(half)
+
+
+@pytest.mark.parametrize(
+    ("call", "kind", "words"),
+    [
+        (lambda f: Checkpoints(f, MODEL, keep=0), ValueError, "keep: expected a positive int, got 0"),
+        (lambda f: Checkpoints(f, MODEL).save(state_of(), KEY, {"step": 1, "best": 2, "a": 3}), ValueError,
+         "facts: expected names other than model, step, best, key, params, training, got best, step; "
+         "give it another name"),
+        (lambda f: load_model(f, "newest"), ValueError, "which: expected one of 'best', 'last', got 'newest'"),
+        (lambda f: load_model(f, 7), ValueError,
+         "which: expected the step of a whole checkpoint in {folder}: [5, 3], got 7; which=\"last\" takes the newest"),
+    ],
+)  # fmt: skip
+def test_refusals(call, kind, words, tmp_path):
+    """Word for word."""
+    saved(tmp_path, 3, 5)
+    with pytest.raises(kind, match=f"^{re.escape(words.replace('{folder}', str(tmp_path)))}$"):
+        call(tmp_path)
+
+
+# ---- models with parts of the user's own ---------------------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True)
+class Average:
+    """A cell that is not of the library."""
+
+    size: int
+
+    def init(self, key):
+        return {"rate": jax.random.normal(key, (self.size,))}
+
+    def initial_state(self, batch_shape=()):
+        return jnp.zeros((*batch_shape, self.size))
+
+    def step(self, params, state, x):
+        state = state + params["rate"] * (x - state)
+        return state, state
+
+
+OWN = {
+    "cell": rnn.Stack(Average(2), rnn.GRU(2, 3)),
+    "lambda": rnn.VanillaRNN(2, 3, activation=lambda z: z / (1 + abs(z))),
+    "function": rnn.VanillaRNN(2, 3, activation=jax.nn.gelu),
+    "initializer": rnn.Linear(2, 3, w_init=jax.nn.initializers.constant(2.0)),
+}
+
+
+@pytest.mark.parametrize("name", OWN)
+def test_a_model_with_parts_of_ones_own_is_given(name, tmp_path):
+    """Restored as any other; loaded with model=, and without it the message says so."""
+    model = OWN[name]
+    checkpoints = saved(tmp_path, 3, model=model)
+    assert same_bits(checkpoints.restore(state_of(model)).state, state_of(model, step=3, seed=3))
+    again, params, _ = load_model(tmp_path, model=model)
+    assert again is model
+    assert same_bits(params, state_of(model, seed=3).params)
+    with pytest.raises(
+        ValueError, match=r"model: expected the model, since .* parts .* not of jaxrnn, got None; pass "
+    ):
+        load_model(tmp_path)
+    with pytest.raises(ValueError, match=r"params.*expected .*, got .*; the run had another model"):
+        load_model(tmp_path, model=rnn.LSTM(2, 3))
+
+
+def test_an_address_says_nothing_about_a_model(tmp_path):
+    """A function object of another process prints another address; it is the same model."""
+
+    class Softsign:
+        def __call__(self, z):
+            return z / (1 + abs(z))
+
+    a, b = (rnn.VanillaRNN(2, 3, activation=Softsign()) for _ in range(2))
+    assert " at 0x" in repr(a) != repr(b)
+    saved(tmp_path, 3, model=a)
+    assert Checkpoints(tmp_path, b).restore(state_of(b)).state.step == 3
+
+
+# ---- damage --------------------------------------------------------------------------------------------------------
+
+
+def files(folder):
+    """The files of the checkpoint, one of each kind: data files have random names, of which one will do for each."""
+    found = {}
+    for path in sorted(p for p in folder.rglob("*") if p.is_file()):
+        kind = str(path.relative_to(folder))
+        found.setdefault(re.sub(r"[0-9a-f]{32}", "…", kind), path)
+    return found
+
+
+def passed_over(folder):
+    return pytest.warns(UserWarning, match=rf"^checkpoint {folder} is damaged \(.*\) and passed over$")
+
+
+def flip(path, bit):
+    data = bytearray(path.read_bytes())
+    data[bit // 8 % len(data)] ^= 1 << bit % 8
+    path.write_bytes(data)
+
+
+DAMAGE = {
+    "one bit": lambda path: flip(path, 12345),
+    "first bit": lambda path: flip(path, 0),
+    "truncated": lambda path: path.write_bytes(path.read_bytes()[:-1]),
+    "empty": lambda path: path.write_bytes(b""),
+    "deleted": lambda path: path.unlink(),
+    "longer": lambda path: path.write_bytes(path.read_bytes() + b"\n "),
+}
+
+
+@pytest.mark.parametrize("how", DAMAGE)
+def test_damage_to_any_file_is_seen_and_the_one_before_taken(how, tmp_path):
+    """Each kind of file in turn; the warning names the checkpoint; repaired, it is the newest again."""
+    checkpoints = saved(tmp_path, 1, 2)
+    kinds = files(tmp_path / "step-000000002")
+    assert {"facts.json", "sha256.json", "params/manifest.ocdbt", "params/d/…", "training/d/…"} <= set(kinds)
+    for kind, path in kinds.items():
+        whole = path.read_bytes()
+        DAMAGE[how](path)
+        if kind == "sha256.json" and how == "longer":
+            assert taken(checkpoints) == 2  # blanks after the list of sums change nothing in it
+        else:
+            with passed_over(path.parents[len(pathlib.Path(kind).parts) - 1]):
+                assert taken(checkpoints) == 1
+        path.write_bytes(whole)
+    assert taken(checkpoints) == 2
+
+
+def test_every_bit_of_the_list_of_sums_counts(tmp_path):
+    """Whichever bit of it flips, the checkpoint is passed over."""
+    checkpoints = saved(tmp_path, 1, 2)
+    sums = tmp_path / "step-000000002" / "sha256.json"
+    size = 8 * len(sums.read_bytes())
+    for bit in np.random.default_rng(0).integers(0, size, 20):
+        flip(sums, bit)
+        with passed_over(tmp_path / "step-000000002"):
+            assert taken(checkpoints) == 1
+        flip(sums, bit)
+    assert taken(checkpoints) == 2
+
+
+def test_a_file_too_many_is_damage(tmp_path):
+    """The list of sums is that of all files."""
+    checkpoints = saved(tmp_path, 1, 2)
+    (tmp_path / "step-000000002" / "params" / "stranger").write_text("?")
+    with passed_over(tmp_path / "step-000000002"):
+        assert taken(checkpoints) == 1
+
+
+def test_all_damaged(tmp_path):
+    """As if there were none, each named."""
+    checkpoints = saved(tmp_path, 1, 2, best=(1,))
+    for step in (1, 2):
+        flip(tmp_path / f"step-{step:09d}" / "facts.json", 99)
+    with passed_over(tmp_path / "step-000000002"), passed_over(tmp_path / "step-000000001"):
+        assert checkpoints.restore(state_of()) is None
+    with (
+        passed_over(tmp_path / "step-000000002"),
+        passed_over(tmp_path / "step-000000001"),
+        pytest.raises(FileNotFoundError, match="got none in"),
+    ):
+        load_model(tmp_path)
+
+
+@pytest.mark.parametrize(("best", "expected"), [((2, 3), 2), ((3,), 4)])
+def test_a_damaged_best_is_named_and_the_best_before_taken(best, expected, tmp_path):
+    """Or the newest, if no other was the best; asked for by its step it is refused."""
+    saved(tmp_path, 2, 3, 4, best=best)
+    flip(next((tmp_path / "step-000000003" / "params" / "d").iterdir()), 321)
+    for which, step in (("best", expected), ("last", 4), (2, 2)):
+        with passed_over(tmp_path / "step-000000003"):
+            assert load_model(tmp_path, which)[2]["step"] == step
+    with passed_over(tmp_path / "step-000000003"), pytest.raises(ValueError, match=r": \[4, 2\], got 3; "):
+        load_model(tmp_path, 3)
+
+
+def test_a_run_goes_on_beside_a_damaged_newest(tmp_path):
+    """What it saves is kept, however few are kept, until the damaged one is written anew; so is the best."""
+    checkpoints = saved(tmp_path, 10, 20, best=(10, 20), keep=2)
+    flip(tmp_path / "step-000000020" / "facts.json", 100)
+    checkpoints = Checkpoints(tmp_path, MODEL, keep=1)
+    for step in (12, 14):
+        checkpoints.save(state_of(step=step, seed=step), KEY)
+        assert step in checkpoints.steps()
+    with passed_over(tmp_path / "step-000000020"):
+        assert taken(checkpoints) == 14
+    with passed_over(tmp_path / "step-000000020"):
+        assert load_model(tmp_path)[2]["step"] == 10
+    checkpoints.save(state_of(step=20, seed=20), KEY, best=True)
+    assert taken(checkpoints) == 20
+    assert checkpoints.steps() == [20]
+
+
+# ---- kills ---------------------------------------------------------------------------------------------------------
+
+
+class Killed(BaseException):
+    """Stands for SIGKILL."""
+
+
+def kill_at(monkeypatch, calls, name, nth):
+    """Let the process die when it calls a function for the nth time."""
+    count = iter(range(nth, -1, -1))
+    original = getattr(calls, name)
+
+    def dying(*args, **kwargs):
+        if next(count) == 1:
+            raise Killed
+        return original(*args, **kwargs)
+
+    monkeypatch.setattr(calls, name, dying)
+
+
+@pytest.mark.parametrize(
+    ("where", "nth", "newest"),
+    [
+        ((learning.checkpoints, "_outline"), 1, 2),  # the numbers are written
+        ((learning.checkpoints, "_sums"), 1, 2),  # the facts are written
+        ((pathlib.Path, "rename"), 1, 2),  # everything is written
+        ((learning.checkpoints, "_clear"), 2, 3),  # it has its name
+        ((shutil, "rmtree"), 1, 3),  # about to drop what is too old
+    ],
+)
+def test_a_kill_while_saving_leaves_the_one_before_or_the_new_one(where, nth, newest, monkeypatch, tmp_path):
+    """And nothing that the next save does not clean."""
+    checkpoints = saved(tmp_path, 1, 2, keep=2)
+    kill_at(monkeypatch, *where, nth)
+    with pytest.raises(Killed):
+        checkpoints.save(state_of(step=3, seed=3), KEY, best=True)
+    monkeypatch.undo()
+    assert taken(checkpoints) == newest
+    assert load_model(tmp_path)[2]["step"] == newest
+    checkpoints.save(state_of(step=4, seed=4), KEY)
+    assert taken(checkpoints) == 4
+    assert [p.name for p in tmp_path.glob("draft-*")] == []
+    assert len(checkpoints.steps()) == 2
+
+
+@pytest.mark.parametrize("nth", [1, 2])
+def test_a_kill_while_replacing_leaves_one_of_both(nth, monkeypatch, tmp_path):
+    """Between the two renames the step is away; the one before it is not."""
+    checkpoints = saved(tmp_path, 1, 2)
+    kill_at(monkeypatch, pathlib.Path, "rename", nth)
+    with pytest.raises(Killed):
+        checkpoints.save(state_of(step=2, seed=2), KEY)
+    monkeypatch.undo()
+    assert taken(checkpoints) == {1: 2, 2: 1}[nth]
+
+
+def test_drafts_are_ignored_and_cleaned(tmp_path):
+    """Even one that looks whole, and one of another step."""
+    checkpoints = saved(tmp_path, 1)
+    shutil.copytree(tmp_path / "step-000000001", tmp_path / "draft-9")
+    (tmp_path / "draft-2" / "params.orbax-checkpoint-tmp").mkdir(parents=True)
+    assert checkpoints.steps() == [1]
+    assert taken(checkpoints) == 1
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert load_model(tmp_path, "last")[2]["step"] == 1
+    checkpoints.save(state_of(step=2, seed=2), KEY)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["step-000000001", "step-000000002"]
+
+
+def test_a_folder_half_dropped_is_not_in_the_way(tmp_path):
+    """A kill while an old checkpoint was removed: the newest is taken without a word."""
+    checkpoints = saved(tmp_path, 1, 2)
+    shutil.rmtree(tmp_path / "step-000000001" / "params")
+    (tmp_path / "step-000000001" / "facts.json").unlink()
+    assert taken(checkpoints) == 2
+    checkpoints = Checkpoints(tmp_path, MODEL, keep=1)
+    checkpoints.save(state_of(step=3, seed=3), KEY)
+    assert checkpoints.steps() == [3]
+
+
+# ---- the folder of a run -------------------------------------------------------------------------------------------
+
+
+def test_run_folder_sets_an_earlier_run_aside(tmp_path, capsys):
+    """Under the next free number, said so; an empty folder or a resumed run stays."""
+    out = tmp_path / "runs" / "a"
+    assert run_folder(out) == out
+    assert run_folder(str(out)) == out
+    assert capsys.readouterr().out == ""
+    for n in (1, 2):
+        (out / "note").write_text(str(n))
+        assert run_folder(out, resume=True) == out
+        assert (out / "note").read_text() == str(n)
+        assert run_folder(out) == out
+        assert list(out.iterdir()) == []
+        assert (tmp_path / "runs" / f"a.{n}" / "note").read_text() == str(n)
+        assert capsys.readouterr().out == f"the run in {out} was set aside as {out}.{n}\n"
+
+
+def test_the_facts_can_be_read_without_the_library(tmp_path):
+    """They are JSON, with the model as text and every array's dtype and shape."""
+    saved(tmp_path, 3)
+    facts = json.loads((tmp_path / "step-000000003" / "facts.json").read_text())
+    assert facts["model"] == "GRU(2, 3)"
+    assert facts["params"] == {".w_xh": "float32[2, 9]", ".w_hh": "float32[3, 9]", ".b_h": "float32[9]"}
+    assert facts["training"][".opt_state[0].count"] == "int32[]"
+    assert bits(state_of().params).keys() == facts["params"].keys()

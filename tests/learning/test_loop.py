@@ -1,0 +1,561 @@
+"""The loop: the same run bit for bit, whatever disturbs it, and what it says while it goes."""
+
+import io
+import json
+import math
+import os
+import re
+import signal
+import sys
+import threading
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from rich.console import Console
+from runs import KEY, Noise, bits, language, same_bits, small_loss, small_params, small_state
+
+import jaxrnn as rnn
+from jaxrnn import learning
+from jaxrnn.learning import Checkpoints, NotFiniteError, fit, load_model, report
+
+OPTIMIZER = optax.chain(optax.clip_by_global_norm(0.3), optax.adam(0.05))
+STEP = learning.train_step(small_loss, OPTIMIZER)
+MODEL = rnn.GRU(3, 3)  # any will do: its call is stored
+
+
+def run(folder=None, batches=None, steps=23, state=None, **options):
+    """A short run; with a folder it saves there and writes a log."""
+    if folder is not None:
+        options = {"checkpoints": Checkpoints(folder, MODEL), "log": folder / "log.jsonl", **options}
+    batches = Noise() if batches is None else batches
+    state = small_state(OPTIMIZER) if state is None else state
+    return fit(STEP, state, batches, **{"steps": steps, "key": KEY, "per_call": 4, "show": False, **options})
+
+
+def lines(folder):
+    return [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+
+
+def judge(params, step):
+    """An evaluation: a number, and a text."""
+    return {"loss": jnp.abs(params["w"]).sum(), "text": f"at {step}"}
+
+
+class CrashError(Exception):
+    """What a disturbed run dies of."""
+
+
+class Failing(Noise):
+    """Batches of which number n cannot be made."""
+
+    def __init__(self, n, bad=()):
+        super().__init__(bad)
+        self.n = n
+
+    def __getitem__(self, n):
+        if n == self.n:
+            raise CrashError
+        return super().__getitem__(n)
+
+
+# ---- the same run --------------------------------------------------------------------------------------------------
+
+
+def test_a_run_is_so_many_steps_by_hand():
+    """Step n gets batch n and the n-th key folded in; the end is a state like any other."""
+    state = small_state(OPTIMIZER)
+    one = jax.jit(STEP)
+    for n in range(23):
+        state, _ = one(state, Noise()[n], jax.random.fold_in(KEY, n))
+    end = run()
+    assert same_bits(end.state, state)
+    assert (end.stopped, end.best, end.best_step) == ("finished", None, None)
+    assert end.seconds > 0
+
+
+@pytest.mark.parametrize("per_call", [1, 3, 10])
+def test_grouping_changes_no_bit(per_call):
+    """However many steps make a call, and whatever cuts the groups."""
+    reference = run().state
+    assert same_bits(run(per_call=per_call).state, reference)
+    assert same_bits(run(per_call=per_call, evaluate=judge, evaluate_every=5, save_every=7).state, reference)
+
+
+def test_grouping_changes_no_bit_of_a_real_model(optimized):
+    """An LSTM with dropout on carried streams, more than one epoch: groups of 3 are 20 single steps."""
+    model, loss, optimizer, streams = language()
+    assert len(streams) < 20
+    step = learning.train_step(loss, optimizer)
+    state = start = learning.train_state(model.init(KEY), optimizer, model.initial_state((2,)))
+    one = jax.jit(step)
+    for n in range(20):
+        state, _ = one(state, streams[n], jax.random.fold_in(KEY, n))
+    assert same_bits(fit(step, start, streams, steps=20, key=KEY, per_call=3, show=False).state, state)
+    assert not same_bits(state.carry, start.carry)
+
+
+def test_the_seed_decides():
+    """The same key the same run, another key another."""
+    assert same_bits(run().state, run().state)
+    assert not same_bits(run(key=jax.random.key(8)).state, run().state)
+
+
+def test_the_callers_state_stays_usable():
+    """The loop donates its own copy."""
+    state = small_state(OPTIMIZER)
+    before = bits(state)
+    run(state=state)
+    assert bits(state) == before
+    assert same_bits(run(state=state).state, run().state)
+
+
+def test_only_the_batches_of_the_run_are_asked_for():
+    """Each one, in order; none beyond the end."""
+    batches = Noise()
+    run(batches=batches, steps=11)
+    assert sorted(set(batches.asked)) == list(range(11))
+    batches = Noise()
+    run(batches=batches, steps=12)
+    assert batches.asked == list(range(12))  # where nothing cuts a group, once
+
+
+def test_ragged_batches():
+    """Groups are cut where shapes change; every shape is compiled once; the result is that of single steps."""
+
+    def loss(params, carry, batch, key):
+        return jnp.mean((batch @ params["w"] - 1) ** 2), (carry, {})
+
+    def rows(n):
+        return 2 + (n // 5) % 3  # 2, 3 or 4 rows, five times each
+
+    step, batches = learning.train_step(loss, OPTIMIZER), Noise(rows=rows)
+    start = learning.train_state(small_params(), OPTIMIZER)
+    state, one = start, jax.jit(step)
+    for n in range(30):
+        state, _ = one(state, batches[n], KEY)
+    end = fit(step, start, batches, steps=30, key=KEY, per_call=4, show=False)
+    assert same_bits(end.state, state)
+    # groups of 4 fit at 0, 16, 20; all else goes one by one: shapes (1, rows) and (4, 2), (4, 3), (4, 4)
+    firsts = [n for n in range(0, 28, 4) if rows(n) == rows(n + 3)]
+    expected = {(4, rows(n)) for n in firsts}
+    expected |= {(1, rows(n)) for n in range(30) if n // 4 * 4 not in firsts}
+    assert end.shapes == len(expected) <= 6
+
+
+# ---- resumed as if undisturbed -------------------------------------------------------------------------------------
+
+ODD = {"evaluate": judge, "evaluate_every": 7, "save_every": 5}
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    """A run that nothing disturbs, and its log."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    end = run(folder, **ODD)
+    assert [line["step"] for line in lines(folder) if "loss" in line] == list(range(1, 24))
+    assert [line["step"] for line in lines(folder) if "evaluation" in line] == [7, 14, 21, 23]
+    return end, lines(folder)
+
+
+@pytest.mark.parametrize("crashes", [[0], [6], [8], [22], [3, 8, 9, 9, 16, 22]])
+def test_resumed_is_undisturbed(crashes, undisturbed, tmp_path):
+    """After crashes anywhere the run ends with the same bits, the same log, the same best."""
+    for n in crashes:
+        with pytest.raises(CrashError):
+            run(tmp_path, Failing(n), resume=True, **ODD)
+    end = run(tmp_path, resume=True, **ODD)
+    assert same_bits(end.state, undisturbed[0].state)
+    assert end[1:4] == undisturbed[0][1:4]
+    assert lines(tmp_path) == undisturbed[1]
+    assert load_model(tmp_path, model=Own())[2]["step"] == end.best_step
+
+
+class Own:
+    """Stands for a model whose parameters are those of the small problem."""
+
+    def init(self, key):
+        return small_params()
+
+
+def test_a_resumed_run_does_not_run_the_steps_again(tmp_path):
+    """It starts at the newest checkpoint, whatever key it is given: the run's own is stored."""
+    with pytest.raises(CrashError):
+        run(tmp_path, Failing(12), save_every=5)
+    batches = Noise()
+    end = run(tmp_path, batches, save_every=5, resume=True, key=jax.random.key(99))
+    assert min(batches.asked) == 10
+    assert same_bits(end.state, run().state)
+
+
+@pytest.mark.parametrize("damage", ["facts.json", "sha256.json"])
+def test_a_damaged_newest_checkpoint_is_passed_over(damage, undisturbed, tmp_path):
+    """The run goes on from the one before and ends the same."""
+    with pytest.raises(CrashError):
+        run(tmp_path, Failing(20), **ODD)
+    (tmp_path / "step-000000015" / damage).write_text("{")
+    with pytest.warns(UserWarning, match="step-000000015 is damaged"):
+        end = run(tmp_path, resume=True, **ODD)
+    assert same_bits(end.state, undisturbed[0].state)
+    assert lines(tmp_path) == undisturbed[1]
+
+
+def test_killed_before_the_first_checkpoint(undisturbed, tmp_path):
+    """A log without a checkpoint, its last line half written: the run starts anew, and the log with it."""
+    (tmp_path / "log.jsonl").write_text('{"step": 1, "loss": 0.5}\n{"step": 2, "lo')
+    run(tmp_path, resume=True, **ODD)
+    assert lines(tmp_path) == undisturbed[1]
+
+
+def test_the_log_is_ahead_of_the_checkpoint(tmp_path, monkeypatch):
+    """When a checkpoint has its name, the lines of all its steps are in the file: a kill cannot lose them."""
+    seen = {}
+    original = Checkpoints.save
+
+    def save(self, state, *args, **kwargs):
+        seen[int(state.step)] = [line["step"] for line in lines(tmp_path)]
+        return original(self, state, *args, **kwargs)
+
+    monkeypatch.setattr(Checkpoints, "save", save)
+    run(tmp_path, save_every=5, evaluate=judge, evaluate_every=10, steps=13)
+    assert seen == {5: [*range(1, 6)], 10: [*range(1, 11), 10], 13: [*range(1, 11), 10, 11, 12, 13, 13]}
+
+
+def test_a_finished_run_is_finished(undisturbed, tmp_path):
+    """Resumed it returns its end, asks for no batch and changes no file."""
+    run(tmp_path, **ODD)
+    before = {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
+    end = run(tmp_path, Failing(0), resume=True, **ODD)
+    assert same_bits(end.state, undisturbed[0].state)
+    assert end[1:4] == undisturbed[0][1:4]
+    assert {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()} == before
+
+
+def test_checkpoints_of_ones_own_loop_can_be_resumed(tmp_path):
+    """They know nothing of evaluations; the loop begins to count them."""
+    Checkpoints(tmp_path, MODEL).save(run(steps=8).state, KEY)
+    end = run(tmp_path, resume=True, evaluate=judge)
+    assert same_bits(end.state, run().state)
+    assert end.best_step == 23
+
+
+# ---- evaluation ----------------------------------------------------------------------------------------------------
+
+
+def script(*values, every=3, told=None):
+    """An evaluation that says these values, one after another."""
+
+    def evaluate(params, step):
+        if told is not None:
+            told[step] = jax.tree.map(np.asarray, params)
+        return {"nats": values[step // every - 1]}
+
+    return {"evaluate": evaluate, "evaluate_every": every, "monitor": "nats", "steps": every * len(values)}
+
+
+@pytest.mark.parametrize(
+    ("values", "patience", "stopped", "stops_at", "best", "best_step"),
+    [
+        ((1.0, 0.9, 0.95, 0.91, 0.1), 2, "early", 12, 0.9, 6),
+        ((1.0, 0.9, 0.95, 0.91, 0.1), 3, "finished", 15, 0.1, 15),
+        ((1.0, 1.0, 1.0, 0.5), 2, "early", 9, 1.0, 3),  # as good is not better
+        ((math.nan, 2.0, 1.0, 3.0), None, "finished", 12, 1.0, 9),  # NaN is never the best
+        ((math.nan, math.inf, 1.0), 2, "early", 6, None, None),
+        ((0.5, math.nan, math.nan, 0.1), 2, "early", 9, 0.5, 3),
+    ],
+)
+def test_early_stopping(values, patience, stopped, stops_at, best, best_step, tmp_path):
+    """After so many evaluations without a better one, and the best model is kept, however old."""
+    told = {}
+    options = script(*values, told=told)
+    end = run(tmp_path, patience=patience, checkpoints=Checkpoints(tmp_path, MODEL, keep=1), **options)
+    assert (int(end.state.step), end.stopped) == (stops_at, stopped)
+    assert (end.best, end.best_step) == (best, best_step)
+    _, params, facts = load_model(tmp_path, model=Own())
+    assert facts["step"] == (best_step or stops_at)
+    assert same_bits(params, told[facts["step"]])
+
+
+@pytest.mark.parametrize("crash", [5, 8, 10])
+def test_patience_across_a_resume(crash, tmp_path):
+    """The evaluations before a crash count; an early end stays one when it is resumed."""
+    options = script(1.0, 1.1, 1.2, 1.3, 0.1) | {"patience": 3}
+    with pytest.raises(CrashError):
+        run(tmp_path, Failing(crash), resume=True, **options)
+    for _ in range(2):
+        end = run(tmp_path, resume=True, **options)
+        assert (int(end.state.step), end.stopped, end.best, end.best_step) == (12, "early", 1.0, 3)
+    more = run(tmp_path, resume=True, **options | {"patience": 9})
+    assert (int(more.state.step), more.stopped, more.best) == (15, "finished", 0.1)
+
+
+@pytest.mark.parametrize("every", [None, 5, 23])
+def test_there_is_an_evaluation_at_the_end(every):
+    """In any case, once, of the parameters that are returned."""
+    told = []
+
+    def evaluate(params, step):
+        told.append((step, bits(params)))
+        return {"loss": 1.0}
+
+    end = run(evaluate=evaluate, evaluate_every=every)
+    assert [step for step, _ in told] == {None: [23], 5: [5, 10, 15, 20, 23], 23: [23]}[every]
+    assert told[-1][1] == bits(end.state.params)
+
+
+def test_the_monitor_must_be_among_the_numbers():
+    """Said at the first evaluation."""
+    with pytest.raises(ValueError, match=r"^monitor: expected one of 'loss', 'text', got 'nats'$"):
+        run(evaluate=judge, monitor="nats")
+
+
+# ---- batches that are not finite -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("per_call", [1, 4, 10])
+def test_too_many_bad_batches_end_the_run(per_call, tmp_path):
+    """The third in a row, wherever calls begin; the message names what to go on from."""
+    with pytest.raises(NotFiniteError) as caught:
+        run(tmp_path, Noise(bad={3, 4, 8, 9, 10, 12}), per_call=per_call, save_every=5, most_not_finite=3)
+    assert str(caught.value) == (
+        "loss and gradient: expected finite numbers, got 3 batches in a row without, up to step 11; "
+        f"the last good checkpoint is that of step 10 in {tmp_path}; a smaller learning rate or clipping may help"
+    )
+    found = Checkpoints(tmp_path, MODEL).restore(small_state(OPTIMIZER)).state
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(found))
+
+
+def test_bad_batches_here_and_there_do_not():
+    """They are counted; parameters are those of the good ones."""
+    end = run(batches=Noise(bad={3, 4, 8, 9, 12}), most_not_finite=3)
+    assert (int(end.state.step), int(end.state.skipped), int(end.state.in_a_row)) == (23, 5, 0)
+    assert np.isfinite(end.state.params["w"]).all()
+
+
+def test_bad_batches_before_a_resume_count(tmp_path):
+    """Two before, one after."""
+    with pytest.raises(CrashError):
+        run(tmp_path, Failing(12, bad={8, 9}), save_every=5, most_not_finite=3)
+    with pytest.raises(NotFiniteError, match="got 3 batches in a row without, up to step 11; the last good checkpoint"):
+        run(tmp_path, Noise(bad={8, 9, 10}), save_every=5, most_not_finite=3, resume=True)
+
+
+def test_without_checkpoints_there_is_none_to_name():
+    """Said so."""
+    with pytest.raises(NotFiniteError, match="up to step 20; there is no checkpoint; a smaller learning rate"):
+        run(batches=Noise(bad=range(99)))
+
+
+# ---- Ctrl-C --------------------------------------------------------------------------------------------------------
+
+
+class Pressing(Noise):
+    """Ctrl-C is pressed while batch n is made, so many times."""
+
+    def __init__(self, n, times=1):
+        super().__init__()
+        self.n, self.times = n, times
+
+    def __getitem__(self, n):
+        if n == self.n:
+            for _ in range(self.times):
+                os.kill(os.getpid(), signal.SIGINT)
+        return super().__getitem__(n)
+
+
+@pytest.mark.parametrize("n", [0, 5, 6, 22])
+def test_ctrl_c_saves_and_returns(n, undisturbed, tmp_path, capsys):
+    """The call under way ends; resumed, the run is undisturbed; Ctrl-C is what it was."""
+    before = signal.getsignal(signal.SIGINT)
+    end = run(tmp_path, Pressing(n), show=True, **ODD)
+    assert end.stopped == "interrupted"
+    done = int(end.state.step)
+    assert done <= n
+    assert signal.getsignal(signal.SIGINT) is before
+    assert f"interrupted at step {done}; saved, resume goes on from here\n" in capsys.readouterr().out
+    assert not done or Checkpoints(tmp_path, MODEL).steps()[-1] == done
+    assert [line["step"] for line in lines(tmp_path) if "loss" in line] == list(range(1, done + 1))
+    resumed = run(tmp_path, resume=True, **ODD)
+    assert same_bits(resumed.state, undisturbed[0].state)
+    assert lines(tmp_path) == undisturbed[1]
+
+
+def test_ctrl_c_in_an_evaluation(tmp_path):
+    """The evaluation ends, and the checkpoint keeps being the best."""
+
+    def evaluate(params, step):
+        os.kill(os.getpid(), signal.SIGINT)
+        return {"loss": 1.0}
+
+    end = run(tmp_path, evaluate=evaluate, evaluate_every=7)
+    assert (end.stopped, int(end.state.step), end.best_step) == ("interrupted", 7, 7)
+    assert load_model(tmp_path, model=Own())[2]["best"]
+
+
+def test_ctrl_c_twice_ends_at_once(tmp_path):
+    """As it would without the loop; what was saved is there."""
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path, Pressing(12, times=2), save_every=5)
+    assert signal.getsignal(signal.SIGINT) is before
+    assert Checkpoints(tmp_path, MODEL).steps() == [5, 10]
+
+
+def test_without_checkpoints_ctrl_c_saves_nothing(capsys):
+    """And does not say so."""
+    end = run(batches=Pressing(6), show=True)
+    assert end.stopped == "interrupted"
+    assert capsys.readouterr().out == "interrupted at step 4\n"
+
+
+def test_a_run_in_another_thread():
+    """Signals belong to the main thread; the run does not touch them."""
+    ends = []
+    thread = threading.Thread(target=lambda: ends.append(run()))
+    thread.start()
+    thread.join()
+    assert same_bits(ends[0].state, run().state)
+
+
+# ---- what it writes and says ---------------------------------------------------------------------------------------
+
+
+def test_the_log_holds_every_number(tmp_path):
+    """One object a step with all metrics, one an evaluation with its numbers; what is not finite is null."""
+    run(tmp_path, Noise(bad={1}), steps=3, evaluate=judge)
+    state, one, expected = small_state(OPTIMIZER), jax.jit(STEP), []
+    for n in range(3):
+        state, metrics = one(state, Noise(bad={1})[n], jax.random.fold_in(KEY, n))
+        numbers = {name: float(v) if np.isfinite(v) else None for name, v in metrics.items() if name != "finite"}
+        expected.append({"step": n + 1, "finite": bool(metrics["finite"]), **numbers})
+    loss = float(np.abs(state.params["w"]).sum())
+    assert expected[1]["loss"] is None
+    *steps, evaluation = lines(tmp_path)
+    assert steps == expected
+    assert evaluation == {"step": 3, "evaluation": {"loss": pytest.approx(loss, rel=1e-6)}}
+    json.loads((tmp_path / "log.jsonl").read_text().splitlines()[1], parse_constant=pytest.fail)  # no NaN in it
+
+
+def test_plain_lines_where_there_is_no_terminal(capsys, monkeypatch):
+    """One at the end, and one each few seconds; no control characters, nothing wrapped or made an emoji."""
+    text = "[bold] :smile: " + "x" * 300
+    run(show=True, steps=8, evaluate=lambda params, step: {"loss": 0.25, "sample": text}, evaluate_every=4)
+    number, metrics = r"[0-9.e+-]+", "loss {n}  size {n}  grad_norm {n}"
+    last = r"step 8/8  (\w+ {n}  )+{n} steps/s  0:00 left".replace("{n}", number)
+    out = capsys.readouterr().out.splitlines()
+    assert out[:2] == ["step 4/8  evaluation: loss 0.25  (best so far)", text]
+    assert re.fullmatch(last, out[2])
+    assert set(re.findall(r"[a-z_]+(?= [0-9])", out[2])) == set(re.findall(r"[a-z_]+(?= )", metrics)) | {"step"}
+    assert out[3:] == ["step 8/8  evaluation: loss 0.25", text]
+    monkeypatch.setattr(report, "SECONDS_BETWEEN_LINES", 0)
+    run(show=True, steps=12)
+    out = capsys.readouterr().out.splitlines()
+    assert [line.split()[1] for line in out] == ["4/12", "8/12", "12/12"]
+    assert "\x1b" not in "".join(out)
+
+
+def test_tell_says_what_is_wanted(capsys):
+    """Mean metrics of a call, numbers of an evaluation."""
+    run(show=True, steps=4, evaluate=judge, tell=lambda m: "told " + ",".join(sorted(m)))
+    step, evaluation, text = capsys.readouterr().out.splitlines()
+    assert step.startswith("step 4/4  told finite,grad_norm,loss,size  ")
+    assert evaluation == "step 4/4  evaluation: told loss  (best so far)"
+    assert text == "at 4"
+
+
+def test_nothing_is_said_where_nothing_shall_be(capsys):
+    """show=False."""
+    run(evaluate=judge, evaluate_every=4)
+    assert capsys.readouterr() == ("", "")
+
+
+def test_a_bar_on_a_terminal(monkeypatch):
+    """With the steps done, the rate and the time left."""
+    screen = io.StringIO()
+    monkeypatch.setattr(
+        report, "Console", lambda **options: Console(file=screen, force_terminal=True, width=120, **options)
+    )
+    run(show=True, steps=8, evaluate=judge)
+    plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", screen.getvalue())
+    assert re.search(r"8/8 [0-9.]+ steps/s 0:00:00 .*loss", plain)
+    assert "step 8/8  evaluation: loss" in plain
+
+
+def test_tensorboard_is_asked_for_by_name(monkeypatch, tmp_path):
+    """Without the package the message says what to install."""
+    monkeypatch.setitem(sys.modules, "tensorboardX", None)
+    with pytest.raises(ImportError, match=r"^tensorboard: .* needs tensorboardX; pip install tensorboardX$"):
+        run(tensorboard=tmp_path)
+
+
+def test_tensorboard_gets_every_number(monkeypatch, tmp_path):
+    """Those of steps and those of evaluations, apart."""
+    told = []
+
+    class SummaryWriter:
+        def __init__(self, folder):
+            assert folder == str(tmp_path)
+
+        def add_scalar(self, name, value, step):
+            told.append((name, step))
+            assert isinstance(value, (float, bool))
+
+        def close(self):
+            told.append("closed")
+
+    monkeypatch.setitem(sys.modules, "tensorboardX", type(sys)("tensorboardX"))
+    sys.modules["tensorboardX"].SummaryWriter = SummaryWriter
+    run(tensorboard=tmp_path, steps=2, evaluate=judge, batches=Noise(bad={1}))
+    names = ["train/finite", "train/grad_norm", "train/loss", "train/size"]
+    assert sorted(told[:4]) == [(name, 1) for name in names]
+    assert sorted(told[4:8]) == [(name, 2) for name in names]
+    assert told[8:] == [("evaluation/loss", 2), "closed"]
+
+
+# ---- refusals ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("options", "kind", "words"),
+    [
+        ({"steps": 0}, ValueError, "steps: expected a positive int, got 0"),
+        ({"steps": 1e3}, TypeError, "steps: expected a positive int, got float 1000.0"),
+        ({"per_call": 0}, ValueError, "per_call: expected a positive int, got 0"),
+        ({"most_not_finite": -1}, ValueError, "most_not_finite: expected a positive int, got -1"),
+        ({"evaluate_every": 0}, ValueError, "evaluate_every: expected a positive int, got 0"),
+        ({"save_every": 2.5}, TypeError, "save_every: expected a positive int, got float 2.5"),
+        ({"patience": True}, TypeError, "patience: expected a positive int, got bool True"),
+        ({"key": 3}, TypeError, "key: expected a random key, got int 3; jax.random.key(0) makes one"),
+        ({"key": None}, TypeError, "key: expected a value, got None; jax.random.key(0) makes one"),
+        ({"facts": {"progress": 1}}, ValueError,
+         "facts: expected names other than model, step, best, key, params, training, progress, got progress; "
+         "give it another name"),
+    ],
+)  # fmt: skip
+def test_refusals(options, kind, words):
+    """Word for word, before anything runs."""
+    with pytest.raises(kind, match=f"^{re.escape(words)}$"):
+        run(batches=Failing(0), **options)
+
+
+def test_another_run_is_not_overwritten(tmp_path):
+    """Neither its checkpoints nor its log, unless it is resumed."""
+    run(tmp_path, steps=4)
+    words = (
+        f"checkpoints: expected a folder without checkpoints, got {tmp_path} with some; resume=True goes on with them"
+    )
+    with pytest.raises(ValueError, match=f"^{re.escape(words)}$"):
+        run(tmp_path, steps=4)
+    words = f"log: expected a new file, got {tmp_path / 'log.jsonl'} with 4 lines; resume the run or name another file"
+    with pytest.raises(ValueError, match=f"^{re.escape(words)}$"):
+        run(log=tmp_path / "log.jsonl")
+    assert len(lines(tmp_path)) == 4
+
+
+def test_another_optimizer_cannot_go_on(tmp_path):
+    """The checkpoint says what differs."""
+    run(tmp_path, steps=4)
+    with pytest.raises(ValueError, match=r"training.opt_state.*; the run had another model or optimizer$"):
+        run(tmp_path, resume=True, state=small_state(optax.sgd(0.1)))

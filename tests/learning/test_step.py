@@ -1,0 +1,277 @@
+"""One optimizer step against the same by hand, and what a bad batch does."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from runs import KEY, Noise, bits, same_bits, small_loss, small_params, small_state
+
+import jaxrnn as rnn
+from jaxrnn import learning
+
+OPTIMIZERS = {
+    "sgd": optax.sgd(0.1),
+    "clipped adam": optax.chain(optax.clip_by_global_norm(0.05), optax.adam(0.1)),
+    "elementwise": optax.chain(optax.clip(0.01), optax.sgd(0.1, momentum=0.9)),
+    "schedule": optax.adamw(optax.warmup_cosine_decay_schedule(0.0, 0.1, 2, 6)),
+    "accumulation": optax.MultiSteps(optax.adam(0.1), 2),
+}
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_step_is_optax_by_hand(name):
+    """Gradient, update, apply; the carry and the metrics of the loss are handed on. Bit for bit."""
+    optimizer = OPTIMIZERS[name]
+    step = learning.train_step(small_loss, optimizer)
+    state = small_state(optimizer)
+    params, opt_state, carry = small_params(), optimizer.init(small_params()), jnp.zeros((2, 3))
+    for n in range(4):
+        batch, key = Noise()[n], jax.random.fold_in(KEY, n)
+        (value, (carry_after, told)), grads = jax.value_and_grad(small_loss, has_aux=True)(params, carry, batch, key)
+        with jax.numpy_dtype_promotion("standard"):
+            updates, opt_state = optimizer.update(grads, opt_state, params)
+        params, carry = optax.apply_updates(params, updates), carry_after
+        state, metrics = step(state, batch, key)
+        assert same_bits(state[:3], (params, opt_state, carry))
+        assert state[3:] == (n + 1, 0, 0)
+        assert sorted(metrics) == ["finite", "grad_norm", "loss", "size"]
+        assert same_bits((metrics["loss"], metrics["size"]), (value, told["size"]))
+        assert metrics["finite"]
+        norm = np.sqrt(sum(np.sum(np.square(g, dtype=np.float64)) for g in grads.values()))
+        np.testing.assert_allclose(metrics["grad_norm"], norm, rtol=1e-6)  # of the gradient, whatever is clipped
+
+
+@pytest.mark.parametrize("part", [0.01, 0.9999, 1.0001, 100.0])
+def test_global_norm_clipping_is_that_of_the_chapter(part, x64):
+    """If ‖g‖ > c then g ← c g / ‖g‖, else g as it is; the norm told is the one before."""
+    params = {"a": jnp.array([3.0, -4.0]), "b": jnp.array([[12.0]])}  # their own gradient, of norm 13
+
+    def loss(params, carry, batch, key):
+        return sum(jnp.sum(p**2) for p in params.values()) / 2, (carry, {})
+
+    optimizer = optax.chain(optax.clip_by_global_norm(13 * part), optax.sgd(1.0))
+    state, metrics = learning.train_step(loss, optimizer)(learning.train_state(params, optimizer), (), KEY)
+    for name, g in params.items():
+        np.testing.assert_allclose(state.params[name], g - (13 * part * g / 13 if part < 1 else g), atol=1e-13)
+    np.testing.assert_allclose(metrics["grad_norm"], 13, rtol=1e-14)
+
+
+def test_elementwise_clipping(x64):
+    """Each entry by itself, through optax."""
+    params = {"a": jnp.array([3.0, -4.0, 0.5])}
+    optimizer = optax.chain(optax.clip(1.0), optax.sgd(1.0))
+    step = learning.train_step(lambda p, c, b, k: (jnp.sum(p["a"] ** 2) / 2, (c, {})), optimizer)
+    state, _ = step(learning.train_state(params, optimizer), (), KEY)
+    np.testing.assert_array_equal(state.params["a"], [2.0, -3.0, 0.0])
+
+
+# ---- the averaged form of the recurrent gradient -------------------------------------------------------------------
+
+MODELS = {  # and how many w_hh they have
+    "cell": (rnn.GRU(3, 3, reset_after=True), 1),
+    "nested stacks": (rnn.Stack(rnn.LSTM(3, 3), rnn.Stack(rnn.GRU(3, 3), rnn.Stack(rnn.VanillaRNN(3, 3)))), 3),
+    "bidirectional": (rnn.Bidirectional(rnn.Stack(rnn.LSTM(3, 2, peepholes="ifo"), rnn.GRU(2, 2))), 4),
+    "wrapped": (rnn.Tied(rnn.Embedding(5, 3), rnn.Residual(rnn.LSTM(3, 3))), 1),
+    "none": (rnn.Linear(3, 3), 0),
+}
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_average_divides_exactly_the_recurrent_weights(name):
+    """Every w_hh by n - 1, nothing else, bit for bit; b_hh and peepholes are no w_hh."""
+    model, count = MODELS[name]
+    average = learning.average_recurrent(7)
+    shapes = jax.eval_shape(model.init, KEY)
+    gradient = jax.tree.map(lambda s: jax.random.normal(KEY, s.shape), shapes)
+    averaged, _ = average.update(gradient, average.init(gradient))
+    assert jax.tree.structure(averaged) == jax.tree.structure(gradient)
+    before, after = bits(gradient), bits(averaged)
+    recurrent = [place for place in before if place.endswith(".w_hh")]
+    assert len(recurrent) == count
+    for path, leaf in jax.tree_util.tree_leaves_with_path(gradient):
+        place = jax.tree_util.keystr(path)
+        assert after[place] == (bits(leaf / 6)[""] if place in recurrent else before[place])
+
+
+def test_average_knows_the_name_in_a_dict():
+    """A user's own cell may keep its parameters in a dict."""
+    average = learning.average_recurrent(3)
+    update = {"cell": {"w_hh": jnp.ones(2), "w_xh": jnp.ones(2)}}
+    averaged, _ = average.update(update, average.init(update))
+    np.testing.assert_array_equal(averaged["cell"]["w_hh"], [0.5, 0.5])
+    np.testing.assert_array_equal(averaged["cell"]["w_xh"], [1, 1])
+
+
+def test_the_gradient_is_the_sum_over_the_copies_of_w_hh(x64):
+    """SPEC 3.2: with a copy of w_hh for each step, the sum of their gradients; n - 1 of them see a state before."""
+    cell = rnn.VanillaRNN(2, 3, w_hh_init="glorot_uniform", dtype="float64")
+    params, n = cell.init(KEY), 5
+    xs = jax.random.normal(KEY, (n, 4, 2))
+
+    def with_copies(copies):
+        h = cell.initial_state((4,))
+        for w_hh, x in zip(copies, xs):
+            h, y = cell.step(params._replace(w_hh=w_hh), h, x)
+        return jnp.sum(y**2)
+
+    def loss(params, carry, batch, key):
+        return jnp.sum(rnn.unroll(cell, params, batch)[1][-1] ** 2), (carry, {})
+
+    each = jax.grad(with_copies)(jnp.stack([params.w_hh] * n))
+    assert not each[0].any()  # the first step has no state before it
+    assert all(np.abs(each[1:]).max((1, 2)) > 1e-4)
+    for chain, expected in ((optax.identity(), each.sum(0)), (learning.average_recurrent(n), each[1:].mean(0))):
+        optimizer = optax.chain(chain, optax.sgd(1.0))
+        state, _ = learning.train_step(loss, optimizer)(learning.train_state(params, optimizer), xs, KEY)
+        np.testing.assert_allclose(params.w_hh - state.params.w_hh, expected, rtol=1e-10, atol=1e-14)
+
+
+@pytest.mark.parametrize(("steps", "kind"), [(1, ValueError), (0, ValueError), (2.0, TypeError)])
+def test_average_needs_two_steps(steps, kind):
+    """Named, with what is wrong."""
+    with pytest.raises(kind, match=r"^steps: expected "):
+        learning.average_recurrent(steps)
+
+
+# ---- batches that are not finite -----------------------------------------------------------------------------------
+
+
+def blow_up(where):
+    """A loss that a batch of NaN spoils in its value, its gradient, or both."""
+
+    def loss(params, carry, batch, key):
+        value, (carry, told) = small_loss(params, carry, jnp.nan_to_num(batch), key)
+        bad = jnp.isnan(batch).any()
+        if where == "value":
+            value = value + jnp.where(bad, jnp.inf, 0.0)
+        elif where == "gradient":
+            value = value + jnp.sqrt(jnp.where(bad, 0.0, 1.0) * params["w"][0, 0] ** 2)  # 0, of infinite slope
+        else:
+            value, carry = jnp.where(bad, jnp.nan, 1.0) * value, jnp.where(bad, jnp.nan, carry)
+        return value, (carry, told)
+
+    return loss
+
+
+@pytest.mark.parametrize("where", ["value", "gradient", "both"])
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_a_bad_batch_leaves_everything_and_is_counted(name, where):
+    """Parameters, optimizer and carry keep their bits; a good batch ends the row and goes on as if nothing was."""
+    optimizer = OPTIMIZERS[name]
+    step = jax.jit(learning.train_step(blow_up(where), optimizer))
+    state, _ = step(small_state(optimizer), Noise()[0], KEY)
+    before, counts = state, []
+    for batch in (np.full((2, 3), np.nan, "float32"),) * 3:
+        state, metrics = step(state, batch, KEY)
+        assert not metrics["finite"]
+        assert same_bits(state[:3], before[:3])
+        counts.append([int(n) for n in state[3:]])
+    assert counts == [[2, 1, 1], [3, 2, 2], [4, 3, 3]]  # step, skipped, in a row
+    state, metrics = step(state, Noise()[1], KEY)
+    assert metrics["finite"]
+    undisturbed, _ = step(before, Noise()[1], KEY)
+    assert same_bits(state[:3], undisturbed[:3])
+    assert not same_bits(state.carry, before.carry)
+    assert [int(n) for n in state[3:]] == [5, 3, 0]
+
+
+def test_a_schedule_does_not_count_bad_batches():
+    """The learning rate is that of the updates made."""
+    optimizer = optax.sgd(lambda count: jnp.where(count == 0, 1.0, 0.01))
+    step = learning.train_step(lambda p, c, b, k: (jnp.sum(p * b), (c, {})), optimizer)
+    state = learning.train_state(jnp.ones(1), optimizer)
+    seen = []
+    for x in (np.nan, 1.0, np.nan, 1.0):
+        state, _ = step(state, np.full(1, x, "float32"), KEY)
+        seen.append(float(state.params[0]))
+    np.testing.assert_allclose(seen, [1, 0, 0, -0.01], atol=1e-7)
+
+
+# ---- several steps, accumulation -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("bad", [(), (1, 2)])
+def test_several_is_so_many_single_steps(bad):
+    """Bit for bit, with the key of each step folded in, metrics stacked; a bad batch among them too."""
+    optimizer = OPTIMIZERS["clipped adam"]
+    one = learning.train_step(small_loss, optimizer)
+    single, together = jax.jit(one), jax.jit(learning.several(one))
+    state, told = small_state(optimizer), []
+    for n in range(5):
+        state, metrics = single(state, Noise(bad)[n], jax.random.fold_in(KEY, n))
+        told.append(metrics)
+    at_once, metrics = together(small_state(optimizer), np.stack([Noise(bad)[n] for n in range(5)]), KEY)
+    assert same_bits(at_once, state)
+    assert same_bits(metrics, jax.tree.map(lambda *m: jnp.stack(m), *told))
+    assert int(state.skipped) == len(bad)
+
+
+def test_accumulation_is_one_step_with_the_mean_gradient():
+    """optax.MultiSteps: nothing moves for three batches, the fourth moves by the mean of all."""
+    optimizer = optax.MultiSteps(optax.sgd(1.0), 4)
+    params = jnp.array([1.0, -2.0])
+    batches = np.random.default_rng(0).normal(size=(8, 2)).astype("float32")
+    step = learning.several(learning.train_step(lambda p, c, b, k: (jnp.sum(p**2 * b), (c, {})), optimizer))
+    state = learning.train_state(params, optimizer)
+    expected = np.asarray(params)
+    for n in range(2):
+        before = state
+        state, _ = step(state, batches[4 * n : 4 * n + 3], KEY)
+        assert same_bits(state.params, before.params)
+        state, _ = step(state, batches[4 * n + 3 :][:1], KEY)
+        expected = expected - 2 * expected * batches[4 * n : 4 * n + 4].mean(0)
+        np.testing.assert_allclose(state.params, expected, rtol=1e-5)
+
+
+def test_mean_loss_carries_the_state(x64):
+    """The mean over batches, each from the state of the one before, without noise."""
+    params = jax.tree.map(lambda p: p.astype("float64"), small_params())
+    batches = np.random.default_rng(0).normal(size=(4, 2, 3))
+    carry, values = jnp.zeros((2, 3)), []
+    for batch in batches:
+        value, (carry, _) = small_loss(params, carry, batch, None)
+        values.append(float(value))
+    final, mean = learning.mean_loss(small_loss, params, jnp.zeros((2, 3)), batches)
+    np.testing.assert_allclose(mean, np.mean(values), rtol=1e-12)
+    np.testing.assert_allclose(final, carry, rtol=1e-12)
+
+
+def test_a_state_may_be_donated():
+    """It shares no array with the caller's parameters, nor holds one twice."""
+    params, carry = small_params(), jnp.zeros((2, 3))
+    optimizer = OPTIMIZERS["clipped adam"]
+    state = learning.train_state(params, optimizer, carry)
+    step = jax.jit(learning.train_step(small_loss, optimizer), donate_argnums=0)
+    for n in range(2):
+        state, _ = step(state, Noise()[n], KEY)
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves((params, carry)))
+
+
+# ---- refusals ------------------------------------------------------------------------------------------------------
+
+FIX = "; train_state(params, optimizer, carry=...) takes the first one, () for none"
+CARRIES = {
+    "forgotten": ((), jnp.zeros(3), TypeError, "carry returned by the loss: expected tuple of 0, got float32[3]"),
+    "not returned": (jnp.zeros(3), (), TypeError, "carry returned by the loss: expected float32[3], got tuple of 0"),
+    "shape": (
+        jnp.zeros((2, 3)), jnp.zeros((3, 3)), ValueError,
+        "carry returned by the loss: expected shape [2, 3], got float32[3, 3]"),
+    "inner shape": (
+        rnn.LSTM(2, 3).initial_state((2,)), rnn.LSTM(2, 3).initial_state((4,)), ValueError,
+        "carry returned by the loss.h: expected shape [2, 3], got float32[4, 3]"),
+    "one layer less": (
+        (jnp.zeros(3), ()), (jnp.zeros(3),), TypeError,
+        "carry returned by the loss: expected tuple of 2, got tuple of 1"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("jit", [False, True])
+@pytest.mark.parametrize("case", CARRIES)
+def test_a_carry_of_another_structure_is_refused(case, jit):
+    """Word for word, under jit as well."""
+    first, returned, kind, words = CARRIES[case]
+    step = learning.train_step(lambda p, c, b, k: (jnp.sum(p), (returned, {})), optax.sgd(0.1))
+    with pytest.raises(kind) as caught:
+        (jax.jit(step) if jit else step)(learning.train_state(jnp.ones(2), optax.sgd(0.1), first), (), KEY)
+    assert str(caught.value) == words + FIX

@@ -1,0 +1,202 @@
+"""A model that cannot be is refused when it is made, in words that name the argument and the fix."""
+
+import jax
+import jax.numpy as jnp
+import pytest
+from refusals import refuses
+from spoilt import Holding, NoStep, Unhashable
+
+import jaxrnn as rnn
+
+I, H, V = 3, 4, 7  # noqa: E741
+KEY = jax.random.key(0)
+GRU, EMBEDDING = rnn.GRU(I, H), rnn.Embedding(V, I)
+STACK = rnn.Stack(GRU, rnn.Linear(H, 2))
+INITIALIZERS = {  # by the name of the argument
+    "w_xh_init": lambda init: rnn.GRU(I, H, w_xh_init=init),
+    "w_hh_init": lambda init: rnn.VanillaRNN(I, H, w_hh_init=init),
+    "b_h_init": lambda init: rnn.LSTM(I, H, b_h_init=init),
+    "peepholes_init": lambda init: rnn.LSTM(I, H, peepholes_init=init),
+    "w_init": lambda init: rnn.Embedding(V, I, w_init=init),
+    "w_init ": lambda init: rnn.Linear(V, I, w_init=init),
+    "b_init": lambda init: rnn.Linear(I, H, b_init=init),
+    "b_init ": lambda init: rnn.Tied(EMBEDDING, rnn.GRU(I, I), b_init=init),
+    "init": lambda init: rnn.initializers.everywhere(GRU, init),
+}
+
+HYPERPARAMETERS = {
+    "ValueError input_size: expected a positive int, got 0": lambda: rnn.LSTM(0, H),
+    "ValueError hidden_size: expected a positive int, got -1": lambda: rnn.LSTM(I, -1),
+    "TypeError input_size: expected a positive int, got float 3.0": lambda: rnn.GRU(3.0, H),
+    "TypeError hidden_size: expected a positive int, got str 4": lambda: rnn.GRU(I, "4"),
+    "TypeError hidden_size: expected a positive int, got None": lambda: rnn.GRU(I, None),
+    "TypeError input_size: expected a positive int, got bool True": lambda: rnn.VanillaRNN(True, H),
+    "ValueError output_size: expected a positive int, got 0": lambda: rnn.Linear(I, 0),
+    "ValueError input_size: expected a positive int, got -3": lambda: rnn.Linear(-I, 1),
+    "ValueError vocabulary_size: expected a positive int, got 0": lambda: rnn.Embedding(0, 1),
+    "TypeError output_size: expected a positive int, got float 1.5": lambda: rnn.Embedding(V, 1.5),
+    "TypeError use_bias: expected True or False, got int 1": lambda: rnn.LSTM(I, H, use_bias=1),
+    "TypeError coupled: expected True or False, got str yes": lambda: rnn.LSTM(I, H, coupled="yes"),
+    "TypeError reset_after: expected True or False, got int 0": lambda: rnn.GRU(I, H, reset_after=0),
+    "TypeError use_bias: expected True or False, got None": lambda: rnn.Linear(I, H, use_bias=None),
+    "TypeError use_bias: expected True or False, got str no": lambda: rnn.Tied(EMBEDDING, rnn.GRU(I, I), use_bias="no"),
+    "TypeError forget_bias: expected a number, got str 1": lambda: rnn.LSTM(I, H, forget_bias="1"),
+    "TypeError forget_bias: expected a number, got bool True": lambda: rnn.LSTM(I, H, forget_bias=True),
+    "ValueError forget_bias: expected a finite number, got nan": lambda: rnn.LSTM(I, H, forget_bias=float("nan")),
+    "ValueError forget_bias: expected a finite number, got inf": lambda: rnn.LSTM(I, H, forget_bias=float("inf")),
+    "ValueError rate: expected a number in [0, 1), got 1.0; …dropped, not kept": lambda: rnn.Dropout(1.0),
+    "ValueError rate: expected a number in [0, 1), got -0.1; …dropped, not kept": lambda: rnn.Dropout(-0.1),
+    "TypeError rate: expected a number, got str half": lambda: rnn.Dropout("half"),
+    "ValueError peepholes: expected …'i', 'f', 'o'…, got 'x'; '' is none, 'ifo' all": lambda: rnn.LSTM(
+        I, H, peepholes="x"
+    ),
+    "ValueError peepholes: expected …'i', 'f', 'o' at most once, got 'ifoc'; '' is none, 'ifo' all": lambda: rnn.LSTM(
+        I, H, peepholes="ifoc"
+    ),
+    "ValueError peepholes: expected …at most once, got 'ff'; '' is none, 'ifo' all": lambda: rnn.LSTM(
+        I, H, peepholes="ff"
+    ),
+    "TypeError peepholes: expected …gate letters…, got bool True": lambda: rnn.LSTM(I, H, peepholes=True),
+    "TypeError peepholes: expected …gate letters…, got None": lambda: rnn.LSTM(I, H, peepholes=None),
+    "ValueError peepholes: expected a subset of 'fo' with coupled=True, got 'io'; …1 - f…": lambda: rnn.LSTM(
+        I, H, peepholes="io", coupled=True
+    ),
+    "ValueError output_peephole: expected one of 'current', 'previous', got 'now'": lambda: rnn.LSTM(
+        I, H, output_peephole="now"
+    ),
+    "TypeError output_peephole: expected one of 'current', 'previous', got int 1": lambda: rnn.LSTM(
+        I, H, output_peephole=1
+    ),
+    "ValueError activation: expected one of 'tanh', 'relu', 'sigmoid' or a callable, got 'gelu'": lambda: (
+        rnn.VanillaRNN(I, H, activation="gelu")
+    ),
+    "TypeError activation: expected …or a callable, got None": lambda: rnn.VanillaRNN(I, H, activation=None),
+    "TypeError dtype: expected a dtype, got 'float31'": lambda: rnn.LSTM(I, H, dtype="float31"),
+    "TypeError dtype: expected a floating dtype such as 'float32'…, got int32": lambda: rnn.LSTM(I, H, dtype="int32"),
+    "TypeError dtype: expected a floating dtype…, got bool": lambda: rnn.Embedding(V, I, dtype=bool),
+    "TypeError dtype: expected a floating dtype…, got complex64": lambda: rnn.Linear(I, H, dtype="complex64"),
+}
+
+MODELS = {
+    "ValueError layers: expected at least one cell or layer, got none; Stack(LSTM(…": lambda: rnn.Stack(),
+    "TypeError layers[1]: expected a cell or layer, got the class LSTM; make one: LSTM(...)": lambda: rnn.Stack(
+        GRU, rnn.LSTM
+    ),
+    "TypeError layers[0]: expected …init, initial_state and step, got list without init…": lambda: rnn.Stack([GRU]),
+    "TypeError layers[1]: expected …init, initial_state and step, got NoStep without step; …": lambda: rnn.Stack(
+        GRU, NoStep()
+    ),
+    "TypeError layers[0]: expected a hashable cell or layer, got unhashable…@dataclass(frozen=True)…": (
+        lambda: rnn.Stack(Unhashable())
+    ),
+    "ValueError layers[2]: expected input size 4, the output size of layers[0], got 5 in GRU(5, 4)": lambda: rnn.Stack(
+        GRU, rnn.Dropout(0.5), rnn.GRU(H + 1, H)
+    ),
+    "ValueError layers[1]: expected input size 8…, got 4 in…": lambda: rnn.Stack(
+        rnn.Bidirectional(GRU), rnn.Linear(H, 2)
+    ),
+    "ValueError layers[1]: expected input size 3…, got 4 in Linear(4, 2)": lambda: rnn.Stack(
+        EMBEDDING, rnn.Linear(H, 2)
+    ),
+    "ValueError layers[1]: expected input size 2…, got 3 in GRU(3, 4)": lambda: rnn.Stack(STACK, GRU),
+    "ValueError layers[1]: expected input size 4…, got 3 in Stack(GRU(3, 4)…": lambda: rnn.Stack(GRU, STACK),
+    "ValueError layers[1]: expected input size 7…, got 3 in GRU(3, 4)": lambda: rnn.Stack(
+        rnn.Residual(GRU, "concat"), GRU
+    ),
+    "TypeError forward: expected a cell or layer, got the class LSTM; make one: LSTM(...)": lambda: rnn.Bidirectional(
+        rnn.LSTM
+    ),
+    "TypeError backward: expected a cell or layer…, got str without init…": lambda: rnn.Bidirectional(GRU, "sum"),
+    "TypeError forward: expected a hashable cell or layer, got unhashable Unhashable; …": lambda: rnn.Bidirectional(
+        Unhashable()
+    ),
+    "ValueError merge: expected one of 'concat', 'sum', 'mean'…, got 'add'": lambda: rnn.Bidirectional(
+        GRU, merge="add"
+    ),
+    "TypeError merge: expected one of 'concat'…, got ufunc…": lambda: rnn.Bidirectional(GRU, merge=jnp.add),
+    "ValueError backward: expected input size 3, that of forward, got 4; …the same inputs": lambda: rnn.Bidirectional(
+        GRU, rnn.GRU(I + 1, H)
+    ),
+    'ValueError layer: expected output size 3, its input size…, got 4; merge="concat" takes any': lambda: rnn.Residual(
+        GRU
+    ),
+    "ValueError merge: expected one of 'sum', 'concat', got 'product'": lambda: rnn.Residual(GRU, "product"),
+    "TypeError layer: expected …init, initial_state and step, got NoStep without step; …": lambda: rnn.Residual(
+        NoStep()
+    ),
+    "TypeError embedding: expected an Embedding, got Linear Linear(7, 3)": lambda: rnn.Tied(rnn.Linear(V, I), GRU),
+    "ValueError layers[1]: expected input size 3…, got 4 in GRU(4, 3)": lambda: rnn.Tied(EMBEDDING, rnn.GRU(H, I)),
+    "ValueError layer: expected output size 3, that of the embedding, got 4; …the embedding's own matrix": lambda: (
+        rnn.Tied(EMBEDDING, GRU)
+    ),
+    "ValueError text: expected constructor calls of Bidirectional, …, got 'Average(3)'; …in Python": lambda: (
+        rnn.from_call("Stack(Average(3))")
+    ),
+    "ValueError text: expected …and literals, got \"__import__('os')\"; …": lambda: rnn.from_call("__import__('os')"),
+    "ValueError text: expected …, got 'zoo.softsign'; …": lambda: rnn.from_call(
+        "VanillaRNN(3, 4, activation=zoo.softsign)"
+    ),
+    "ValueError text: expected …and literals, got 'rnn.LSTM(3, 4)'; …": lambda: rnn.from_call("rnn.LSTM(3, 4)"),
+}
+
+
+@pytest.mark.parametrize("text", [*HYPERPARAMETERS, *MODELS])
+def test_refusals(text):
+    """Each wrong argument has its message."""
+    refuses(text, {**HYPERPARAMETERS, **MODELS}[text])
+
+
+@pytest.mark.parametrize("name", INITIALIZERS)
+def test_initializers(name):
+    """A name that is none, a number, a class that was not called."""
+    build, argument = INITIALIZERS[name], name.strip()
+    refuses(
+        f"ValueError {argument}: expected one of 'zeros', …, 'lecun_normal' or a callable, got 'g'", lambda: build("g")
+    )
+    refuses(f"TypeError {argument}: expected one of 'zeros', … or a callable, got float 0.1", lambda: build(0.1))
+    text = f"TypeError {argument}: expected an initializer, got the class uniform; call it: uniform(...)"
+    refuses(text, lambda: build(rnn.initializers.uniform))
+
+
+@pytest.mark.parametrize("merge", ["sum", "mean", "product"])
+def test_merges_of_unlike_directions(merge):
+    """Only side by side do outputs of two widths fit."""
+    text = f'ValueError backward: expected output size 4, that of forward, to {merge}, got 5; merge="concat" takes any'
+    refuses(text, lambda: rnn.Bidirectional(GRU, rnn.GRU(I, H + 1), merge))
+    assert rnn.Bidirectional(GRU, rnn.GRU(I, H + 1)).output_size == 2 * H + 1
+
+
+@pytest.mark.parametrize("model", [rnn.LSTM(I, H, dtype="float64"), rnn.Embedding(V, I, dtype="float64")], ids=repr)
+def test_float64_needs_to_be_switched_on(model):
+    """The refusal names the switch; with it there is no refusal."""
+    text = (
+        "ValueError dtype: expected float32 while 64-bit is off, got float64; …'jax_enable_x64', True) switches it on"
+    )
+    refuses(text, lambda: model.init(KEY))
+    with jax.enable_x64(True):
+        assert jax.tree.leaves(model.init(KEY))[0].dtype == jnp.float64
+
+
+def test_float64_states_need_it_too():
+    """No state is silently narrowed either."""
+    cell = rnn.LSTM(I, H, dtype="float64")
+    refuses("ValueError dtype: expected float32 while 64-bit is off, got float64; …", cell.initial_state)
+
+
+TO_COME = {
+    "ValueError text: expected …": lambda: rnn.from_call("LSTM(3,"),
+    "TypeError text: expected …, got int 3…": lambda: rnn.from_call(3),
+    "ValueError text: expected constructor calls of Bidirectional, Dropout, …": lambda: rnn.from_call("Mine()"),
+    "TypeError dtype: expected …, got None…": lambda: rnn.GRU(I, H, dtype=None),
+    "ValueError b_h_init: … 'identity'…": lambda: rnn.GRU(I, H, b_h_init="identity").init(KEY),
+    "ValueError b_h_init: … 'orthogonal'…": lambda: rnn.GRU(I, H, b_h_init="orthogonal").init(KEY),
+    "ValueError b_h_init: … 'glorot_uniform'…": lambda: rnn.GRU(I, H, b_h_init="glorot_uniform").init(KEY),
+    "ValueError w_hh_init: expected shape [4, 4]…": lambda: rnn.GRU(I, H, w_hh_init=lambda *_: jnp.ones(7)).init(KEY),
+    "TypeError layers[0]: …; …arrays…": lambda: rnn.Stack(Holding(jnp.ones(I))),
+}
+
+
+@pytest.mark.parametrize("text", TO_COME)
+def test_refusals_to_come(text):
+    """Mistakes that deserve a message of their own."""
+    refuses(text, TO_COME[text])

@@ -1,0 +1,366 @@
+"""One contract for all models: what holds for one of them holds for each, alone and in any combination.
+
+Values are compared in float64 with :mod:`plain_loop`. ``op by op`` runs a model without compiling it, which is
+quick, so that every model meets every case; compiled runs then add what only a compiler can spoil.
+"""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import plain_loop
+import pytest
+import zoo
+from contract import (
+    ALIVE,
+    ALL,
+    CASES,
+    KINDS,
+    LENGTHS,
+    RESETS,
+    SLOPE,
+    arguments,
+    assert_close,
+    assert_identical,
+    floats,
+    make,
+    slope,
+    weighted,
+)
+from jax.test_util import check_grads
+from zoo import BIDIRECTIONAL, STEPPING, ZOO, B, T, inputs, random_params, random_state, reads_ids
+
+import jaxrnn as rnn
+
+pytestmark = pytest.mark.usefixtures("x64")
+
+
+# ---- shapes and dtypes ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float64"])
+@pytest.mark.parametrize("name", ALL)
+def test_shapes_and_dtypes(name, dtype):
+    """Parameters, outputs and states have the model's dtype; states have the shapes of the equations."""
+    model = ZOO[name].build(dtype)
+    params = jax.eval_shape(model.init, jax.random.key(0))
+    assert {leaf.dtype.name for leaf in jax.tree.leaves(params)} <= {dtype}
+
+    zeros = jax.tree.leaves(plain_loop.initial(model))
+    state_shapes = [np.shape(zero) for zero in zeros]
+    state_dtypes = ["int32" if isinstance(zero, int) else dtype for zero in zeros]
+    first = jax.eval_shape(lambda: model.initial_state((B,)))
+    xs = inputs(model, dtype=dtype)
+    final, ys = jax.eval_shape(functools.partial(rnn.unroll, model), params, xs)
+    states = jax.eval_shape(functools.partial(rnn.trajectory, model), params, xs)
+    for tree, axes in [(first, (B,)), (final, (B,)), (states, (T, B))]:
+        assert [leaf.shape for leaf in jax.tree.leaves(tree)] == [(*axes, *shape) for shape in state_shapes]
+        assert [leaf.dtype.name for leaf in jax.tree.leaves(tree)] == state_dtypes
+        assert jax.tree.structure(tree) == jax.tree.structure(first)
+    assert [y.shape for y in jax.tree.leaves(ys)] == [(T, B, width) for width in zoo.widths(ZOO[name])]
+    assert {y.dtype.name for y in jax.tree.leaves(ys)} == {dtype}
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_values_in_bfloat16(name):
+    """A narrow dtype computes the same numbers, as far as its digits go."""
+    dtype, tolerance = "bfloat16", 5e-2
+    model, params = make(name, dtype)
+    xs = inputs(model, dtype=dtype)
+    with jax.disable_jit():
+        final, ys = rnn.unroll(model, params, xs, lengths=LENGTHS)
+    assert {leaf.dtype.name for leaf in (*floats(ys), *floats(final))} == {dtype}
+    assert_close((final, ys), plain_loop.unroll(model, params, xs, lengths=LENGTHS)[:2], tolerance)
+
+
+# ---- values --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("name", ALL)
+def test_equals_plain_loop_op_by_op(name, case):
+    """Final state, outputs and every state on the way are those of the plain loop, in every case."""
+    model, params = make(name)
+    xs, told = inputs(model), arguments(model, case)
+    with jax.disable_jit():
+        final, ys = rnn.unroll(model, params, xs, **told)
+        states = rnn.trajectory(model, params, xs, **told)
+    if "lengths" in told:  # states past the end are another test's matter
+        states = jax.tree.map(lambda s: jnp.where(ALIVE.reshape(T, B, *[1] * (s.ndim - 2)), s, s * 0), states)
+    assert_close((final, ys, states), plain_loop.unroll(model, params, xs, **told))
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_equals_plain_loop_compiled(name):
+    """Compiled, values are the same; the fullest case is compiled in ``test_gradients_and_padding``."""
+    model, params = make(name)
+    xs = inputs(model)
+    assert_close(rnn.unroll(model, params, xs), plain_loop.unroll(model, params, xs)[:2])
+
+
+@pytest.mark.parametrize(("name", "batch"), [(name, ()) for name in ALL] + [(name, (2, 2)) for name in KINDS])
+def test_any_batch_axes(name, batch):
+    """No batch axis, or several."""
+    model, params = make(name)
+    rng = np.random.default_rng(7)
+    xs, state = inputs(model, batch=batch), random_state(model, batch)
+    lengths = np.asarray(rng.integers(0, T + 1, batch))
+    alive = np.arange(T).reshape(T, *[1] * len(batch)) < lengths
+    told = {"state": state, "lengths": lengths, "resets": (rng.random((T, *batch)) < 0.4) & alive}
+    with jax.disable_jit():
+        got = rnn.unroll(model, params, xs, **told)
+    assert_close(got, plain_loop.unroll(model, params, xs, **told)[:2])
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("name", ALL)
+def test_a_single_step(name, reverse):
+    """T = 1."""
+    model, params = make(name)
+    told = {"state": random_state(model), "lengths": np.array([1, 0, 1]), "resets": RESETS[:1], "reverse": reverse}
+    xs = inputs(model, steps=1)
+    with jax.disable_jit():
+        plain, full = rnn.unroll(model, params, xs), rnn.unroll(model, params, xs, **told)
+    assert_close(plain, plain_loop.unroll(model, params, xs)[:2])
+    assert_close(full, plain_loop.unroll(model, params, xs, **told)[:2])
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_no_step(name):
+    """T = 0: no output, and the state that was given or the initial one."""
+    model, params = make(name)
+    state, xs = random_state(model), inputs(model, steps=0)
+    final, ys = rnn.unroll(model, params, xs, state, resets=RESETS[:0], lengths=LENGTHS * 0)
+    fresh, _ = rnn.unroll(model, params, xs)
+    assert_identical(final, state)
+    assert_identical(fresh, model.initial_state((B,)))
+    assert [y.shape for y in jax.tree.leaves(ys)] == [(0, B, width) for width in zoo.widths(ZOO[name])]
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("name", ALL)
+def test_lengths_of_zero(name, reverse):
+    """Nothing but padding: the state as it was, and zeros."""
+    model, params = make(name)
+    state, xs = random_state(model), inputs(model)
+    with jax.disable_jit():
+        final, ys = rnn.unroll(model, params, xs, state, lengths=LENGTHS * 0, reverse=reverse)
+        fresh, _ = rnn.unroll(model, params, xs, lengths=LENGTHS * 0, reverse=reverse)
+    assert_identical(final, state)
+    assert_identical(fresh, model.initial_state((B,)))
+    assert all((np.asarray(y) == 0).all() for y in jax.tree.leaves(ys))
+
+
+# ---- states --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("name", STEPPING)
+def test_trajectory_ends_in_the_final_state(name, reverse):
+    """The entry walked last is the final state; forwards, the state stands still in the padding."""
+    model, params = make(name)
+    xs, told = inputs(model), {"state": random_state(model), "lengths": LENGTHS, "reverse": reverse}
+    with jax.disable_jit():
+        final, _ = rnn.unroll(model, params, xs, **told)
+        states = rnn.trajectory(model, params, xs, **told)
+    assert_identical(jax.tree.map(lambda s: s[0 if reverse else -1], states), final)
+    stopped = 2  # LENGTHS[1]
+    if not reverse:
+        assert_identical(
+            jax.tree.map(lambda s: s[stopped:, 1], states), jax.tree.map(lambda s: s[stopped - 1 : -1, 1], states)
+        )
+
+
+@pytest.mark.parametrize("name", ["lstm-peephole-ifo", "stack-mixed", "bidirectional-of-stack"])
+def test_trajectory_compiled(name):
+    """Compiled, the states are the same."""
+    model, params = make(name)
+    xs, told = inputs(model), {"state": random_state(model), "resets": RESETS}
+    assert_close(rnn.trajectory(model, params, xs, **told), plain_loop.unroll(model, params, xs, **told)[2])
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("name", STEPPING)
+def test_chunks_equal_one_walk(name, reverse):
+    """A long sequence may be walked in chunks, each starting with the state of the one before."""
+    model, params = make(name)
+    xs, cut = inputs(model), 2
+    with jax.disable_jit():
+        whole = rnn.unroll(model, params, xs, reverse=reverse)
+        chunks = [xs[:cut], xs[cut:]]
+        state, ys = None, []
+        for chunk in reversed(chunks) if reverse else chunks:
+            state, part = rnn.unroll(model, params, chunk, state, reverse=reverse)
+            ys.append(part)
+    assert_close((state, jnp.concatenate(ys[::-1] if reverse else ys)), whole)
+
+
+@pytest.mark.parametrize("name", STEPPING)
+def test_steps_equal_unroll(name):
+    """Step by step as in decoding, the result is that of the whole."""
+    model, params = make(name)
+    xs, state, ys = inputs(model), random_state(model), []
+    expected = plain_loop.unroll(model, params, xs, state)[:2]
+    for x in xs:
+        state, y = model.step(params, state, x)
+        ys.append(y)
+    assert_close((state, jnp.stack(ys)), expected)
+    assert jax.tree.structure(state) == jax.tree.structure(model.initial_state((B,)))
+
+
+# ---- transformations -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_model_is_an_argument_of_jit(name):
+    """``jax.jit(rnn.unroll)`` takes library models as they are; a user's own plain class is static."""
+    model, params = make(name)
+    xs, lengths = inputs(model), jnp.asarray(LENGTHS)
+    jitted = jax.jit(rnn.unroll, static_argnums=0 if name == "user" else ())
+    expected = plain_loop.unroll(model, params, xs, lengths=lengths)[:2]
+    assert_close(jitted(model, params, xs, lengths=lengths), expected)
+
+
+@pytest.mark.parametrize("name", [name for name in ALL if name != "user"])
+def test_library_models_are_empty_trees(name):
+    """A model has no arrays: as a tree it has no leaves, and comes back from its tree as itself."""
+    model, _ = make(name)
+    leaves, structure = jax.tree.flatten(model)
+    assert leaves == []
+    assert jax.tree.unflatten(structure, leaves) == model
+
+
+@pytest.mark.parametrize("name", [name for name in KINDS if name != "dropout"])
+def test_ensemble_by_vmap(name):
+    """``vmap`` over parameters gives each member's result."""
+    model = ZOO[name].build("float64")
+    members = [random_params(model, seed) for seed in (0, 10)]
+    xs, told = inputs(model), arguments(model, "everything")
+    stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *members)
+    final, ys = jax.vmap(lambda params: rnn.unroll(model, params, xs, **told))(stacked)
+    for index, params in enumerate(members):
+        one = jax.tree.map(lambda leaf, at=index: leaf[at], (final, ys))
+        assert_close(one, plain_loop.unroll(model, params, xs, **told)[:2])
+
+
+@pytest.mark.parametrize("name", ["vanilla-tanh", "lstm-peephole-ifo", "gru-after", "stack-embedding", "user"])
+def test_check_grads(name):
+    """Forward and reverse derivatives agree with each other and with finite differences."""
+    model, params = make(name)
+    xs = inputs(model)
+    if reads_ids(model):
+        check_grads(lambda p: floats(rnn.unroll(model, p, xs)), (params,), order=1, modes=("fwd", "rev"))
+    else:
+        check_grads(lambda p, x: floats(rnn.unroll(model, p, x)), (params, xs), order=1, modes=("fwd", "rev"))
+
+
+@pytest.mark.parametrize("name", ["stack-mixed", "bidirectional-of-stack", "residual-concat", "tied", "user-in-stack"])
+def test_forward_mode(name):
+    """``jvp`` is the slope of the plain loop, through lengths, resets and direction."""
+    model, params = make(name)
+    xs, told, direction = inputs(model), arguments(model, "everything"), random_params(model, seed=6)
+
+    def loss(params):
+        return weighted(rnn.unroll(model, params, xs, **told))
+
+    def slow_loss(params):
+        return weighted(plain_loop.unroll(model, params, xs, **told)[:2])
+
+    assert_close(jax.jvp(loss, (params,), (direction,)), (loss(params), slope(slow_loss, params, direction)), SLOPE)
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_gradients_and_padding(name):
+    """The gradient is that of the plain loop; what the padding holds, even NaN, changes no value and no gradient.
+
+    Lengths, resets, a given state and the reversed direction are all in it.
+    """
+    model, params = make(name)
+    ids, xs, told = reads_ids(model), inputs(model), arguments(model, "everything")
+    reverse = told.pop("reverse")
+
+    def loss(params, xs, told):
+        final, ys = rnn.unroll(model, params, xs, reverse=reverse, **told)
+        return weighted((final, ys)), (final, ys)
+
+    run = jax.jit(jax.value_and_grad(loss, argnums=0 if ids else (0, 1), has_aux=True))
+    padding = ~ALIVE if ids else ~ALIVE[..., None]
+    dirty = jnp.where(padding, (xs + 1) % zoo.V if ids else jnp.nan, xs)
+    (value, (final, ys)), gradients = run(params, xs, told)
+    assert_identical(run(params, dirty, told), ((value, (final, ys)), gradients))
+    assert_close((final, ys), plain_loop.unroll(model, params, xs, reverse=reverse, **told)[:2])
+    for y in jax.tree.leaves(ys):
+        assert (np.asarray(y)[~ALIVE] == 0).all()
+    if not ids:
+        assert (np.asarray(gradients[1])[~ALIVE] == 0).all()
+
+    def slow_loss(point):
+        final, ys, _ = plain_loop.unroll(model, *((point, xs) if ids else point), reverse=reverse, **told)
+        return weighted((final, ys))
+
+    point = params if ids else (params, xs)
+    for seed in (3, 4):
+        direction = zoo.filled(point, seed)
+        dot = sum((a * b).sum() for a, b in zip(jax.tree.leaves(gradients), jax.tree.leaves(direction), strict=True))
+        assert abs(slope(slow_loss, point, direction) - dot) < SLOPE
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_resets_in_the_padding_change_nothing(name):
+    """Past its end a sequence has no borders."""
+    model, params = make(name)
+    xs, state = inputs(model), random_state(model)
+    with jax.disable_jit():
+        for reverse in (False, True):
+            told = {"lengths": LENGTHS, "reverse": reverse}
+            got = rnn.unroll(model, params, xs, state, resets=~ALIVE, **told)
+            assert_identical(got, rnn.unroll(model, params, xs, state, resets=ALIVE & ~ALIVE, **told))
+
+
+# ---- causality -----------------------------------------------------------------------------------------------------
+
+
+def influence(model, params, xs, steps, **told):
+    """Which inputs the outputs at ``steps`` depend on: ``[T]`` bools."""
+
+    def chosen(xs):
+        return weighted(jax.tree.map(lambda y: y[steps], rnn.unroll(model, params, xs, **told)[1]))
+
+    with jax.disable_jit():
+        if not reads_ids(model):
+            return np.asarray(jax.grad(chosen)(xs)).any(axis=(1, 2))
+        other = (xs + 1) % zoo.V
+        here = np.arange(T)[:, None]
+        return np.array([chosen(jnp.where(here == t, other, xs)) != chosen(xs) for t in range(T)])
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_outputs_see_what_they_should(name):
+    """A forward model never sees the future, exactly; a bidirectional one sees everything; a map only its input."""
+    model, params = make(name)
+    xs, t = inputs(model), 2
+    here = np.arange(T)
+    sees = {"now": here == t, "past": here <= t, "all": here >= 0}[ZOO[name].sees]
+    np.testing.assert_array_equal(influence(model, params, xs, t), sees)
+
+
+@pytest.mark.parametrize("name", [name for name in KINDS if ZOO[name].sees == "past"])
+def test_reversed_outputs_see_the_future_only(name):
+    """In reverse, it is the past that a forward model never sees."""
+    model, params = make(name)
+    t = 2
+    np.testing.assert_array_equal(influence(model, params, inputs(model), t, reverse=True), np.arange(T) >= t)
+
+
+@pytest.mark.parametrize("name", [name for name in ALL if name in KINDS or name in BIDIRECTIONAL])
+def test_nothing_crosses_a_reset(name):
+    """A reset at t cuts every path between steps before t and steps from t on, in both directions."""
+    model, params = make(name)
+    xs, t = inputs(model), 3
+    resets = np.broadcast_to(np.arange(T)[:, None] == t, (T, B))
+    after = influence(model, params, xs, slice(t, None), resets=resets)
+    np.testing.assert_array_equal(after, np.arange(T) >= t)
+    if ZOO[name].sees == "all":
+        before = influence(model, params, xs, slice(t), resets=resets)
+        np.testing.assert_array_equal(before, np.arange(T) < t)

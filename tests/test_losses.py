@@ -1,0 +1,229 @@
+"""Losses against plain loops in NumPy, one step of one sequence at a time."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxrnn import losses
+
+T, B, V, Q = 5, 4, 6, 3
+MEANS = ["step", "sequence", "time_sum"]
+KINDS = ["cross_entropy", "smoothed", "squared_error", "bernoulli", "accuracy"]
+LENGTHS = np.array([5, 2, 0, 3])
+HOLES = np.array([[1, 0, 0, 1], [1, 1, 0, 0], [0, 1, 0, 1], [1, 1, 0, 0], [1, 0, 0, 1]], bool)  # no prefix of time
+COUNTS = {  # what says which steps count, and which do
+    "all": ({}, np.ones((T, B), bool)),
+    "lengths": ({"lengths": LENGTHS}, np.arange(T)[:, None] < LENGTHS),
+    "mask": ({"mask": HOLES}, HOLES),
+    "none": ({"lengths": np.zeros(B, int)}, np.zeros((T, B), bool)),
+    "none by mask": ({"mask": np.zeros((T, B), bool)}, np.zeros((T, B), bool)),
+}
+
+
+def make(kind, dtype="float64"):
+    """A loss, its two arrays, and the loss of one step in NumPy."""
+    rng = np.random.default_rng(1)
+    logits, labels = rng.normal(0, 3, (T, B, V)), rng.integers(0, V, (T, B))
+    outputs, targets = rng.normal(0, 2, (2, T, B, Q))
+    bits = rng.integers(0, 2, (T, B, Q)).astype(float)
+
+    def log_softmax(o):
+        return o - np.log(np.exp(o).sum())
+
+    def smoothed(o, y):
+        q = np.full(V, 0.3 / V)  # the definition: the label keeps 1 - 0.3, the rest is spread over all labels
+        q[y] += 1 - 0.3
+        return -(q * log_softmax(o)).sum()
+
+    loss, a, b, plain = {
+        "cross_entropy": (losses.cross_entropy, logits, labels, lambda o, y: -log_softmax(o)[y]),
+        "smoothed": (
+            lambda o, y, **k: losses.cross_entropy(o, y, label_smoothing=0.3, **k), logits, labels, smoothed
+        ),
+        "squared_error": (losses.squared_error, outputs, targets, lambda o, y: sum((o - y) ** 2) / Q),
+        "bernoulli": (losses.bernoulli, outputs, bits, lambda o, y: -np.log(1 / (1 + np.exp(o * (1 - 2 * y)))).sum()),
+        "accuracy": (losses.accuracy, logits, labels, lambda o, y: float(max(range(V), key=lambda v: o[v]) == y)),
+    }[kind]  # fmt: skip
+    b = jnp.asarray(b) if b.dtype == int else jnp.asarray(b, dtype)
+    return loss, jnp.asarray(a, dtype), b, plain
+
+
+def by_hand(plain, a, b, counts, mean):
+    """The three means, as the module says them."""
+    each = [[plain(a[t, n], b[t, n]) for t in range(T) if counts[t, n]] for n in range(B)]
+    if mean == "step":
+        return sum(map(sum, each)) / max(sum(map(len, each)), 1)
+    if mean == "sequence":
+        own = [sum(steps) / len(steps) for steps in each if steps]
+        return sum(own) / max(len(own), 1)
+    return sum(map(sum, each)) / B
+
+
+@pytest.mark.parametrize("counting", COUNTS)
+@pytest.mark.parametrize("mean", MEANS)
+@pytest.mark.parametrize("kind", KINDS)
+def test_value_is_that_of_a_plain_loop(kind, mean, counting, x64):
+    """Every loss, every mean, every way to say what counts; 0 where nothing does."""
+    loss, a, b, plain = make(kind)
+    told, counts = COUNTS[counting]
+    expected = by_hand(plain, np.asarray(a), np.asarray(b), counts, mean)
+    if counting.startswith("none"):
+        assert expected == 0
+    # hits are counted in float32
+    np.testing.assert_allclose(loss(a, b, mean=mean, **told), expected, rtol=1e-6 if kind == "accuracy" else 1e-12)
+
+
+@pytest.mark.parametrize("mean", MEANS)
+def test_gradient_of_cross_entropy_is_known(mean, x64):
+    """Softmax minus one-hot, by the weight that the mean gives a step."""
+    loss, logits, labels, _ = make("cross_entropy")
+    counts = COUNTS["lengths"][1]
+    weight = {"step": 1 / LENGTHS.sum(), "sequence": 1 / 3 / np.maximum(LENGTHS, 1), "time_sum": 1 / B}[mean]
+    expected = (jax.nn.softmax(logits) - jax.nn.one_hot(labels, V, dtype="float64")) * (counts * weight)[..., None]
+    gradient = jax.grad(loss)(logits, labels, lengths=LENGTHS, mean=mean)
+    np.testing.assert_allclose(gradient, expected, rtol=1e-12, atol=1e-15)
+
+
+@pytest.mark.parametrize("counting", ["lengths", "mask"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_padding_changes_no_bit(kind, counting):
+    """NaN outputs and labels that are none: value and gradient stay as they are, and 0 in the padding."""
+    loss, a, b, _ = make(kind, "float32")
+    told, counts = COUNTS[counting]
+    alone = counts.reshape(T, B, 1)
+    nonsense = jnp.asarray(-100 if jnp.issubdtype(b.dtype, jnp.integer) else np.nan, b.dtype)
+    dirty = jnp.where(alone, a, np.nan), jnp.where(counts if b.ndim == 2 else alone, b, nonsense)
+    for mean in MEANS:
+        run = jax.value_and_grad(lambda a, b, mean=mean: loss(a, b, mean=mean, **told))
+        (value, gradient), (clean, gradient_clean) = run(*dirty), run(a, b)
+        assert value == clean
+        np.testing.assert_array_equal(gradient, gradient_clean)
+        assert not np.any(gradient, where=~alone)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_nothing_counts_gives_no_gradient(kind):
+    """All sequences empty, all outputs NaN: value 0, gradient 0."""
+    loss, a, b, _ = make(kind, "float32")
+    value, gradient = jax.value_and_grad(loss)(jnp.full_like(a, jnp.nan), b, lengths=jnp.zeros(B, int))
+    assert value == 0
+    assert not gradient.any()
+
+
+@pytest.mark.parametrize("shape", [(0, B), (T, 0)], ids=["no steps", "no sequences"])
+@pytest.mark.parametrize("mean", MEANS)
+def test_empty_arrays_give_0(shape, mean):
+    """Neither an empty batch nor an empty sequence divides by 0."""
+    assert losses.cross_entropy(jnp.zeros((*shape, V)), jnp.zeros(shape, int), mean=mean) == 0
+
+
+@pytest.mark.parametrize("mean", MEANS)
+def test_batch_axes_may_be_absent_or_many(mean):
+    """No batch axis is a batch of 1, two are one of their product."""
+    loss, a, b, _ = make("cross_entropy", "float32")
+    told = {"lengths": jnp.asarray(LENGTHS), "mean": mean}
+    folded = loss(a.reshape(T, 2, 2, V), b.reshape(T, 2, 2), lengths=jnp.asarray(LENGTHS).reshape(2, 2), mean=mean)
+    np.testing.assert_allclose(folded, loss(a, b, **told), rtol=1e-6)
+    single = loss(a[:, 1], b[:, 1], lengths=jnp.asarray(2), mean=mean)
+    np.testing.assert_allclose(single, loss(a[:, 1:2], b[:, 1:2], lengths=jnp.array([2]), mean=mean), rtol=1e-6)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_half_precision_is_computed_in_float32(kind):
+    """bfloat16 scores give what the same numbers give in float32, in float32."""
+    loss, a, b, _ = make(kind, "bfloat16")
+    value = loss(a, b, lengths=LENGTHS)
+    wide = b if jnp.issubdtype(b.dtype, jnp.integer) else b.astype("float32")
+    assert value.dtype == "float32"
+    assert value == loss(a.astype("float32"), wide, lengths=LENGTHS)
+
+
+def test_half_precision_counts_beyond_256():
+    """1001 steps in bfloat16, which cannot count so far: the mean is that of all of them."""
+    outputs = jnp.ones((1001, 1, 1), "bfloat16")
+    assert losses.squared_error(outputs, jnp.zeros_like(outputs)) == 1
+
+
+def test_labels_of_few_bits():
+    """256 byte labels, the last one too, in uint8."""
+    logits, labels = jnp.eye(256)[:, None] * 9, jnp.arange(256, dtype="uint8")[:, None]
+    assert losses.accuracy(logits, labels) == 1
+    assert losses.cross_entropy(logits, labels) == losses.cross_entropy(logits, labels.astype(int))
+
+
+@pytest.mark.parametrize("label", [-1, V])
+def test_label_outside_of_the_vocabulary(label):
+    """Refused where its value is known; under jit the loss is NaN, never that of another label."""
+    _, logits, labels, _ = make("cross_entropy", "float32")
+    labels = labels.at[1, 1].set(label)
+    with pytest.raises(ValueError, match=rf"labels: expected token ids in \[0, {V}\), got values from "):
+        losses.cross_entropy(logits, labels)
+    assert np.isnan(jax.jit(losses.cross_entropy)(logits, labels))
+    hidden = jax.jit(losses.cross_entropy)(logits, labels, lengths=jnp.array([5, 1, 5, 5]))
+    assert np.isfinite(hidden)
+
+
+def test_perplexity_and_bits():
+    """Four equally likely symbols: perplexity 4, 2 bits."""
+    nats = losses.cross_entropy(jnp.zeros((T, B, 4)), jnp.zeros((T, B), int))
+    np.testing.assert_allclose(losses.perplexity(nats), 4, rtol=1e-6)
+    np.testing.assert_allclose(losses.bits(nats), 2, rtol=1e-6)
+    assert losses.bits(jnp.log(8.0)).dtype == "float32"
+    np.testing.assert_allclose(losses.bits(1.0), 1.442695, rtol=1e-6)  # a plain number does as well
+
+
+F, Y = jnp.zeros((T, B, V)), jnp.zeros((T, B), int)
+REFUSED = {
+    "one-hot labels": (
+        lambda: losses.cross_entropy(F, F), TypeError,
+        "labels: expected integer labels [5, 4], got float32[5, 4, 6]; argmax(-1) undoes one-hot"),
+    "label shape": (
+        lambda: losses.cross_entropy(F, Y[:3]), ValueError,
+        "labels: expected shape [5, 4], that of the scores without their last axis, got int32[3, 4]"),
+    "accuracy labels": (
+        lambda: losses.accuracy(F, [0]), TypeError,
+        "labels: expected integer labels [5, 4], got list [0]; argmax(-1) undoes one-hot"),
+    "smoothing": (
+        lambda: losses.cross_entropy(F, Y, label_smoothing=1.0), ValueError,
+        "label_smoothing: expected a number in [0, 1), got 1.0; 0.1 leaves 0.9 to the right label"),
+    "smoothing kind": (
+        lambda: losses.cross_entropy(F, Y, label_smoothing="0.1"), TypeError,
+        "label_smoothing: expected a number, got str 0.1"),
+    "mean": (
+        lambda: losses.cross_entropy(F, Y, mean="batch"), ValueError,
+        "mean: expected one of 'step', 'sequence', 'time_sum', got 'batch'"),
+    "lengths and mask": (
+        lambda: losses.cross_entropy(F, Y, lengths=jnp.ones(B, int), mask=Y == 0), ValueError,
+        "mask: expected lengths or mask, got both; mask the steps past the end yourself"),
+    "too long": (
+        lambda: losses.squared_error(F, F, lengths=jnp.array([1, 2, 3, 6])), ValueError,
+        "lengths: expected values in [0, 5], T = 5, got 1 to 6; a length counts the steps before the padding"),
+    "length shape": (
+        lambda: losses.bernoulli(F, F, lengths=jnp.ones(T, int)), ValueError,
+        "lengths: expected shape [4], the batch axes of xs, got int32[5]; one length a sequence"),
+    "length kind": (
+        lambda: losses.accuracy(F, Y, lengths=jnp.ones(B)), TypeError,
+        "lengths: expected an integer array of shape [4], got float32[4]; jnp.asarray(lengths) makes one"),
+    "mask kind": (
+        lambda: losses.cross_entropy(F, Y, mask=Y), TypeError,
+        "mask: expected bool[5, 4], [T, ...], got int32[5, 4]; True marks a step that counts"),
+    "mask shape": (
+        lambda: losses.squared_error(F, F, mask=(Y == 0).T), ValueError,
+        "mask: expected bool[5, 4], [T, ...], got bool[4, 5]; True marks a step that counts"),
+    "target kind": (
+        lambda: losses.squared_error(F, F.astype(int)), TypeError,
+        "targets: expected floating numbers like outputs float32[5, 4, 6], got int32[5, 4, 6]; .astype(float)"),
+    "target shape": (
+        lambda: losses.bernoulli(F, F[..., :1]), ValueError,
+        "targets: expected shape [5, 4, 6], that of logits, got float32[5, 4, 1]"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_refusals_name_argument_expected_got_and_fix(case):
+    """Word for word."""
+    call, kind, words = REFUSED[case]
+    with pytest.raises(kind) as caught:
+        call()
+    assert str(caught.value) == words

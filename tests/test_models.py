@@ -1,0 +1,127 @@
+"""Models as values: they compare, hash, pickle, print, and are compiled once."""
+
+import dataclasses
+import pickle
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import zoo
+from contract import ALL, LENGTHS
+from zoo import ZOO, I, T, inputs, random_params, random_state
+
+import jaxrnn as rnn
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_pickle_equality_hash(name):
+    """A model is its hyperparameters: copies are equal, hash alike and cannot be changed."""
+    model, again = ZOO[name].build("float32"), ZOO[name].build("float32")
+    for twin in (again, pickle.loads(pickle.dumps(model))):
+        assert twin == model
+        assert hash(twin) == hash(model)
+        assert repr(twin) == repr(model)
+    field = dataclasses.fields(model)[0].name
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        setattr(model, field, None)
+
+
+def test_models_differ():
+    """No two models of the zoo are equal or print alike, and the dtype counts."""
+    models = [entry.build(dtype) for entry in ZOO.values() for dtype in ("float32", "bfloat16")]
+    without_dtype = 1  # Dropout
+    assert len(set(models)) == len(models) - without_dtype
+    assert len(set(map(repr, models))) == len(models) - without_dtype
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_repr_is_the_constructor_call(name):
+    """``from_call`` reads a library model back; with parts of a user's own, Python does."""
+    model = ZOO[name].build("bfloat16")
+    if "user" in name or "callable" in name:
+        assert eval(repr(model), {**vars(rnn), **vars(zoo), "zoo": zoo}) == model
+        with pytest.raises(ValueError, match="text: expected constructor calls"):
+            rnn.from_call(repr(model))
+    else:
+        assert rnn.from_call(repr(model)) == model
+
+
+@pytest.mark.parametrize(
+    "model",
+    [rnn.LSTM(np.int64(I), np.int32(4)), rnn.Dropout(np.float64(0.5)), rnn.LSTM(I, 4, forget_bias=np.float32(0.5))],
+    ids=["size", "rate", "forget_bias"],
+)
+def test_numbers_of_numpy_print_as_numbers(model):
+    """A size or a rate that NumPy computed is as good as one that was typed."""
+    assert rnn.from_call(repr(model)) == model
+
+
+def test_repr_is_short():
+    """Defaults are left out."""
+    assert repr(rnn.LSTM(3, 4)) == "LSTM(3, 4)"
+    assert repr(rnn.LSTM(3, 4, peepholes="of", coupled=True)) == "LSTM(3, 4, peepholes='fo', coupled=True)"
+    assert repr(rnn.Stack(rnn.GRU(3, 4), rnn.Dropout(0.5))) == "Stack(GRU(3, 4), Dropout(0.5))"
+    assert repr(rnn.Bidirectional(rnn.GRU(3, 4), merge="sum")) == "Bidirectional(GRU(3, 4), merge='sum')"
+    assert repr(rnn.Linear(3, 4, w_init=rnn.initializers.uniform(0.1))) == "Linear(3, 4, w_init=uniform(0.1))"
+
+
+# ---- compilation ---------------------------------------------------------------------------------------------------
+
+traces: list[tuple] = []  # a line for each time that Python ran through a step
+
+
+@dataclasses.dataclass(frozen=True)
+class Counting:
+    """A cell that notes when it is traced."""
+
+    def init(self, key):
+        return jnp.ones(())
+
+    def initial_state(self, batch_shape=()):
+        return jnp.zeros((*batch_shape, I))
+
+    def step(self, params, state, x):
+        traces.append(x.shape)
+        state = state + params * x
+        return state, state
+
+
+def counting(x):
+    """An activation that notes when it is traced."""
+    traces.append(x.shape)
+    return jnp.tanh(x)
+
+
+COUNTED = {
+    "alone": Counting,
+    "in a stack": lambda: rnn.Stack(Counting(), rnn.GRU(I, 4, dtype="float64")),
+    "in both directions": lambda: rnn.Bidirectional(Counting()),
+    "residual": lambda: rnn.Residual(Counting()),
+    "activation": lambda: rnn.VanillaRNN(I, I, activation=counting, dtype="float64"),
+}
+
+
+@pytest.mark.parametrize("jitted", [False, True])
+@pytest.mark.parametrize("kind", COUNTED)
+@pytest.mark.usefixtures("x64")
+def test_two_calls_one_trace(kind, jitted):
+    """An equal model with inputs, states and lengths of equal shapes is never traced again."""
+    walk = jax.jit(rnn.unroll, static_argnums=0) if jitted else rnn.unroll
+    model = COUNTED[kind]()
+    params, state = random_params(model), random_state(model)
+    steps = T + 2 if jitted else T  # what the other run has compiled is no use here
+    traces.clear()
+    first, _ = walk(model, params, inputs(model, steps), state, lengths=jnp.asarray(LENGTHS))
+    seen = len(traces)
+    assert seen > 0
+    walk(
+        COUNTED[kind](),
+        random_params(model, 8),
+        inputs(model, steps, seed=9),
+        first,
+        lengths=jnp.asarray(LENGTHS[::-1]),
+    )
+    assert len(traces) == seen
+    walk(model, params, inputs(model, steps + 1), state, lengths=jnp.asarray(LENGTHS))
+    assert len(traces) > seen, "another T is another program"

@@ -1,0 +1,146 @@
+"""Properties that hold for any T, batch, lengths, resets and direction, tried on random ones."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import plain_loop
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from zoo import ZOO, inputs, random_params, random_state, reads_ids
+
+import jaxrnn as rnn
+
+pytestmark = pytest.mark.usefixtures("x64")
+
+CLOSE = 1e-10  # in float64
+EXAMPLES = 12
+MODELS = ["lstm-peephole-ifo", "stack-embedding", "bidirectional-of-stack", "user-in-stack"]
+trying = settings(
+    max_examples=EXAMPLES,
+    deadline=None,
+    derandomize=True,
+    database=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],  # x64 is a switch, the same for all examples
+)
+
+
+@st.composite
+def walks(draw, models=MODELS, steps=(1, 4)):
+    """A model, its parameters, inputs, and any of: state, lengths, resets (none of them past the end), direction."""
+    model = ZOO[draw(st.sampled_from(models))].build("float64")
+    T, B = draw(st.sampled_from(steps)), draw(st.sampled_from([1, 3]))
+    rng = np.random.default_rng(draw(st.integers(0, 2**16)))
+    alive, told = np.ones((T, B), bool), {"reverse": draw(st.booleans())}
+    if draw(st.booleans()):
+        told["lengths"] = rng.integers(0, T + 1, B)
+        alive = np.arange(T)[:, None] < told["lengths"]
+    if draw(st.booleans()):
+        told["resets"] = (rng.random((T, B)) < draw(st.sampled_from([0.1, 0.5, 1.0]))) & alive
+    if draw(st.booleans()):
+        told["state"] = random_state(model, (B,), seed=int(rng.integers(99)))
+    return (
+        model,
+        random_params(model, seed=int(rng.integers(99))),
+        inputs(model, T, (B,), seed=int(rng.integers(99))),
+        told,
+    )
+
+
+def assert_close(got, expected):
+    got, expected = jax.tree.leaves(got), jax.tree.leaves(expected)
+    assert [leaf.shape for leaf in got] == [leaf.shape for leaf in expected]
+    for a, b in zip(got, expected, strict=True):
+        np.testing.assert_allclose(a, b, rtol=0, atol=CLOSE)
+
+
+def within_lengths(xs, lengths):
+    """Each sequence turned around within its own length ``[B]``; the padding stays."""
+    t = np.arange(len(xs))[:, None]
+    return xs[np.where(t < lengths, lengths - 1 - t, t), np.arange(len(lengths))]
+
+
+@trying
+@given(walks())
+def test_any_walk_equals_the_plain_loop(walk):
+    """Whatever is asked, the plain loop agrees."""
+    model, params, xs, told = walk
+    if "lengths" in told and not told["lengths"].any():
+        told["lengths"][0] = 1  # the plain loop needs one step to know the shape of an output
+    assert_close(rnn.unroll(model, params, xs, **told), plain_loop.unroll(model, params, xs, **told)[:2])
+
+
+@trying
+@given(walks())
+def test_reverse_is_flipping(walk):
+    """Walking backwards is walking the sequences turned around, each within its own length."""
+    model, params, xs, told = walk
+    T, B = xs.shape[:2]
+    lengths = told.get("lengths", np.full(B, T))
+    told["reverse"] = False
+    flipped = {**told, "reverse": True}
+    if "resets" in told:
+        flipped["resets"] = within_lengths(told["resets"], lengths)
+    final, ys = rnn.unroll(model, params, within_lengths(xs, lengths), **flipped)
+    ys = jax.tree.map(lambda y: within_lengths(y, lengths), ys)
+    assert_close((final, ys), rnn.unroll(model, params, xs, **told))
+
+
+@settings(trying, max_examples=8)
+@given(
+    st.sampled_from(MODELS),
+    st.lists(st.lists(st.sampled_from([1, 3]), min_size=1, max_size=2), min_size=1, max_size=2),
+    st.booleans(),
+)
+def test_packed_documents_equal_documents_alone(name, packs, reverse):
+    """Documents that share a row, with a reset where each starts, know nothing of one another."""
+    model = ZOO[name].build("float64")
+    params = random_params(model)
+    T, B = max(map(sum, packs)), len(packs)
+    xs, lengths = inputs(model, T, (B,)), np.array(list(map(sum, packs)))
+    if reverse:  # backwards, a document starts at its last step
+        starts = [np.cumsum(pack) - 1 for pack in packs]
+    else:
+        starts = [np.cumsum(pack) - pack for pack in packs]
+    resets = np.zeros((T, B), bool)
+    for b, start in enumerate(starts):
+        resets[start, b] = True
+    with jax.disable_jit():
+        _, ys = rnn.unroll(model, params, xs, lengths=lengths, resets=resets, reverse=reverse)
+        for b, pack in enumerate(packs):
+            for end, length in zip(np.cumsum(pack), pack, strict=True):
+                own = slice(end - length, end)
+                alone = rnn.unroll(model, params, xs[own, b], reverse=reverse)[1]
+                assert_close(jax.tree.map(lambda y, own=own, b=b: y[own, b], ys), alone)
+
+
+@trying
+@given(walks(), st.randoms(use_true_random=False))
+def test_the_order_of_a_batch_means_nothing(walk, random):
+    """Sequences in another order give the same results in that order."""
+    model, params, xs, told = walk
+    B = xs.shape[1]
+    order = np.array(random.sample(range(B), B))
+    shuffled = dict(told)
+    for argument, axis in (("lengths", 0), ("resets", 1), ("state", 0)):
+        if argument in told:
+            shuffled[argument] = jax.tree.map(lambda a, axis=axis: jnp.take(a, order, axis), told[argument])
+    final, ys = rnn.unroll(model, params, xs, **told)
+    expected = jax.tree.map(lambda s: s[order], final), jax.tree.map(lambda y: y[:, order], ys)
+    assert_close(rnn.unroll(model, params, xs[:, order], **shuffled), expected)
+
+
+@trying
+@given(walks(), st.integers(1, 2))
+def test_more_padding_changes_nothing(walk, more):
+    """Steps past every end, whatever they hold, add zeros to the outputs and nothing else."""
+    model, params, xs, told = walk
+    T, B = xs.shape[:2]
+    told["lengths"] = told.get("lengths", np.full(B, T))
+    junk = np.full((more, *xs.shape[1:]), 1 if reads_ids(model) else np.nan, xs.dtype)
+    longer = dict(told)
+    if "resets" in told:
+        longer["resets"] = np.concatenate([told["resets"], np.zeros((more, B), bool)])
+    final, ys = rnn.unroll(model, params, xs, **told)
+    ys = jax.tree.map(lambda y: np.concatenate([y, np.zeros((more, *y.shape[1:]))]), ys)
+    assert_close(rnn.unroll(model, params, np.concatenate([xs, junk]), **longer), (final, ys))

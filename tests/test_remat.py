@@ -1,0 +1,59 @@
+"""Rematerialisation: the same values and gradients from less memory."""
+
+import jax
+import plain_loop
+import pytest
+import zoo
+from contract import RESETS, arguments, assert_close, make, weighted
+from zoo import T, inputs, random_state
+
+import jaxrnn as rnn
+
+pytestmark = pytest.mark.usefixtures("x64")
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("remat", [True, 1, 2, T, T + 1])
+def test_remat_in_chunks_of_any_size(remat, reverse):
+    """Chunks that divide T, leave a rest, or are longer than the sequence: the values are the same."""
+    model, params = make("lstm-peephole-ifo")
+    xs, told = inputs(model), {**arguments(model, "everything"), "reverse": reverse}
+    final, ys = rnn.unroll(model, params, xs, remat=remat, **told)
+    assert_close((final, ys), plain_loop.unroll(model, params, xs, **told)[:2])
+
+
+@pytest.mark.parametrize("name", ["embedding", "bidirectional-of-stack", "residual-concat", "tied", "user-in-stack"])
+def test_remat_changes_no_value(name):
+    """Final state, outputs and trajectory, whatever the model is built of."""
+    model, params = make(name)
+    xs, told = inputs(model), {"resets": RESETS}
+    final, ys = rnn.unroll(model, params, xs, remat=2, **told)
+    states = rnn.trajectory(model, params, xs, remat=2, **told)
+    assert_close((final, ys, states), plain_loop.unroll(model, params, xs, **told))
+
+
+@pytest.mark.parametrize("name", ["lstm-peephole-ifo", "bidirectional-both"])
+def test_remat_changes_no_gradient(name):
+    """The gradient is exact, with lengths, resets and direction."""
+    model, params = make(name)
+    told = arguments(model, "everything")
+
+    def loss(params, xs, remat):
+        return weighted(rnn.unroll(model, params, xs, remat=remat, **told))
+
+    gradient = jax.jit(jax.grad(loss, argnums=(0, 1)), static_argnums=2)
+    assert_close(gradient(params, inputs(model), 2), gradient(params, inputs(model), False))
+
+
+def test_remat_keeps_less():
+    """For the gradient, one state a chunk is kept, √T chunks; without it every step keeps several."""
+
+    def kept(steps, remat):
+        model, params = make("lstm")
+        xs = inputs(model, steps=steps)
+        _, pull = jax.vjp(lambda p: rnn.unroll(model, p, xs, remat=remat)[0], params)
+        return zoo.count(pull) - xs.size
+
+    state = zoo.count(random_state(make("lstm")[0]))
+    assert kept(256, True) - kept(16, True) == (16 - 4) * state
+    assert kept(256, False) - kept(16, False) > (256 - 16) * state

@@ -1,0 +1,183 @@
+"""The models that every contract test crosses: all kinds of cell and layer, and a user's own cell."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import jaxrnn as rnn
+from jaxrnn.types import input_ndim
+
+I, H, V = 3, 4, 7  # noqa: E741  features of an input, units of a state, tokens
+T, B = 5, 3
+SPREAD = 0.7  # standard deviation of random parameters: gates far from linear, far from saturated
+
+
+def softsign(x: jax.Array) -> jax.Array:
+    """An activation that the library does not know by name."""
+    return x / (1 + jnp.abs(x))
+
+
+@dataclasses.dataclass(frozen=True)
+class Average:
+    """A user's own cell: three methods, no base class.
+
+    ``m_t = m_{t-1} + σ(rate) ⊙ (x_t - m_{t-1})``, ``y_t = x_t - m_t``, and a count of the steps. Its initial
+    state is not 0, its state holds an integer, its output is not its state.
+    """
+
+    size: int
+    dtype: str = "float32"
+
+    START = 0.5
+
+    def init(self, key: jax.Array) -> dict:
+        return {"rate": jax.random.normal(key, (self.size,), self.dtype)}
+
+    def initial_state(self, batch_shape: tuple[int, ...] = ()) -> dict:
+        mean = jnp.full((*batch_shape, self.size), self.START, self.dtype)
+        return {"mean": mean, "steps": jnp.zeros(batch_shape, jnp.int32)}
+
+    def step(self, params: dict, state: dict, x: jax.Array) -> tuple[dict, jax.Array]:
+        mean = state["mean"] + jax.nn.sigmoid(params["rate"]) * (x - state["mean"])
+        return {"mean": mean, "steps": state["steps"] + 1}, x - mean
+
+
+class Entry(NamedTuple):
+    """A model of the zoo, and what is known of it beforehand."""
+
+    build: Callable[[str], Any]  # from a dtype
+    width: int | tuple[int, int]  # features of an output; a pair for merge="both"
+    sees: str  # which inputs an output depends on: "now", "past" or "all"
+
+
+def vanilla(dtype: str, takes: int = I, units: int = H, **options: Any) -> rnn.VanillaRNN:
+    return rnn.VanillaRNN(takes, units, dtype=dtype, **options)
+
+
+def lstm(dtype: str, takes: int = I, units: int = H, **options: Any) -> rnn.LSTM:
+    return rnn.LSTM(takes, units, dtype=dtype, **options)
+
+
+def gru(dtype: str, takes: int = I, units: int = H, **options: Any) -> rnn.GRU:
+    return rnn.GRU(takes, units, dtype=dtype, **options)
+
+
+def linear(dtype: str, takes: int = I, gives: int = H, **options: Any) -> rnn.Linear:
+    return rnn.Linear(takes, gives, dtype=dtype, **options)
+
+
+def embedding(dtype: str, size: int = I) -> rnn.Embedding:
+    return rnn.Embedding(V, size, dtype=dtype)
+
+
+def mixed(dtype: str) -> rnn.Stack:
+    """Every kind of cell in one stack, with dropout and a readout."""
+    peephole = lstm(dtype, H, 5, peepholes="ifo")
+    return rnn.Stack(vanilla(dtype), rnn.Dropout(0.5), peephole, gru(dtype, 5, H), linear(dtype, H, 2))
+
+
+def tagger(dtype: str) -> rnn.Stack:
+    """Two bidirectional layers, one above the other."""
+    below, above = rnn.Bidirectional(lstm(dtype)), rnn.Bidirectional(gru(dtype, 2 * H, H), merge="sum")
+    return rnn.Stack(embedding(dtype), below, above, linear(dtype, H, 2))
+
+
+ZOO: dict[str, Entry] = {
+    "vanilla-tanh": Entry(vanilla, H, "past"),
+    "vanilla-relu": Entry(lambda d: vanilla(d, activation="relu"), H, "past"),
+    "vanilla-sigmoid": Entry(lambda d: vanilla(d, activation="sigmoid"), H, "past"),
+    "vanilla-callable": Entry(lambda d: vanilla(d, activation=softsign), H, "past"),
+    "vanilla-no-bias": Entry(lambda d: vanilla(d, use_bias=False), H, "past"),
+    "lstm": Entry(lstm, H, "past"),
+    "lstm-peephole-i": Entry(lambda d: lstm(d, peepholes="i"), H, "past"),
+    "lstm-peephole-o": Entry(lambda d: lstm(d, peepholes="o"), H, "past"),
+    "lstm-peephole-fo": Entry(lambda d: lstm(d, peepholes="fo"), H, "past"),
+    "lstm-peephole-ifo": Entry(lambda d: lstm(d, peepholes="ifo"), H, "past"),
+    "lstm-peephole-previous": Entry(lambda d: lstm(d, peepholes="ifo", output_peephole="previous"), H, "past"),
+    "lstm-coupled": Entry(lambda d: lstm(d, coupled=True), H, "past"),
+    "lstm-coupled-peephole-fo": Entry(lambda d: lstm(d, coupled=True, peepholes="fo"), H, "past"),
+    "lstm-no-bias": Entry(lambda d: lstm(d, peepholes="f", use_bias=False), H, "past"),
+    "gru": Entry(gru, H, "past"),
+    "gru-no-bias": Entry(lambda d: gru(d, use_bias=False), H, "past"),
+    "gru-after": Entry(lambda d: gru(d, reset_after=True), H, "past"),
+    "gru-after-no-bias": Entry(lambda d: gru(d, reset_after=True, use_bias=False), H, "past"),
+    "linear": Entry(linear, H, "now"),
+    "linear-no-bias": Entry(lambda d: linear(d, use_bias=False), H, "now"),
+    "embedding": Entry(embedding, I, "now"),
+    "dropout": Entry(lambda d: rnn.Dropout(0.5), I, "now"),
+    "stack-deep": Entry(lambda d: rnn.Stack(lstm(d), lstm(d, H, H)), H, "past"),
+    "stack-mixed": Entry(mixed, 2, "past"),
+    "stack-embedding": Entry(lambda d: rnn.Stack(embedding(d), gru(d), linear(d, H, V)), V, "past"),
+    "bidirectional-concat": Entry(lambda d: rnn.Bidirectional(gru(d)), 2 * H, "all"),
+    "bidirectional-sum": Entry(lambda d: rnn.Bidirectional(gru(d), merge="sum"), H, "all"),
+    "bidirectional-mean": Entry(lambda d: rnn.Bidirectional(gru(d), merge="mean"), H, "all"),
+    "bidirectional-product": Entry(lambda d: rnn.Bidirectional(gru(d), merge="product"), H, "all"),
+    "bidirectional-both": Entry(lambda d: rnn.Bidirectional(gru(d), merge="both"), (H, H), "all"),
+    "bidirectional-unlike": Entry(lambda d: rnn.Bidirectional(lstm(d), vanilla(d, I, 2)), H + 2, "all"),
+    "bidirectional-of-stack": Entry(lambda d: rnn.Bidirectional(rnn.Stack(lstm(d), gru(d, H, 2))), 4, "all"),
+    "stack-of-bidirectional": Entry(tagger, 2, "all"),
+    "residual-sum": Entry(lambda d: rnn.Residual(gru(d, I, I)), I, "past"),
+    "residual-concat": Entry(lambda d: rnn.Residual(lstm(d), "concat"), I + H, "past"),
+    "tied": Entry(lambda d: rnn.Tied(embedding(d), rnn.Stack(gru(d), lstm(d, H, I))), V, "past"),
+    "tied-no-bias": Entry(lambda d: rnn.Tied(embedding(d), gru(d, I, I), use_bias=False), V, "past"),
+    "user": Entry(lambda d: Average(I, d), I, "past"),
+    "user-in-stack": Entry(lambda d: rnn.Stack(Average(I, d), gru(d), Average(H, d)), H, "past"),
+    "user-in-bidirectional": Entry(lambda d: rnn.Bidirectional(Average(I, d)), 2 * I, "all"),
+}
+
+STEPPING = [name for name, entry in ZOO.items() if entry.sees != "all"]  # models that can walk step by step
+BIDIRECTIONAL = [name for name, entry in ZOO.items() if entry.sees == "all"]
+
+
+def reads_ids(model: Any) -> bool:
+    """Whether the model takes token ids, not vectors."""
+    return input_ndim(model) == 0
+
+
+def filled(tree: Any, seed: int = 0) -> Any:
+    """Random numbers, none of them 0, in the shapes and dtypes of a tree."""
+    rng = np.random.default_rng(seed)
+
+    def fill(leaf: Any) -> jax.Array:
+        if jnp.issubdtype(leaf.dtype, jnp.integer):
+            return jnp.asarray(rng.integers(1, V, leaf.shape), leaf.dtype)
+        return jnp.asarray(rng.normal(0, SPREAD, leaf.shape), leaf.dtype)
+
+    return jax.tree.map(fill, tree)
+
+
+def random_params(model: Any, seed: int = 0) -> Any:
+    """Parameters with every entry random, biases and peepholes too."""
+    return filled(jax.eval_shape(model.init, jax.random.key(0)), seed)
+
+
+def random_state(model: Any, batch: tuple[int, ...] = (B,), seed: int = 1) -> Any:
+    """A state that is no initial state."""
+    return filled(jax.eval_shape(lambda: model.initial_state(batch)), seed)
+
+
+def inputs(
+    model: Any, steps: int = T, batch: tuple[int, ...] = (B,), seed: int = 2, dtype: str = "float64"
+) -> jax.Array:
+    """What the model takes: vectors ``[T, ..., I]`` or token ids ``[T, ...]``."""
+    rng = np.random.default_rng(seed)
+    if reads_ids(model):
+        return jnp.asarray(rng.integers(0, V, (steps, *batch)), jnp.int32)
+    return jnp.asarray(rng.normal(size=(steps, *batch, I)), dtype)
+
+
+def widths(entry: Entry) -> list[int]:
+    """Features of each array of an output."""
+    return [entry.width] if isinstance(entry.width, int) else list(entry.width)
+
+
+def count(tree: Any) -> int:
+    """Numbers in a tree."""
+    return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(tree))
