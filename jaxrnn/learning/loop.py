@@ -174,6 +174,8 @@ def fit(
                 told(*waiting)
                 save(best=False)
             report.say(f"interrupted at step {done}" + ("; saved, resume goes on from here" if checkpoints else ""))
+        if len(shapes) > 1:
+            report.say(f"{len(shapes)} shapes of batches were compiled")
         jax.block_until_ready(state)
     return Fit(state, stopped, run.best, run.best_step, time.monotonic() - begun, len(shapes))
 

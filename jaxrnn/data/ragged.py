@@ -1,0 +1,115 @@
+"""Sequences of unequal length, padded to one of a few lengths, so that few shapes are ever compiled."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from jaxrnn import checks
+
+
+class Padded(NamedTuple):
+    """A batch of B sequences, padded at the end with 0; a length of 0 marks a place that holds no sequence."""
+
+    inputs: np.ndarray  # [T, B, ...]
+    targets: np.ndarray  # [T, B, ...] where targets are sequences, [B, ...] where they are labels
+    lengths: np.ndarray  # int32 [B]
+
+
+class Buckets:
+    """Ragged sequences as shuffled batches of at most ``buckets`` shapes.
+
+    Every sequence is padded to the smallest of a few lengths that holds it. Batches are counted from the start of
+    training, ``batches[n]``; every epoch of ``len(batches)`` has an order of its own that follows from the seed, so the
+    number alone says where in the data a run stands. The last batch of a bucket is filled up with sequences of length
+    0, which :func:`~jaxrnn.unroll` and the losses pass over.
+
+    Args:
+        inputs: N arrays ``[T_n, ...]``.
+        targets: N arrays ``[T_n, ...]``, or N labels: numbers or arrays of one shape.
+        batch: B.
+        buckets: how many lengths at the most; they are quantiles of those that occur.
+        lengths: the lengths themselves, in place of ``buckets``.
+        shuffle: whether epochs are shuffled; otherwise short buckets come first, each in the order given.
+        seed: of the shuffling.
+
+    Raises:
+        ValueError: there is no sequence, numbers of inputs and targets differ, or a sequence fits no length.
+
+    Example:
+        >>> import numpy as np
+        >>> from jaxrnn.data import Buckets
+        >>> words = [np.ones(n, int) for n in (1, 2, 3, 9, 10)]
+        >>> batches = Buckets(words, [0, 1, 0, 1, 0], batch=2, buckets=2, shuffle=False)
+        >>> batches.lengths, len(batches)
+        ((3, 10), 3)
+        >>> batches[1].inputs.shape, batches[1].lengths  # one place is left over
+        ((3, 2), array([3, 0], dtype=int32))
+    """
+
+    def __init__(
+        self,
+        inputs: Sequence[np.ndarray],
+        targets: Sequence,
+        batch: int,
+        *,
+        buckets: int = 4,
+        lengths: Sequence[int] | None = None,
+        shuffle: bool = True,
+        seed: int = 0,
+    ) -> None:
+        checks.size("batch", batch)
+        checks.size("buckets", buckets)
+        checks.flag("shuffle", shuffle)
+        if not len(inputs) or len(inputs) != len(targets):
+            checks.refuse("targets", f"one for each of the {len(inputs)} inputs, at least one", len(targets))
+        self.inputs, self.targets = [np.asarray(x) for x in inputs], [np.asarray(y) for y in targets]
+        self.aligned = all(y.shape[:1] == x.shape[:1] for x, y in zip(self.inputs, self.targets, strict=True))
+        sizes = np.array([len(x) for x in self.inputs])
+        if lengths is None:
+            quantiles = np.quantile(sizes, np.arange(1, buckets + 1) / buckets, method="inverted_cdf")
+            lengths = [int(size) for size in quantiles]
+        self.lengths = tuple(sorted(set(lengths)))
+        if sizes.max() > self.lengths[-1]:
+            checks.refuse("lengths", f"one of at least {sizes.max()}, the longest sequence", self.lengths)
+        self.batch, self.shuffle, self.seed = batch, shuffle, seed
+        bucket = np.searchsorted(self.lengths, sizes)
+        self._members = [np.flatnonzero(bucket == b) for b in range(len(self.lengths))]
+        self._order: tuple[int, list] = (-1, [])
+
+    def __len__(self) -> int:
+        """Batches of one epoch."""
+        return sum(-(-len(members) // self.batch) for members in self._members)
+
+    def __getitem__(self, n: int) -> Padded:
+        epoch, place = divmod(n, len(self))
+        if self._order[0] != epoch:
+            self._order = (epoch, self._epoch(epoch))
+        bucket, members = self._order[1][place]
+        steps = self.lengths[bucket]
+        inputs = self._pad([self.inputs[m] for m in members], steps)
+        targets = [self.targets[m] for m in members]
+        lengths = np.zeros(self.batch, np.int32)
+        lengths[: len(members)] = [len(self.inputs[m]) for m in members]
+        if self.aligned:
+            return Padded(inputs, self._pad(targets, steps), lengths)
+        labels = np.zeros((self.batch, *targets[0].shape), targets[0].dtype)
+        labels[: len(members)] = targets
+        return Padded(inputs, labels, lengths)
+
+    def _pad(self, arrays: list[np.ndarray], steps: int) -> np.ndarray:
+        padded = np.zeros((steps, self.batch, *arrays[0].shape[1:]), arrays[0].dtype)
+        for b, array in enumerate(arrays):
+            padded[: len(array), b] = array
+        return padded
+
+    def _epoch(self, epoch: int) -> list[tuple[int, np.ndarray]]:
+        """The batches of an epoch: bucket, and who is in it."""
+        draw = np.random.default_rng([self.seed, epoch])
+        batches = []
+        for bucket, members in enumerate(self._members):
+            members = draw.permutation(members) if self.shuffle else members
+            batches += [(bucket, members[i : i + self.batch]) for i in range(0, len(members), self.batch)]
+        return [batches[i] for i in draw.permutation(len(batches))] if self.shuffle else batches

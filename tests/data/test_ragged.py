@@ -1,0 +1,113 @@
+"""Ragged sequences in buckets: nothing lost, few shapes, an order that the number alone decides."""
+
+import jax
+import numpy as np
+import optax
+import pytest
+
+import jaxrnn as rnn
+from jaxrnn import learning
+from jaxrnn.data import Buckets
+
+SIZES = [3, 1, 8, 5, 5, 2, 9, 4, 7, 6, 1]
+
+
+def sequences(width=2):
+    """Sequences that all differ, of the sizes above."""
+    draw = np.random.default_rng(0)
+    return [draw.normal(size=(size, width)).astype(np.float32) for size in SIZES]
+
+
+@pytest.mark.parametrize("shuffle", [True, False])
+@pytest.mark.parametrize("batch", [1, 3, 20])
+def test_every_sequence_once_an_epoch(batch, shuffle):
+    """Cut at its length every place gives back a sequence and its target; the rest is 0."""
+    inputs = sequences()
+    batches = Buckets(inputs, [x[:, 0] for x in inputs], batch, buckets=3, shuffle=shuffle)
+    for epoch in range(2):
+        seen = []
+        for n in range(len(batches)):
+            padded = batches[epoch * len(batches) + n]
+            for b, length in enumerate(padded.lengths):
+                assert not padded.inputs[length:, b].any()
+                if length:
+                    x = padded.inputs[:length, b]
+                    seen.append(next(i for i, y in enumerate(inputs) if np.array_equal(x, y)))
+                    np.testing.assert_array_equal(padded.targets[:length, b], x[:, 0])
+        assert sorted(seen) == list(range(len(SIZES)))
+
+
+def test_few_shapes_and_the_smallest_that_holds():
+    """There are as many shapes as buckets, and no sequence lies in a larger one than it must."""
+    inputs = sequences()
+    batches = Buckets(inputs, list(range(len(SIZES))), 2, lengths=[4, 6, 9])
+    shapes = {batches[n].inputs.shape for n in range(len(batches))}
+    assert shapes == {(4, 2, 2), (6, 2, 2), (9, 2, 2)}
+    for n in range(len(batches)):
+        steps = len(batches[n].inputs)
+        for length, label in zip(batches[n].lengths, batches[n].targets, strict=True):
+            assert length == 0 or length == SIZES[label]
+            assert length == 0 or steps == min(s for s in (4, 6, 9) if s >= length)
+
+
+def test_the_number_decides():
+    """Batch n is the same however it is come by; epochs and seeds differ."""
+    inputs, labels = sequences(), list(range(len(SIZES)))
+    one, other = (Buckets(inputs, labels, 2, seed=1) for _ in "ab")
+    for n in (7, 0, 13, 3):
+        np.testing.assert_array_equal(one[n].targets, other[n].targets)
+    order = [[batches[n].targets.tolist() for n in range(start, start + len(one))]
+             for batches, start in ((one, 0), (one, len(one)), (Buckets(inputs, labels, 2, seed=2), 0))]  # fmt: skip
+    assert order[0] != order[1]
+    assert order[0] != order[2]
+
+
+def test_places_left_over_count_for_nothing():
+    """Loss and gradient of a batch that is filled up are those of its sequences alone."""
+    inputs = sequences()[:1]
+    model = rnn.Stack(rnn.GRU(2, 3), rnn.Linear(3, 2))
+    params = model.init(jax.random.key(0))
+
+    def loss(params, batch):
+        _, ys = rnn.unroll(model, params, batch.inputs, lengths=batch.lengths)
+        return rnn.losses.squared_error(ys, batch.targets, lengths=batch.lengths)
+
+    full, alone = (Buckets(inputs, inputs, batch)[0] for batch in (4, 1))
+    for a, b in zip(
+        *(jax.tree.leaves(jax.value_and_grad(loss)(params, batch)) for batch in (full, alone)), strict=True
+    ):
+        np.testing.assert_allclose(a, b, atol=1e-7)
+
+
+def test_fit_compiles_each_shape_once(capsys):
+    """The loop counts the shapes, tells them, and compiles no other."""
+    inputs = sequences()
+    model, traces = rnn.GRU(2, 3), []
+
+    def loss(params, carry, batch, key):
+        traces.append(batch.inputs.shape)
+        _, ys = rnn.unroll(model, params, batch.inputs, lengths=batch.lengths)
+        return rnn.losses.squared_error(ys, ys * 0, lengths=batch.lengths), ((), {})
+
+    batches = Buckets(inputs, list(range(len(SIZES))), 2, buckets=3)
+    optimizer = optax.sgd(0.1)
+    state = learning.train_state(model.init(jax.random.key(0)), optimizer)
+    step = learning.train_step(loss, optimizer)
+    end = learning.fit(step, state, batches, steps=4 * len(batches), key=jax.random.key(1), per_call=1)
+    assert end.shapes == len(set(traces)) == 3
+    assert "3 shapes of batches were compiled" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("message", "call"),
+    [
+        ("targets: expected one for each of the 11 inputs, at least one, got 1", lambda: Buckets(sequences(), [1], 2)),
+        ("targets: expected one for each of the 0 inputs, at least one, got 0", lambda: Buckets([], [], 2)),
+        ("lengths: expected one of at least 9", lambda: Buckets(sequences(), range(11), 2, lengths=[3])),
+        ("batch: expected a positive int, got 0", lambda: Buckets(sequences(), range(11), 0)),
+    ],
+)
+def test_refusals(message, call):
+    """What does not fit is named."""
+    with pytest.raises(ValueError, match=message):
+        call()
