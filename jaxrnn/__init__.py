@@ -3,7 +3,7 @@
 A cell is its hyperparameters; parameters and state are always arguments.
 """
 
-from jaxrnn import data, decoding, gradients, initializers, interop, learning, losses
+from jaxrnn import data, decoding, gradients, initializers, interop, learning, losses, plots
 from jaxrnn.cells import GRU, LSTM, GRUParams, LSTMParams, LSTMState, VanillaParams, VanillaRNN
 from jaxrnn.constructor import from_call
 from jaxrnn.layers import Bidirectional, Dropout, Embedding, Linear, Residual, Stack, Tied
@@ -36,6 +36,7 @@ __all__ = [
     "interop",
     "learning",
     "losses",
+    "plots",
     "trajectory",
     "unroll",
 ]

@@ -228,13 +228,13 @@ def same_tree(argument: str, expected: PyTree, got: PyTree, fix: str) -> PyTree:
         fields = getattr(expected, "_fields", None)
         stranger = getattr(got, "_fields", fields) != fields
         if not isinstance(got, (tuple, list)) or len(got) != len(expected) or stranger:
-            refuse(argument, _outline(expected), _outline(got), fix, TypeError)
+            refuse(argument, outline(expected), outline(got), fix, TypeError)
         places = [f".{name}" for name in fields] if fields else [f"[{i}]" for i in range(len(expected))]
         parts = [same_tree(argument + p, e, g, fix) for p, e, g in zip(places, expected, got, strict=True)]
         return type(expected)(*parts) if fields else tuple(parts)
     wanted, leaves = jax.tree.leaves(expected), jax.tree.leaves(got)
     if jax.tree.structure(expected) != jax.tree.structure(got):  # type: ignore[operator]
-        refuse(argument, _outline(expected), _outline(got), fix, TypeError)
+        refuse(argument, outline(expected), outline(got), fix, TypeError)
     for e, g in zip(wanted, leaves, strict=True):
         if tuple(e.shape) != tuple(jnp.shape(g)):
             refuse(argument, f"shape {list(e.shape)}", describe(g), fix)
@@ -243,7 +243,7 @@ def same_tree(argument: str, expected: PyTree, got: PyTree, fix: str) -> PyTree:
     return got
 
 
-def _outline(tree: PyTree) -> str:
+def outline(tree: PyTree) -> str:
     if isinstance(tree, (tuple, list)):
         fields = getattr(tree, "_fields", None)
         return f"{type(tree).__name__}({', '.join(fields)})" if fields else f"{type(tree).__name__} of {len(tree)}"
@@ -256,7 +256,7 @@ def sequence(argument: str, model: Any, xs: PyTree) -> None:
     axes = {1: "[T, ...]", 2: "[T, ..., I]"}.get(rank, f"[T, ..., {rank - 1} axes of one input]")
     for leaf in jax.tree.leaves(xs) or [xs]:
         if not hasattr(leaf, "shape"):
-            refuse(argument, f"an array {axes}", describe(leaf), "jnp.asarray makes one", TypeError)
+            refuse(argument, f"an array {axes}", describe(xs), "jnp.asarray makes one", TypeError)
         if leaf.ndim < rank:
             refuse(argument, f"{axes}, {rank} axes or more", describe(leaf), "one step alone goes through model.step")
 
@@ -343,13 +343,20 @@ def stepping(cell: Any, params: Params, state: State, x: Array) -> tuple[Params,
 def one_each(argument: str, value: Any, count: int, owner: str) -> None:
     """A tuple with one entry a part."""
     if not isinstance(value, (tuple, list)) or len(value) != count:
-        refuse(argument, f"tuple of {count}, one entry a layer of {owner}", _outline(value), error=TypeError)
+        refuse(argument, f"tuple of {count}, one entry a layer of {owner}", outline(value), error=TypeError)
 
 
 def array(argument: str, value: Any, owner: str) -> None:
     """An array, and no pair of them."""
     if not hasattr(value, "shape"):
-        refuse(argument, f"an array for {owner}", _outline(value), 'merge="concat" joins both directions', TypeError)
+        refuse(argument, f"an array for {owner}", outline(value), 'merge="concat" joins both directions', TypeError)
+
+
+def pair(argument: str, value: Any) -> tuple[State, PyTree]:
+    """What a step gave back: (state, y)."""
+    if not isinstance(value, tuple) or len(value) != 2:
+        refuse(argument, "the pair (state, y) from it", outline(value), "return state, y", TypeError)
+    return value
 
 
 def next_state(state: State, new: State) -> State:
@@ -379,3 +386,9 @@ def temperature(argument: str, value: Any) -> None:
         number(argument, value.item() if hasattr(value, "item") else value)
         if value < 0:
             refuse(argument, "a number of at least 0", value, "0 takes the likeliest, 1 the model's own distribution")
+
+
+def id_stream(argument: str, value: Any) -> None:
+    """One row of integer ids."""
+    if not hasattr(value, "ndim") or value.ndim != 1 or not np.issubdtype(value.dtype, np.integer):
+        refuse(argument, "integers [N]", describe(value), "Vocabulary.of(text).encode(text) makes them", TypeError)

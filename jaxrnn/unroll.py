@@ -243,6 +243,6 @@ def in_dtype_of(trees: PyTree, state: State) -> State:
 def _fixed_point(step: Any, params: Params, state: State, xs: PyTree) -> State:
     """The state in the dtype that a step gives it back in, so that it can be carried."""
     x = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), xs)
-    after, _ = jax.eval_shape(step, params, state, x)
+    after, _ = checks.pair("step", jax.eval_shape(step, params, state, x))
     after = checks.next_state(state, after)
     return jax.tree.map(lambda old, new: old.astype(jnp.promote_types(old.dtype, new.dtype)), state, after)

@@ -42,6 +42,9 @@ def train(args: argparse.Namespace) -> None:
     text = python_reference() if args.text is None else read(args.text)
     vocabulary = Vocabulary.of(text)
     ids = vocabulary.encode(text)
+    if len(ids) // 10 <= args.batch * args.length:
+        sys.exit(f"the text has {len(ids):,} characters; --batch {args.batch} --length {args.length} needs more than "
+                 f"{10 * args.batch * args.length:,}: a longer text, or a smaller --batch or --length")  # fmt: skip
     cut = len(ids) - len(ids) // 10  # the last tenth validates
     streams, held_out = (Streams(part, args.batch, args.length) for part in (ids[:cut], ids[cut:]))
 
@@ -135,6 +138,13 @@ def positive(text: str) -> int:
     return int(text)
 
 
+def not_negative(text: str) -> float:
+    """A float of at least 0, for argparse."""
+    if not 0 <= float(text) < float("inf"):
+        raise argparse.ArgumentTypeError(f"expected a number of at least 0, got {text}")
+    return float(text)
+
+
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
@@ -157,7 +167,7 @@ def arguments() -> argparse.Namespace:
     add("--sample-length", type=positive, default=300, metavar="N", help="characters written at each evaluation")
     add(
         "--temperature",
-        type=float,
+        type=not_negative,
         default=0.8,
         help="below 1 the likely gets likelier, at 0 nothing is drawn by chance",
     )
@@ -168,5 +178,7 @@ def arguments() -> argparse.Namespace:
 if __name__ == "__main__":
     try:
         main()
+    except KeyboardInterrupt:
+        sys.exit("interrupted before there was anything to save")
     except (ValueError, FileNotFoundError) as error:
         sys.exit(f"{pathlib.Path(__file__).name}: {error}")

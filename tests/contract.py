@@ -26,7 +26,7 @@ KINDS = [  # one of each kind, where compiling them all would take too long
 ]
 LENGTHS = np.array([T, 2, 0])
 ALIVE = np.arange(T)[:, None] < LENGTHS  # [T, B]
-RESETS = np.array([[1, 0, 0], [0, 1, 0], [1, 0, 0], [1, 0, 1], [0, 1, 0]], bool)  # [T, B]
+RESETS = np.array([[1, 0, 0], [0, 1, 0], [1, 1, 0], [1, 0, 1], [0, 1, 0]], bool)  # [T, B], some past the end
 CASES = ["plain", "state", "lengths", "resets", "reverse", "forwards", "everything"]
 
 
@@ -44,8 +44,8 @@ def arguments(model, case):
         "lengths": {"lengths": LENGTHS},
         "resets": {"resets": RESETS},
         "reverse": {"reverse": True},
-        "forwards": {"state": random_state(model), "lengths": LENGTHS, "resets": RESETS & ALIVE},
-        "everything": {"state": random_state(model), "lengths": LENGTHS, "resets": RESETS & ALIVE, "reverse": True},
+        "forwards": {"state": random_state(model), "lengths": LENGTHS, "resets": RESETS},
+        "everything": {"state": random_state(model), "lengths": LENGTHS, "resets": RESETS, "reverse": True},
     }[case]
 
 

@@ -49,7 +49,7 @@ CALLS = {
         xs=jnp.ones((T, B, I + 1))
     ),
     "ValueError xs: expected [T, ..., I], 2 axes or more, got float32[3]; …model.step": lambda: unroll(xs=jnp.ones(I)),
-    "TypeError xs: expected an array [T, ..., I], got float 1.0; jnp.asarray makes one": lambda: unroll(
+    "TypeError xs: expected an array [T, ..., I], got list of 1; jnp.asarray makes one": lambda: unroll(
         xs=[[1.0, 2.0, 3.0]]
     ),
     "TypeError xs: expected an array [T, ..., I], got None; jnp.asarray makes one": lambda: unroll(xs=None),

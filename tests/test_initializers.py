@@ -82,7 +82,7 @@ def test_fans_count_one_gate():
     assert fused < 0.95 * bound < np.abs(w_xh).max() <= bound
 
 
-@pytest.mark.parametrize("name", GATED)
+@pytest.mark.parametrize("name", ["lstm", "gru-after"])
 def test_a_key_fixes_the_values(name):
     """The same key draws the same, eager or jitted; another key draws other weights."""
     cell, _ = GATED[name]

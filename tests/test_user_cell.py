@@ -210,6 +210,67 @@ def test_trees_in_and_out():
     assert_close(final["sum"], sums[LENGTHS - 1, np.arange(B)])
 
 
+class Scaled:
+    """A cell whose parameters and initial state are plain Python numbers."""
+
+    def init(self, key):
+        return {"rate": 0.5}
+
+    def initial_state(self, batch_shape=()):
+        return 0.0
+
+    def step(self, params, state, x):
+        state = state + params["rate"] * x.mean()
+        return state, state
+
+
+@pytest.mark.xfail(reason="a Python number has no dtype", strict=True, raises=AttributeError)
+@pytest.mark.parametrize("frozen", [True, False])
+def test_python_numbers(frozen):
+    """Numbers of Python will do as parameters and as a state."""
+    cell = dataclasses.dataclass(frozen=True)(Scaled)() if frozen else Scaled()
+    final, ys = rnn.unroll(cell, cell.init(KEY), jnp.ones((T, 1)))
+    assert final == T / 2
+    np.testing.assert_array_equal(ys, np.arange(1, T + 1) / 2)
+
+
+class Unit(Gated):
+    """A cell that scales its input to length 1, so that 0 is no input."""
+
+    def step(self, params, h, x):
+        return Gated.step(self, params, h, x / jnp.linalg.norm(x, axis=-1, keepdims=True))
+
+
+@pytest.mark.xfail(reason="padding is walked as zeros, whose gradient here is NaN", strict=True, raises=AssertionError)
+def test_padding_of_cells_that_cannot_take_zeros():
+    """The padding stays out of the gradient even where 0 is no input."""
+    cell, xs = Unit(I, H), random(T, B, I)
+    gradient = jax.grad(lambda params: rnn.unroll(cell, params, xs, lengths=LENGTHS)[1].sum())(cell.init(KEY))
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(gradient))
+
+
+class Wide:
+    """A cell in mixed precision: narrow inputs, wide parameters and state."""
+
+    def init(self, key):
+        return {"rate": jnp.full((), 0.5, jnp.float32)}
+
+    def initial_state(self, batch_shape=()):
+        return jnp.zeros((*batch_shape, I), jnp.float32)
+
+    def step(self, params, state, x):
+        state = state + params["rate"] * x.astype(jnp.float32)
+        return state, state.astype(x.dtype)
+
+
+@pytest.mark.xfail(reason="the dtypes of parameters and inputs are promoted", strict=True, raises=ValueError)
+def test_mixed_precision():
+    """A cell that casts for itself may mix dtypes, under strict promotion too."""
+    xs = jnp.ones((T, B, I), jnp.bfloat16)
+    final, ys = rnn.unroll(Wide(), Wide().init(KEY), xs)
+    assert (final.dtype, ys.dtype) == (jnp.float32, jnp.bfloat16)
+
+
 def test_pictures():
     """Inputs of several axes: the batch axes are those between."""
     cell, xs = Picture(), random(T, B, 2, 3)

@@ -133,7 +133,6 @@ ZOO: dict[str, Entry] = {
 }
 
 STEPPING = [name for name, entry in ZOO.items() if entry.sees != "all"]  # models that can walk step by step
-BIDIRECTIONAL = [name for name, entry in ZOO.items() if entry.sees == "all"]
 
 
 def reads_ids(model: Any) -> bool:

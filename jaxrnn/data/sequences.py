@@ -56,6 +56,7 @@ class Streams:
     def __init__(
         self, ids: np.ndarray, batch: int, steps: int, *, back: int | None = None, resets: np.ndarray | None = None
     ) -> None:
+        checks.id_stream("ids", ids)
         checks.size("batch", batch)
         checks.size("steps", steps)
         if back is not None:

@@ -117,4 +117,5 @@ def fixed_points(
     jacobians = np.asarray(jax.vmap(lambda state: step_jacobian(cell, params, state, x))(states))
     eigenvalues = np.linalg.eigvals(jacobians) + 0j
     eigenvalues = np.take_along_axis(eigenvalues, np.argsort(-np.abs(eigenvalues), axis=-1), axis=-1)
-    return FixedPoints(states, points, speeds, jacobians, eigenvalues, (np.abs(eigenvalues) < 1).all(-1))
+    stable = np.all(np.abs(eigenvalues) < 1, axis=-1)
+    return FixedPoints(states, points, speeds, jacobians, eigenvalues, stable)

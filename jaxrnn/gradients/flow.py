@@ -20,7 +20,8 @@ import optax
 
 from jaxrnn import checks
 from jaxrnn.constructor import replace_cells
-from jaxrnn.types import Array, Params, PyTree, State, Time, input_ndim
+from jaxrnn.gradients.probe import Probe
+from jaxrnn.types import Array, Params, PyTree, State, Time
 from jaxrnn.unroll import extent, first_state, scan, unroll
 
 
@@ -32,19 +33,11 @@ class PushedState(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class Pushed:
+class Pushed(Probe):
     """A cell, as a layer, whose new state or whose parameters are pushed at every step."""
 
-    cell: Any
     steps: int
     what: str  # "state" or "params"
-
-    @property
-    def input_ndim(self) -> int:
-        return input_ndim(self.cell)
-
-    def init(self, key: Array) -> Params:
-        return self.cell.init(key)
 
     def initial_state(self, batch_shape: tuple[int, ...] = ()) -> PushedState:
         state = self.cell.initial_state(batch_shape)
@@ -276,21 +269,10 @@ def gradient_parts(
 
 
 @dataclasses.dataclass(frozen=True)
-class Cut:
+class Cut(Probe):
     """A cell, as a layer, whose gradient does not pass from one chunk of steps to the one before."""
 
-    cell: Any
     every: int
-
-    @property
-    def input_ndim(self) -> int:
-        return input_ndim(self.cell)
-
-    def init(self, key: Array) -> Params:
-        return self.cell.init(key)
-
-    def initial_state(self, batch_shape: tuple[int, ...] = ()) -> State:
-        return self.cell.initial_state(batch_shape)
 
     def step(self, params: Params, state: State, x: PyTree, *, key: Array | None = None) -> tuple[State, PyTree]:
         """One step, the pair (input, whether the gradient is cut before it) as input."""

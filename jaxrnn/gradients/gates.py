@@ -10,7 +10,8 @@ import jax.numpy as jnp
 
 from jaxrnn import checks
 from jaxrnn.constructor import replace_cells
-from jaxrnn.types import Array, Params, PyTree, State, Time, input_ndim
+from jaxrnn.gradients.probe import Probe
+from jaxrnn.types import Array, Params, PyTree, State, Time
 from jaxrnn.unroll import before_end, extent, scan, trajectory
 
 
@@ -30,20 +31,8 @@ class Watch(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class Watched:
+class Watched(Probe):
     """A cell, as a layer, that collects its gates in place of its states."""
-
-    cell: Any
-
-    @property
-    def input_ndim(self) -> int:
-        return input_ndim(self.cell)
-
-    def init(self, key: Array) -> Params:
-        return self.cell.init(key)
-
-    def initial_state(self, batch_shape: tuple[int, ...] = ()) -> State:
-        return self.cell.initial_state(batch_shape)
 
     def step(self, params: Params, state: State, x: PyTree, *, key: Array | None = None) -> tuple[State, PyTree]:
         """One step, with the gates beside the output."""

@@ -26,7 +26,7 @@ def flatten(state: State) -> tuple[Array, Callable[[Array], State]]:
 
     def rebuild(vector: Array) -> State:
         moved = iter(unravel(vector))
-        return tree.unflatten([next(moved) if moves else leaf for leaf, moves in zip(leaves, smooth)])
+        return jax.tree.unflatten(tree, [next(moved) if moves else leaf for leaf, moves in zip(leaves, smooth)])
 
     return vector, rebuild
 

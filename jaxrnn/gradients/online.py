@@ -114,6 +114,7 @@ def rtrl(
     checks.model("model", model)
     params = checks.parameters(model, params)
     checks.sequence("xs", model, xs)
+    checks.input_of(model, "xs", xs)
     steps, batch = extent(model, xs)
     for leaf in jax.tree.leaves(targets):
         if jnp.shape(leaf)[:1] != (steps,):

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxrnn import checks
+from jaxrnn.learning import checks as run_checks
 from jaxrnn.learning.checkpoints import TAKEN, Checkpoints
 from jaxrnn.learning.report import Report, Tell, tell_metrics
 from jaxrnn.learning.step import Step, TrainState, several
@@ -104,7 +105,12 @@ def fit(
         if optional is not None:
             checks.size(name, optional)
     checks.given("key", key, "jax.random.key(0) makes one")
+    run_checks.train_state("state", state, TrainState)
+    run_checks.batch_source("batches", batches)
     checks.random_key("key", key)
+    run_checks.needs("resume", resume, "checkpoints", checkpoints)
+    run_checks.needs("patience", patience, "evaluate", evaluate)
+    run_checks.needs("evaluate_every", evaluate_every, "evaluate", evaluate)
     checks.free_names("facts", facts or {}, (*TAKEN, "progress"))
     run = _Progress()
     if checkpoints is not None and checkpoints.steps():
@@ -143,6 +149,8 @@ def fit(
                 report.flush()  # the lines up to a step are in the file before its checkpoint is
                 checkpoints.save(state, key, {**(facts or {}), "progress": run._asdict()}, best=best)
 
+        if first >= steps:
+            report.say(f"nothing to do: the run stands at step {first}, steps={steps}")
         done, waiting, group = first, None, _group(batches, first, steps, per_call, evaluate_every, save_every)
         while done < steps and not asked.is_set() and stopped != "early":
             shapes.add(str(jax.tree.map(np.shape, group)))
@@ -160,6 +168,7 @@ def fit(
             waiting = None
             if judge is not None:
                 result = judge(state.params, done)
+                run_checks.numbers("evaluate", result)
                 checks.one_of("monitor", monitor, result)
                 judged = float(result[monitor])
                 better = judged < (math.inf if run.best is None else run.best)  # NaN is never better

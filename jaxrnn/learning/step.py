@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import optax
 
 from jaxrnn import checks
+from jaxrnn.learning.checks import loss_result
 from jaxrnn.types import Array, Params, PyTree, State
 
 Loss: TypeAlias = Callable[[Params, State, PyTree, Array | None], tuple[Array, tuple[State, dict[str, Array]]]]
@@ -70,7 +71,7 @@ def train_step(loss: Loss, optimizer: optax.GradientTransformation) -> Step:
     """
 
     def step(state: TrainState, batch: PyTree, key: Array) -> tuple[TrainState, Metrics]:
-        gradient = jax.value_and_grad(loss, has_aux=True)
+        gradient = jax.value_and_grad(lambda *told: loss_result(loss(*told)), has_aux=True)
         (value, (carry, reported)), grads = gradient(state.params, state.carry, batch, key)
         norm = optax.tree.norm(grads)
         with jax.numpy_dtype_promotion("standard"):  # optax mixes dtypes; the loss keeps the user's own setting

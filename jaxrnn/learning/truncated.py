@@ -87,6 +87,7 @@ def stream_loss(model: Any, measure: Measure = losses.cross_entropy, **options: 
     """
 
     def loss(params: Params, carry: State, chunk: Chunk, key: Array | None) -> tuple[Array, tuple[State, Metrics]]:
+        carry = checks.state_like("carry", model, carry, chunk.targets.shape[1:])
         steps, resets = len(chunk.targets), chunk.resets if chunk.resets is None else jnp.asarray(chunk.resets)
         if resets is None:
             batch = chunk.targets.shape[1:]

@@ -1,0 +1,42 @@
+"""Checks of what a run is given: the loss, the batches, the evaluation. Wording and form are those of jaxrnn.checks."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from jaxrnn.checks import describe, outline, refuse
+from jaxrnn.types import Array, State
+
+
+def loss_result(value: Any) -> tuple[Array, tuple[State, dict]]:
+    """What a loss gave back: (value, (carry, metrics))."""
+    whole = isinstance(value, tuple) and len(value) == 2
+    if not whole or not isinstance(value[1], tuple) or len(value[1]) != 2 or not isinstance(value[1][1], dict):
+        refuse("loss", "(value, (carry, metrics)) from it", outline(value),
+               "return value, ((), {}) where there is no carry and nothing to report", TypeError)  # fmt: skip
+    return value
+
+
+def train_state(argument: str, value: Any, kind: type) -> None:
+    """The state of a run, of ``learning.train_state``."""
+    if not isinstance(value, kind):
+        refuse(argument, f"a {kind.__name__}", outline(value), "train_state(params, optimizer) makes one", TypeError)
+
+
+def batch_source(argument: str, value: Any) -> None:
+    """Something that gives batch n as ``value[n]``."""
+    if not hasattr(value, "__getitem__"):
+        refuse(argument, "an object that gives batch n as batches[n]", type(value).__name__,
+               "list(...) of a generator, or a class with __getitem__", TypeError)  # fmt: skip
+
+
+def needs(argument: str, value: Any, other: str, other_value: Any) -> None:
+    """One argument makes no sense without another."""
+    if value not in (None, False) and other_value is None:
+        refuse(other, f"something, since {argument} is given", None, f"{argument} needs it")
+
+
+def numbers(argument: str, value: Any) -> None:
+    """What an evaluation gave back: a dict."""
+    if not isinstance(value, dict):
+        refuse(argument, "a dict of numbers and texts from it", describe(value), 'return {"loss": value}', TypeError)

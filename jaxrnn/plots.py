@@ -1,0 +1,309 @@
+"""Pictures of what :mod:`jaxrnn.gradients` measures and of how a run went, one call each.
+
+Every function draws into ``axes``, or into a new figure, and returns the axes: ``axes.figure.savefig("flow.png")``.
+They need matplotlib, which is imported at the first call: ``pip install 'jaxrnn[scripts]'``.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import pathlib
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import jax
+import numpy as np
+
+from jaxrnn import checks
+from jaxrnn.types import Array, PyTree, State
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from jaxrnn.gradients import FixedPoints, GateStatistics
+
+# Okabe & Ito (2008): told apart with any colour vision, and by line style in print
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+DASHES = ("-", "--", "-.", (0, (1, 1)), (0, (5, 1, 1, 1, 1, 1)), (0, (8, 2)))
+BLUE, RED, GREEN, GREY = *COLOURS[:3], "#777777"
+
+
+def flow_by_lag(curves: Mapping[str, Array], axes: Axes | None = None, *, quantity: str = "gradient norm") -> Axes:
+    """How much of a gradient is left after k steps backwards, for several cells on one logarithmic axis.
+
+    Args:
+        curves: by name, norms ``[T, ...]`` over time as :func:`~jaxrnn.gradients.gradient_flow` and
+            :func:`~jaxrnn.gradients.gain` give them; over batch axes the median is drawn, and a band from the smallest
+            to the largest.
+        axes: where to draw; by default a new figure.
+        quantity: what is drawn, for the vertical axis.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, jaxrnn as rnn
+        >>> cells = {"vanilla": rnn.VanillaRNN(3, 8), "GRU": rnn.GRU(3, 8)}
+        >>> curves = {name: rnn.gradients.gain(cell, cell.init(jax.random.key(0)), jnp.ones((20, 4, 3))).by_input
+        ...           for name, cell in cells.items()}
+        >>> axes = rnn.plots.flow_by_lag(curves, quantity="‖∂hₙ / ∂xₙ₋ₖ‖ / √q")
+        >>> axes.get_xlabel(), axes.get_yscale()
+        ('lag k [steps]', 'log')
+    """
+    axes = _axes(axes)
+    for (name, curve), style in zip(curves.items(), _styles()):
+        norms = np.asarray(curve, float)[::-1]
+        rows = np.where(norms > 0, norms, np.nan).reshape(len(norms), -1)  # 0 has no place on a logarithmic axis
+        middle, lags = _median(rows), np.arange(len(rows))
+        (line,) = axes.plot(lags, middle, label=name, lw=1.8, **style)
+        if rows.shape[1] > 1:
+            low, high = np.fmin.reduce(rows, 1), np.fmax.reduce(rows, 1)
+            axes.fill_between(lags, low, high, color=line.get_color(), alpha=0.15, lw=0)
+    axes.set(yscale="log", xlabel="lag k [steps]", ylabel=quantity)
+    return _finish(axes)
+
+
+def singular_values(values: Array, axes: Axes | None = None) -> Axes:
+    """The singular values of products of Jacobians by lag: what is above 1 grows, what is below is forgotten.
+
+    Args:
+        values: ``[T, S]`` of :func:`~jaxrnn.gradients.product_singular_values`.
+        axes: where to draw; by default a new figure.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, jaxrnn as rnn
+        >>> cell = rnn.GRU(3, 8)
+        >>> jacobians = rnn.gradients.trajectory_jacobians(cell, cell.init(jax.random.key(0)), jnp.ones((20, 3)))
+        >>> axes = rnn.plots.singular_values(rnn.gradients.product_singular_values(jacobians))
+    """
+    every = np.asarray(values)
+    if every.ndim != 2:
+        checks.refuse("values", "[T, S], those of product_singular_values", checks.describe(every))
+    axes = _axes(axes)
+    known = every > np.finfo(every.dtype).eps * every[:, :1]  # the rest is rounding of the largest
+    every, lags, count = np.where(known, every, np.nan).astype(float), np.arange(1, len(every) + 1), every.shape[1]
+    for n in range(count):
+        axes.plot(lags, every[:, n], color=_viridis(n / max(count - 1, 1)), lw=0.8, alpha=0.8)
+    for n, name in ((0, "largest"), (count // 2, "median"), (count - 1, "smallest")):
+        axes.plot(lags, every[:, n], color=_viridis(n / max(count - 1, 1)), lw=2.5, label=name)
+    axes.axhline(1, color=GREY, lw=0.8)
+    axes.set(yscale="log", xlabel="lag k [steps]", ylabel="singular values of the product of k Jacobians")
+    return _finish(axes)
+
+
+def gate_saturation(statistics: Mapping[str, GateStatistics], axes: Axes | None = None) -> Axes:
+    """How often each gate of a cell is shut, open or in between, and how long its units remember.
+
+    Args:
+        statistics: of one cell, by the gate's name, from :func:`~jaxrnn.gradients.gate_statistics`.
+        axes: where to draw; by default a new figure.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, jaxrnn as rnn
+        >>> cell = rnn.LSTM(3, 8)
+        >>> gates = rnn.gradients.gate_statistics(cell, cell.init(jax.random.key(0)), jnp.ones((20, 4, 3)))
+        >>> axes = rnn.plots.gate_saturation(gates)
+    """
+    names = [name for name in statistics if name != "keep"] or list(statistics)
+    if not names:
+        checks.refuse("statistics", "those of a cell with gates", "none", "gate_statistics gives one dict a cell")
+    axes = _axes(axes)
+    shut, wide = (np.array([np.mean(getattr(statistics[n], part)) for n in names]) for part in ("shut", "open"))
+    between = 1 - shut - wide
+    left = np.zeros(len(names))
+    for share, name, colour in ((shut, "shut", BLUE), (between, "in between", "#DDDDDD"), (wide, "open", COLOURS[4])):
+        axes.barh(names, 100 * share, left=100 * left, color=colour, label=name, height=0.6)
+        for row, (start, width) in enumerate(zip(left, share)):
+            if width > 0.06:
+                ink = "white" if name == "shut" else "black"
+                axes.text(100 * (start + width / 2), row, f"{width:.0%}", ha="center", va="center", color=ink)
+        left = left + share
+    axes.set(xlabel="steps and units [%]", ylabel="gate", xlim=(0, 100))
+    axes.invert_yaxis()
+    if "keep" in statistics and statistics["keep"].memory is not None:
+        low, middle, high = np.quantile(np.asarray(statistics["keep"].memory, float), (0, 0.5, 1), method="nearest")
+        axes.set_title(f"units remember {middle:.3g} steps (median; {low:.3g} to {high:.3g})", fontsize="medium")
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.18), ncols=3, frameon=False)
+    return axes
+
+
+def loss_curve(
+    metrics: str | os.PathLike | Mapping[str, Any],
+    axes: Axes | None = None,
+    *,
+    clip: float | None = None,
+    quantity: str = "loss",
+) -> Axes:
+    """The loss of every step, the validation losses, and the gradient norm with the steps at which clipping acted.
+
+    Args:
+        metrics: the JSON-lines file of :func:`~jaxrnn.learning.fit`, or arrays by name: ``loss [K]`` and, where there
+            are any, ``step [K]`` and ``grad_norm [K]``.
+        axes: where to draw; by default a new figure. The norm has an axis of its own at the right, ``figure.axes[-1]``.
+        clip: the largest norm that the optimizer let pass.
+        quantity: what the loss is, with its unit, for the vertical axis.
+
+    Example:
+        >>> import numpy as np, jaxrnn as rnn
+        >>> steps = np.arange(1, 101)
+        >>> axes = rnn.plots.loss_curve({"loss": 1 / steps, "grad_norm": 5 / steps}, clip=1.0, quantity="loss [nats]")
+        >>> axes.get_ylabel(), axes.figure.axes[-1].get_ylabel()
+        ('loss [nats]', 'gradient norm before clipping')
+    """
+    lines, judged = _arrays(metrics) if isinstance(metrics, Mapping) else _read(metrics)
+    axes, loss, norm = _axes(axes), lines["loss"], lines.get("grad_norm")
+    steps = lines.get("step", np.arange(1, len(loss) + 1))
+    handles = axes.plot(steps, loss, color=BLUE, lw=0.6, alpha=0.45, label="training, each step")
+    if len(loss) >= 100:
+        handles += axes.plot(steps, _smooth(loss), color=BLUE, lw=1.8, label="training, running mean")
+    if judged:
+        handles += axes.plot(*zip(*judged), "o-", color="black", ms=5, lw=1, label="validation")
+    if norm is not None:
+        right = axes.twinx()
+        handles += right.plot(steps, norm, color=RED, lw=0.6, alpha=0.6, label="gradient norm (right)")
+        right.set(yscale="log", ylabel="gradient norm before clipping")
+        right.yaxis.label.set_color(RED)
+        if clip is not None:
+            cut = norm > clip
+            handles.append(right.axhline(clip, color=RED, lw=1, ls="--", label=f"clipped above {clip:g}"))
+            share = f"clipping acted, {np.mean(cut):.0%} of steps"
+            handles += right.plot(steps[cut], np.full(cut.sum(), 0.015), "|", color=RED, ms=7, mew=0.6, alpha=0.6,
+                                  transform=right.get_xaxis_transform(), label=share)  # fmt: skip
+        axes.set_zorder(right.get_zorder() + 1)
+        axes.patch.set_visible(False)
+    axes.set(xlabel="optimizer step", ylabel=quantity)
+    axes.grid(alpha=0.3)
+    axes.legend(handles=handles, loc="upper right", fontsize="small", framealpha=0.9)
+    return axes
+
+
+def eigenvalues(values: Array, axes: Axes | None = None) -> Axes:
+    """Eigenvalues in the complex plane: inside the unit circle a direction decays, outside it grows.
+
+    Args:
+        values: complex numbers of any shape: of ``w_hh``, of a Jacobian, of fixed points.
+        axes: where to draw; by default a new figure.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, jaxrnn as rnn
+        >>> params = rnn.VanillaRNN(3, 50).init(jax.random.key(0))
+        >>> axes = rnn.plots.eigenvalues(jnp.linalg.eigvals(params.w_hh))
+        >>> axes.get_xlabel(), axes.get_ylabel()
+        ('real part', 'imaginary part')
+    """
+    axes, numbers = _axes(axes, (4.8, 4.8)), np.asarray(values).ravel()
+    angle = np.linspace(0, 2 * np.pi, 400)
+    axes.plot(np.cos(angle), np.sin(angle), color=GREY, lw=1, label="unit circle")
+    for inside, marker, colour, name in ((True, "o", BLUE, "decays"), (False, "^", RED, "grows or stays")):
+        some = numbers[(np.abs(numbers) < 1) == inside]
+        axes.plot(some.real, some.imag, marker, color=colour, ms=5, alpha=0.7, label=f"{name} ({len(some)})")
+    axes.set(xlabel="real part", ylabel="imaginary part", aspect="equal")
+    return _finish(axes)
+
+
+def fixed_points(found: FixedPoints, trajectories: State, axes: Axes | None = None) -> Axes:
+    """Fixed points among trajectories, in the two principal components of the trajectories.
+
+    Args:
+        found: of :func:`~jaxrnn.gradients.fixed_points`.
+        trajectories: states ``[T, ..., H]`` of :func:`~jaxrnn.trajectory`.
+        axes: where to draw; by default a new figure.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, jaxrnn as rnn
+        >>> cell = rnn.VanillaRNN(2, 8, w_hh_init=rnn.initializers.orthogonal(1.2))
+        >>> params, xs = cell.init(jax.random.key(0)), jax.random.normal(jax.random.key(1), (30, 5, 2))
+        >>> states = rnn.trajectory(cell, params, xs)
+        >>> found = rnn.gradients.fixed_points(cell, params, jnp.zeros(2), states[-1])
+        >>> axes = rnn.plots.fixed_points(found, states)
+    """
+    leaves = [np.asarray(s) for s in jax.tree.leaves(trajectories) if np.issubdtype(s.dtype, np.floating)]
+    walks = np.concatenate(leaves, -1)  # [T, ..., S]
+    size = np.shape(found.points)[-1]
+    if walks.ndim < 2 or walks.shape[-1] != size:
+        checks.refuse("trajectories", f"states [T, ..., {size}], those of the fixed points", checks.describe(walks))
+    axes = _axes(axes, (5.6, 4.8))
+    walks = walks.reshape(len(walks), -1, size)
+    centre = walks.mean((0, 1))
+    _, spread, directions = np.linalg.svd((walks - centre).reshape(-1, size), full_matrices=False)
+    share = spread**2 / np.sum(spread**2)
+    paths, points = (walks - centre) @ directions[:2].T, (found.points - centre) @ directions[:2].T
+    for n in range(paths.shape[1]):
+        axes.plot(*paths[:, n].T, color=GREY, lw=0.5, alpha=0.35, zorder=1, label=None if n else "trajectories")
+    ways = (np.abs(found.eigenvalues) >= 1).sum(-1)  # directions in which a point pushes away
+    for some, marker, colour, name in (
+        (ways == 0, "o", BLUE, "stable"),
+        (ways == 1, "X", RED, "one way out"),
+        (ways > 1, "^", COLOURS[4], "more ways out"),
+    ):
+        if some.any():
+            axes.plot(*points[some].T, marker, color=colour, ms=9, mec="black", label=f"{name} ({some.sum()})")
+    for name, part in zip("xy", share):
+        axes.set(**{f"{name}label": f"principal component {'xy'.index(name) + 1} ({part:.0%} of the variance)"})
+    return _finish(axes)
+
+
+# ---- what the plots share ------------------------------------------------------------------------------------------
+
+
+def _axes(axes: Axes | None, size: tuple[float, float] = (6.4, 4.2)) -> Axes:
+    """The axes, or those of a new figure."""
+    try:
+        import matplotlib.pyplot as plt
+    except ImportError:
+        raise ImportError("rnn.plots: drawing needs matplotlib; pip install 'jaxrnn[scripts]'") from None
+    return plt.subplots(figsize=size, layout="constrained")[1] if axes is None else axes
+
+
+def _finish(axes: Axes) -> Axes:
+    axes.grid(alpha=0.3)
+    axes.legend()
+    return axes
+
+
+def _styles() -> Any:
+    """Colour and line style of one curve after another."""
+    return ({"color": c, "ls": d} for c, d in zip(itertools.cycle(COLOURS), itertools.cycle(DASHES)))
+
+
+def _viridis(share: float) -> Any:
+    import matplotlib
+
+    return matplotlib.colormaps["viridis"](0.9 * share)
+
+
+def _median(rows: np.ndarray) -> np.ndarray:
+    """The median of each row without its NaN, NaN where there is nothing else."""
+    some = np.isfinite(rows).any(1)
+    return np.where(some, np.nanmedian(np.where(some[:, None], rows, 0), 1), np.nan)
+
+
+def _smooth(loss: np.ndarray) -> np.ndarray:
+    """The mean of the last fiftieth of the steps, without what is not finite."""
+    window, fine = max(len(loss) // 50, 1), np.isfinite(loss)
+    sums, counts = (np.cumsum(np.pad(a, (window, 0))) for a in (np.where(fine, loss, 0), fine.astype(float)))
+    with np.errstate(invalid="ignore"):
+        return (sums[window:] - sums[:-window]) / (counts[window:] - counts[:-window])
+
+
+def _read(path: str | os.PathLike) -> tuple[dict[str, np.ndarray], list[tuple[int, float]]]:
+    """What the log of a run holds: arrays of the steps, and (step, loss) of each evaluation."""
+    lines = [json.loads(line) for line in pathlib.Path(path).read_text("utf-8").splitlines()]
+    steps = [line for line in lines if "loss" in line]
+    if not steps:
+        checks.refuse("metrics", "lines with a loss, as learning.fit writes them", f"{path} with none")
+    judged = [(line["step"], line["evaluation"].get("loss")) for line in lines if "evaluation" in line]
+    names = [name for name in ("step", "loss", "grad_norm") if name in steps[0]]
+    arrays = {name: [line[name] for line in steps] for name in names}
+    return _arrays(arrays)[0], [(step, loss) for step, loss in judged if loss is not None]
+
+
+def _arrays(metrics: Mapping[str, PyTree]) -> tuple[dict[str, np.ndarray], list]:
+    """The metrics as arrays of floats; what was not finite is None in a log and NaN here."""
+    if "loss" not in metrics:
+        checks.refuse("metrics", "a path, or arrays by name with a loss among them", ", ".join(metrics) or "none")
+    arrays = {name: np.array(metrics[name], float) for name in ("step", "loss", "grad_norm") if name in metrics}
+    for name, values in arrays.items():
+        if values.shape != arrays["loss"].shape or values.ndim != 1:
+            checks.refuse(f"metrics[{name!r}]", f"as many numbers as there are losses, {arrays['loss'].shape}",
+                          checks.describe(values))  # fmt: skip
+    return arrays, []

@@ -1,0 +1,73 @@
+"""Models whose layers are all of one width: what runs op by op is then compiled once for many of them."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from zoo import Average, random_params, reads_ids, softsign
+
+import jaxrnn as rnn
+
+N, T, B = 4, 5, 3  # features of everything, steps, sequences
+D = {"dtype": "float64"}
+LENGTHS = np.array([T, 2, 0])
+RESETS = np.array([[1, 0, 0], [0, 1, 0], [1, 0, 0], [1, 0, 1], [0, 1, 0]], bool)  # [T, B]
+ALIVE = np.arange(T)[:, None] < LENGTHS
+
+
+def vanilla(**options):
+    return rnn.VanillaRNN(N, N, **D, **options)
+
+
+def lstm(**options):
+    return rnn.LSTM(N, N, **D, **options)
+
+
+def gru(**options):
+    return rnn.GRU(N, N, **D, **options)
+
+
+FAMILIES = {  # every option of every cell, one above the other
+    "every vanilla": rnn.Stack(
+        vanilla(),
+        vanilla(activation="relu"),
+        vanilla(activation="sigmoid"),
+        vanilla(activation=softsign),
+        vanilla(use_bias=False),
+    ),
+    "every LSTM": rnn.Stack(
+        lstm(),
+        lstm(peepholes="ifo"),
+        lstm(peepholes="io", output_peephole="previous"),
+        lstm(peepholes="fo", coupled=True),
+        lstm(use_bias=False),
+    ),
+    "every GRU": rnn.Stack(gru(), gru(use_bias=False), gru(reset_after=True), gru(reset_after=True, use_bias=False)),
+}
+MODELS = {
+    "vanilla": vanilla(),
+    "LSTM": lstm(peepholes="ifo"),
+    "GRU": gru(),
+    "stack": rnn.Stack(vanilla(), rnn.Dropout(0.5), lstm(), gru(), rnn.Linear(N, N, **D)),
+    "both directions": rnn.Bidirectional(lstm(), vanilla(), merge="both"),
+    "deep both directions": rnn.Stack(
+        rnn.Embedding(N, N, **D), rnn.Bidirectional(rnn.Stack(gru(), vanilla()), merge="sum"), rnn.Bidirectional(gru())
+    ),
+    "residual": rnn.Stack(rnn.Residual(gru()), rnn.Residual(lstm(), "concat")),
+    "tied": rnn.Tied(rnn.Embedding(N, N, **D), rnn.Stack(gru(), lstm())),
+    "user": rnn.Stack(Average(N, "float64"), gru()),
+}
+
+
+def case(name):
+    """A model, random parameters and inputs ``[T, B, N]`` or token ids ``[T, B]``."""
+    model, rng = (MODELS | FAMILIES)[name], np.random.default_rng(2)
+    ids = rng.integers(0, N, (T, B)).astype("int32")
+    return model, random_params(model), jnp.asarray(ids if reads_ids(model) else rng.normal(size=(T, B, N)))
+
+
+def assert_close(got, expected, rtol=0, atol=1e-10):
+    """Equal leaf by leaf, shapes included."""
+    got, expected = jax.tree.leaves(got), jax.tree.leaves(expected)
+    assert [np.shape(leaf) for leaf in got] == [np.shape(leaf) for leaf in expected]
+    for a, b in zip(got, expected, strict=True):
+        np.testing.assert_allclose(a, b, rtol=rtol, atol=atol)

@@ -1,0 +1,377 @@
+"""How the gradient flows: against a Python loop with pushes, dense Jacobians, theory and hand-made chunks.
+
+Much runs op by op, which is quick for so many models; what only a compiler can spoil is added compiled.
+"""
+
+import dataclasses
+import functools
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pushed_loop
+import pytest
+import zoo
+from jax.flatten_util import ravel_pytree
+from one_width import ALIVE, FAMILIES, LENGTHS, MODELS, RESETS, B, N, T, assert_close, case
+
+import jaxrnn as rnn
+from jaxrnn.gradients import gain, gradient_flow, gradient_parts, truncation_error
+
+KEY = jax.random.key(0)
+
+
+def told(model, kind):
+    """What a walk is told besides model, parameters and inputs."""
+    state = zoo.random_state(model)
+    return {
+        "plain": {},
+        "forwards": {"lengths": LENGTHS, "resets": RESETS & ALIVE},
+        "all": {"state": state, "lengths": LENGTHS, "resets": RESETS & ALIVE, "reverse": True},
+    }[kind]
+
+
+def op_by_op(test):
+    """Run a test without compiling its scans."""
+
+    @functools.wraps(test)
+    def run(*args, **kwargs):
+        with jax.disable_jit():
+            test(*args, **kwargs)
+
+    return run
+
+
+def loss(final, ys):
+    """A number that every floating entry of the final state and the outputs counts in, each in its own way."""
+    leaves = [leaf for leaf in jax.tree.leaves((final, ys)) if jnp.issubdtype(leaf.dtype, jnp.inexact)]
+    return sum(jnp.sum(jnp.sin(leaf + jnp.arange(leaf.size, dtype=leaf.dtype).reshape(leaf.shape))) for leaf in leaves)
+
+
+def linear(scale, size=5, **options):
+    """A linear network with w_hh = scale · Q, Q orthogonal."""
+    return rnn.VanillaRNN(size, size, activation=lambda z: z, w_hh_init=rnn.initializers.orthogonal(scale), **options)
+
+
+# ---- the flow of a loss --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [*itertools.product(MODELS, ["plain", "all"]), ("stack", "forwards"), ("both directions", "forwards")],
+)
+@op_by_op
+def test_flow_is_that_of_a_loop_with_pushes(name, kind, x64):
+    """Every layer, direction and part of a state, whatever the walk is told."""
+    model, params, xs = case(name)
+    walk = told(model, kind)
+    flow = gradient_flow(model, params, xs, loss, **walk)
+    assert jax.tree.structure(flow) == jax.tree.structure(rnn.trajectory(model, params, xs))
+    assert_close(flow, pushed_loop.flow(model, params, xs, loss, **walk))
+
+
+def test_flow_compiled(x64):
+    """Compiled and rematerialised, the flow is the same."""
+    model, params, xs = case("both directions")
+    walk = told(model, "all")
+    flow = gradient_flow(model, params, xs, loss, remat=2, **walk)
+    assert_close(flow, pushed_loop.flow(model, params, xs, loss, **walk))
+
+
+@op_by_op
+def test_flow_by_hand():
+    """A linear network of one unit, h_t = a h_{t-1} + x_t, and L = h_T: dL/dh_t = a^(T - t)."""
+    cell = linear(1.0, 1)
+    params = cell.init(KEY)._replace(w_hh=jnp.array([[0.5]]))
+    xs = jnp.ones((6, 2, 1))
+    powers = 0.5 ** np.arange(6)[::-1, None] * np.ones(2)
+    last = functools.partial(gradient_flow, cell, params, xs, lambda final, ys: final.sum())
+    assert_close(last(), powers)
+    assert_close(last(reverse=True), powers[::-1])
+    past_the_end = np.array([[0.125, 0], [0.25, 0], [0.5, 0], [1, 0], [0, 0], [0, 0]])
+    assert_close(last(lengths=jnp.array([4, 0])), past_the_end)
+    across = np.array([[0, 1 / 32], [0, 1 / 16], [0.125, 1 / 8], [0.25, 1 / 4], [0.5, 1 / 2], [1, 1]])
+    assert_close(last(resets=jnp.zeros((6, 2), bool).at[2, 0].set(True)), across)
+
+
+@op_by_op
+def test_lstm_without_the_output(x64):
+    """The loss sees h alone: the last c has no step left to act through."""
+    flow = gradient_flow(*case("LSTM"), lambda final, ys: final.h.sum())
+    assert not flow.c[-1].any()
+    assert (flow.c[:-1] > 0).all()
+    np.testing.assert_allclose(flow.h[-1], N**0.5)
+
+
+def test_tiny_and_huge_flows_are_seen():
+    """A norm of 1e-30 is no 0, and one of 1e30 is finite: squares are never taken of the numbers themselves."""
+    xs, cell = jnp.zeros((101, 5)), linear(1.0)
+    for scale in (0.5, 2.0):
+        params = linear(scale).init(KEY)
+        flow = gradient_flow(cell, params, xs, lambda final, ys: final[0])
+        np.testing.assert_allclose(flow, scale ** np.arange(100.0, -1, -1), rtol=1e-4)
+        np.testing.assert_allclose(gain(cell, params, xs).by_state, scale ** np.arange(100.0, -1, -1), rtol=1e-4)
+
+
+@dataclasses.dataclass(frozen=True)
+class Compiled:
+    """A user's cell whose step is compiled, as many are written."""
+
+    size: int
+
+    def init(self, key):
+        return jax.random.normal(key, (self.size, self.size))
+
+    def initial_state(self, batch_shape=()):
+        return jnp.zeros((*batch_shape, self.size))
+
+    @functools.partial(jax.jit, static_argnums=0)
+    def step(self, params, h, x):
+        h = jnp.tanh(h @ params + x)
+        return h, h
+
+
+def test_compiled_steps_show_that_their_output_is_their_state():
+    """The gradient through a step's own output counts, although ``jit`` hands out two arrays."""
+    cell, xs = Compiled(3), jnp.ones((4, 3))
+    params = cell.init(KEY)
+    plain = rnn.VanillaRNN(3, 3, w_xh_init="identity", use_bias=False)
+    expected = gradient_flow(plain, plain.init(KEY)._replace(w_hh=params), xs, loss)
+    assert_close(gradient_flow(cell, params, xs, loss), expected, atol=1e-6)
+
+
+def test_one_trace():
+    """A step is traced a few times, however long the sequence, and never again for the same shapes."""
+    calls = []
+
+    class Counting(zoo.Average):
+        def step(self, params, state, x):
+            calls.append(1)
+            return super().step(params, state, x)
+
+    cell = dataclasses.dataclass(frozen=True)(Counting)(N)
+    params = cell.init(KEY)
+    counts = []
+    for steps in (5, 5, 50):
+        calls.clear()
+        gradient_flow(cell, params, jnp.ones((steps, B, N)), loss)
+        counts.append(len(calls))
+    assert counts[0] == counts[2] <= 3
+    assert counts[1] == 0
+
+
+def test_memory_grows_with_the_steps_alone():
+    """Twice the steps, twice the memory: nothing of size T × H × H or T × T is kept."""
+    hidden = 64
+    cell = rnn.LSTM(N, hidden)
+    params = cell.init(KEY)
+    flow = jax.jit(lambda params, xs: gradient_flow(cell, params, xs, lambda final, ys: ys.sum()))
+
+    def needs(steps):
+        compiled = flow.lower(params, jnp.ones((steps, N))).compile()
+        return compiled.memory_analysis().temp_size_in_bytes
+
+    short, longer, longest = map(needs, (100, 200, 400))
+    assert longest - longer == pytest.approx(2 * (longer - short), rel=0.05)
+    assert (longest - longer) / 200 < 4 * 32 * hidden  # bytes a step: a few dozen vectors of H, no matrix
+
+
+# ---- gain ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("scale", [0.5, 0.9, 1.1])
+def test_gain_of_a_linear_network(scale):
+    """w_hh = a Q: every singular value is a^k after k steps."""
+    cell = linear(scale)
+    by_state, by_input = gain(cell, cell.init(KEY), jnp.ones((31, 2, 5)))
+    powers = scale ** np.arange(30.0, -1, -1)[:, None] * np.ones(2)
+    np.testing.assert_allclose(by_state, powers, rtol=1e-5)
+    assert by_input.shape == (31, 2)
+
+
+@pytest.mark.parametrize(("name", "at"), [("LSTM", 2), ("both directions", 2), ("user", -1)])
+@op_by_op
+def test_gain_is_that_of_dense_jacobians(name, at, x64):
+    """The norm, feature by feature, is that of the whole matrix; a pair of outputs counts as one."""
+    model, params, xs = case(name)
+    assert_close(gain(model, params, xs, at=at), pushed_loop.gain(model, params, xs, at))
+
+
+@pytest.mark.parametrize("walk", [{"lengths": LENGTHS}, {"resets": RESETS, "reverse": True}])
+@op_by_op
+def test_gain_of_other_walks(walk, x64):
+    """Nothing flows past an end or across a reset."""
+    model, params, xs = case("GRU")
+    assert_close(gain(model, params, xs, at=1, **walk), pushed_loop.gain(model, params, xs, 1, **walk))
+
+
+@op_by_op
+def test_gain_of_token_ids(x64):
+    """Ids have no derivative; a counter in a state has 0."""
+    model = rnn.Stack(rnn.Embedding(N, N, dtype="float64"), zoo.Average(N, "float64"))
+    by_state, by_input = gain(model, zoo.random_params(model), case("tied")[2])
+    assert by_input is None
+    assert not by_state[1]["steps"].any()
+    assert by_state[1]["mean"].shape == (T, B)
+
+
+# ---- parts ---------------------------------------------------------------------------------------------------------
+
+
+def of_cells(model, tree):
+    """Of a tree like the parameters, what belongs to cells."""
+    if isinstance(model, rnn.Stack):
+        return [of_cells(layer, part) for layer, part in zip(model.layers, tree, strict=True)]
+    if isinstance(model, rnn.Bidirectional):
+        return [of_cells(layer, part) for layer, part in zip(model.directions, tree, strict=True)]
+    if isinstance(model, (rnn.Residual, rnn.Tied)):
+        return of_cells(model.layer, tree.layer if isinstance(model, rnn.Tied) else tree)
+    return tree if not hasattr(model, "apply") else ()
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [(name, "plain") for name in FAMILIES]
+    + [(name, "all") for name in ("stack", "both directions", "residual", "tied", "user")],
+)
+@op_by_op
+def test_parts_add_up_to_the_gradient(name, kind, x64):
+    """For every cell and option; in stacks and both directions, with everything a walk can be told."""
+    model, params, xs = case(name)
+    walk = told(model, kind)
+    whole = jax.grad(lambda params: loss(*rnn.unroll(model, params, xs, **walk)))(params)
+    parts = gradient_parts(model, params, xs, loss, **walk)
+    assert all(part.shape[0] == len(xs) for part in jax.tree.leaves(parts))
+    assert_close(jax.tree.map(lambda part: part.sum(0), parts), of_cells(model, whole))
+
+
+def test_parts_in_float32():
+    """The same compiled, at 1e-6 of the largest."""
+    model, xs = rnn.LSTM(N, N, peepholes="ifo"), jax.random.normal(KEY, (T, B, N))
+    params = zoo.random_params(model)
+    whole = jax.grad(lambda params: loss(*rnn.unroll(model, params, xs)))(params)
+    parts = gradient_parts(model, params, xs, loss)
+    for part, g in zip(parts, whole, strict=True):
+        np.testing.assert_allclose(part.sum(0), g, atol=1e-6 * jnp.abs(g).max())
+
+
+@op_by_op
+def test_parts_one_by_one(x64):
+    """The part of a step is the gradient of a loop in which that step alone has parameters of its own."""
+    cell, params, xs = case("GRU")
+    parts = gradient_parts(cell, params, xs, loss)
+
+    def with_own(at, own):
+        state, ys = cell.initial_state((B,)), []
+        for t, x in enumerate(xs):
+            state, y = cell.step(own if t == at else params, state, x)
+            ys.append(y)
+        return loss(state, jnp.stack(ys))
+
+    for at in (0, 3):
+        assert_close(
+            jax.tree.map(lambda part, at=at: part[at], parts), jax.grad(functools.partial(with_own, at))(params)
+        )
+
+
+# ---- truncation ----------------------------------------------------------------------------------------------------
+
+
+def in_chunks(model, params, xs, every):
+    """Walk chunk by chunk and cut the gradient in between."""
+    state, ys = model.initial_state((B,)), []
+    for begin in range(0, len(xs), every):
+        state, y = rnn.unroll(model, params, xs[begin : begin + every], jax.lax.stop_gradient(state))
+        ys.append(y)
+    return loss(state, jax.tree.map(lambda *y: jnp.concatenate(y), *ys))
+
+
+@pytest.mark.parametrize(("name", "every"), [("GRU", 1), ("stack", 3)])
+@op_by_op
+def test_truncation_is_that_of_chunks(name, every, x64):
+    """The share dropped, from the gradient of a walk in chunks."""
+    model, params, xs = case(name)
+    share = truncation_error(model, params, xs, loss, every=every)
+    whole = jax.grad(lambda params: loss(*rnn.unroll(model, params, xs)))(params)
+    cut = jax.grad(lambda params: in_chunks(model, params, xs, every))(params)
+    whole, cut = (ravel_pytree(gradient)[0] for gradient in (whole, cut))
+    assert share > 0.01
+    np.testing.assert_allclose(share, jnp.linalg.norm(whole - cut) / jnp.linalg.norm(whole), rtol=1e-9)
+
+
+@op_by_op
+def test_truncation_of_nothing(x64):
+    """Nothing is dropped by chunks as long as the walk, nor at borders of which nothing passes, nor of no gradient."""
+    model, params, xs = case("GRU")
+    error = functools.partial(truncation_error, model, params, xs)
+    for every in (T, T + 3):
+        assert error(loss, every=every) < 1e-14
+    borders = jnp.zeros((T, B), bool).at[2].set(True).at[4].set(True)
+    assert error(loss, every=2, resets=borders) == 0
+    assert error(lambda final, ys: jnp.zeros(()), every=1) == 0
+
+
+@op_by_op
+def test_truncation_in_both_directions(x64):
+    """Each direction is cut where its own walk has taken k steps."""
+    cell, _, xs = case("GRU")
+    model = rnn.Bidirectional(cell, merge="both")
+    params = zoo.random_params(model)
+    backward = truncation_error(model, params, xs, lambda final, ys: jnp.sum(ys[1] ** 2), every=2)
+    alone = truncation_error(cell, params[1], xs[::-1], lambda final, ys: jnp.sum(ys**2), every=2)
+    np.testing.assert_allclose(backward, alone, rtol=1e-9)
+
+
+# ---- what is refused -----------------------------------------------------------------------------------------------
+
+
+class Hidden:
+    """A layer of a user's own that is no dataclass, with a state of its own."""
+
+    def __init__(self):
+        self.cell = rnn.GRU(N, N)
+
+    def init(self, key):
+        return self.cell.init(key)
+
+    def initial_state(self, batch_shape=()):
+        return self.cell.initial_state(batch_shape)
+
+    def step(self, params, state, x, *, key=None):
+        return self.cell.step(params, state, x)
+
+    def over_time(self, params, state, xs, time, key):
+        return rnn.unroll(self.cell, params, xs, state)
+
+
+def test_refusals():
+    """Every message names the argument."""
+    cell, xs = rnn.GRU(N, N), jnp.ones((T, B, N))
+    params = cell.init(KEY)
+    functions = [
+        functools.partial(gradient_flow, loss=loss),
+        functools.partial(gradient_parts, loss=loss),
+        functools.partial(truncation_error, loss=loss, every=2),
+        gain,
+    ]
+    for function in functions:
+        for error, words, arguments in [
+            (TypeError, "model: expected a cell or layer, got the class GRU", (rnn.GRU, params, xs)),
+            (TypeError, "params: expected .*parameters of GRU.4, 4. come from", (cell, params[:2], xs)),
+            (ValueError, r"xs: expected last axis 4 \(GRU.input_size\)", (cell, params, xs[..., :2])),
+            (ValueError, r"state: expected shape \[3, 4\]", (cell, params, xs, jnp.zeros((B, 7)))),
+        ]:
+            with pytest.raises(error, match=words):
+                function(*arguments[:3], **({"state": arguments[3]} if len(arguments) > 3 else {}))
+        with pytest.raises(ValueError, match="lengths: expected shape"):
+            function(cell, params, xs, lengths=jnp.ones(2, int))
+    for at in (T, -T - 1, 1.0):
+        with pytest.raises(ValueError, match=rf"at: expected an int in \[-5, 5\), T = 5, got {at}"):
+            gain(cell, params, xs, at=at)
+    with pytest.raises(ValueError, match="every: expected a positive int, got 0"):
+        truncation_error(cell, params, xs, loss, every=0)
+    with pytest.raises(TypeError, match="model: expected cells, and layers that hold their cells in the fields"):
+        gradient_flow(Hidden(), params, xs, loss)
+    with pytest.raises(TypeError, match="every: expected a positive int"):
+        truncation_error(cell, params, xs, loss, every=1.5)

@@ -1,0 +1,121 @@
+"""Real-time recurrent learning and back-propagation through time share nothing, and agree."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import zoo
+from one_width import FAMILIES, B, N, T, assert_close, case
+
+import jaxrnn as rnn
+from jaxrnn.gradients import first_influence, online_step, rtrl
+
+
+def squared(y, target):
+    return jnp.sum((y - target) ** 2)
+
+
+@pytest.mark.parametrize("name", [*FAMILIES, "tied", "user"])
+def test_rtrl_is_bptt(name, x64):
+    """Loss, gradient and final state, for every cell and option, in stacks and around an embedding."""
+    model, params, xs = case(name)
+    state, targets = zoo.random_state(model), jnp.ones((T, B, N))
+
+    def loss(params):
+        final, ys = rnn.unroll(model, params, xs, state)
+        return squared(ys, targets), final
+
+    with jax.disable_jit():
+        (value, final), gradient = jax.value_and_grad(loss, has_aux=True)(params)
+    got = jax.jit(lambda params: rtrl(model, params, xs, targets, squared, state))(params)
+    assert jax.tree.structure(got) == jax.tree.structure((final, (value, gradient)))
+    assert_close(got, (final, (value, gradient)))
+
+
+def test_rtrl_without_batch(x64):
+    """One sequence, from the initial state."""
+    cell, params, xs = case("vanilla")
+    xs = xs[:, 0]
+    targets = jnp.ones((T, N))
+    value, gradient = jax.value_and_grad(lambda p: squared(rnn.unroll(cell, p, xs)[1], targets))(params)
+    assert_close(rtrl(cell, params, xs, targets, squared)[1], (value, gradient))
+
+
+def test_each_step_has_the_gradient_of_its_own_loss(x64):
+    """Before the sequence has ended: step t has dℓ_t/dθ, all that came before included."""
+    cell, params, xs = case("GRU")
+    targets = jnp.ones((T, B, N))
+    influence = first_influence(params, cell.initial_state((B,)))
+    step = jax.jit(lambda influence, x, target: online_step(cell, params, influence, x, target, squared))
+    every = jax.jacrev(lambda p: jnp.sum((rnn.unroll(cell, p, xs)[1] - targets) ** 2, (1, 2)))(
+        params
+    )  # leaves [T, ...]
+    for t in range(T):
+        influence, (_, gradient) = step(influence, xs[t], targets[t])
+        assert_close(gradient, jax.tree.map(lambda g, t=t: g[t], every))
+
+
+def test_influence_is_the_derivative_of_the_state(x64):
+    """ds_T/dθ, ``[S, P]``, against reverse mode; a counter is carried, not derived."""
+    _, _, xs = case("GRU")
+    cell, targets = zoo.Average(N, "float64"), jnp.ones((T, B, N))
+    params = zoo.random_params(cell)
+    influence = first_influence(params, cell.initial_state((B,)))
+    step = jax.jit(lambda influence, x, target: online_step(cell, params, influence, x, target, squared)[0])
+    for x, target in zip(xs, targets, strict=True):
+        influence = step(influence, x, target)
+    expected = jax.jacrev(lambda p: rnn.unroll(cell, p, xs)[0]["mean"])(params)["rate"]
+    np.testing.assert_allclose(influence.derivative, expected.reshape(B * N, N), atol=1e-10)
+    assert influence.state["steps"].tolist() == [T] * B
+
+
+def test_online_learning():
+    """Parameters that change at every step learn to recall the input of the step before."""
+    model = rnn.Stack(rnn.VanillaRNN(1, 8), rnn.Linear(8, 1))
+    xs = jnp.asarray(np.random.default_rng(0).choice([-1.0, 1.0], size=(1500, 1)), jnp.float32)
+    targets = jnp.concatenate([jnp.zeros((1, 1)), xs[:-1]])
+    params = model.init(jax.random.key(0))
+
+    def learn(carry, step):
+        params, influence = carry
+        influence, (value, gradient) = online_step(model, params, influence, *step, squared)
+        return (jax.tree.map(lambda p, g: p - 0.01 * g, params, gradient), influence), value
+
+    start = params, first_influence(params, model.initial_state())
+    _, values = jax.jit(lambda start: jax.lax.scan(learn, start, (xs, targets)))(start)
+    assert values[:50].mean() > 10 * values[-50:].mean()
+
+
+def test_memory_does_not_grow_with_the_steps():
+    """Four times the steps, the same memory; back-propagation keeps every step."""
+    cell = rnn.GRU(N, N)
+    params = cell.init(jax.random.key(0))
+
+    def forwards(params, xs, targets):
+        return rtrl(cell, params, xs, targets, squared)[1][1]
+
+    def backwards(params, xs, targets):
+        return jax.grad(lambda params: squared(rnn.unroll(cell, params, xs)[1], targets))(params)
+
+    def needs(gradient, steps):
+        lowered = jax.jit(gradient).lower(params, jnp.ones((steps, N)), jnp.ones((steps, N)))
+        return lowered.compile().memory_analysis().temp_size_in_bytes
+
+    assert needs(forwards, 400) == needs(forwards, 100)
+    assert needs(backwards, 400) > 3 * needs(backwards, 100)
+
+
+def test_refusals():
+    """Every message names the argument."""
+    cell = rnn.GRU(N, N)
+    params, xs, targets = cell.init(jax.random.key(0)), jnp.ones((T, N)), jnp.ones((T, N))
+    with pytest.raises(TypeError, match="model: expected a cell or layer, got the class GRU"):
+        rtrl(rnn.GRU, params, xs, targets, squared)
+    with pytest.raises(TypeError, match="params: expected GRUParams"):
+        rtrl(cell, params[:2], xs, targets, squared)
+    with pytest.raises(ValueError, match=r"xs: expected last axis 4"):
+        rtrl(cell, params, xs[:, :2], targets, squared)
+    with pytest.raises(ValueError, match=r"state: expected shape \[4\]"):
+        rtrl(cell, params, xs, targets, squared, jnp.zeros(7))
+    with pytest.raises(ValueError, match="targets: expected a first axis of 5, the steps of xs, got"):
+        rtrl(cell, params, xs, targets[:3], squared)

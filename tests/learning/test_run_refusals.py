@@ -1,0 +1,80 @@
+"""What a newcomer gives a run by mistake is refused in words that say what is wanted."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import jaxrnn as rnn
+from jaxrnn import learning
+from jaxrnn.data import Streams
+
+KEY = jax.random.key(0)
+MODEL = rnn.Stack(rnn.Embedding(7, 3), rnn.GRU(3, 4), rnn.Linear(4, 7))
+OPTIMIZER = optax.sgd(0.1)
+STREAMS = Streams(np.arange(60, dtype=np.int32) % 7, 2, 5)
+STEP = learning.train_step(learning.stream_loss(MODEL), OPTIMIZER)
+
+
+def state(carry):
+    """The first state, with some carry."""
+    return learning.train_state(MODEL.init(KEY), OPTIMIZER, carry)
+
+
+def fit(step=STEP, start=None, batches=STREAMS, **options):
+    """A short run with one thing wrong."""
+    start = state(MODEL.initial_state((2,))) if start is None else start
+    return learning.fit(step, start, batches, steps=2, key=KEY, show=False, **options)
+
+
+def plain_loss(params, carry, chunk, key):
+    """A loss that forgets the carry and the metrics."""
+    return jnp.sum(params[2].b)
+
+
+@pytest.mark.parametrize(
+    ("message", "call"),
+    [
+        (r"carry: expected tuple of 3, got tuple of 0; .*initial_state", lambda: fit(start=state(()))),
+        (r"carry\[1\]: expected shape \[2, 4\], got float32\[3, 4\]",
+         lambda: fit(start=state(MODEL.initial_state((3,))))),
+        (r"state: expected a TrainState, got .*train_state\(", lambda: fit(start=MODEL.init(KEY))),
+        (r"loss: expected \(value, \(carry, metrics\)\) from it",
+         lambda: fit(learning.train_step(plain_loss, OPTIMIZER))),
+        (r"batches: expected an object that gives batch n", lambda: fit(batches=(STREAMS[n] for n in range(2)))),
+        (r"checkpoints: expected something, since resume is given", lambda: fit(resume=True)),
+        (r"evaluate: expected something, since patience is given", lambda: fit(patience=2)),
+        (r"evaluate: expected something, since evaluate_every is given", lambda: fit(evaluate_every=2)),
+        (r"evaluate: expected a dict .* from it, got float", lambda: fit(evaluate=lambda params, step: 1.0)),
+        (r"ids: expected integers \[N\], got str", lambda: Streams("hello", 2, 5)),
+        (r"ids: expected integers \[N\], got float64\[2, 30\]", lambda: Streams(np.zeros((2, 30)), 2, 5)),
+    ],
+)  # fmt: skip
+def test_refusals(message, call):
+    """Named, expected, got."""
+    with pytest.raises((TypeError, ValueError), match=message):
+        call()
+
+
+def test_a_step_returns_a_pair():
+    """A user's cell that forgets its output."""
+
+    class Forgetful(rnn.GRU):
+        """Its step returns the state alone."""
+
+        def step(self, params, h, x):
+            return h
+
+    cell = Forgetful(3, 4)
+    with pytest.raises(TypeError, match=r"step: expected the pair \(state, y\) from it"):
+        rnn.unroll(cell, cell.init(KEY), jnp.ones((5, 3)))
+
+
+def test_a_run_that_stands_at_its_end_says_so(tmp_path, capsys):
+    """Resumed with nothing left to do, it does nothing and tells."""
+    checkpoints = learning.Checkpoints(tmp_path, MODEL)
+    fit(checkpoints=checkpoints)
+    start = state(MODEL.initial_state((2,)))
+    learning.fit(STEP, start, STREAMS, steps=2, key=KEY, checkpoints=checkpoints, resume=True)
+    assert "nothing to do: the run stands at step 2" in capsys.readouterr().out
