@@ -111,7 +111,7 @@ def gate_saturation(statistics: Mapping[str, GateStatistics], axes: Axes | None 
     between = 1 - shut - wide
     left = np.zeros(len(names))
     for share, name, colour in ((shut, "shut", BLUE), (between, "in between", "#DDDDDD"), (wide, "open", COLOURS[4])):
-        axes.barh(names, 100 * share, left=100 * left, color=colour, label=name, height=0.6)
+        axes.barh(names, 100 * share, left=100 * left, color=colour, label=name, height=0.5)
         for row, (start, width) in enumerate(zip(left, share)):
             if width > 0.06:
                 ink = "white" if name == "shut" else "black"
@@ -152,14 +152,16 @@ def loss_curve(
     lines, judged = _arrays(metrics) if isinstance(metrics, Mapping) else _read(metrics)
     axes, loss, norm = _axes(axes), lines["loss"], lines.get("grad_norm")
     steps = lines.get("step", np.arange(1, len(loss) + 1))
-    handles = axes.plot(steps, loss, color=BLUE, lw=0.6, alpha=0.45, label="training, each step")
-    if len(loss) >= 100:
+    many = len(loss) >= 100
+    thin: dict[str, Any] = {"lw": 0.6, "alpha": 0.45} if many else {"lw": 1.5}
+    handles = axes.plot(steps, loss, color=BLUE, label="training, each step", **thin)
+    if many:
         handles += axes.plot(steps, _smooth(loss), color=BLUE, lw=1.8, label="training, running mean")
     if judged:
         handles += axes.plot(*zip(*judged), "o-", color="black", ms=5, lw=1, label="validation")
     if norm is not None:
         right = axes.twinx()
-        handles += right.plot(steps, norm, color=RED, lw=0.6, alpha=0.6, label="gradient norm (right)")
+        handles += right.plot(steps, norm, color=RED, label="gradient norm (right)", **thin)
         right.set(yscale="log", ylabel="gradient norm before clipping")
         right.yaxis.label.set_color(RED)
         if clip is not None:

@@ -125,7 +125,8 @@ def lyapunov_spectrum(
         exponents: how many of the largest; by default all S.
 
     Returns:
-        ``[exponents]``, descending up to what T steps tell, in nats a step; -inf where a direction dies out at once.
+        ``[exponents]``, in nats a step, descending up to what T steps can tell: the first directions are drawn at
+        random and turn towards those that grow.
 
     Raises:
         TypeError, ValueError: ``xs`` has batch axes; an argument does not fit the cell.
@@ -153,7 +154,8 @@ def lyapunov_spectrum(
         q, r = jnp.linalg.qr(jax.vmap(push, 1, 1)(q))
         return q, jnp.log(jnp.abs(jnp.diagonal(r)))
 
-    logs = jax.lax.scan(turn, jnp.eye(flat.size, count, dtype=flat.dtype), (before, xs))[1]
+    anywhere = jax.random.normal(jax.random.key(0), (flat.size, flat.size), flat.dtype)  # no unit is a direction
+    logs = jax.lax.scan(turn, jnp.linalg.qr(anywhere)[0][:, :count], (before, xs))[1]
     return logs.mean(0)
 
 

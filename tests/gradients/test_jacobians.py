@@ -135,26 +135,27 @@ def test_exponents_of_a_linear_network(scale):
 
 
 def test_exponents_are_those_of_numpy(x64):
-    """By QR decompositions of the Jacobians one after the other; fewer exponents are the first ones."""
+    """By QR decompositions of the Jacobians one after the other, from whatever start; fewer are the first ones."""
     cell = ZOO["gru"].build("float64")
-    params, xs = random_params(cell), sequence(30)
+    params, xs = random_params(cell), sequence(500)
+    jacobians = np.asarray(trajectory_jacobians(cell, params, xs))
     q, logs = np.eye(H), []
-    for jacobian in np.asarray(trajectory_jacobians(cell, params, xs)):
+    for jacobian in jacobians:
         q, r = np.linalg.qr(jacobian @ q)
         logs.append(np.log(np.abs(np.diag(r))))
-    expected = np.mean(logs, 0)
-    np.testing.assert_allclose(lyapunov_spectrum(cell, params, xs), expected, atol=1e-10)
-    np.testing.assert_allclose(lyapunov_spectrum(cell, params, xs, exponents=2), expected[:2], atol=1e-10)
+    exponents = lyapunov_spectrum(cell, params, xs)
+    np.testing.assert_allclose(exponents, np.mean(logs, 0), atol=0.01)
+    np.testing.assert_allclose(exponents.sum(), np.linalg.slogdet(jacobians)[1].mean(), atol=1e-10)
+    np.testing.assert_allclose(lyapunov_spectrum(cell, params, xs, exponents=2), exponents[:2], atol=1e-10)
 
 
 def test_exponents_of_known_growths():
-    """Units that grow by themselves: the logarithms of their factors, the largest first; a dead one has -inf."""
+    """Units that grow by themselves: the logarithms of their factors, the largest first; a dead one is far below."""
     cell = rnn.VanillaRNN(1, 4, activation="relu")
-    params = cell.init(KEY)._replace(w_hh=jnp.diag(jnp.array([0.5, 2.0, 1.0, 0.0])))
-    exponents = lyapunov_spectrum(cell, params, jnp.zeros((60, 1)), jnp.ones(4))
-    assert exponents[-1] == -jnp.inf
-    order = np.sort(np.asarray(exponents))[::-1]
-    np.testing.assert_allclose(order[:3], np.log([2.0, 1.0, 0.5]), atol=1e-4)
+    params = cell.init(KEY)._replace(w_hh=jnp.diag(jnp.array([0.0, 0.5, 2.0, 1.0])))
+    exponents = lyapunov_spectrum(cell, params, jnp.zeros((100, 1)), jnp.ones(4))
+    np.testing.assert_allclose(exponents[:3], np.log([2.0, 1.0, 0.5]), atol=0.05)
+    assert exponents[3] < -10
 
 
 def test_largest_exponent_is_how_states_part(x64):
