@@ -161,7 +161,7 @@ class Embedding(Pointwise):
 
     def apply(self, params: EmbeddingParams, x: Array, key: Array | None = None) -> Array:
         """Rows ``x`` of ``w``."""
-        return params.w.at[x].get(mode="fill", fill_value=jnp.nan, wrap_negative_indices=False)
+        return jnp.asarray(params.w).at[x].get(mode="fill", fill_value=jnp.nan, wrap_negative_indices=False)
 
     def attend(self, params: EmbeddingParams, h: Array) -> Array:
         """The tied readout ``h wᵀ``: ``[..., size]`` to a score for each token, ``[..., V]``."""
