@@ -5,6 +5,9 @@ from __future__ import annotations
 import collections
 import dataclasses
 import functools
+import json
+import os
+import pathlib
 from collections.abc import Iterable, Sequence
 
 import numpy as np
@@ -16,7 +19,8 @@ from jaxrnn import checks
 class Vocabulary:
     """The symbols of a text in a fixed order; a symbol's id is its place.
 
-    A string is a sequence of characters; a list of words makes a vocabulary of words.
+    A string is a sequence of characters; a list of words makes a vocabulary of words. :meth:`of` collects the symbols
+    of a text.
 
     Args:
         symbols: the symbols, each once.
@@ -47,25 +51,47 @@ class Vocabulary:
             checks.refuse("unknown", "one of the symbols", repr(self.unknown))
 
     @classmethod
-    def of(cls, text: Iterable[str], *, most: int | None = None, unknown: str | None = None) -> Vocabulary:
-        """Collect the symbols of a text, sorted.
+    def of(
+        cls,
+        text: Iterable[str],
+        *,
+        most: int | None = None,
+        least: int = 1,
+        unknown: str | None = None,
+        special: Sequence[str] = (),
+    ) -> Vocabulary:
+        """Collect the symbols of a text: the special ones first, then those of the text, sorted.
 
         Args:
             text: the text.
-            most: keep only so many of the most frequent, ``unknown`` counted in.
-            unknown: a symbol for the others; needed with ``most``.
+            most: keep only so many of the most frequent, ``unknown`` and the special ones counted in.
+            least: keep only what occurs at least so many times.
+            unknown: a symbol for what is left out; needed with ``most`` and ``least``.
+            special: symbols that need not occur in the text, such as ``("<pad>", "<start>", "<end>")``; their ids are
+                0, 1, 2, ….
+
+        Example:
+            >>> from jaxrnn.data import Vocabulary
+            >>> words = "the cat and the dog and the owl".split()
+            >>> vocabulary = Vocabulary.of(words, least=2, unknown="<unk>", special=("<pad>", "<unk>", "<end>"))
+            >>> vocabulary.symbols, vocabulary.id("<end>")
+            (('<pad>', '<unk>', '<end>', 'and', 'the'), 2)
+            >>> vocabulary.encode(["the", "cow"])
+            array([4, 1], dtype=int32)
         """
-        counts = collections.Counter(text)
-        kept = set(counts)
+        checks.size("least", least)
         if most is not None:
             checks.size("most", most)
-            if unknown is None:
-                checks.refuse("unknown", "a symbol for what is left out by most", None, 'unknown="<unk>"')
-            ranked = sorted(kept - {unknown}, key=lambda symbol: (-counts[symbol], symbol))
-            kept = set(ranked[: most - 1])
-        if unknown is not None:
-            kept.add(unknown)
-        return cls(tuple(sorted(kept)), unknown)
+        if unknown is None and (most is not None or least > 1):
+            checks.refuse("unknown", f"a symbol for what is left out by {'least' if most is None else 'most'}", None,
+                          'unknown="<unk>"')  # fmt: skip
+        named = () if unknown is None or unknown in special else (unknown,)
+        counts = collections.Counter(text)
+        kept = {symbol for symbol, count in counts.items() if count >= least} - {*special, *named}
+        if most is not None:
+            ranked = sorted(kept, key=lambda symbol: (-counts[symbol], symbol))
+            kept = set(ranked[: max(most - len(special) - len(named), 0)])
+        return cls((*special, *sorted({*kept, *named})), unknown)
 
     def __len__(self) -> int:
         return len(self.symbols)
@@ -86,8 +112,42 @@ class Vocabulary:
                           "Vocabulary.of(text, unknown='<unk>') takes others too")  # fmt: skip
 
     def decode(self, ids: Sequence[int] | np.ndarray) -> list[str]:
-        """Ids to symbols."""
-        return [self.symbols[i] for i in ids]
+        """Ids to symbols; a number that is no id is refused."""
+        array = np.asarray(ids) if len(ids) else np.zeros(0, int)
+        checks.id_stream("ids", array)
+        if array.size and not 0 <= array.min() <= array.max() < len(self):
+            strange = array[(array < 0) | (array >= len(self))][0]
+            checks.refuse("ids", f"ids in [0, {len(self)})", strange, "they are of a larger vocabulary, or padding")
+        return [self.symbols[i] for i in array]
+
+    def id(self, symbol: str) -> int:
+        """The id of one symbol, which must be in the vocabulary."""
+        if symbol not in self._ids:
+            checks.refuse("symbol", f"one of the {len(self)} symbols of the vocabulary", repr(symbol),
+                          "Vocabulary.of(text, special=(...)) adds some")  # fmt: skip
+        return self._ids[symbol]
+
+    def save(self, path: str | os.PathLike) -> None:
+        """Write the symbols and the unknown one to a JSON file, from which :meth:`load` reads them."""
+        told = {"symbols": self.symbols, "unknown": self.unknown}
+        pathlib.Path(path).write_text(json.dumps(told, ensure_ascii=False, indent=0), "utf-8")
+
+    @classmethod
+    def load(cls, path: str | os.PathLike) -> Vocabulary:
+        """Read what :meth:`save` wrote.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+            ValueError: the file holds something else.
+        """
+        path = pathlib.Path(path)
+        if not path.is_file():
+            checks.refuse("path", "a file that Vocabulary.save wrote", f"no file {path}", error=FileNotFoundError)
+        try:
+            told = json.loads(path.read_text("utf-8"))
+            return cls(tuple(told["symbols"]), told["unknown"])
+        except (KeyError, TypeError, UnicodeDecodeError, json.JSONDecodeError):
+            checks.refuse("path", "a file that Vocabulary.save wrote", f"{path} with something else")
 
 
 def python_reference() -> str:

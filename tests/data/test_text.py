@@ -1,5 +1,6 @@
 """Symbols to ids and back."""
 
+import json
 import pickle
 import re
 
@@ -67,9 +68,69 @@ def test_rare_words_become_unknown():
     assert Vocabulary.of([*text, "<unk>"], most=2, unknown="<unk>").symbols == ("<unk>", "b")
 
 
+SPECIAL = ("<pad>", "<unk>", "<start>", "<end>")
+
+
+def test_special_symbols_come_first_and_count():
+    """Their ids are 0, 1, 2, …, whether the text holds them or not; unknown may be one of them."""
+    text = ["b", "b", "<end>", "a", "b", "a", "<end>", "!"]
+    vocabulary = Vocabulary.of(text, least=2, unknown="<unk>", special=SPECIAL)
+    assert vocabulary.symbols == (*SPECIAL, "a", "b")
+    assert [vocabulary.id(symbol) for symbol in SPECIAL] == [0, 1, 2, 3]
+    assert vocabulary.encode(["a", "!", "<end>"]).tolist() == [4, 1, 3]
+    assert Vocabulary.of(text, most=5, unknown="<unk>", special=SPECIAL).symbols == (*SPECIAL, "b")
+    assert Vocabulary.of(text, most=2, unknown="<unk>", special=("<pad>",)).symbols == ("<pad>", "<unk>")
+    assert Vocabulary.of("ab", special=("<pad>",)).symbols == ("<pad>", "a", "b")
+
+
+@pytest.mark.parametrize("least", [1, 2, 3, 4])
+def test_rare_words_fall_below_the_least_frequency(least):
+    """A word stays if it was counted so many times; counted here by hand."""
+    counts = {"a": 1, "b": 2, "c": 3}
+    text = [symbol for symbol, n in counts.items() for _ in range(n)]
+    vocabulary = Vocabulary.of(text, least=least, unknown="?")
+    assert vocabulary.symbols == ("?", *(symbol for symbol, n in counts.items() if n >= least))
+
+
+@pytest.mark.parametrize("name", TEXTS)
+@pytest.mark.parametrize("unknown", [None, "<unk>"])
+def test_saved_and_loaded(tmp_path, name, unknown):
+    """The file is JSON as people can read it, and gives back an equal vocabulary."""
+    vocabulary = Vocabulary.of(TEXTS[name], unknown=unknown, special=("<pad>",))
+    path = tmp_path / "vocabulary.json"
+    vocabulary.save(path)
+    assert Vocabulary.load(path) == vocabulary
+    assert json.loads(path.read_text("utf-8"))["symbols"] == list(vocabulary.symbols)
+    assert vocabulary.symbols[-1] in path.read_text("utf-8")  # no \\u escapes
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"symbols": 3, "unknown": null}', '{"symbols": ["a"]}'])
+def test_another_file_is_refused(tmp_path, content):
+    """Neither another JSON file nor half of one is taken for a vocabulary."""
+    path = tmp_path / "vocabulary.json"
+    path.write_text(content)
+    with pytest.raises(ValueError, match=r"^path: expected a file that Vocabulary\.save wrote, got .*something else$"):
+        Vocabulary.load(path)
+    with pytest.raises(FileNotFoundError, match=r"^path: expected a file that Vocabulary\.save wrote, got no file"):
+        Vocabulary.load(tmp_path / "none.json")
+
+
 @pytest.mark.parametrize(
     ("call", "words"),
     [
+        (lambda: Vocabulary.of("ab").decode([0, 2, 1]),
+         "ids: expected ids in [0, 2), got 2; they are of a larger vocabulary, or padding"),
+        (lambda: Vocabulary.of("ab").decode(np.array([-1])),
+         "ids: expected ids in [0, 2), got -1; they are of a larger vocabulary, or padding"),
+        (lambda: Vocabulary.of("ab").id("c"),
+         "symbol: expected one of the 2 symbols of the vocabulary, got 'c'; "
+         "Vocabulary.of(text, special=(...)) adds some"),
+        (lambda: Vocabulary.of("ab", least=2),
+         "unknown: expected a symbol for what is left out by least, got None; unknown=\"<unk>\""),
+        (lambda: Vocabulary.of("ab", least=0), "least: expected a positive int, got 0"),
+        (lambda: Vocabulary.of("ab", special=("x", "x")),
+         "symbols: expected at least one symbol, each once, got 4, 3 different; "
+         "Vocabulary.of(text) collects those of a text"),
         (lambda: Vocabulary.of("ab").encode("abx"),
          "text: expected only the 2 symbols of the vocabulary, got 'x'; "
          "Vocabulary.of(text, unknown='<unk>') takes others too"),
