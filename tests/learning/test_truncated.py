@@ -97,8 +97,8 @@ def full():
 
 
 @pytest.mark.parametrize(("k1", "k2", "equal"), [
-    (8, 8, True), (4, 8, True), (2, 8, True), (1, 8, True),  # from every step the gradient goes back to the start
-    (4, 4, False), (1, 1, False), (4, 7, False), (2, 7, False), (1, 4, False),
+    (8, 8, True), (4, 8, True), (1, 8, True),  # from every step the gradient goes back to the start
+    (4, 4, False), (4, 7, False), (2, 7, False), (1, 4, False),
 ])  # fmt: skip
 def test_which_truncation_is_the_exact_gradient(k1, k2, equal, full):
     """All have the exact value, and the gradient of a loop that cuts in the right places.
@@ -237,7 +237,7 @@ def test_refusals(steps, kind, words):
 STEPS, LENGTHS = 11, np.array([11, 4, 0])
 RESETS = np.random.default_rng(1).random((STEPS, 3)) < 0.3
 CASES = {
-    "reverse": (rnn.LSTM(2, 3, peepholes="ifo", **GLOROT), {"lengths": LENGTHS, "resets": RESETS, "reverse": True}),
+    "reverse": (rnn.GRU(2, 3, **GLOROT), {"lengths": LENGTHS, "resets": RESETS, "reverse": True}),
     "bidirectional": (rnn.Bidirectional(rnn.VanillaRNN(2, 3, **GLOROT)), {"lengths": LENGTHS, "resets": RESETS}),
 }
 
