@@ -1,5 +1,7 @@
 """Models whose layers are all of one width: what runs op by op is then compiled once for many of them."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -56,6 +58,29 @@ MODELS = {
     "tied": rnn.Tied(rnn.Embedding(N, N, **D), rnn.Stack(gru(), lstm())),
     "user": rnn.Stack(Average(N, "float64"), gru()),
 }
+
+
+def straight(z):
+    """No activation."""
+    return z
+
+
+def linear(scale, dtype="float32"):
+    """A linear network with ``w_hh = scale · Q``, Q orthogonal, and its parameters."""
+    cell = rnn.VanillaRNN(N, N, activation=straight, use_bias=False, dtype=dtype)
+    q, _ = np.linalg.qr(np.random.default_rng(0).normal(size=(N, N)))
+    return cell, random_params(cell)._replace(w_hh=jnp.asarray(scale * q, dtype))
+
+
+def op_by_op(test):
+    """Run a test without compiling its scans."""
+
+    @functools.wraps(test)
+    def run(*args, **kwargs):
+        with jax.disable_jit():
+            test(*args, **kwargs)
+
+    return run
 
 
 def case(name):

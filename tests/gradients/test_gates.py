@@ -6,14 +6,20 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from zoo import ZOO, B, H, I, T, inputs, random_params, random_state
+from one_width import LENGTHS, RESETS, B, D, N, T, op_by_op
+from zoo import random_params, random_state
 
 import jaxrnn as rnn
 from jaxrnn.gradients import gate_statistics
 
-LENGTHS = np.array([T, 2, 0])
-RESETS = np.array([[1, 0, 0], [0, 1, 0], [1, 0, 0], [1, 0, 1], [0, 1, 0]], bool)
-GATED = ["lstm", "lstm-peephole-ifo", "lstm-coupled-peephole-fo", "gru", "gru-after"]
+GATED = [
+    rnn.LSTM(N, N, **D),
+    rnn.LSTM(N, N, peepholes="ifo", **D),
+    rnn.LSTM(N, N, peepholes="fo", coupled=True, **D),
+    rnn.GRU(N, N, **D),
+    rnn.GRU(N, N, reset_after=True, **D),
+]
+XS = np.random.default_rng(2).normal(size=(T, B, N))
 
 
 def slowly(cell, params, xs, state=None, *, lengths=None, resets=None, reverse=False, margin=0.1):
@@ -29,9 +35,9 @@ def slowly(cell, params, xs, state=None, *, lengths=None, resets=None, reverse=F
             start, _ = cell.step(params, start, xs[t, b])
     found = {}
     for name, gates in seen.items():
-        shut, wide, mean, logs = np.zeros((4, H))
+        shut, wide, mean, logs = np.zeros((4, N))
         for gate in gates:
-            for unit in range(H):
+            for unit in range(N):
                 shut[unit] += gate[unit] < margin
                 wide[unit] += gate[unit] > 1 - margin
                 mean[unit] += gate[unit]
@@ -50,54 +56,56 @@ def assert_close(got, expected):
                 np.testing.assert_allclose(a, b, rtol=1e-10)
 
 
-@pytest.mark.parametrize("name", GATED)
-def test_statistics_are_those_of_a_loop(name, x64):
+@pytest.mark.parametrize("cell", GATED, ids=repr)
+@op_by_op
+def test_statistics_are_those_of_a_loop(cell, x64):
     """Every gate of every cell that has any, whatever the walk is told; padding does not count."""
-    cell = ZOO[name].build("float64")
-    params, xs = random_params(cell), 3 * inputs(cell)
-    with jax.disable_jit():
-        assert_close(gate_statistics(cell, params, xs, margin=0.3), slowly(cell, params, xs, margin=0.3))
-        walk = {"lengths": LENGTHS, "resets": RESETS, "reverse": True}
-        state = random_state(cell)
-        assert_close(gate_statistics(cell, params, xs, state, **walk), slowly(cell, params, xs, state, **walk))
+    params, xs = random_params(cell), 3 * XS
+    assert_close(gate_statistics(cell, params, xs, margin=0.3), slowly(cell, params, xs, margin=0.3))
+    walk = {"lengths": LENGTHS, "resets": RESETS, "reverse": True}
+    state = random_state(cell)
+    assert_close(gate_statistics(cell, params, xs, state, **walk), slowly(cell, params, xs, state, **walk))
 
 
-def test_models():
+@op_by_op
+def test_models(x64):
     """A whole model has the statistics of its cells, layer by layer; those without gates have none."""
-    model = rnn.Stack(
-        rnn.Embedding(7, I),
-        rnn.Bidirectional(rnn.LSTM(I, H), rnn.GRU(I, H)),
-        rnn.VanillaRNN(2 * H, 3),
-        rnn.Linear(3, 2),
-    )
-    nothing, (forward, backward), none, readout = gate_statistics(model, random_params(model), inputs(model))
+    both = rnn.Bidirectional(rnn.LSTM(N, N, **D), rnn.GRU(N, N, **D), merge="sum")
+    model = rnn.Stack(rnn.Embedding(N, N, **D), both, rnn.VanillaRNN(N, N, **D), rnn.Linear(N, N, **D))
+    tokens = np.zeros((T, B), int)
+    nothing, (forward, backward), none, readout = gate_statistics(model, random_params(model), tokens)
     assert (nothing, none, readout) == ((), {}, ())
     assert sorted(forward) == ["f", "i", "keep", "o"]
     assert sorted(backward) == ["keep", "r", "z"]
-    assert forward["f"].mean.shape == backward["z"].shut.shape == (H,)
+    assert forward["f"].mean.shape == backward["z"].shut.shape == (N,)
 
 
-def test_time_constant():
+def with_forget_bias(bias):
+    """An LSTM that knows nothing but its forget bias."""
+    cell = rnn.LSTM(N, N, **D)
+    zeros = jax.tree.map(jnp.zeros_like, random_params(cell))
+    return cell, zeros._replace(b_h=zeros.b_h.at[N : 2 * N].set(bias))
+
+
+@op_by_op
+def test_time_constant(x64):
     """A gate that is always f keeps 1/e after -1 / log f steps; one that is open for ever keeps for ever."""
     for bias, memory in [(2.0, -1 / np.log(1 / (1 + np.exp(-2)))), (0.0, 1 / np.log(2)), (100.0, np.inf)]:
-        cell = rnn.LSTM(I, H, forget_bias=bias)
-        statistics = gate_statistics(cell, cell.init(jax.random.key(0)), jnp.zeros((T, I)))
-        np.testing.assert_allclose(statistics["keep"].memory, np.full(H, memory), rtol=1e-5)
+        statistics = gate_statistics(*with_forget_bias(bias), jnp.zeros((T, B, N)))
+        np.testing.assert_allclose(statistics["keep"].memory, np.full(N, memory), rtol=1e-5)
         assert statistics["f"].memory is None
-    cell = rnn.LSTM(I, H, forget_bias=-200.0)
-    statistics = gate_statistics(cell, cell.init(jax.random.key(0)), jnp.zeros((T, I)))
+    statistics = gate_statistics(*with_forget_bias(-800.0), jnp.zeros((T, B, N)))
     assert (statistics["keep"].memory == 0).all()
     assert (statistics["f"].shut == 1).all()
 
 
 def test_keep_is_the_share_of_the_state_that_stays(x64):
     """It is f of an LSTM and 1 - z of a GRU: ∂c_t/∂c_{t-1} and ∂h_t/∂h_{t-1} where nothing else needs the state."""
-    for name in ("lstm", "gru"):
-        cell = ZOO[name].build("float64")
+    for cell in (GATED[0], GATED[3]):
         params = random_params(cell)
         params = params._replace(w_hh=jnp.zeros_like(params.w_hh))
-        state, x = random_state(cell, ()), inputs(cell)[0, 0]
-        jacobian = rnn.gradients.step_jacobian(cell, params, state, x)[-H:, -H:]
+        state, x = random_state(cell, ()), XS[0, 0]
+        jacobian = rnn.gradients.step_jacobian(cell, params, state, x)[-N:, -N:]
         np.testing.assert_allclose(np.diag(jacobian), cell.gates(params, state, x)["keep"], atol=1e-12)
 
 
@@ -109,7 +117,7 @@ class Leaky:
         return {"rate": jnp.asarray(0.5)}
 
     def initial_state(self, batch_shape=()):
-        return jnp.zeros((*batch_shape, I))
+        return jnp.zeros((*batch_shape, N))
 
     def gates(self, params, h, x):
         keep = jax.nn.sigmoid(params["rate"] + h)
@@ -123,9 +131,9 @@ class Leaky:
 
 def test_user_cells():
     """A method ``gates`` is all it takes."""
-    cell, xs = Leaky(), jnp.asarray(np.random.default_rng(0).normal(size=(T, B, I)), jnp.float32)
-    params = cell.init(jax.random.key(0))
-    before = jnp.concatenate([jnp.zeros((1, B, I)), rnn.trajectory(cell, params, xs)[:-1]])
+    cell, xs = Leaky(), jnp.asarray(np.random.default_rng(0).normal(size=(T, B, N)), jnp.float32)
+    params = cell.init(None)
+    before = jnp.concatenate([jnp.zeros((1, B, N)), rnn.trajectory(cell, params, xs)[:-1]])
     keep = jax.nn.sigmoid(0.5 + before)
     got = gate_statistics(cell, params, xs)["keep"]
     np.testing.assert_allclose(got.mean, keep.mean((0, 1)), rtol=1e-5)
@@ -134,16 +142,16 @@ def test_user_cells():
 
 def test_refusals():
     """Every message names the argument."""
-    cell = rnn.GRU(I, H)
-    params, xs = cell.init(jax.random.key(0)), jnp.ones((T, B, I))
+    cell = rnn.GRU(N, N)
+    params, xs = random_params(cell), jnp.ones((T, B, N))
     for margin, error in [(0.5, ValueError), (-0.1, ValueError), ("0.1", TypeError)]:
         with pytest.raises(error, match="margin: expected a number"):
             gate_statistics(cell, params, xs, margin=margin)
     with pytest.raises(TypeError, match="model: expected a cell or layer, got the class GRU"):
         gate_statistics(rnn.GRU, params, xs)
-    with pytest.raises(TypeError, match=r"params: expected GRUParams.*parameters of GRU\(3, 4\) come from"):
+    with pytest.raises(TypeError, match=r"params: expected GRUParams.*parameters of GRU\(4, 4\) come from"):
         gate_statistics(cell, params[:2], xs)
-    with pytest.raises(ValueError, match="xs: expected last axis 3"):
+    with pytest.raises(ValueError, match="xs: expected last axis 4"):
         gate_statistics(cell, params, xs[..., :2])
     with pytest.raises(ValueError, match="lengths: expected shape"):
         gate_statistics(cell, params, xs, lengths=jnp.ones(2, int))

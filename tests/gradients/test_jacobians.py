@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import zoo
-from zoo import ZOO, H, I, T, random_params
+from one_width import N, T, case, linear, op_by_op
+from zoo import Average, random_params, random_state
 
 import jaxrnn as rnn
 from jaxrnn.gradients import (
@@ -18,7 +18,6 @@ from jaxrnn.gradients import (
     trajectory_jacobians,
 )
 
-KEY = jax.random.key(0)
 DERIVATIVES = {
     "tanh": lambda z: 1 - np.tanh(z) ** 2,
     "relu": lambda z: (z > 0).astype(float),
@@ -28,7 +27,7 @@ DERIVATIVES = {
 
 def sequence(steps=T, seed=2):
     """Inputs without batch axes, in float64."""
-    return jnp.asarray(np.random.default_rng(seed).normal(size=(steps, I)), "float64")
+    return jnp.asarray(np.random.default_rng(seed).normal(size=(steps, N)), "float64")
 
 
 def vector(state):
@@ -42,8 +41,8 @@ def vector(state):
 @pytest.mark.parametrize("activation", DERIVATIVES)
 def test_vanilla_step_is_the_formula(activation, x64):
     """J = diag(f'(z)) w_hhᵀ."""
-    cell = rnn.VanillaRNN(I, H, activation=activation, dtype="float64")
-    params, h, x = random_params(cell), zoo.random_state(cell, ()), sequence()[0]
+    cell = rnn.VanillaRNN(N, N, activation=activation, dtype="float64")
+    params, h, x = random_params(cell), random_state(cell, ()), sequence()[0]
     z = np.asarray(h @ params.w_hh + x @ params.w_xh + params.b_h)
     expected = np.diag(DERIVATIVES[activation](z)) @ np.asarray(params.w_hh).T
     np.testing.assert_allclose(step_jacobian(cell, params, h, x), expected, atol=1e-12)
@@ -51,20 +50,19 @@ def test_vanilla_step_is_the_formula(activation, x64):
 
 def test_lstm_step_without_recurrent_weights(x64):
     """With w_hh = 0: ∂c/∂c = diag(f), ∂h/∂c = diag(o f tanh'(c)), and h says nothing."""
-    cell = ZOO["lstm"].build("float64")
-    params = random_params(cell)
+    cell = rnn.LSTM(N, N, dtype="float64")
+    params, state, x = random_params(cell), random_state(cell, ()), sequence()[0]
     params = params._replace(w_hh=jnp.zeros_like(params.w_hh))
-    state, x = zoo.random_state(cell, ()), sequence()[0]
     gates, (new, _) = cell.gates(params, state, x), cell.step(params, state, x)
     f, o, slope = (np.asarray(a) for a in (gates["f"], gates["o"], 1 - jnp.tanh(new.c) ** 2))
-    zero = np.zeros((H, H))
+    zero = np.zeros((N, N))
     expected = np.block([[zero, np.diag(o * slope * f)], [zero, np.diag(f)]])
     np.testing.assert_allclose(step_jacobian(cell, params, state, x), expected, atol=1e-12)
 
 
 def test_counters_have_no_part(x64):
     """Of a user's cell with an integer in its state only the numbers that move are seen: J = diag(1 - a)."""
-    cell = ZOO["user"].build("float64")
+    cell = Average(N, "float64")
     params = random_params(cell)
     expected = np.diag(1 - np.asarray(jax.nn.sigmoid(params["rate"])))
     np.testing.assert_allclose(step_jacobian(cell, params, cell.initial_state(), sequence()[0]), expected, atol=1e-12)
@@ -75,11 +73,12 @@ def test_counters_have_no_part(x64):
 # ---- many steps ----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["lstm-peephole-ifo", "user-in-stack"])
+@pytest.mark.parametrize("name", ["LSTM", "user"])
+@op_by_op
 def test_products_are_derivatives_of_walks(name, x64):
     """J_T ⋯ J_1 is the derivative of the last state with respect to the first, by reverse mode over a Python loop."""
-    model = ZOO[name].build("float64")
-    params, xs, start = random_params(model), sequence(), zoo.random_state(model, ())
+    model, params, _ = case(name)
+    xs, start = sequence(), random_state(model, ())
     jacobians = trajectory_jacobians(model, params, xs, start)
 
     def last(parts):
@@ -96,8 +95,8 @@ def test_products_are_derivatives_of_walks(name, x64):
 
 def test_trajectories_start_where_they_should(x64):
     """Entry t belongs to step t, from the state before it, the initial one by default."""
-    cell = ZOO["gru"].build("float64")
-    params, xs = random_params(cell), sequence()
+    cell, params, _ = case("GRU")
+    xs = sequence()
     states = rnn.trajectory(cell, params, xs)
     jacobians = trajectory_jacobians(cell, params, xs)
     for t, before in [(0, cell.initial_state()), (3, states[2])]:
@@ -106,10 +105,10 @@ def test_trajectories_start_where_they_should(x64):
 
 def test_singular_values_are_those_of_numpy(x64):
     """By lag, from the last step backwards."""
-    cell = ZOO["lstm"].build("float64")
-    jacobians = trajectory_jacobians(cell, random_params(cell), sequence())
+    cell, params, _ = case("LSTM")
+    jacobians = trajectory_jacobians(cell, params, sequence())
     got = product_singular_values(jacobians)
-    product = np.eye(2 * H)
+    product = np.eye(2 * N)
     for lag in range(T):
         product = product @ np.asarray(jacobians[T - 1 - lag])
         np.testing.assert_allclose(got[lag], np.linalg.svd(product)[1], atol=1e-12)
@@ -129,17 +128,16 @@ def test_spectral_radius():
 @pytest.mark.parametrize("scale", [0.5, 1.0, 1.5])
 def test_exponents_of_a_linear_network(scale):
     """w_hh = a Q: every exponent is log a."""
-    cell = rnn.VanillaRNN(3, 6, activation=lambda z: z, w_hh_init=rnn.initializers.orthogonal(scale))
-    exponents = lyapunov_spectrum(cell, cell.init(KEY), jnp.ones((50, 3)))
-    np.testing.assert_allclose(exponents, np.full(6, np.log(scale)), atol=1e-4)
+    exponents = lyapunov_spectrum(*linear(scale), jnp.ones((50, N)))
+    np.testing.assert_allclose(exponents, np.full(N, np.log(scale)), atol=1e-4)
 
 
 def test_exponents_are_those_of_numpy(x64):
     """By QR decompositions of the Jacobians one after the other, from whatever start; fewer are the first ones."""
-    cell = ZOO["gru"].build("float64")
-    params, xs = random_params(cell), sequence(500)
+    cell, params, _ = case("GRU")
+    xs = sequence(500)
     jacobians = np.asarray(trajectory_jacobians(cell, params, xs))
-    q, logs = np.eye(H), []
+    q, logs = np.eye(N), []
     for jacobian in jacobians:
         q, r = np.linalg.qr(jacobian @ q)
         logs.append(np.log(np.abs(np.diag(r))))
@@ -151,21 +149,21 @@ def test_exponents_are_those_of_numpy(x64):
 
 def test_exponents_of_known_growths():
     """Units that grow by themselves: the logarithms of their factors, the largest first; a dead one is far below."""
-    cell = rnn.VanillaRNN(1, 4, activation="relu")
-    params = cell.init(KEY)._replace(w_hh=jnp.diag(jnp.array([0.0, 0.5, 2.0, 1.0])))
-    exponents = lyapunov_spectrum(cell, params, jnp.zeros((100, 1)), jnp.ones(4))
+    cell = rnn.VanillaRNN(N, N, activation="relu", use_bias=False)
+    params = random_params(cell)._replace(w_hh=jnp.asarray(np.diag([0.0, 0.5, 2.0, 1.0]), "float32"))
+    exponents = lyapunov_spectrum(cell, params, jnp.zeros((100, N)), jnp.ones(N))
     np.testing.assert_allclose(exponents[:3], np.log([2.0, 1.0, 0.5]), atol=0.05)
     assert exponents[3] < -10
 
 
 def test_largest_exponent_is_how_states_part(x64):
     """In a chaotic network, two states that start 1e-9 apart part at the rate of the largest exponent."""
-    cell = rnn.VanillaRNN(I, 40, w_hh_init=rnn.initializers.orthogonal(3.0), dtype="float64")
-    params, xs = cell.init(KEY), 0.1 * sequence(150)
+    cell = rnn.VanillaRNN(N, 40, dtype="float64")
+    params, xs = random_params(cell), 0.1 * sequence(150)
     start = rnn.unroll(cell, params, xs)[0]
     exponent = lyapunov_spectrum(cell, params, xs, start, exponents=1)[0]
     one = rnn.trajectory(cell, params, xs, start)
-    other = rnn.trajectory(cell, params, xs, start + 1e-9 * jax.random.normal(KEY, start.shape))
+    other = rnn.trajectory(cell, params, xs, start + 1e-9)
     apart = np.log(np.linalg.norm(one - other, axis=-1))
     near = apart < np.log(1e-3)  # where they still part linearly
     slope = np.polyfit(np.arange(near.sum()), apart[near], 1)[0]
@@ -178,8 +176,8 @@ def test_largest_exponent_is_how_states_part(x64):
 
 def test_refusals():
     """Every message names the argument."""
-    cell = rnn.LSTM(I, H)
-    params, xs, state = cell.init(KEY), jnp.ones((T, I)), cell.initial_state()
+    cell = rnn.LSTM(N, N)
+    params, xs, state = random_params(cell), jnp.ones((T, N)), cell.initial_state()
     with pytest.raises(ValueError, match=r"state.h: expected shape \[4\], got float32\[2, 4\]"):
         step_jacobian(cell, params, cell.initial_state((2,)), xs[0])
     with pytest.raises(TypeError, match="state: expected LSTMState"):
@@ -188,8 +186,8 @@ def test_refusals():
         step_jacobian(rnn.LSTM, params, state, xs[0])
     for function in (trajectory_jacobians, lyapunov_spectrum):
         with pytest.raises(ValueError, match=r"xs: expected one sequence, without batch axes, got .*jax.vmap"):
-            function(cell, params, jnp.ones((T, 2, I)))
-        with pytest.raises(ValueError, match=r"xs: expected last axis 3 \(LSTM.input_size\)"):
+            function(cell, params, jnp.ones((T, 2, N)))
+        with pytest.raises(ValueError, match=r"xs: expected last axis 4 \(LSTM.input_size\)"):
             function(cell, params, jnp.ones((T, 2)))
         with pytest.raises(TypeError, match="state: expected LSTMState"):
             function(cell, params, xs, state.h)
@@ -204,6 +202,6 @@ def test_refusals():
         spectral_radius(params.w_hh)
     with pytest.raises(ValueError, match=r"jacobians: expected square matrices, \[T, S, S\], got float32\[4, 4\]"):
         product_singular_values(jnp.eye(4))
-    both = rnn.Bidirectional(rnn.GRU(I, H))
+    both = rnn.Bidirectional(rnn.GRU(N, N))
     with pytest.raises(TypeError, match=r"Bidirectional.step: expected a whole sequence"):
-        trajectory_jacobians(both, both.init(KEY), xs)
+        trajectory_jacobians(both, random_params(both), xs)

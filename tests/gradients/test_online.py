@@ -89,7 +89,7 @@ def test_online_learning():
 def test_memory_does_not_grow_with_the_steps():
     """Four times the steps, the same memory; back-propagation keeps every step."""
     cell = rnn.GRU(N, N)
-    params = cell.init(jax.random.key(0))
+    params = zoo.random_params(cell)
 
     def forwards(params, xs, targets):
         return rtrl(cell, params, xs, targets, squared)[1][1]
@@ -108,7 +108,7 @@ def test_memory_does_not_grow_with_the_steps():
 def test_refusals():
     """Every message names the argument."""
     cell = rnn.GRU(N, N)
-    params, xs, targets = cell.init(jax.random.key(0)), jnp.ones((T, N)), jnp.ones((T, N))
+    params, xs, targets = zoo.random_params(cell), jnp.ones((T, N)), jnp.ones((T, N))
     with pytest.raises(TypeError, match="model: expected a cell or layer, got the class GRU"):
         rtrl(rnn.GRU, params, xs, targets, squared)
     with pytest.raises(TypeError, match="params: expected GRUParams"):
