@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
+from jax.typing import ArrayLike
 
 from jaxrnn import checks
-from jaxrnn.types import Array, PyTree, State
+from jaxrnn.types import PyTree, State
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -26,11 +27,11 @@ if TYPE_CHECKING:
 
 # Okabe & Ito (2008): told apart with any colour vision, and by line style in print
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-DASHES = ("-", "--", "-.", (0, (1, 1)), (0, (5, 1, 1, 1, 1, 1)), (0, (8, 2)))
+DASHES = ("-", "--", "-.", "-", (0, (1, 1)), (0, (5, 1, 1, 1, 1, 1)))
 BLUE, RED, GREEN, GREY = *COLOURS[:3], "#777777"
 
 
-def flow_by_lag(curves: Mapping[str, Array], axes: Axes | None = None, *, quantity: str = "gradient norm") -> Axes:
+def flow_by_lag(curves: Mapping[str, ArrayLike], axes: Axes | None = None, *, quantity: str = "gradient norm") -> Axes:
     """How much of a gradient is left after k steps backwards, for several cells on one logarithmic axis.
 
     Args:
@@ -50,11 +51,12 @@ def flow_by_lag(curves: Mapping[str, Array], axes: Axes | None = None, *, quanti
         ('lag k [steps]', 'log')
     """
     axes = _axes(axes)
-    for (name, curve), style in zip(curves.items(), _styles()):
+    widths = np.linspace(3, 1.5, max(len(curves), 2))  # a curve that covers another is thinner
+    for (name, curve), style, width in zip(curves.items(), _styles(), widths):
         norms = np.asarray(curve, float)[::-1]
         rows = np.where(norms > 0, norms, np.nan).reshape(len(norms), -1)  # 0 has no place on a logarithmic axis
         middle, lags = _median(rows), np.arange(len(rows))
-        (line,) = axes.plot(lags, middle, label=name, lw=1.8, **style)
+        (line,) = axes.plot(lags, middle, label=name, lw=width, **style)
         if rows.shape[1] > 1:
             low, high = np.fmin.reduce(rows, 1), np.fmax.reduce(rows, 1)
             axes.fill_between(lags, low, high, color=line.get_color(), alpha=0.15, lw=0)
@@ -62,7 +64,7 @@ def flow_by_lag(curves: Mapping[str, Array], axes: Axes | None = None, *, quanti
     return _finish(axes)
 
 
-def singular_values(values: Array, axes: Axes | None = None) -> Axes:
+def singular_values(values: ArrayLike, axes: Axes | None = None) -> Axes:
     """The singular values of products of Jacobians by lag: what is above 1 grows, what is below is forgotten.
 
     Args:
@@ -178,7 +180,7 @@ def loss_curve(
     return axes
 
 
-def eigenvalues(values: Array, axes: Axes | None = None) -> Axes:
+def eigenvalues(values: ArrayLike, axes: Axes | None = None) -> Axes:
     """Eigenvalues in the complex plane: inside the unit circle a direction decays, outside it grows.
 
     Args:

@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import functools
 import itertools
-import json
 import math
 import pathlib
 import sys
@@ -84,7 +83,7 @@ def train(args: argparse.Namespace) -> None:
         resume=args.resume,
         tell=lambda m: f"loss {m['loss']:.3f} nats = {m['loss'] / math.log(2):.3f} bits a character",
     )
-    plot(out / "metrics.jsonl", out / "loss.png")
+    plot(out / "metrics.jsonl", out / "loss.png", args.clip)
     print(f"best validation loss {end.best:.3f} nats a character at step {end.best_step}; "
           f"{time.monotonic() - began:.0f} s in all")  # fmt: skip
     print(f"model, metrics and {out / 'loss.png'} are saved; python scripts/char_lm.py --sample 500 --out {args.out}")
@@ -111,23 +110,16 @@ def read(path: str) -> str:
         sys.exit(f"--text: expected a UTF-8 text file, got {path}: {error}")
 
 
-def plot(metrics: pathlib.Path, picture: pathlib.Path) -> None:
-    """Draw the loss of every step, smoothed, and the validation losses."""
+def plot(metrics: pathlib.Path, picture: pathlib.Path, clip: float) -> None:
+    """Draw the loss of every step, the validation losses, and where clipping acted."""
     import matplotlib
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    lines = [json.loads(line) for line in metrics.read_text().splitlines()]
-    train = [(line["step"], line["loss"]) for line in lines if "loss" in line]
-    held_out = [(line["step"], line["evaluation"]["loss"]) for line in lines if "evaluation" in line]
     figure, axes = plt.subplots(figsize=(7, 4.5), layout="constrained")
-    axes.plot(*zip(*train), lw=0.6, alpha=0.6, label="training, each step")
-    axes.plot(*zip(*held_out), "o-", label="validation")
-    axes.set(xlabel="optimizer step", ylabel="cross entropy [nats a character]")
+    rnn.plots.loss_curve(metrics, axes, clip=clip, quantity="cross entropy [nats a character]")
     axes.set_title("Character language model")
-    axes.legend()
-    axes.grid(alpha=0.3, which="both")
     figure.savefig(picture, dpi=150)
 
 

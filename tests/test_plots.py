@@ -1,0 +1,208 @@
+"""Plots draw what they are given, say what it is, and need matplotlib at the first call only."""
+
+import json
+import subprocess
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import jaxrnn as rnn
+from jaxrnn import plots
+from jaxrnn.gradients import FixedPoints, GateStatistics
+
+matplotlib = pytest.importorskip("matplotlib")
+
+
+@pytest.fixture(autouse=True)
+def no_screen():
+    """Figures are drawn, not shown, and closed at the end."""
+    matplotlib.use("Agg")
+    yield
+    matplotlib.pyplot.close("all")
+
+
+def words(axes):
+    """The entries of the legend."""
+    return [text.get_text() for text in axes.get_legend().get_texts()]
+
+
+def drawn(axes):
+    """Draw for real, without a warning, and return the axes."""
+    assert isinstance(axes, matplotlib.axes.Axes)
+    axes.figure.canvas.draw()
+    return axes
+
+
+def statistics(shut, wide, memory=None):
+    return GateStatistics(*(jnp.full(4, value) for value in (shut, wide, 0.5)), memory)
+
+
+def some_points():
+    """A stable point, a saddle, and a point with two ways out, in three dimensions."""
+    points = np.array([[0.0, 0, 0], [1, 0, 0], [0, 1, 0]])
+    values = np.array([[0.5, 0.2, 0.1], [1.5, 0.2, 0.1], [1.5, -1.2, 0.1]]) + 0j
+    return FixedPoints(points, points, np.zeros(3), np.zeros((3, 3, 3)), values, np.array([True, False, False]))
+
+
+WALKS = np.random.default_rng(0).normal(size=(6, 5, 3)) * np.array([3.0, 1.0, 0.1])
+CALLS = {
+    "flow_by_lag": lambda **axes: plots.flow_by_lag({"LSTM": jnp.ones(5)}, **axes),
+    "singular_values": lambda **axes: plots.singular_values(jnp.ones((5, 3)), **axes),
+    "gate_saturation": lambda **axes: plots.gate_saturation({"z": statistics(0.1, 0.2)}, **axes),
+    "loss_curve": lambda **axes: plots.loss_curve({"loss": jnp.ones(5)}, **axes),
+    "eigenvalues": lambda **axes: plots.eigenvalues(jnp.array([0.5, 1j]), **axes),
+    "fixed_points": lambda **axes: plots.fixed_points(some_points(), WALKS, **axes),
+}
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_axes(name):
+    """Into a new figure or into axes that are given, which are returned, with both axes named."""
+    axes = drawn(CALLS[name]())
+    assert axes.get_xlabel()
+    assert axes.get_ylabel()
+    own = matplotlib.pyplot.subplots()[1]
+    assert CALLS[name](axes=own) is own
+    assert len(matplotlib.pyplot.get_fignums()) == 2
+
+
+def test_flow_by_lag():
+    """Time runs backwards from lag 0; of a batch the median with a band; 0 leaves a gap in the logarithm."""
+    curves = {"one": jnp.array([0.0, 0.25, 0.5, 1.0]), "batch": jnp.array([[0.1, 0.3, 0.2], [1, 3, 2]])}
+    axes = drawn(plots.flow_by_lag(curves, quantity="‖dL/dh‖"))
+    one, batch = axes.lines
+    np.testing.assert_allclose(one.get_xydata(), [[0, 1], [1, 0.5], [2, 0.25], [3, np.nan]])
+    np.testing.assert_allclose(batch.get_ydata(), [2, 0.2], rtol=1e-6)
+    np.testing.assert_allclose(sorted(set(axes.collections[0].get_paths()[0].vertices[:, 1])), [0.1, 0.3, 1, 3])
+    assert (axes.get_yscale(), axes.get_xlabel(), axes.get_ylabel()) == ("log", "lag k [steps]", "‖dL/dh‖")
+    assert words(axes) == ["one", "batch"]
+    lines = plots.flow_by_lag({name: [1] for name in "abcdef"}).lines
+    assert len({line.get_color() for line in lines}) == 6
+    assert len({line.get_linestyle() for line in lines}) > 1
+
+
+def test_singular_values():
+    """By lag from 1; what is rounding of the largest is left out."""
+    values = jnp.array([[1.0, 0.5, 0.1], [0.9, 0.2, 1e-9]])
+    axes = drawn(plots.singular_values(values))
+    smallest = axes.lines[2]
+    np.testing.assert_allclose(smallest.get_xydata(), [[1, 0.1], [2, np.nan]])
+    assert axes.get_yscale() == "log"
+    assert words(axes) == ["largest", "median", "smallest"]
+
+
+def test_gate_saturation():
+    """One bar a gate, which adds up to all steps and units; "keep" tells how long units remember."""
+    memory = jnp.array([1.0, 2.0, 2.5, 8.0, jnp.inf])
+    gates = {"f": statistics(0.25, 0.5), "keep": statistics(0.25, 0.5, memory), "o": statistics(0.0, 1.0)}
+    axes = drawn(plots.gate_saturation(gates))
+    widths = [[bar.get_width() for bar in bars] for bars in axes.containers]
+    np.testing.assert_allclose(widths, [[25, 0], [25, 0], [50, 100]])
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["f", "o"]
+    assert axes.get_xlim() == (0, 100)
+    assert axes.get_title() == "units remember 2.5 steps (median; 1 to inf)"
+    assert words(axes) == ["shut", "in between", "open"]
+
+
+def test_loss_curve_of_arrays():
+    """The loss; the norm on a logarithmic axis of its own, and a mark at each step where clipping acted."""
+    metrics = {"loss": jnp.arange(4.0), "grad_norm": jnp.array([0.5, 2.0, 3.0, 0.1]), "finite": jnp.ones(4)}
+    axes = drawn(plots.loss_curve(metrics, clip=1.0, quantity="loss [nats]"))
+    right = axes.figure.axes[-1]
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("optimizer step", "loss [nats]")
+    assert (right.get_yscale(), right.get_ylabel()) == ("log", "gradient norm before clipping")
+    np.testing.assert_allclose(axes.lines[0].get_xydata(), [[1, 0], [2, 1], [3, 2], [4, 3]])
+    marks = next(line for line in right.lines if line.get_label().startswith("clipping acted"))
+    assert marks.get_xdata().tolist() == [2, 3]
+    assert marks.get_label() == "clipping acted, 50% of steps"
+    assert "clipped above 1" in words(axes)
+
+
+def test_loss_curve_of_a_run(tmp_path):
+    """The file that ``learning.fit`` writes: steps, what was not finite, validation, a long run smoothed."""
+    steps = range(1, 201)
+    lines = [{"step": n, "loss": 2.0, "grad_norm": 0.5, "finite": True} for n in steps]
+    lines[9] |= {"loss": None, "grad_norm": None, "finite": False}
+    lines.insert(100, {"step": 100, "evaluation": {"loss": 1.5}})
+    lines.append({"step": 200, "evaluation": {"accuracy": 1.0}})
+    path = tmp_path / "metrics.jsonl"
+    path.write_text("\n".join(map(json.dumps, lines)))
+    axes = drawn(plots.loss_curve(path))
+    each, mean, judged = axes.lines
+    assert each.get_xdata().tolist() == list(steps)
+    assert np.isnan(each.get_ydata()).sum() == 1
+    np.testing.assert_allclose(mean.get_ydata(), 2)
+    assert judged.get_xydata().tolist() == [[100, 1.5]]
+
+
+def test_eigenvalues():
+    """Round, with the unit circle, and counted within and without it."""
+    axes = drawn(plots.eigenvalues(np.array([[0.5, 0.5j], [2, 1]])))
+    assert axes.get_aspect() == 1
+    assert words(axes) == ["unit circle", "decays (2)", "grows or stays (2)"]
+    np.testing.assert_allclose(np.hypot(*axes.lines[0].get_xydata().T), 1)
+    np.testing.assert_allclose(axes.lines[2].get_xydata(), [[2, 0], [1, 0]])
+
+
+def test_fixed_points():
+    """In the plane in which the trajectories vary most, whatever parts a state has; saddles look unlike the rest."""
+    axes = drawn(plots.fixed_points(some_points(), WALKS))
+    assert words(axes) == ["trajectories", "stable (1)", "one way out (1)", "more ways out (1)"]
+    centred = (WALKS - WALKS.mean((0, 1))).reshape(-1, 3)
+    share = np.linalg.eigvalsh(centred.T @ centred)[::-1]
+    assert axes.get_xlabel() == f"principal component 1 ({share[0] / share.sum():.0%} of the variance)"
+    assert axes.get_ylabel() == f"principal component 2 ({share[1] / share.sum():.0%} of the variance)"
+    assert len(axes.lines) == 5 + 3
+    state = rnn.LSTM(1, 1).initial_state((6, 5))
+    pairs = type(state)(*(jnp.asarray(WALKS[..., n : n + 1]) for n in range(2)))
+    cut = some_points()._replace(points=some_points().points[:, :2])
+    lines = drawn(plots.fixed_points(cut, pairs)).lines
+    np.testing.assert_allclose(
+        np.ptp(lines[0].get_xdata()), np.ptp(WALKS[:, 0, :2] @ np.linalg.svd(centred[:, :2])[2][0]), rtol=0.05
+    )
+
+
+def test_refusals(tmp_path):
+    """Every message names the argument."""
+    with pytest.raises(ValueError, match=r"values: expected \[T, S\].*got float32\[3\]"):
+        plots.singular_values(jnp.ones(3))
+    with pytest.raises(ValueError, match="statistics: expected those of a cell with gates, got none"):
+        plots.gate_saturation({})
+    with pytest.raises(
+        ValueError, match="metrics: expected a path, or arrays by name with a loss among them, got step"
+    ):
+        plots.loss_curve({"step": [1]})
+    with pytest.raises(ValueError, match=r"metrics\['grad_norm'\]: expected as many numbers"):
+        plots.loss_curve({"loss": [1, 2], "grad_norm": [1]})
+    (tmp_path / "empty.jsonl").write_text("")
+    with pytest.raises(ValueError, match="metrics: expected lines with a loss"):
+        plots.loss_curve(tmp_path / "empty.jsonl")
+    with pytest.raises(ValueError, match=r"trajectories: expected states \[T, ..., 3\], .* got float64\[6, 5, 2\]"):
+        plots.fixed_points(some_points(), WALKS[..., :2])
+
+
+def test_without_matplotlib():
+    """The library and its plots import without it; drawing says what to install."""
+    program = (
+        "import sys; sys.modules['matplotlib'] = None\n"
+        "import jaxrnn as rnn\n"
+        "try: rnn.plots.flow_by_lag({'a': [1.0]})\n"
+        "except ImportError as error: print(error)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout == "rnn.plots: drawing needs matplotlib; pip install 'jaxrnn[scripts]'\n"
+    program = "import sys, jaxrnn; print('matplotlib' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
+
+
+def test_from_what_is_measured():
+    """The plots take what the functions of ``gradients`` return."""
+    cell, xs = rnn.LSTM(3, 4), jnp.ones((6, 2, 3))
+    params = cell.init(jax.random.key(0))
+    flow = rnn.gradients.gradient_flow(cell, params, xs, lambda final, ys: ys.sum())
+    drawn(plots.flow_by_lag({"h": flow.h, "c": flow.c}))
+    drawn(plots.gate_saturation(rnn.gradients.gate_statistics(cell, params, xs)))
