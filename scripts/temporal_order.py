@@ -28,7 +28,7 @@ from jaxrnn import learning
 SYMBOLS, CLASSES = 6, 4
 TEST, ENOUGH = 10_000, 0.01  # fresh sequences, and the share of them that may be wrong
 SMALL = rnn.initializers.normal(0.1)
-COLOURS = {"clipped": "#0072B2", "not clipped": "#D55E00"}
+COLOURS = {"clipped": rnn.plots.BLUE, "not clipped": rnn.plots.RED}
 
 
 def main() -> None:
@@ -136,9 +136,12 @@ def draw_errors(updates: list[int], errors: np.ndarray, args: argparse.Namespace
         for seed, error in enumerate(errors[:, setting].T):
             axes.plot(updates, np.maximum(error, 1 / TEST), "-" if setting == 0 else "--", color=colour, lw=1.3,
                       alpha=0.8, label=None if seed else f"{name}, {args.seeds} seeds")  # fmt: skip
+    axes.axhline(1 - 1 / CLASSES, color="black", lw=0.8, label="guessing")
     axes.axhline(ENOUGH, color="black", lw=0.8, ls=":", label="success: below 1 %")
-    axes.set(yscale="log", xlabel="update", ylabel=f"error on {TEST:,} fresh sequences", xlim=(0, updates[-1]))
-    axes.yaxis.set_major_formatter(matplotlib.ticker.PercentFormatter(1))
+    axes.set(yscale="log", xlabel="update", ylabel=f"error on {TEST:,} fresh sequences [%], 0 drawn as 0.01",
+             xlim=(0, updates[-1]))  # fmt: skip
+    axes.xaxis.set_major_formatter("{x:,.0f}")
+    axes.yaxis.set_major_formatter(lambda share, _: f"{100 * share:g}")
     axes.set_title(f"Temporal order, T {args.length}, vanilla network of {args.units} tanh units")
     axes.grid(alpha=0.3)
     axes.legend(loc="lower left")
