@@ -3,7 +3,7 @@
 A cell is its hyperparameters; parameters and state are always arguments.
 """
 
-from jaxrnn import data, decoding, gradients, initializers, interop, learning, losses, plots
+from jaxrnn import data, decoding, gradients, initializers, interop, learning, losses, plots, tasks
 from jaxrnn.cells import GRU, LSTM, GRUParams, LSTMParams, LSTMState, VanillaParams, VanillaRNN
 from jaxrnn.constructor import from_call
 from jaxrnn.layers import Bidirectional, Dropout, Embedding, Linear, Residual, Stack, Tied
@@ -37,6 +37,7 @@ __all__ = [
     "learning",
     "losses",
     "plots",
+    "tasks",
     "trajectory",
     "unroll",
 ]

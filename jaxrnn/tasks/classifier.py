@@ -1,0 +1,129 @@
+"""Many to one: a sequence in, one decision out."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, NamedTuple
+
+import jax
+
+from jaxrnn import checks
+from jaxrnn.constructor import hyperparameters
+from jaxrnn.layers import Dropout, Linear, LinearParams
+from jaxrnn.tasks.pooling import AttentionPooling, last, maximum, mean
+from jaxrnn.types import Array, Params, PyTree
+from jaxrnn.unroll import unroll
+
+POOLINGS = ("last", "mean", "max", "attention")
+
+
+class ClassifierParams(NamedTuple):
+    """Those of the encoder, of the pooling (``()`` where it learns nothing) and of the readout."""
+
+    encoder: Params
+    pooling: Any
+    readout: LinearParams
+
+
+@hyperparameters
+class Classifier:
+    r"""Code a sequence into one vector, and score the classes from it.
+
+    .. math:: o = \mathrm{pool}(h_1, …, h_n) \, w + b
+
+    Args:
+        encoder: a cell or layer; it may look both ways.
+        classes: how many there are.
+        pooling: how the outputs become one vector: ``"last"`` (the end of each sequence's own walk), ``"mean"``,
+            ``"max"`` or ``"attention"``, see :mod:`jaxrnn.tasks.pooling`.
+        dropout: share of the vector's features dropped where a key is given.
+        attention_size: units that score a step, with ``pooling="attention"``.
+        features: width of the encoder's outputs, where the encoder does not say so in an ``output_size``.
+
+    Raises:
+        TypeError, ValueError: an argument is of the wrong kind or out of range; the width is not known, or is another.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, jaxrnn as rnn
+        >>> encoder = rnn.Stack(rnn.Embedding(65, 8), rnn.Bidirectional(rnn.GRU(8, 16)))
+        >>> model = rnn.tasks.Classifier(encoder, 18, pooling="attention", dropout=0.5)
+        >>> params = model.init(jax.random.key(0))
+        >>> logits = model.apply(params, jnp.zeros((7, 2), int), lengths=jnp.array([7, 4]))
+        >>> logits.shape
+        (2, 18)
+        >>> loss = rnn.losses.cross_entropy(logits, jnp.array([3, 17]))
+    """
+
+    encoder: Any
+    classes: int
+    _: dataclasses.KW_ONLY
+    pooling: str = "last"
+    dropout: float = 0.0
+    attention_size: int = 64
+    features: int | None = None
+
+    def __post_init__(self) -> None:
+        checks.part("encoder", self.encoder)
+        checks.size("classes", self.classes)
+        checks.one_of("pooling", self.pooling, POOLINGS)
+        checks.fraction("dropout", self.dropout)
+        checks.size("attention_size", self.attention_size)
+        known = getattr(self.encoder, "output_size", None)
+        if self.features is not None:
+            checks.size("features", self.features)
+            if known not in (None, self.features):
+                checks.refuse("features", f"{known}, the output size of encoder", self.features, "leave it out")
+        elif known is None:
+            checks.refuse("features", "the width of the encoder's outputs", "None",
+                          f"an output_size tells it, and {self.encoder!r} has none")  # fmt: skip
+
+    @property
+    def width(self) -> int:
+        """Features of the vector that a sequence becomes."""
+        return self.features or self.encoder.output_size
+
+    @property
+    def attention(self) -> AttentionPooling:
+        """The learned pooling, for its weights: ``model.attention.weights(params.pooling, ys, lengths)``."""
+        return AttentionPooling(self.width, self.attention_size)
+
+    @property
+    def readout(self) -> Linear:
+        return Linear(self.width, self.classes)
+
+    def init(self, key: Array) -> ClassifierParams:
+        """Draw the parameters of encoder, pooling and readout."""
+        keys = jax.random.split(key, 3)
+        learned = self.attention.init(keys[1]) if self.pooling == "attention" else ()
+        return ClassifierParams(self.encoder.init(keys[0]), learned, self.readout.init(keys[2]))
+
+    def encode(
+        self, params: ClassifierParams, xs: PyTree, *, lengths: Array | None = None, key: Array | None = None
+    ) -> Array:
+        """Sequences ``[T, ..., I]`` to one vector each, ``[..., width]``; of length 0: to 0."""
+        params = checks.parameters(self, params)
+        if self.pooling == "last":
+            return last(self.encoder, params.encoder, xs, lengths=lengths, key=key)
+        _, ys = unroll(self.encoder, params.encoder, xs, lengths=lengths, key=key)
+        if self.pooling == "attention":
+            return self.attention.apply(params.pooling, ys, lengths)
+        return {"mean": mean, "max": maximum}[self.pooling](ys, lengths)
+
+    def apply(
+        self, params: ClassifierParams, xs: PyTree, *, lengths: Array | None = None, key: Array | None = None
+    ) -> Array:
+        """Score the classes.
+
+        Args:
+            params: what :meth:`init` gives.
+            xs: ``[T, ..., I]`` (token ids: ``[T, ...]``).
+            lengths: ``[...]`` ints, the steps before the padding.
+            key: random key for dropout; without one the pass is deterministic.
+
+        Returns:
+            Logits ``[..., classes]``; a sequence of length 0 gives the readout's bias.
+        """
+        keys = (None, None) if key is None else jax.random.split(key)
+        vector = self.encode(params, xs, lengths=lengths, key=keys[0])
+        self.readout.check_input("outputs of encoder", vector)
+        return self.readout.apply(params.readout, Dropout(self.dropout).apply((), vector, keys[1]))

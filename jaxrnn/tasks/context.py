@@ -1,0 +1,265 @@
+"""Cells that write about something: a vector that stays the same, or a memory that they attend to.
+
+What is written about is known only at run time. It travels in the parameters, constant over the steps, so that such a
+cell is walked, decoded and searched like any other: ``params.context`` and ``params.source`` are None until
+:func:`about` puts something there.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jaxrnn import checks
+from jaxrnn.constructor import hyperparameters
+from jaxrnn.layers import Residual, Stack, Tied
+from jaxrnn.tasks.attention import Source
+from jaxrnn.types import Array, Params, PyTree, State, Time, is_layer
+from jaxrnn.unroll import one_step, over_time, scan, unroll, where
+
+
+class Encoded(NamedTuple):
+    """Something to be put into words."""
+
+    vector: Array  # [..., C] all of it
+    memory: Array | None = None  # [S, ..., E] step by step, where it is a sequence
+    lengths: Array | None = None  # [...] of the memory
+
+
+def about(model: Any, params: Params, encoded: Encoded) -> Params:
+    """The parameters of a decoder with what it is to write about in their places."""
+    if isinstance(model, (Conditioned, Attending)):
+        return model.about(params, encoded)
+    if isinstance(model, Stack):
+        return tuple(about(layer, p, encoded) for layer, p in zip(model.layers, params, strict=True))
+    if isinstance(model, Residual):
+        return about(model.layer, params, encoded)
+    if isinstance(model, Tied):
+        return params._replace(layer=about(model.layer, params.layer, encoded))
+    return params
+
+
+class ConditionedParams(NamedTuple):
+    """Those of the cell, and at run time the context ``[..., C]``."""
+
+    cell: Params
+    context: Array | None = None
+
+    at_run_time = ("context",)
+
+
+@hyperparameters
+class Conditioned:
+    r"""A cell that is given the same vector at every step, beside its input.
+
+    .. math:: s_t, h_t = \mathrm{cell}(s_{t-1}, [x_t, c]), \qquad y_t = [h_t, c]
+
+    The state is that of the cell. ``Residual(Conditioned(...), "concat")`` hands the input on as well.
+
+    Args:
+        cell: a cell or layer whose inputs are wider by C than those of the whole.
+        context_size: C, the features of the vector.
+
+    Raises:
+        TypeError, ValueError: the cell is none, or sizes do not fit.
+
+    Example:
+        >>> import jaxrnn as rnn
+        >>> cell = rnn.tasks.Conditioned(rnn.GRU(8 + 32, 16), 32)
+        >>> decoder = rnn.Stack(rnn.Embedding(10, 8), cell, rnn.Linear(16 + 32, 10))
+
+    Source: Cho et al. (2014), "Learning phrase representations using RNN encoder-decoder".
+    """
+
+    cell: Any
+    context_size: int
+
+    def __post_init__(self) -> None:
+        checks.part("cell", self.cell)
+        checks.size("context_size", self.context_size)
+        checks.room("cell", self.cell, self.context_size)
+
+    @property
+    def input_size(self) -> int | None:
+        return minus(getattr(self.cell, "input_size", None), self.context_size)
+
+    @property
+    def output_size(self) -> int | None:
+        return minus(getattr(self.cell, "output_size", None), -self.context_size)
+
+    def init(self, key: Array) -> ConditionedParams:
+        """Draw the parameters of the cell."""
+        return ConditionedParams(self.cell.init(key))
+
+    def initial_state(self, batch_shape: tuple[int, ...] = ()) -> State:
+        """The initial state of the cell."""
+        return self.cell.initial_state(batch_shape)
+
+    def about(self, params: ConditionedParams, encoded: Encoded) -> ConditionedParams:
+        """Put the vector in its place."""
+        checks.features("context", encoded.vector, self.context_size, "Conditioned")
+        return params._replace(context=encoded.vector)
+
+    def step(
+        self, params: ConditionedParams, state: State, x: Array, *, key: Array | None = None
+    ) -> tuple[State, Array]:
+        """One step: ``x [..., I]`` to the next state and ``[h, c]``."""
+        checks.given("params.context", params.context, GIVE)
+        state, h = one_step(self.cell, params.cell, state, join(x, params.context), key)
+        return state, join(h, params.context)
+
+    def over_time(
+        self, params: ConditionedParams, state: State, xs: Array, time: Time, key: Array | None
+    ) -> tuple[State, Array, PyTree | None]:
+        checks.given("params.context", params.context, GIVE)
+        final, hs, states = over_time(self.cell, params.cell, state, join(xs, params.context), time, key)
+        ys = join(hs, params.context)
+        return final, ys if time.alive is None else where(time.alive, ys), states
+
+
+class AttendingParams(NamedTuple):
+    """Those of the cell and of the attention, and at run time what is attended to."""
+
+    cell: Params
+    attention: Params
+    source: Source | None = None
+
+    at_run_time = ("source",)
+
+
+class AttendingState(NamedTuple):
+    """The state of the cell, and the last context ``[..., E]``."""
+
+    cell: State
+    context: Array
+
+
+@hyperparameters
+class Attending:
+    r"""A cell that looks at a memory after every step, and sees in the next step what it saw.
+
+    .. math::
+        s_t, h_t &= \mathrm{cell}(s_{t-1}, [x_t, c_{t-1}]) \\
+        c_t &= \sum_s α_{ts} e_s, \qquad α_t = \mathrm{softmax}_s\, \mathrm{score}(h_t, e_s) \\
+        y_t &= [h_t, c_t]
+
+    :math:`c_{t-1}` is the context that the decoder of Bahdanau et al. makes :math:`s_t` of, :math:`c_t` the one that
+    Luong et al. read out. ``Residual(Attending(...), "concat")`` hands the input on as well.
+
+    Args:
+        cell: a cell or layer whose inputs are wider by E than those of the whole, the features of the memory.
+        attention: such as :class:`AdditiveAttention`.
+
+    Raises:
+        TypeError, ValueError: a part is of the wrong kind, or sizes do not fit.
+
+    Example:
+        >>> import jaxrnn as rnn
+        >>> attention = rnn.tasks.AdditiveAttention(memory_size=32, query_size=16, size=16)
+        >>> cell = rnn.tasks.Attending(rnn.GRU(8 + 32, 16), attention)
+        >>> decoder = rnn.Stack(rnn.Embedding(10, 8), cell, rnn.Linear(16 + 32, 10))
+
+    Source: Bahdanau, Cho & Bengio (2015), "Neural machine translation by jointly learning to align and translate";
+    Luong, Pham & Manning (2015), "Effective approaches to attention-based neural machine translation".
+    """
+
+    cell: Any
+    attention: Any
+
+    def __post_init__(self) -> None:
+        checks.part("cell", self.cell)
+        checks.attention("attention", self.attention)
+        checks.room("cell", self.cell, self.attention.memory_size)
+        gives = getattr(self.cell, "output_size", None)
+        if gives not in (None, self.attention.query_size):
+            checks.refuse("attention", f"query_size {gives}, the output size of the cell", self.attention.query_size)
+
+    @property
+    def input_size(self) -> int | None:
+        return minus(getattr(self.cell, "input_size", None), self.attention.memory_size)
+
+    @property
+    def output_size(self) -> int:
+        return self.attention.query_size + self.attention.memory_size
+
+    def init(self, key: Array) -> AttendingParams:
+        """Draw the parameters of the cell and of the attention."""
+        cell_key, attention_key = jax.random.split(key)
+        return AttendingParams(self.cell.init(cell_key), self.attention.init(attention_key))
+
+    def initial_state(self, batch_shape: tuple[int, ...] = ()) -> AttendingState:
+        """The initial state of the cell, and the context 0."""
+        state = self.cell.initial_state(batch_shape)
+        dtypes = [leaf.dtype for leaf in jax.tree.leaves(state) if jnp.issubdtype(leaf.dtype, jnp.floating)]
+        return AttendingState(state, jnp.zeros((*batch_shape, self.attention.memory_size), *dtypes[:1]))
+
+    def about(self, params: AttendingParams, encoded: Encoded) -> AttendingParams:
+        """Prepare the memory and put it in its place."""
+        checks.given("memory", encoded.memory, "a vector alone has no steps to attend to; Conditioned takes it")
+        source = self.attention.source(params.attention, encoded.memory, encoded.lengths)
+        return params._replace(source=source)
+
+    def step(
+        self, params: AttendingParams, state: AttendingState, x: Array, *, key: Array | None = None
+    ) -> tuple[AttendingState, Array]:
+        """One step: ``x [..., I]`` to the next state and ``[h_t, c_t]``."""
+        checks.given("params.source", params.source, GIVE)
+        cell, h = one_step(self.cell, params.cell, state.cell, join(x, state.context), key)
+        context, _ = self.attention.attend(params.attention, h, params.source)
+        return AttendingState(cell, context), join(h, context)
+
+    def over_time(
+        self, params: AttendingParams, state: AttendingState, xs: Array, time: Time, key: Array | None
+    ) -> tuple[AttendingState, Array, PyTree | None]:
+        keys = None if key is None else jax.random.split(key, len(xs))
+        return scan(Keyed(self), params, state, (xs, keys), time)
+
+    def weights(self, params: AttendingParams, ys: Array) -> Array:
+        """The weights α ``[..., S, ...]`` that gave the outputs ``ys [T, ..., H + E]``: ``[T, S, ...]``."""
+        hs = ys[..., : self.attention.query_size]
+        return jnp.moveaxis(self.attention.attend(params.attention, hs, params.source)[1], 0, 1)
+
+
+@dataclasses.dataclass(frozen=True)
+class Keyed:
+    """A layer as a cell whose inputs are pairs (x, key)."""
+
+    layer: Any
+
+    def step(self, params: Params, state: State, x: tuple) -> tuple[State, Array]:
+        return self.layer.step(params, state, x[0], key=x[1])
+
+    def initial_state(self, batch_shape: tuple[int, ...]) -> State:
+        return self.layer.initial_state(batch_shape)
+
+
+def attention_weights(model: Any, params: Params, xs: Array, state: State) -> Array | None:
+    """The weights ``[T, S, ...]`` of the first :class:`Attending` in a decoder that is given ``xs``; None without."""
+    if isinstance(model, Attending):
+        return model.weights(params, unroll(model, params, xs, state)[1])
+    if isinstance(model, Stack):
+        for layer, p, s in zip(model.layers, params, state, strict=True):
+            weights = attention_weights(layer, p, xs, s)
+            if weights is not None:
+                return weights
+            _, xs = unroll(layer, p, xs, s)
+    if isinstance(model, Residual):
+        return attention_weights(model.layer, params, xs, state)
+    if isinstance(model, Tied):
+        return attention_weights(model.layer, params.layer, model.embedding.apply(params.embedding, xs), state)
+    return None
+
+
+GIVE = "EncoderDecoder.begin and Captioner.begin give the parameters with it"
+
+
+def join(x: Array, context: Array) -> Array:
+    """``[x, c]``, the context spread over the axes that x has before its own."""
+    return jnp.concatenate([x, jnp.broadcast_to(context, (*x.shape[:-1], context.shape[-1]))], -1)
+
+
+def minus(a: int | None, b: int) -> int | None:
+    return None if a is None else a - b

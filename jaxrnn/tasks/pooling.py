@@ -1,0 +1,198 @@
+"""Many to one: a sequence coded into one vector. Padding never counts, and a sequence of length 0 gives 0."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jaxrnn import checks, initializers
+from jaxrnn.constructor import hyperparameters
+from jaxrnn.layers import Bidirectional, Stack
+from jaxrnn.layers.bidirectional import MERGES
+from jaxrnn.layers.pointwise import Pointwise
+from jaxrnn.types import Array, Params
+from jaxrnn.unroll import before_end, unroll, where
+
+
+def last(
+    model: Any,
+    params: Params,
+    xs: Array,
+    *,
+    lengths: Array | None = None,
+    reverse: bool = False,
+    key: Array | None = None,
+) -> Array:
+    r"""Run a model and return its output at the end of each sequence's own walk.
+
+    .. math:: y = h_n, \qquad y = [\overrightarrow{h}_n, \overleftarrow{h}_1] \text{ in both directions}
+
+    The output of a built-in cell is its hidden state, so this is the state in which the sequence ended: of an LSTM h,
+    not c. A bidirectional layer gives the end of each direction, merged as it merges its outputs; in a stack the
+    topmost layer with memory counts, and maps of single steps above it (dropout, a readout) follow.
+
+    Args:
+        model: a cell or layer.
+        params: its parameters.
+        xs: ``[T, ..., I]`` (token ids: ``[T, ...]``).
+        lengths: ``[...]`` ints, as in :func:`~jaxrnn.unroll`.
+        reverse: walk from the last step to the first; the end is then the first step.
+        key: random key for dropout.
+
+    Returns:
+        ``[..., H]``.
+
+    Raises:
+        TypeError: a layer other than a stack, a residual connection for instance, holds a bidirectional one.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, jaxrnn as rnn
+        >>> model = rnn.Bidirectional(rnn.LSTM(3, 5))
+        >>> params = model.init(jax.random.key(0))
+        >>> rnn.tasks.pooling.last(model, params, jnp.ones((7, 2, 3)), lengths=jnp.array([7, 4])).shape
+        (2, 10)
+    """
+    if isinstance(model, Bidirectional):
+        params = checks.parameters(model, params)
+        keys = (None, None) if key is None else jax.random.split(key)
+        ends = [
+            last(part, p, xs, lengths=lengths, reverse=reverse ^ back, key=k)
+            for part, p, k, back in zip(model.directions, params, keys, (False, True), strict=True)
+        ]
+        return MERGES[model.merge](*ends)
+    if isinstance(model, Stack) and _both_ways(model):
+        params = checks.parameters(model, params)
+        top = max(n for n, layer in enumerate(model.layers) if not isinstance(layer, Pointwise))
+        below_key, top_key, above_key = (None,) * 3 if key is None else jax.random.split(key, 3)
+        below, above = Stack(*model.layers[:top]) if top else None, model.layers[top + 1 :]
+        if below is not None:
+            _, xs = unroll(below, params[:top], xs, lengths=lengths, reverse=reverse, key=below_key)
+        y = last(model.layers[top], params[top], xs, lengths=lengths, reverse=reverse, key=top_key)
+        return unroll(Stack(*above), params[top + 1 :], y[None], key=above_key)[1][0] if above else y
+    if _both_ways(model):
+        checks.refuse("model", "a Bidirectional at the top of a Stack", repr(model),
+                      'its two ends cannot be told apart; pooling="mean" needs no end', TypeError)  # fmt: skip
+    _, ys = unroll(model, params, xs, lengths=lengths, reverse=reverse, key=key)
+    lengths = _checked(ys, lengths)
+    end = jnp.where(lengths > 0, 0, -1) if reverse else lengths - 1
+    steps = jnp.arange(len(ys), dtype=jnp.int32).reshape(-1, *[1] * end.ndim)
+    return where(steps == end, ys).sum(0)
+
+
+def _both_ways(part: Any) -> bool:
+    """Whether a bidirectional layer is in a model."""
+    if isinstance(part, tuple):
+        return any(map(_both_ways, part))
+    return isinstance(part, Bidirectional) or (hasattr(part, "over_time") and any(map(_both_ways, vars(part).values())))
+
+
+def mean(ys: Array, lengths: Array | None = None) -> Array:
+    r"""The mean of outputs ``[T, ..., H]`` over each sequence's own steps, ``[..., H]``.
+
+    .. math:: y = \frac{1}{n} \sum_{t=1}^{n} h_t
+
+    Example:
+        >>> import jax.numpy as jnp, jaxrnn as rnn
+        >>> float(rnn.tasks.pooling.mean(jnp.array([[1.0], [3.0], [9.0]]), jnp.array(2))[0])
+        2.0
+    """
+    lengths = _checked(ys, lengths)
+    return where(before_end(len(ys), lengths), ys).sum(0) / _column(jnp.maximum(lengths, 1), ys)
+
+
+def maximum(ys: Array, lengths: Array | None = None) -> Array:
+    r"""The largest of each feature of ``[T, ..., H]`` over each sequence's own steps, ``[..., H]``.
+
+    .. math:: y_j = \max_{t \le n} h_{tj}
+
+    Example:
+        >>> import jax.numpy as jnp, jaxrnn as rnn
+        >>> float(rnn.tasks.pooling.maximum(jnp.array([[-1.0], [-3.0], [9.0]]), jnp.array(2))[0])
+        -1.0
+    """
+    lengths = _checked(ys, lengths)
+    alive = before_end(len(ys), lengths)[..., None]
+    return where(lengths > 0, jnp.where(alive, ys, -jnp.inf).max(0, initial=-jnp.inf))
+
+
+class AttentionParams(NamedTuple):
+    """``w [H, A]``, ``b [A]``, ``v [A]``."""
+
+    w: Array
+    b: Array
+    v: Array
+
+
+@hyperparameters
+class AttentionPooling:
+    r"""A mean whose weights are learned: each step is scored, and the scores become shares.
+
+    .. math:: α_t = \mathrm{softmax}_{t \le n}(\tanh(h_t w + b) \cdot v), \qquad y = \sum_t α_t h_t
+
+    Args:
+        input_size: H, the features of an output.
+        attention_size: A, the units that score it.
+
+    Raises:
+        TypeError, ValueError: a size is no positive int.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, jaxrnn as rnn
+        >>> pool = rnn.tasks.AttentionPooling(5, 4)
+        >>> params = pool.init(jax.random.key(0))
+        >>> ys = jnp.ones((7, 2, 5))
+        >>> pool.apply(params, ys, jnp.array([7, 4])).shape
+        (2, 5)
+        >>> pool.weights(params, ys, jnp.array([7, 4]))[:, 1].round(2).tolist()
+        [0.25, 0.25, 0.25, 0.25, 0.0, 0.0, 0.0]
+
+    Source: Yang et al. (2016), "Hierarchical attention networks for document classification".
+    """
+
+    input_size: int
+    attention_size: int
+
+    def __post_init__(self) -> None:
+        checks.size("input_size", self.input_size)
+        checks.size("attention_size", self.attention_size)
+
+    def init(self, key: Array) -> AttentionParams:
+        """Draw ``w [H, A]`` and ``v [A]``; b starts at 0."""
+        w_key, v_key = jax.random.split(key)
+        glorot, size = initializers.NAMED["glorot_uniform"], self.attention_size
+        w = initializers.draw("w_init", glorot, w_key, (self.input_size, size), "float32")
+        v = initializers.draw("v_init", glorot, v_key, (size, 1), "float32")[:, 0]
+        return AttentionParams(w, jnp.zeros(size), v)
+
+    def weights(self, params: AttentionParams, ys: Array, lengths: Array | None = None) -> Array:
+        """The shares ``α [T, ...]``: they sum to 1 over each sequence's own steps, and are 0 in its padding."""
+        checks.features("ys", ys, self.input_size, "AttentionPooling")
+        params, lengths = checks.parameters(self, params), _checked(ys, lengths)
+        alive = before_end(len(ys), lengths)
+        scores = jnp.tanh(where(alive, ys) @ params.w + params.b) @ params.v  # [T, ...]
+        highest = jax.lax.stop_gradient(jnp.where(alive, scores, -jnp.inf).max(0, initial=-jnp.inf))
+        powers = where(alive, jnp.exp(scores - jnp.where(lengths > 0, highest, 0)))
+        return powers / jnp.where(lengths > 0, powers.sum(0), 1)
+
+    def apply(self, params: AttentionParams, ys: Array, lengths: Array | None = None) -> Array:
+        """Outputs ``[T, ..., H]`` to one vector each, ``[..., H]``."""
+        weights = self.weights(params, ys, lengths)
+        return (weights[..., None] * where(before_end(len(ys), _checked(ys, lengths)), ys)).sum(0)
+
+
+def _checked(ys: Any, lengths: Array | None) -> Array:
+    """The lengths of sequences ``[T, ..., H]``, all of them T where none are given."""
+    checks.array("ys", ys, "pooling")
+    if ys.ndim < 2:
+        checks.refuse("ys", "outputs [T, ..., H], 2 axes or more", checks.describe(ys))
+    if lengths is None:
+        return jnp.full(ys.shape[1:-1], len(ys), jnp.int32)
+    checks.lengths(lengths, len(ys), tuple(ys.shape[1:-1]))
+    return jnp.asarray(lengths, jnp.int32)
+
+
+def _column(lengths: Array, ys: Array) -> Array:
+    """Lengths as numbers of the dtype of outputs, with an axis for their features."""
+    return lengths.astype(ys.dtype)[..., None]
