@@ -1,0 +1,89 @@
+"""Many to many, step by step: what a step may see of the sequence."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jaxrnn import checks
+from jaxrnn.constructor import hyperparameters
+from jaxrnn.types import Array, Params, PyTree, State, input_ndim
+from jaxrnn.unroll import one_step
+
+
+class DelayedState(NamedTuple):
+    """The cell's state, and its last output ``[..., H]``."""
+
+    cell: State
+    y: Array
+
+
+@hyperparameters
+class Delayed:
+    r"""A cell whose output comes one step later: it knows all inputs before t, and not the one at t.
+
+    .. math:: y_t = h_{t-1}, \qquad y_1 = 0
+
+    In both directions this fills blanks: step t sees everything but its own symbol,
+
+    .. math:: H_t = [\overrightarrow{h}_{t-1}, \overleftarrow{h}_{t+1}]
+
+    Args:
+        cell: a cell, or a layer that can be stepped, with an ``output_size``. Dropout within it does not act.
+
+    Raises:
+        TypeError: the cell is none, is not hashable, or does not say its output size.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, jaxrnn as rnn
+        >>> around = rnn.Bidirectional(rnn.tasks.Delayed(rnn.GRU(8, 16)), rnn.tasks.Delayed(rnn.GRU(8, 16)))
+        >>> model = rnn.Stack(rnn.Embedding(5, 8), around, rnn.Linear(32, 5))
+        >>> ids = jnp.array([3, 1, 4, 1, 2])
+        >>> _, scores = rnn.unroll(model, model.init(jax.random.key(0)), ids)
+        >>> _, others = rnn.unroll(model, model.init(jax.random.key(0)), ids.at[2].set(0))
+        >>> (scores == others).all(-1).tolist()  # what stands at step 2 changes every score but that of step 2
+        [False, False, True, False, False]
+
+    Source: Schuster & Paliwal (1997), "Bidirectional recurrent neural networks", section II.
+    """
+
+    cell: Any
+
+    def __post_init__(self) -> None:
+        checks.part("cell", self.cell)
+        if getattr(self.cell, "output_size", None) is None:
+            checks.refuse("cell", "a cell with an output_size, to know the shape of y_1 = 0", repr(self.cell),
+                          "give it this attribute", TypeError)  # fmt: skip
+
+    @property
+    def input_ndim(self) -> int:
+        return input_ndim(self.cell)
+
+    @property
+    def input_size(self) -> int | None:
+        return getattr(self.cell, "input_size", None)
+
+    @property
+    def output_size(self) -> int:
+        return self.cell.output_size
+
+    def init(self, key: Array) -> Params:
+        """Draw the parameters of the cell."""
+        return self.cell.init(key)
+
+    def initial_state(self, batch_shape: tuple[int, ...] = ()) -> DelayedState:
+        """The initial state of the cell, and the output 0."""
+        state = self.cell.initial_state(batch_shape)
+        dtypes = [leaf.dtype for leaf in jax.tree.leaves(state) if jnp.issubdtype(leaf.dtype, jnp.floating)]
+        return DelayedState(state, jnp.zeros((*batch_shape, self.output_size), *dtypes[:1]))
+
+    def check_input(self, argument: str, x: Any) -> None:
+        """Refuse what the cell cannot take."""
+        checks.input_of(self.cell, argument, x)
+
+    def step(self, params: Params, state: DelayedState, x: PyTree) -> tuple[DelayedState, Array]:
+        """One step of the cell, and its output of the step before."""
+        cell, y = one_step(self.cell, params, state.cell, x, None)
+        return DelayedState(cell, y), state.y
