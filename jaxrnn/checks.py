@@ -159,6 +159,21 @@ def chained(layers: tuple) -> None:
         giver = f"layers[{index}]" if gives is not None else giver
 
 
+def room(argument: str, cell: Any, size: int) -> None:
+    """A cell whose inputs hold a context of that size, and something beside it."""
+    takes = getattr(cell, "input_size", None)
+    if takes is not None and takes <= size:
+        refuse(argument, f"input size above {size}, that of the context", takes, "it takes the input and the context")
+
+
+def attention(argument: str, value: Any) -> None:
+    """A hashable object with sizes, parameters and the three methods of an attention."""
+    names = ("memory_size", "query_size", "init", "source", "attend")
+    missing = [name for name in names if not hasattr(value, name)]
+    if missing or isinstance(value, type):
+        refuse(argument, "an attention", describe(value), "AdditiveAttention(memory_size, query_size, size)", TypeError)
+
+
 # ---- arguments of a call -----------------------------------------------------------------------------------------
 
 
@@ -222,7 +237,8 @@ def state_like(argument: str, model: Any, state: State, batch: tuple[int, ...]) 
 def same_tree(argument: str, expected: PyTree, got: PyTree, fix: str) -> PyTree:
     """A tree of the expected structure and leaf shapes; names the first place that differs.
 
-    Plain tuples and lists may stand for named tuples: ``(h, c)`` is an LSTM's state. Returns the tree as expected.
+    Plain tuples and lists may stand for named tuples: ``(h, c)`` is an LSTM's state. Fields that a named tuple lists in
+    ``at_run_time`` are filled later, with anything. Returns the tree as expected.
     """
     if isinstance(expected, tuple):
         fields = getattr(expected, "_fields", None)
@@ -230,7 +246,11 @@ def same_tree(argument: str, expected: PyTree, got: PyTree, fix: str) -> PyTree:
         if not isinstance(got, (tuple, list)) or len(got) != len(expected) or stranger:
             refuse(argument, outline(expected), outline(got), fix, TypeError)
         places = [f".{name}" for name in fields] if fields else [f"[{i}]" for i in range(len(expected))]
-        parts = [same_tree(argument + p, e, g, fix) for p, e, g in zip(places, expected, got, strict=True)]
+        free = [f".{name}" for name in getattr(expected, "at_run_time", ())]
+        parts = [
+            g if p in free else same_tree(argument + p, e, g, fix)
+            for p, e, g in zip(places, expected, got, strict=True)
+        ]
         return type(expected)(*parts) if fields else tuple(parts)
     wanted, leaves = jax.tree.leaves(expected), jax.tree.leaves(got)
     if jax.tree.structure(expected) != jax.tree.structure(got):  # type: ignore[operator]
@@ -319,18 +339,18 @@ def alike(argument: str, value: Any, other: str, like: Any) -> None:
         refuse(argument, f"shape {list(like.shape)}, that of {other}", describe(value))
 
 
-def lengths(value: Any, steps: int, batch: tuple[int, ...]) -> None:
+def lengths(value: Any, steps: int, batch: tuple[int, ...], argument: str = "lengths") -> None:
     """Integers of the batch's shape in [0, T]."""
     if not hasattr(value, "shape") or not jnp.issubdtype(value.dtype, jnp.integer):
-        refuse("lengths", f"an integer array of shape {list(batch)}", describe(value),
+        refuse(argument, f"an integer array of shape {list(batch)}", describe(value),
                "jnp.asarray(lengths) makes one", TypeError)  # fmt: skip
     if tuple(value.shape) != batch:
-        refuse("lengths", f"shape {list(batch)}, the batch axes of xs", describe(value), "one length a sequence")
+        refuse(argument, f"shape {list(batch)}, the batch axes of xs", describe(value), "one length a sequence")
     if not is_concrete(value):
         return
     value = np.asarray(value)
     if value.size and not (np.min(value) >= 0 and np.max(value) <= steps):
-        refuse("lengths", f"values in [0, {steps}], T = {steps}", f"{np.min(value)} to {np.max(value)}",
+        refuse(argument, f"values in [0, {steps}], T = {steps}", f"{np.min(value)} to {np.max(value)}",
                "a length counts the steps before the padding")  # fmt: skip
 
 
@@ -392,3 +412,21 @@ def id_stream(argument: str, value: Any) -> None:
     """One row of integer ids."""
     if not hasattr(value, "ndim") or value.ndim != 1 or not np.issubdtype(value.dtype, np.integer):
         refuse(argument, "integers [N]", describe(value), "Vocabulary.of(text).encode(text) makes them", TypeError)
+
+
+def sentence(argument: str, value: Any) -> None:
+    """Token ids [T + 1, ...], of which each but the last is fed and each but the first is predicted."""
+    if not hasattr(value, "dtype") or not jnp.issubdtype(value.dtype, jnp.integer):
+        refuse(argument, "integer token ids [T + 1, ...]", describe(value), "jnp.asarray(ids, dtype=int)", TypeError)
+    if value.ndim == 0 or len(value) < 2:
+        refuse(argument, "at least 2 tokens, the one to start with and one to write", describe(value), "time first")
+
+
+def probability(argument: str, value: Any) -> None:
+    """A number in [0, 1]."""
+    if getattr(value, "shape", ()) != ():
+        refuse(argument, "a single number", describe(value))
+    if is_concrete(value):
+        number(argument, value.item() if hasattr(value, "item") else value)
+        if not 0 <= value <= 1:
+            refuse(argument, "a number in [0, 1]", value, "1 feeds the right tokens always")

@@ -27,7 +27,7 @@ class Source(NamedTuple):
     alive: Array | None  # [S, ...] bool, the steps before the padding; None: all
 
 
-class AttentionPooling:
+class Attention:
     r"""What every attention shares; each has its own ``keys`` and ``scores``.
 
     .. math:: α_s = \mathrm{softmax}_s\, \mathrm{score}(h, e_s), \qquad c = \sum_s α_s e_s

@@ -17,7 +17,7 @@ from jaxrnn import checks
 from jaxrnn.constructor import hyperparameters
 from jaxrnn.layers import Residual, Stack, Tied
 from jaxrnn.tasks.attention import Source
-from jaxrnn.types import Array, Params, PyTree, State, Time, is_layer
+from jaxrnn.types import Array, Params, PyTree, State, Time
 from jaxrnn.unroll import one_step, over_time, scan, unroll, where
 
 
@@ -48,7 +48,10 @@ class ConditionedParams(NamedTuple):
     cell: Params
     context: Array | None = None
 
-    at_run_time = ("context",)
+    @property
+    def at_run_time(self) -> tuple[str]:
+        """What ``init`` leaves open."""
+        return ("context",)
 
 
 @hyperparameters
@@ -107,16 +110,16 @@ class Conditioned:
         self, params: ConditionedParams, state: State, x: Array, *, key: Array | None = None
     ) -> tuple[State, Array]:
         """One step: ``x [..., I]`` to the next state and ``[h, c]``."""
-        checks.given("params.context", params.context, GIVE)
-        state, h = one_step(self.cell, params.cell, state, join(x, params.context), key)
-        return state, join(h, params.context)
+        c = given("params.context", params.context)
+        state, h = one_step(self.cell, params.cell, state, join(x, c), key)
+        return state, join(h, c)
 
     def over_time(
         self, params: ConditionedParams, state: State, xs: Array, time: Time, key: Array | None
     ) -> tuple[State, Array, PyTree | None]:
-        checks.given("params.context", params.context, GIVE)
-        final, hs, states = over_time(self.cell, params.cell, state, join(xs, params.context), time, key)
-        ys = join(hs, params.context)
+        c = given("params.context", params.context)
+        final, hs, states = over_time(self.cell, params.cell, state, join(xs, c), time, key)
+        ys = join(hs, c)
         return final, ys if time.alive is None else where(time.alive, ys), states
 
 
@@ -127,7 +130,10 @@ class AttendingParams(NamedTuple):
     attention: Params
     source: Source | None = None
 
-    at_run_time = ("source",)
+    @property
+    def at_run_time(self) -> tuple[str]:
+        """What ``init`` leaves open."""
+        return ("source",)
 
 
 class AttendingState(NamedTuple):
@@ -206,9 +212,9 @@ class Attending:
         self, params: AttendingParams, state: AttendingState, x: Array, *, key: Array | None = None
     ) -> tuple[AttendingState, Array]:
         """One step: ``x [..., I]`` to the next state and ``[h_t, c_t]``."""
-        checks.given("params.source", params.source, GIVE)
+        source = given("params.source", params.source)
         cell, h = one_step(self.cell, params.cell, state.cell, join(x, state.context), key)
-        context, _ = self.attention.attend(params.attention, h, params.source)
+        context, _ = self.attention.attend(params.attention, h, source)
         return AttendingState(cell, context), join(h, context)
 
     def over_time(
@@ -253,7 +259,10 @@ def attention_weights(model: Any, params: Params, xs: Array, state: State) -> Ar
     return None
 
 
-GIVE = "EncoderDecoder.begin and Captioner.begin give the parameters with it"
+def given(argument: str, value: Any) -> Any:
+    """What was put there at run time."""
+    checks.given(argument, value, "EncoderDecoder.begin and Captioner.begin give the parameters with it")
+    return value
 
 
 def join(x: Array, context: Array) -> Array:

@@ -1,0 +1,356 @@
+"""Something in, a sentence out: of a sequence (translation) or of one thing (captions).
+
+A sentence is ``tokens [T + 1, ...]``, from the token that starts it to the one that ends it: all but the last are fed,
+all but the first are predicted.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jaxrnn import checks, losses
+from jaxrnn.constructor import hyperparameters
+from jaxrnn.layers import Linear
+from jaxrnn.tasks.context import Encoded, about, attention_weights
+from jaxrnn.types import Array, Params, PyTree, State
+from jaxrnn.unroll import before_end, extent, one_step, unroll, where
+
+
+class WriterParams(NamedTuple):
+    """Those of the encoder, of the bridge or (), and of the decoder."""
+
+    encoder: Params
+    bridge: Params
+    decoder: Params
+
+
+class Writer:
+    """What :class:`EncoderDecoder` and :class:`Captioner` share; each codes its input in a way of its own."""
+
+    encoder: Any
+    decoder: Any
+    bridge: bool
+
+    def __post_init__(self) -> None:
+        checks.part("encoder", self.encoder)
+        checks.part("decoder", self.decoder)
+        checks.flag("bridge", self.bridge)
+        coded, needed = self.coded_size, size_of(self.decoder.initial_state())
+        if not self.bridge and coded != needed:
+            checks.refuse("bridge", f"True, or {needed} features coded by the encoder, one for each of the decoder's "
+                          "state", f"False and {coded}", "the bridge maps one to the other")  # fmt: skip
+
+    @property
+    def coded_size(self) -> int:
+        """C, the features of the coded vector."""
+        raise NotImplementedError
+
+    def encode(
+        self, params: WriterParams, xs: PyTree, *, lengths: Array | None = None, key: Array | None = None
+    ) -> Encoded:
+        """Code the input."""
+        raise NotImplementedError
+
+    def init(self, key: Array) -> WriterParams:
+        """Draw the parameters of all parts."""
+        keys = jax.random.split(key, 3)
+        bridge = self._bridge.init(keys[1]) if self.bridge else ()
+        return WriterParams(self.encoder.init(keys[0]), bridge, self.decoder.init(keys[2]))
+
+    @property
+    def _bridge(self) -> Linear:
+        dtypes = [leaf.dtype.name for leaf in floats(self.decoder.initial_state())]
+        return Linear(self.coded_size, size_of(self.decoder.initial_state()), dtype=dtypes[0])
+
+    def begin(
+        self, params: WriterParams, xs: PyTree, *, lengths: Array | None = None, key: Array | None = None
+    ) -> tuple[Params, State]:
+        r"""Code an input and get the decoder ready to write about it.
+
+        .. math:: s_0 = \tanh(v w + b)
+
+        The state is made of the coded vector v by the bridge; without a bridge it is v.
+
+        Args:
+            params: the parameters of all parts.
+            xs: the input.
+            lengths: ``[...]`` ints, of the inputs where they are sequences.
+            key: random key for dropout.
+
+        Returns:
+            ``(params, state)`` for ``decoder``: with a first token they are all that ``rnn.unroll`` and
+            :mod:`jaxrnn.decoding` take.
+        """
+        encoded = self.encode(params, xs, lengths=lengths, key=key)
+        v = encoded.vector
+        if self.bridge:
+            v = jnp.tanh(self._bridge.apply(params.bridge, v))
+        return about(self.decoder, params.decoder, encoded), parted(v, self.decoder.initial_state(v.shape[:-1]))
+
+    def scores(
+        self,
+        params: WriterParams,
+        xs: PyTree,
+        tokens: Array,
+        *,
+        lengths: Array | None = None,
+        token_lengths: Array | None = None,
+        teaching: float | Array = 1.0,
+        key: Array | None = None,
+    ) -> Array:
+        r"""Score every token of a sentence, given the input and the tokens before it.
+
+        .. math:: s_t, o_t = \mathrm{decoder}(s_{t-1}, x_t), \qquad
+            x_t = y_{t-1} \text{ with probability } p, \text{ else } \arg\max_v o_{t-1,v}
+
+        Args:
+            params: the parameters of all parts.
+            xs: the input.
+            tokens: ``[T + 1, ...]`` ints, the sentences with their first and last tokens.
+            lengths: ``[...]`` ints, of the inputs where they are sequences.
+            token_lengths: ``[...]`` ints, of the sentences, first and last token counted.
+            teaching: p, for every token by itself. 1 is teacher forcing; at 0 only the first token is given, and the
+                model goes on from what it wrote itself.
+            key: random key for dropout and for the choices of scheduled sampling.
+
+        Returns:
+            ``[T, ..., V]``, entry t for token t + 1; 0 past the end.
+
+        Raises:
+            TypeError, ValueError: arguments do not fit each other; a key is missing.
+
+        Source: Williams & Zipser (1989), teacher forcing; Bengio et al. (2015), "Scheduled sampling for sequence
+        prediction with recurrent neural networks".
+        """
+        checks.sentence("tokens", tokens)
+        checks.probability("teaching", teaching)
+        fed, ends = jnp.asarray(tokens, jnp.int32)[:-1], predictions(tokens, token_lengths)
+        begin_key, key = (None, None) if key is None else jax.random.split(key)
+        decoder_params, state = self.begin(params, xs, lengths=lengths, key=begin_key)
+        if isinstance(teaching, (int, float)) and teaching == 1:
+            return unroll(self.decoder, decoder_params, fed, state, lengths=ends, key=key)[1]
+        if not (isinstance(teaching, (int, float)) and teaching == 0):
+            checks.given("key", key, "tokens are chosen by chance; teaching 0 and 1 need none")
+
+        def body(carry: tuple, inputs: tuple) -> tuple[tuple, Array]:
+            state, own = carry
+            right, key = inputs
+            coin, key = (None, None) if key is None else jax.random.split(key)
+            first = own < 0  # nothing is written yet
+            taught = first if coin is None else first | jax.random.bernoulli(coin, teaching, right.shape)
+            state, scores = one_step(self.decoder, decoder_params, state, jnp.where(taught, right, own), key)
+            return (state, jnp.argmax(scores, -1).astype(jnp.int32)), scores
+
+        alive = None if ends is None else before_end(len(fed), ends)
+        fed = fed if alive is None else where(alive, fed)
+        keys = None if key is None else jax.random.split(key, len(fed))
+        _, scores = jax.lax.scan(body, (state, jnp.full_like(fed[0], -1)), (fed, keys))
+        return scores if alive is None else where(alive, scores)
+
+    def loss(
+        self,
+        params: WriterParams,
+        xs: PyTree,
+        tokens: Array,
+        *,
+        lengths: Array | None = None,
+        token_lengths: Array | None = None,
+        teaching: float | Array = 1.0,
+        key: Array | None = None,
+        mean: str = "step",
+        label_smoothing: float = 0.0,
+    ) -> Array:
+        r"""Cross entropy of the sentences, in nats; nothing past their ends counts.
+
+        .. math:: L = -\frac{1}{N} \sum_t \log \mathrm{softmax}(o_t)_{y_t}
+
+        Arguments are those of :meth:`scores` and of :func:`~jaxrnn.losses.cross_entropy`.
+        """
+        scores = self.scores(
+            params, xs, tokens, lengths=lengths, token_lengths=token_lengths, teaching=teaching, key=key
+        )
+        ends = predictions(tokens, token_lengths)
+        return losses.cross_entropy(scores, tokens[1:], lengths=ends, mean=mean, label_smoothing=label_smoothing)
+
+
+@hyperparameters
+class EncoderDecoder(Writer):
+    r"""A sequence in, a sequence of another length out.
+
+    .. math::
+        e_1 … e_S, s_S &= \mathrm{encoder}(x_1 … x_S) \\
+        s_0 &= \tanh(s_S w + b) \\
+        s_t, o_t &= \mathrm{decoder}(s_{t-1}, y_{t-1}, e)
+
+    The encoder is any cell or layer, of several layers, bidirectional. All arrays of its final state side by side
+    are the coded vector. The decoder is any model from token ids to scores that can be stepped. What is coded reaches
+    it in its initial state, at every step if one of its layers is :class:`Conditioned`, and by attention if one is
+    :class:`Attending`.
+
+    Args:
+        encoder: from the inputs to vectors.
+        decoder: from token ids to scores.
+        bridge: whether a layer of tanh units maps the coded vector to the decoder's initial state; otherwise it is
+            that state, and the sizes must be the same.
+
+    Raises:
+        TypeError, ValueError: a part is no cell or layer, or sizes do not fit.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, jaxrnn as rnn
+        >>> encoder = rnn.Stack(rnn.Embedding(30, 8), rnn.Bidirectional(rnn.GRU(8, 16)))
+        >>> attention = rnn.tasks.AdditiveAttention(memory_size=32, query_size=16, size=16)
+        >>> cell = rnn.tasks.Attending(rnn.GRU(8 + 32, 16), attention)
+        >>> decoder = rnn.Stack(rnn.Embedding(10, 8), cell, rnn.Linear(16 + 32, 10))
+        >>> model = rnn.tasks.EncoderDecoder(encoder, decoder)
+        >>> params = model.init(jax.random.key(0))
+        >>> source, lengths = jnp.zeros((7, 2), int), jnp.array([7, 4])
+        >>> target, target_lengths = jnp.ones((5, 2), int), jnp.array([3, 5])
+        >>> loss = model.loss(params, source, target, lengths=lengths, token_lengths=target_lengths)
+        >>> start = model.begin(params, source, lengths=lengths)
+        >>> written = rnn.decoding.beam_search(decoder, *start, jnp.ones(2, int), steps=6, width=3, end=2)
+
+    Source: Sutskever, Vinyals & Le (2014), "Sequence to sequence learning with neural networks"; Cho et al. (2014),
+    "Learning phrase representations using RNN encoder-decoder".
+    """
+
+    encoder: Any
+    decoder: Any
+    _: dataclasses.KW_ONLY
+    bridge: bool = True
+
+    @property
+    def coded_size(self) -> int:
+        return size_of(self.encoder.initial_state())
+
+    def encode(
+        self, params: WriterParams, xs: PyTree, *, lengths: Array | None = None, key: Array | None = None
+    ) -> Encoded:
+        """Walk the encoder over ``xs [S, ..., I]``: its final state and its outputs."""
+        final, memory = unroll(self.encoder, params.encoder, xs, lengths=lengths, key=key)
+        return Encoded(side_by_side(final, extent(self.encoder, xs)[1]), memory, lengths)
+
+    def alignment(
+        self,
+        params: WriterParams,
+        xs: PyTree,
+        tokens: Array,
+        *,
+        lengths: Array | None = None,
+        token_lengths: Array | None = None,
+    ) -> Array:
+        """Where the decoder looked for each token it scored: weights ``[T, S, ...]``, 0 past either end.
+
+        Arguments are those of :meth:`scores`.
+
+        Raises:
+            ValueError: the decoder has no :class:`Attending`.
+        """
+        checks.sentence("tokens", tokens)
+        decoder_params, state = self.begin(params, xs, lengths=lengths)
+        fed, ends = jnp.asarray(tokens)[:-1], predictions(tokens, token_lengths)
+        alive = None if ends is None else before_end(len(fed), ends)
+        weights = attention_weights(self.decoder, decoder_params, fed if alive is None else where(alive, fed), state)
+        if weights is None:
+            checks.refuse(
+                "decoder", "an Attending among its layers", repr(self.decoder), "without one it looks nowhere"
+            )
+        return weights if alive is None else where(jnp.broadcast_to(alive[:, None], weights.shape), weights)
+
+
+@hyperparameters
+class Captioner(Writer):
+    r"""One thing in, a sequence out.
+
+    .. math:: v = \mathrm{encoder}(x), \quad s_0 = \tanh(v w + b), \quad s_t, o_t = \mathrm{decoder}(s_{t-1}, y_{t-1})
+
+    Args:
+        encoder: from one input to its vector: a layer without memory, such as ``Linear``, or any object with ``init``,
+            ``initial_state``, ``step`` and ``output_size``.
+        decoder: from token ids to scores. The vector reaches it in its initial state, and at every step if one of its
+            layers is :class:`Conditioned`.
+        bridge: whether a layer of tanh units maps the vector to the decoder's initial state; otherwise it is that
+            state, and the sizes must be the same.
+
+    Raises:
+        TypeError, ValueError: a part is no cell or layer, or sizes do not fit.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, jaxrnn as rnn
+        >>> decoder = rnn.Stack(rnn.Embedding(10, 8), rnn.GRU(8, 16), rnn.Linear(16, 10))
+        >>> model = rnn.tasks.Captioner(rnn.Linear(40, 32), decoder)
+        >>> params = model.init(jax.random.key(0))
+        >>> start = model.begin(params, jnp.ones((2, 40)))
+        >>> written = rnn.decoding.greedy(decoder, *start, jnp.zeros(2, int), steps=6, end=1)
+        >>> written.tokens.shape
+        (6, 2)
+
+    Source: Vinyals et al. (2015), "Show and tell: a neural image caption generator".
+    """
+
+    encoder: Any
+    decoder: Any
+    _: dataclasses.KW_ONLY
+    bridge: bool = True
+
+    def __post_init__(self) -> None:
+        if getattr(self.encoder, "output_size", None) is None:
+            checks.refuse("encoder", "a layer that says its output_size", repr(self.encoder),
+                          "give it an attribute or property of that name", TypeError)  # fmt: skip
+        super().__post_init__()
+
+    @property
+    def coded_size(self) -> int:
+        return self.encoder.output_size
+
+    def encode(
+        self, params: WriterParams, xs: PyTree, *, lengths: Array | None = None, key: Array | None = None
+    ) -> Encoded:
+        """One step of the encoder: ``xs [..., I]`` to the vector ``[..., C]``."""
+        if lengths is not None:
+            checks.refuse("lengths", "None", checks.describe(lengths), "one thing has no length; EncoderDecoder reads "
+                          "sequences")  # fmt: skip
+        checks.input_of(self.encoder, "xs", xs)
+        batch = extent(self.encoder, jax.tree.map(lambda x: jnp.asarray(x)[None], xs))[1]
+        _, vector = one_step(self.encoder, params.encoder, self.encoder.initial_state(batch), xs, key)
+        return Encoded(vector)
+
+
+def predictions(tokens: Array, token_lengths: Array | None) -> Array | None:
+    """How many tokens of each sentence are predicted: all but the first."""
+    if token_lengths is None:
+        return None
+    checks.lengths(token_lengths, len(tokens), tokens.shape[1:], "token_lengths")
+    return jnp.maximum(jnp.asarray(token_lengths), 1) - 1
+
+
+def floats(state: State) -> list[Array]:
+    """The floating arrays of a state."""
+    return [leaf for leaf in jax.tree.leaves(state) if jnp.issubdtype(leaf.dtype, jnp.floating)]
+
+
+def size_of(state: State) -> int:
+    """Features of a state without batch axes."""
+    return sum(leaf.size for leaf in floats(state))
+
+
+def side_by_side(state: State, batch: tuple[int, ...]) -> Array:
+    """The floating arrays of a state ``[..., *features]`` as one ``[..., C]``."""
+    return jnp.concatenate([leaf.reshape(*batch, -1) for leaf in floats(state)], -1)
+
+
+def parted(vector: Array, like: State) -> State:
+    """A vector ``[..., C]`` as the floating arrays of a state; :func:`side_by_side` undone."""
+    leaves, structure = jax.tree.flatten(like)
+    batch, done, new = vector.shape[:-1], 0, []
+    for leaf in leaves:
+        if jnp.issubdtype(leaf.dtype, jnp.floating):
+            size = math.prod(leaf.shape[len(batch) :])
+            leaf, done = vector[..., done : done + size].reshape(leaf.shape), done + size
+        new.append(leaf)
+    return jax.tree.unflatten(structure, new)
