@@ -39,6 +39,7 @@ class Classifier:
         dropout: share of the vector's features dropped where a key is given.
         attention_size: units that score a step, with ``pooling="attention"``.
         features: width of the encoder's outputs, where the encoder does not say so in an ``output_size``.
+        dtype: dtype of pooling and readout; the encoder has its own.
 
     Raises:
         TypeError, ValueError: an argument is of the wrong kind or out of range; the width is not known, or is another.
@@ -61,6 +62,7 @@ class Classifier:
     dropout: float = 0.0
     attention_size: int = 64
     features: int | None = None
+    dtype: str = "float32"
 
     def __post_init__(self) -> None:
         checks.part("encoder", self.encoder)
@@ -68,6 +70,7 @@ class Classifier:
         checks.one_of("pooling", self.pooling, POOLINGS)
         checks.fraction("dropout", self.dropout)
         checks.size("attention_size", self.attention_size)
+        object.__setattr__(self, "dtype", checks.float_dtype("dtype", self.dtype))
         known = getattr(self.encoder, "output_size", None)
         if self.features is not None:
             checks.size("features", self.features)
@@ -85,11 +88,11 @@ class Classifier:
     @property
     def attention(self) -> AttentionPooling:
         """The learned pooling, for its weights: ``model.attention.weights(params.pooling, ys, lengths)``."""
-        return AttentionPooling(self.width, self.attention_size)
+        return AttentionPooling(self.width, self.attention_size, dtype=self.dtype)
 
     @property
     def readout(self) -> Linear:
-        return Linear(self.width, self.classes)
+        return Linear(self.width, self.classes, dtype=self.dtype)
 
     def init(self, key: Array) -> ClassifierParams:
         """Draw the parameters of encoder, pooling and readout."""

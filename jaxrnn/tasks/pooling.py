@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any, NamedTuple
 
 import jax
@@ -117,7 +118,7 @@ def maximum(ys: Array, lengths: Array | None = None) -> Array:
     return where(lengths > 0, jnp.where(alive, ys, -jnp.inf).max(0, initial=-jnp.inf))
 
 
-class AttentionParams(NamedTuple):
+class AttentionPoolingParams(NamedTuple):
     """``w [H, A]``, ``b [A]``, ``v [A]``."""
 
     w: Array
@@ -134,9 +135,10 @@ class AttentionPooling:
     Args:
         input_size: H, the features of an output.
         attention_size: A, the units that score it.
+        dtype: dtype of the parameters.
 
     Raises:
-        TypeError, ValueError: a size is no positive int.
+        TypeError, ValueError: an argument is of the wrong kind or out of range.
 
     Example:
         >>> import jax, jax.numpy as jnp, jaxrnn as rnn
@@ -153,20 +155,23 @@ class AttentionPooling:
 
     input_size: int
     attention_size: int
+    _: dataclasses.KW_ONLY
+    dtype: str = "float32"
 
     def __post_init__(self) -> None:
         checks.size("input_size", self.input_size)
         checks.size("attention_size", self.attention_size)
+        object.__setattr__(self, "dtype", checks.float_dtype("dtype", self.dtype))
 
-    def init(self, key: Array) -> AttentionParams:
+    def init(self, key: Array) -> AttentionPoolingParams:
         """Draw ``w [H, A]`` and ``v [A]``; b starts at 0."""
         w_key, v_key = jax.random.split(key)
         glorot, size = initializers.NAMED["glorot_uniform"], self.attention_size
-        w = initializers.draw("w_init", glorot, w_key, (self.input_size, size), "float32")
-        v = initializers.draw("v_init", glorot, v_key, (size, 1), "float32")[:, 0]
-        return AttentionParams(w, jnp.zeros(size), v)
+        w = initializers.draw("w_init", glorot, w_key, (self.input_size, size), self.dtype)
+        v = initializers.draw("v_init", glorot, v_key, (size, 1), self.dtype)[:, 0]
+        return AttentionPoolingParams(w, jnp.zeros(size, self.dtype), v)
 
-    def weights(self, params: AttentionParams, ys: Array, lengths: Array | None = None) -> Array:
+    def weights(self, params: AttentionPoolingParams, ys: Array, lengths: Array | None = None) -> Array:
         """The shares ``α [T, ...]``: they sum to 1 over each sequence's own steps, and are 0 in its padding."""
         checks.features("ys", ys, self.input_size, "AttentionPooling")
         params, lengths = checks.parameters(self, params), _checked(ys, lengths)
@@ -176,7 +181,7 @@ class AttentionPooling:
         powers = where(alive, jnp.exp(scores - jnp.where(lengths > 0, highest, 0)))
         return powers / jnp.where(lengths > 0, powers.sum(0), 1)
 
-    def apply(self, params: AttentionParams, ys: Array, lengths: Array | None = None) -> Array:
+    def apply(self, params: AttentionPoolingParams, ys: Array, lengths: Array | None = None) -> Array:
         """Outputs ``[T, ..., H]`` to one vector each, ``[..., H]``."""
         weights = self.weights(params, ys, lengths)
         return (weights[..., None] * where(before_end(len(ys), _checked(ys, lengths)), ys)).sum(0)

@@ -1,0 +1,190 @@
+"""A sequence as one vector, beside NumPy sequence by sequence: padding never counts, nothing gives 0."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from contract import CLOSE, assert_close, weighted
+from refusals import refuses
+from zoo import ZOO, B, H, I, T, inputs, random_params
+
+import jaxrnn as rnn
+from jaxrnn.tasks import AttentionPooling, pooling
+
+LENGTHS = np.array([T, 2, 0])
+ATTENTION = AttentionPooling(H, 2, dtype="float64")
+POOLS = {  # a function of (ys, lengths), and the same of one sequence without padding
+    "mean": (pooling.mean, lambda ys: ys.mean(0)),
+    "max": (pooling.maximum, lambda ys: ys.max(0)),
+    "attention": (
+        lambda ys, lengths=None: ATTENTION.apply(random_params(ATTENTION), ys, lengths),
+        lambda ys: attention(ys, *map(np.asarray, random_params(ATTENTION))),
+    ),
+}
+every_pool = pytest.mark.parametrize("name", POOLS)
+pytestmark = pytest.mark.usefixtures("x64", "by_hand")
+
+
+@pytest.fixture
+def by_hand():
+    """Step by step, since compiling takes longer than a few small cases."""
+    with jax.disable_jit():
+        yield
+
+
+def attention(ys, w, b, v):
+    """The equations, one step after another."""
+    powers = [np.exp(np.tanh(y @ w + b) @ v) for y in ys]
+    return sum(power * y for power, y in zip(powers, ys, strict=True)) / sum(powers)
+
+
+def outputs(batch=(B,), seed=0):
+    """What an encoder may give; all below 0 at one place, where a 0 from the padding would be the largest."""
+    ys = np.random.default_rng(seed).normal(size=(T, *batch, H))
+    ys[..., 0] = -np.abs(ys[..., 0])
+    return ys
+
+
+@every_pool
+def test_as_each_sequence_alone(name):
+    """Cut at its own end and pooled by NumPy; a sequence of length 0 gives 0."""
+    pool, alone = POOLS[name]
+    ys = outputs()
+    expected = [alone(ys[:n, b]) if n else np.zeros(H) for b, n in enumerate(LENGTHS)]
+    assert_close(pool(jnp.asarray(ys), LENGTHS), np.stack(expected))
+
+
+@every_pool
+@pytest.mark.parametrize("batch", [(), (2, 3)])
+def test_any_batch_axes_and_no_lengths(name, batch):
+    """Without lengths every step counts; the axes between are batch."""
+    pool, alone = POOLS[name]
+    ys = outputs(batch)
+    expected = [alone(ys.reshape(T, -1, H)[:, n]) for n in range(max(int(np.prod(batch)), 1))]
+    assert_close(pool(jnp.asarray(ys)), np.reshape(expected, (*batch, H)))
+
+
+@every_pool
+def test_padding_stays_out(name):
+    """Even NaN in the padding changes neither value nor gradient, and gets gradient 0."""
+    pool, _ = POOLS[name]
+    ys = outputs()
+    spoilt = np.where(np.arange(T)[:, None, None] < LENGTHS[:, None], ys, np.nan)
+    value, grad = jax.value_and_grad(lambda ys: weighted(pool(ys, LENGTHS)))(jnp.asarray(ys))
+    value_spoilt, grad_spoilt = jax.value_and_grad(lambda ys: weighted(pool(ys, LENGTHS)))(jnp.asarray(spoilt))
+    assert value == value_spoilt
+    np.testing.assert_array_equal(grad, grad_spoilt)
+    assert not grad[2:, 1].any()
+    assert not grad[:, 2].any()
+    assert grad[:, 0].any()
+
+
+@every_pool
+def test_no_steps_at_all(name):
+    """T = 0 gives 0 as well."""
+    assert_close(POOLS[name][0](jnp.zeros((0, B, H))), np.zeros((B, H)))
+
+
+def test_attention_shares():
+    """They are positive and sum to 1 over the sequence's own steps; elsewhere they are 0."""
+    shares = np.asarray(ATTENTION.weights(random_params(ATTENTION), jnp.asarray(outputs()), LENGTHS))
+    alive = np.arange(T)[:, None] < LENGTHS
+    assert (shares[alive] > 0).all()
+    assert not shares[~alive].any()
+    assert_close(shares.sum(0), np.array([1, 1, 0]))
+    huge = ATTENTION.weights(random_params(ATTENTION)._replace(v=jnp.full(2, 1e4)), jnp.asarray(outputs()), LENGTHS)
+    assert np.isfinite(huge).all()  # scores far beyond what exp can take
+
+
+# ---- the end of a walk -------------------------------------------------------------------------------------------
+
+
+def alone(model, params, xs):
+    """The end of one sequence's walk, by a walk over it alone, without padding."""
+    if isinstance(model, rnn.Bidirectional):
+        ends = [alone(part, p, x) for part, p, x in zip(model.directions, params, (xs, xs[::-1]), strict=True)]
+        return np.asarray(rnn.layers.bidirectional.MERGES[model.merge](*ends))
+    return np.asarray(rnn.unroll(model, params, xs)[1][-1])
+
+
+NAMES = ["lstm-peephole-ifo", "gru-after", "vanilla-relu", "user", "stack-mixed", "residual-concat", "tied",
+         "bidirectional-concat", "bidirectional-mean", "bidirectional-unlike", "bidirectional-of-stack",
+         "user-in-bidirectional"]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_last_is_the_end_of_each_walk_alone(name):
+    """Each direction ends where its own walk over the sequence alone does."""
+    model = ZOO[name].build("float64")
+    params, xs = random_params(model), inputs(model)
+    expected = [alone(model, params, xs[:n, b]) if n else np.zeros(ZOO[name].width) for b, n in enumerate(LENGTHS)]
+    assert_close(pooling.last(model, params, xs, lengths=LENGTHS), np.stack(expected))
+
+
+@pytest.mark.parametrize("cell", [rnn.VanillaRNN, rnn.LSTM, rnn.GRU])
+@pytest.mark.parametrize("reverse", [False, True])
+def test_last_is_the_hidden_state(cell, reverse):
+    """Of a built-in cell it is the final h, of an LSTM not c."""
+    model = cell(I, H, dtype="float64")
+    params, xs = random_params(model), inputs(model)
+    final, _ = rnn.unroll(model, params, xs, lengths=LENGTHS, reverse=reverse)
+    assert_close(pooling.last(model, params, xs, lengths=LENGTHS, reverse=reverse), getattr(final, "h", final))
+
+
+def test_last_of_a_deep_tagger():
+    """The topmost layer that looks both ways counts; what lies below sees everything, what lies above follows."""
+    below, top = (
+        rnn.Bidirectional(rnn.GRU(I, H, dtype="float64")),
+        rnn.Bidirectional(rnn.LSTM(2 * H, H, dtype="float64")),
+    )
+    readout = rnn.Linear(2 * H, 2, dtype="float64")
+    model = rnn.Stack(below, rnn.Dropout(0.5), top, rnn.Dropout(0.5), readout)
+    params, xs = random_params(model), inputs(model)
+    _, hidden = rnn.unroll(below, params[0], xs, lengths=LENGTHS)
+    ends = pooling.last(top, params[2], hidden, lengths=LENGTHS)
+    assert_close(pooling.last(model, params, xs, lengths=LENGTHS), readout.apply(params[4], ends))
+    dropped = [pooling.last(model, params, xs, lengths=LENGTHS, key=jax.random.key(n)) for n in (0, 0, 1)]
+    np.testing.assert_array_equal(dropped[0], dropped[1])
+    assert np.abs(dropped[0] - dropped[2]).max() > CLOSE
+
+
+def test_last_ignores_padding():
+    """NaN behind the end of a sequence changes nothing, and gets gradient 0."""
+    model = ZOO["bidirectional-concat"].build("float64")
+    params, xs = random_params(model), inputs(model)
+    spoilt = jnp.where((np.arange(T)[:, None] < LENGTHS)[..., None], xs, jnp.nan)
+    loss = jax.value_and_grad(lambda xs: weighted(pooling.last(model, params, xs, lengths=LENGTHS)))
+    (value, grad), (value_spoilt, grad_spoilt) = loss(xs), loss(spoilt)
+    assert value == value_spoilt
+    np.testing.assert_array_equal(grad, grad_spoilt)
+    assert not grad[2:, 1].any()
+    assert grad[:2, 1].any()
+
+
+def refused_last(model):
+    """A walk whose end is not defined."""
+    return lambda: pooling.last(model, model.init(jax.random.key(0)), jnp.ones((T, B, I)))
+
+
+@pytest.mark.parametrize(
+    ("message", "call"),
+    [
+        ("TypeError model: expected a Bidirectional at the top of a Stack, got Residual(…; its two ends cannot be told "
+         'apart; pooling="mean" needs no end',
+         refused_last(rnn.Residual(rnn.Bidirectional(rnn.GRU(I, I), merge="sum")))),
+        ("TypeError ys: expected an array for pooling, got tuple of 2; merge=\"concat\" joins both directions",
+         lambda: pooling.mean((jnp.ones((T, B, H)), jnp.ones((T, B, H))))),
+        ("ValueError ys: expected outputs [T, ..., H], 2 axes or more, got float64[5]",
+         lambda: pooling.mean(jnp.ones(T))),
+        ("ValueError lengths: expected shape [3], the batch axes of xs, got int64[2]; one length a sequence",
+         lambda: pooling.maximum(jnp.ones((T, B, H)), np.array([1, 2]))),
+        ("ValueError lengths: expected values in [0, 5], T = 5, got 6 to 6; …",
+         lambda: pooling.mean(jnp.ones((T, B, H)), np.array([6, 6, 6]))),
+        ("ValueError ys: expected last axis 4 (AttentionPooling.input_size), got float64[5, 3, 3]; …",
+         lambda: ATTENTION.apply(random_params(ATTENTION), jnp.ones((T, B, 3)))),
+        ("ValueError attention_size: expected a positive int, got 0", lambda: AttentionPooling(H, 0)),
+    ],
+)  # fmt: skip
+def test_refusals(message, call):
+    """Word for word."""
+    refuses(message, call)
