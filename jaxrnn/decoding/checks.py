@@ -1,0 +1,95 @@
+"""Checks of what decoding is told. Wording and form are those of jaxrnn.checks."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxrnn.checks import describe, is_concrete, number, outline, refuse, size
+from jaxrnn.types import Array
+
+
+def first_token(argument: str, value: Any) -> Array:
+    """Integer token ids; returns them as an array."""
+    kind = jnp.result_type(value) if hasattr(value, "dtype") or isinstance(value, (bool, int, float)) else None
+    if kind is None or not jnp.issubdtype(kind, jnp.integer):
+        refuse(argument, "integer token ids [...]", describe(value), "jnp.asarray(ids, dtype=int)", TypeError)
+    return jnp.asarray(value, kind)
+
+
+def step_scores(value: Any, ids: Array) -> int:
+    """Scores ``[..., V]``, one row a token; returns V."""
+    if not hasattr(value, "shape") or not jnp.issubdtype(value.dtype, jnp.floating):
+        refuse("model.step", "floating scores [..., V] from it", outline(value),
+               "end the model with a Linear to the size of the vocabulary", TypeError)  # fmt: skip
+    if value.ndim == 0 or tuple(value.shape[:-1]) != ids.shape:
+        refuse("model.step", f"scores {_axes(*ids.shape, 'V')} for tokens {list(ids.shape)}",
+               describe(value), "token ids have no feature axis; the state's batch is that of the token")  # fmt: skip
+    if jnp.iinfo(ids.dtype).max < value.shape[-1] - 1:
+        refuse("token", f"a dtype that holds ids up to {value.shape[-1] - 1}", ids.dtype, ".astype('int32')")
+    return value.shape[-1]
+
+
+def end_token(argument: str, value: Any, vocabulary: int) -> None:
+    """One token of the vocabulary, known beforehand."""
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
+        refuse(argument, "an int, one token of the vocabulary", describe(value), error=TypeError)
+    if not 0 <= value < vocabulary:
+        refuse(argument, f"a token in [0, {vocabulary})", value, "the token that ends a sequence is one of the model's")
+
+
+def text(argument: str, value: Any, first: Array) -> None:
+    """Token ids [T, ...], T at least 1, that follow a first token [...]."""
+    if not hasattr(value, "dtype") or not jnp.issubdtype(value.dtype, jnp.integer):
+        refuse(argument, "integer token ids [T, ...]", describe(value), "jnp.asarray(ids, dtype=int)", TypeError)
+    if value.ndim != first.ndim + 1 or value.shape[1:] != first.shape or len(value) == 0:
+        refuse(argument, f"shape {_axes('T', *first.shape)}, time before the axes of token",
+               describe(value), "log_probabilities of one text: token [], tokens [T]")  # fmt: skip
+
+
+def known(argument: str, value: Any, fix: str) -> None:
+    """Values, no tracers."""
+    for leaf in jax.tree.leaves(value):
+        if not is_concrete(leaf):
+            refuse(argument, "values known outside of tracing", f"traced {describe(leaf)}", fix, TypeError)
+
+
+def one_sequence(argument: str, value: Array) -> None:
+    """An array without axes."""
+    if value.shape != ():
+        refuse(argument, "one token, without batch axes", describe(value), "sample() takes a batch")
+
+
+def at_most(argument: str, value: Any, limit: int, what: str) -> None:
+    """A positive int up to a limit."""
+    size(argument, value)
+    if value > limit:
+        refuse(argument, f"at most {limit}", value, f"{limit} is {what}")
+
+
+def share(argument: str, value: Any) -> None:
+    """A number in (0, 1]."""
+    _scalar(argument, value)
+    if is_concrete(value) and not 0 < value <= 1:
+        refuse(argument, "a number in (0, 1]", value, "it is the probability to keep; 1 keeps all")
+
+
+def penalty(argument: str, value: Any) -> None:
+    """A number of at least 0."""
+    _scalar(argument, value)
+    if is_concrete(value) and value < 0:
+        refuse(argument, "a number of at least 0", value, "0 ranks by log probability, 1 by its mean over a sequence")
+
+
+def _scalar(argument: str, value: Any) -> None:
+    if getattr(value, "shape", ()) != ():
+        refuse(argument, "a single number", describe(value), "jax.vmap takes one for each sequence")
+    if is_concrete(value):
+        number(argument, value.item() if hasattr(value, "item") else value)
+
+
+def _axes(*sizes: Any) -> str:
+    return f"[{', '.join(map(str, sizes))}]"

@@ -1,0 +1,213 @@
+"""Greedy decoding, log probabilities of given text, streaming, early stops, and what is compiled how often."""
+
+import dataclasses
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from writers import MODELS, B, Counter, V, begin, forced, log_softmax, lstm, row
+
+import jaxrnn as rnn
+from jaxrnn.decoding import beam_search, greedy, lengths, log_probabilities, sample, stream
+
+STEPS = 8
+
+
+@pytest.mark.parametrize("end", [None, 1])
+@pytest.mark.parametrize("name", MODELS)
+def test_greedy_is_a_plain_loop(name, end):
+    """The likeliest token of each step; a sequence that has ended stands still."""
+    model = MODELS[name]()
+    params, state, token = begin(model)
+    found = greedy(model, params, state, token, steps=STEPS, end=end)
+    for b in range(B):
+        past, x, tokens, each = row(state, b), token[b], [], []
+        while len(tokens) < STEPS and (not tokens or tokens[-1] != end):
+            past, scores = model.step(params, past, x)
+            tokens.append(int(jnp.argmax(scores)))
+            each.append(log_softmax(scores)[tokens[-1]])
+            x = jnp.int32(tokens[-1])
+        n = len(tokens)
+        assert found.tokens[:, b].tolist() == tokens + [end] * (STEPS - n)
+        assert found.lengths[b] == n
+        np.testing.assert_allclose(found.log_probabilities[:, b], each + [0.0] * (STEPS - n), atol=1e-5)
+        jax.tree.map(lambda a, e, b=b: np.testing.assert_allclose(a[b], e, atol=1e-5), found.state, past)
+
+
+def test_sampling_at_0_is_greedy():
+    """With and without an end."""
+    model = lstm()
+    told = model, *begin(model)
+    for end in (None, 3):
+        found = greedy(*told, steps=STEPS, end=end)
+        state, tokens = sample(*told, steps=STEPS, end=end, key=jax.random.key(0), temperature=0.0)
+        np.testing.assert_array_equal(tokens, found.tokens)
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), state, found.state)
+
+
+def test_log_probabilities_are_those_of_unroll():
+    """Of any text; 0 past its length, whatever stands there; what greedy decoding returns is the same."""
+    model = lstm()
+    params, state, token = begin(model)
+    tokens = jnp.asarray(np.random.default_rng(1).integers(0, V, (STEPS, B)))
+    each = log_probabilities(model, params, state, token, tokens)
+    np.testing.assert_allclose(each, forced(model, params, state, token, tokens), atol=1e-5)
+    count = jnp.array([STEPS, 3, 0])
+    short = log_probabilities(model, params, state, token, tokens, lengths=count)
+    np.testing.assert_allclose(short, np.where(np.arange(STEPS)[:, None] < count, each, 0), atol=1e-6)
+    found = greedy(model, params, state, token, steps=STEPS)
+    again = log_probabilities(model, params, state, token, found.tokens)
+    np.testing.assert_allclose(found.log_probabilities, again, atol=1e-5)
+
+
+def test_log_probabilities_have_a_gradient():
+    """That of the cross entropy, with the sign turned."""
+    model = lstm()
+    params, state, token = begin(model)
+    tokens = jnp.asarray(np.random.default_rng(2).integers(0, V, (4, B)))
+
+    def cross_entropy(params):
+        _, scores = rnn.unroll(model, params, jnp.concatenate([token[None], tokens[:-1]]), state)
+        return rnn.losses.cross_entropy(scores, tokens)
+
+    got = jax.grad(lambda params: -log_probabilities(model, params, state, token, tokens).mean())(params)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), got, jax.grad(cross_entropy)(params))
+
+
+def test_bfloat16():
+    """Log probabilities in float32, the state in its own dtype."""
+    model = lstm(dtype="bfloat16")
+    told = model, *begin(model)
+    found = greedy(*told, steps=STEPS, end=0)
+    assert found.log_probabilities.dtype == jnp.float32
+    assert found.state[1].c.dtype == jnp.bfloat16
+    again = log_probabilities(*told, found.tokens, lengths=found.lengths)
+    np.testing.assert_allclose(found.log_probabilities, again, atol=0.05)  # by 8 bits of mantissa
+
+
+def test_under_vmap():
+    """Over parameters: each ends where it ends alone."""
+    model = lstm()
+    params, state, token = begin(model, ())
+    many = jax.tree.map(lambda p: jnp.stack([p, 0.5 * p, -p]), params)
+
+    def write(params):
+        return greedy(model, params, state, token, steps=STEPS, end=1)
+
+    found = jax.vmap(write)(many)
+    alone = [write(row(many, i)) for i in range(3)]
+    np.testing.assert_array_equal(found.tokens, np.stack([one.tokens for one in alone]))
+    np.testing.assert_array_equal(found.lengths, np.stack([one.lengths for one in alone]))
+    assert len(set(found.lengths.tolist())) > 1
+
+
+@pytest.mark.parametrize("tokens", [np.zeros((3, 0), int), [[1, 0], [0, 1], [0, 0]], [[1, 1], [1, 1], [0, 1]]])
+def test_lengths(tokens):
+    """Up to and with the first end."""
+    tokens = np.asarray(tokens)
+    expected = [[*column, 0].index(0) + 1 if 0 in column else len(tokens) for column in tokens.T.tolist()]
+    assert lengths(tokens, 0).tolist() == expected
+
+
+# ---- streaming ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("told", [{}, {"temperature": 0.6, "top_k": 3, "top_p": 0.9}])
+def test_a_stream_is_sample(told):
+    """The same tokens from the same key, as Python ints."""
+    model = lstm()
+    params, state, token = begin(model, ())
+    _, expected = sample(model, params, state, token, steps=STEPS, key=jax.random.key(3), **told)
+    tokens = list(stream(model, params, state, token, steps=STEPS, key=jax.random.key(3), **told))
+    assert tokens == expected.tolist()
+    assert {type(written) for written in tokens} == {int}
+    endless = stream(model, params, state, token, key=jax.random.key(3), **told)
+    assert list(itertools.islice(endless, STEPS)) == tokens
+    end = tokens[3]
+    assert (
+        list(stream(model, params, state, token, key=jax.random.key(3), end=end, **told))
+        == tokens[: tokens.index(end) + 1]
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Traced(Counter):
+    """Counts how often its step is traced, and how often it runs."""
+
+    name: str
+
+    TRACES, RUNS = [], []
+
+    def step(self, params, state, token):
+        self.TRACES.append(self.name)
+        jax.debug.callback(lambda: self.RUNS.append(self.name))
+        return super().step(params, state, token)
+
+
+class Changeable(Traced):
+    """The same, but not known to be immutable."""
+
+    __hash__ = None
+
+
+def count(notes, model):
+    jax.effects_barrier()
+    return notes.count(model.name)
+
+
+def test_a_stream_is_compiled_once():
+    """Once for each model; other keys, starts, temperatures and steps take the compiled step again."""
+    model = Traced("stream")
+    params, state = model.init(None), model.initial_state()
+    list(stream(model, params, state, 1, key=jax.random.key(0), steps=2))
+    before = count(Traced.TRACES, model)
+    for seed, steps in ((1, 1), (2, 30)):
+        list(stream(model, params, state, seed, key=jax.random.key(seed), steps=steps, temperature=0.5 * seed))
+    assert count(Traced.TRACES, model) == before + 2  # one look at shapes a call
+
+
+@pytest.mark.parametrize("write", [greedy, sample, beam_search])
+def test_a_loop_is_compiled_once(write):
+    """For each immutable model, outside of jit as well."""
+    model = Traced(write.__name__)
+    params, state = model.init(None), model.initial_state()
+    told = {"greedy": {}, "sample": {"key": jax.random.key(0)}, "beam_search": {"width": 2}}[write.__name__]
+    write(model, params, state, 1, steps=3, **told)
+    before = count(Traced.TRACES, model)
+    write(model, params, state, 2, steps=3, **told)
+    assert count(Traced.TRACES, model) == before + 1
+
+
+@pytest.mark.parametrize("write", [greedy, sample, beam_search])
+def test_the_loop_stops_when_all_have_ended(write):
+    """Of 1,000 steps as many are taken as the longest sequence needs."""
+    model = Traced(f"{write.__name__}-end")
+    params, state = model.init(None), model.initial_state((2,))
+    told = {"greedy": {}, "sample": {"key": jax.random.key(0), "temperature": 0.0}, "beam_search": {"width": 1}}
+    found = write(model, params, state, jnp.array([1, 4]), steps=1000, end=5, **told[write.__name__])
+    tokens = np.asarray(found[1]).reshape(1000, 2)
+    assert tokens[:3].T.tolist() == [[2, 5, 5], [5, 5, 5]]
+    assert count(Traced.RUNS, model) == lengths(tokens, 5).max() == 2
+
+
+def test_a_model_that_may_change():
+    """Is compiled for each stream, once."""
+    model = Changeable("changeable")
+    params, state = model.init(None), model.initial_state()
+    assert len(list(stream(model, params, state, 1, key=jax.random.key(0), steps=20))) == 20
+    assert count(Traced.TRACES, model) <= 3
+
+
+@pytest.mark.parametrize("end", [None, 1])
+def test_nan_does_not_hang(end):
+    """Neither drawing nor the likeliest; the log probabilities show it."""
+    model = lstm()
+    params, state, token = begin(model)
+    params = jax.tree.map(lambda x: x * jnp.nan, params)
+    found = greedy(model, params, state, token, steps=3, end=end)
+    assert np.isnan(found.log_probabilities[0]).all()
+    for told in ({}, {"top_k": 2}, {"top_p": 0.5}):
+        _, tokens = sample(model, params, state, token, steps=3, end=end, key=jax.random.key(0), **told)
+        assert ((tokens >= 0) & (tokens < V)).all()
