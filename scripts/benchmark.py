@@ -1,0 +1,149 @@
+"""How fast jaxrnn is beside Flax, Haiku, Keras, Equinox and PyTorch, on the same weights and checked in the same run.
+
+    python scripts/benchmark.py --quick                 # 2 minutes
+    python scripts/benchmark.py                         # all cells and shapes at T = 128, about 25 minutes
+    python scripts/benchmark.py --full                  # the whole matrix, hours
+    python scripts/benchmark.py --libraries jaxrnn,flax,torch --cells lstm --shapes 32x128,20x200 --steps 100
+    python scripts/benchmark.py --device gpu --dtypes float32,bfloat16
+
+Every library runs in a process of its own and gets the same weights and inputs; outputs and gradients must agree with
+a float64 reference to 1e-5. The processes are timed in turns, in several rounds, while the others wait. A time is the
+minimum of at least 20 calls of at least 1 ms (of fewer where a call takes long; all are written down).
+Libraries that are not installed are left out. Results, a table and a plot are in runs/benchmark.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import pathlib
+import sys
+import time
+
+from benchmarks import cases, driver, report
+
+
+def main() -> None:
+    args = arguments()
+    out = pathlib.Path(args.out)
+    if not args.report:
+        run(args, out)
+    if not (out / "results.jsonl").exists():
+        sys.exit(f"--out: expected the results of an earlier run, got no {out / 'results.jsonl'}; run without --report")
+    print(report.write(out))
+
+
+def run(args: argparse.Namespace, out: pathlib.Path) -> None:
+    """Measure all jobs, each result written as soon as it is there."""
+    began = time.monotonic()
+    jobs = selection(args)
+    out.mkdir(parents=True, exist_ok=True)
+    results = out / "results.jsonl"
+    with driver.workers(args.libraries, args.device, args.tf32) as (processes, said):
+        if not set(processes) - {"reference"}:
+            sys.exit("--libraries: expected at least one that is installed, got none")
+        header = driver.machine(args.device, args.tf32, said) | {"command": sys.argv[1:]}
+        done = resumed(results, header) if args.resume else set()
+        with results.open("a" if done else "w") as file:
+            if not done:
+                print(json.dumps({"run": header}), file=file, flush=True)
+            for n, job in enumerate(jobs):
+                if job.key in done:
+                    continue
+                tolerance = driver.TOLERANCE["tf32" if args.tf32 else job.case.dtype]
+                try:
+                    record = driver.measure(
+                        job, processes, budget=args.budget, rounds=args.rounds, tolerance=tolerance,
+                        place=f"[{n + 1}/{len(jobs)}]",
+                    )  # fmt: skip
+                except RuntimeError as error:
+                    print(error, file=sys.stderr)
+                    continue
+                print(json.dumps(record), file=file, flush=True)
+    print(f"{len(jobs)} cases in {(time.monotonic() - began) / 60:.1f} minutes\n")
+
+
+def resumed(results: pathlib.Path, header: dict) -> set[str]:
+    """The keys of the cases that an earlier run has finished, if it ran the same versions on the same machine."""
+    if not results.exists():
+        return set()
+    earlier, records = report.read(results)
+    for name in ("cpu", "cores", "device", "tf32", "libraries"):
+        if earlier[name] != header[name]:
+            sys.exit(f"--resume: expected the same {name}, got {header[name]}, there {earlier[name]}; leave it out")
+    return {record["key"] for record in records}
+
+
+def selection(args: argparse.Namespace) -> list[cases.Job]:
+    """The jobs that were asked for."""
+    if args.quick:
+        return cases.quick()
+    if args.full:
+        return cases.full()
+    if not (args.cells or args.shapes or args.steps or args.inputs or args.measures or args.dtypes):
+        return cases.standard()
+    return cases.matrix(
+        args.cells or cases.CELLS, args.shapes or cases.SHAPES, args.steps or [128], args.inputs or ["H"],
+        tuple(args.measures or ("forward", "gradient")), args.dtypes or ["float32"],
+    )  # fmt: skip
+
+
+def arguments() -> argparse.Namespace:
+    """Read the command line."""
+
+    def several(one):
+        return lambda text: [one(word) for word in text.split(",")]
+
+    def one_of(*allowed):
+        def convert(word):
+            if word not in allowed:
+                raise argparse.ArgumentTypeError(f"expected some of {', '.join(allowed)}, got {word!r}")
+            return word
+
+        return convert
+
+    def count(word):
+        if not word.isdecimal() or int(word) == 0:
+            raise argparse.ArgumentTypeError(f"expected whole numbers above 0, got {word!r}")
+        return int(word)
+
+    def shape(word):
+        batch, _, hidden = word.partition("x")
+        if not (batch.isdecimal() and hidden.isdecimal() and int(batch) and int(hidden)):
+            raise argparse.ArgumentTypeError(f"expected shapes BxH such as 32x128, got {word!r}")
+        return int(batch), int(hidden)
+
+    def width(word):
+        return word if word == "H" else str(count(word))
+
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add = parser.add_argument
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--quick", action="store_true", help="a handful of cases, two minutes")
+    which.add_argument("--full", action="store_true", help="the whole matrix")
+    which.add_argument("--report", action="store_true", help="table and plot of the results that are there, no run")
+    everything = (*driver.LIBRARIES, *driver.VARIANTS)
+    add("--libraries", type=several(one_of(*everything)), help=f"some of {', '.join(everything)}")
+    add("--cells", type=several(one_of(*cases.CELLS)), help=f"some of {', '.join(cases.CELLS)}")
+    add("--shapes", type=several(shape), help="batch and hidden sizes, such as 32x128,20x200")
+    add("--steps", type=several(count), help="sequence lengths T, such as 35,128,500")
+    add("--inputs", type=several(width), help="input sizes I: numbers, or H for the hidden size")
+    measures = (*cases.TIMED, "decode", "compile", "remat")
+    add("--measures", type=several(one_of(*measures)), help=f"some of {', '.join(measures)}")
+    add("--dtypes", type=several(one_of(*cases.DTYPES)), help=f"some of {', '.join(cases.DTYPES)}")
+    add("--device", choices=["cpu", "gpu"], default="cpu")
+    add("--tf32", action="store_true", help="on a GPU: TensorFloat-32 products in every library, checked to 5e-3")
+    add("--budget", type=float, default=0.6, help="seconds of timed calls per library and measure (%(default)s)")
+    add("--rounds", type=count, default=5, help="turns of every library (%(default)s)")
+    add("--out", default="runs/benchmark", help="folder of the results (%(default)s)")
+    add("--resume", action="store_true", help="go on with an interrupted run")
+    args = parser.parse_args()
+    if not args.budget > 0:
+        parser.error(f"argument --budget: expected seconds above 0, got {args.budget}")
+    if args.libraries is None:
+        args.libraries = [*driver.LIBRARIES, *(["cudnn"] if args.device == "gpu" else [])]
+    return args
+
+
+if __name__ == "__main__":
+    main()

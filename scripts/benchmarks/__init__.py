@@ -1,0 +1,1 @@
+"""The parts of scripts/benchmark.py: cases, weights in each library's layout, workers, and the report."""
