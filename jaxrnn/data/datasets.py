@@ -27,7 +27,7 @@ import gzip
 import hashlib
 import os
 import pathlib
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -215,15 +215,13 @@ def multi30k(folder: str | os.PathLike | None = None, *, check: bool = True) -> 
 def jsb_chorales(folder: str | os.PathLike | None = None, *, check: bool = True) -> dict[str, list[np.ndarray]]:
     """Chorales as piano rolls, uint8 ``[T, 88]``, 1 where a key sounds; by split, ``train``, ``valid`` and ``test``.
 
-    Key k is the MIDI note 21 + k. Needs SciPy. Arguments: :func:`fetch`. Source: Boulanger-Lewandowski et al. (2012),
+    Key k is the MIDI note 21 + k. Arguments: :func:`fetch`. Source: Boulanger-Lewandowski et al. (2012),
     "Modeling temporal dependencies in high-dimensional sequences".
     """
     path = fetch("jsb_chorales", folder, check=check)["JSB_Chorales.mat"]
-    try:
-        from scipy.io import loadmat
-    except ImportError:
-        raise ImportError("jsb_chorales: reading MATLAB files needs SciPy; pip install scipy") from None
-    content: dict[str, Any] = loadmat(path)
+    from scipy.io import loadmat  # jax brings SciPy
+
+    content = loadmat(path)
     return {split: [np.asarray(roll, np.uint8) for roll in content[f"{split}data"][0]] for split in
             ("train", "valid", "test")}  # fmt: skip
 

@@ -1,0 +1,291 @@
+"""Tell good reviews from bad ones, beside logistic regression on the bag of their words.
+
+    python scripts/sentiment.py                          # downloads SST-2, trains a few networks, tests their mean
+    python scripts/sentiment.py --data DIR               # the same from a local copy of the files
+    python scripts/sentiment.py --quick                  # made-up sentences in which the order decides, no download
+    python scripts/sentiment.py --sentence "not a bad film at all"
+
+The strength of the penalty of the regression and the best epoch of the networks are chosen on the same dev sentences.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import pathlib
+import re
+import sys
+import time
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+import jaxrnn as rnn
+from jaxrnn import learning
+from jaxrnn.data import Buckets, Vocabulary, datasets
+from jaxrnn.tasks import Classifier
+
+CELLS = {"vanilla": rnn.VanillaRNN, "lstm": rnn.LSTM, "gru": rnn.GRU}
+PAD, UNKNOWN = "<pad>", "<unk>"
+Splits = dict[str, list[tuple[list[str], int]]]
+
+
+@rnn.constructor.hyperparameters
+class Ensemble:
+    """Several classifiers of one kind, each with weights of its own; their probabilities are averaged."""
+
+    member: Classifier
+    members: int
+
+    def init(self, key: Any) -> Any:
+        return jax.vmap(self.member.init)(jax.random.split(key, self.members))
+
+    def each(self, params: Any, xs: Any, lengths: Any = None, key: Any = None) -> Any:
+        """The log-probabilities that each member gives, ``[members, B, classes]``."""
+
+        def one(told: tuple) -> Any:
+            params, key = told
+            return jax.nn.log_softmax(self.member.apply(params, xs, lengths=lengths, key=key))
+
+        return jax.lax.map(one, (params, None if key is None else jax.random.split(key, self.members)))
+
+    def apply(self, params: Any, xs: Any, lengths: Any = None) -> Any:
+        """The log of the mean probabilities, ``[B, classes]``."""
+        return jax.nn.logsumexp(self.each(params, xs, lengths), 0) - np.log(self.members).astype("float32")
+
+
+def main() -> None:
+    args = arguments()
+    if args.sentence is None:
+        train(args)
+    else:
+        answer(args)
+
+
+def build(args: argparse.Namespace, words: int) -> Ensemble:
+    encoder = rnn.Stack(
+        rnn.Embedding(words, args.embedding, w_init=rnn.initializers.normal(0.1)),
+        rnn.Dropout(args.dropout),
+        rnn.Bidirectional(CELLS[args.cell](args.embedding, args.width)),
+    )
+    return Ensemble(Classifier(encoder, 2, pooling=args.pooling, dropout=args.dropout), args.members)
+
+
+def train(args: argparse.Namespace) -> None:
+    began = time.monotonic()
+    splits = read(args)
+    words = [word for sentence, _ in splits["train"] for word in sentence]
+    vocabulary = Vocabulary.of(words, least=args.least, unknown=UNKNOWN, special=(PAD, UNKNOWN))
+    model = build(args, len(vocabulary))
+    init_key, key = jax.random.split(jax.random.key(args.seed))
+    params = model.init(init_key)
+    print(model, f"{sum(p.size for p in jax.tree.leaves(params)):,} parameters", sep="\n")
+    print(f"{' + '.join(f'{len(part):,}' for part in splits.values())} sentences, {len(vocabulary):,} words that occur "
+          f"{args.least} times or more")  # fmt: skip
+
+    def padded(split: str, batch: int, **options) -> Buckets:
+        sentences, labels = zip(*splits[split], strict=True)
+        return Buckets([vocabulary.encode(s) for s in sentences], [np.int32(n) for n in labels], batch, **options)
+
+    batches = padded("train", args.batch, buckets=2)
+    steps = args.epochs * len(batches)
+    rate = optax.warmup_cosine_decay_schedule(0.0, args.rate, len(batches) // 2, steps)
+    optimizer = optax.chain(optax.clip_by_global_norm(1.0), optax.adamw(rate, weight_decay=args.decay))
+
+    def loss(params, carry, batch, key):
+        word_key, key = jax.random.split(key)
+        forgotten = jax.random.bernoulli(word_key, args.word_dropout, batch.inputs.shape)
+        ids = jnp.where(forgotten, vocabulary.id(UNKNOWN), batch.inputs)
+        scores = model.each(params, ids, batch.lengths, key)
+        each = jax.vmap(lambda s: rnn.losses.cross_entropy(s, batch.targets, mask=batch.lengths > 0))(scores)
+        return each.sum(), (carry, {})  # each member has weights of its own, and so a gradient of its own
+
+    held = {split: padded(split, len(splits[split]), buckets=1, shuffle=False)[0] for split in ("dev", "test")}
+    score = jax.jit(lambda params, batch: model.apply(params, batch.inputs, batch.lengths))
+
+    def evaluate(params, step):
+        scores, labels = score(params, held["dev"]), jnp.asarray(held["dev"].targets)
+        return {"loss": rnn.losses.cross_entropy(scores, labels), "accuracy": rnn.losses.accuracy(scores, labels)}
+
+    out = learning.run_folder(folder(args))
+    learning.fit(
+        learning.train_step(loss, optimizer),
+        learning.train_state(params, optimizer),
+        batches,
+        steps=steps,
+        key=key,
+        evaluate=evaluate,
+        evaluate_every=len(batches),
+        checkpoints=learning.Checkpoints(out, model, keep=1),
+        facts={"symbols": vocabulary.symbols, "least": args.least},
+        log=out / "metrics.jsonl",
+    )
+    _, params, _ = learning.load_model(out)  # the best of the run
+    labels = held["test"].targets
+    ours = float((np.asarray(score(params, held["test"])).argmax(-1) == labels).mean())
+    single = jax.jit(lambda params, batch: model.each(params, batch.inputs, batch.lengths))(params, held["test"])
+    singles = (np.asarray(single).argmax(-1) == labels).mean(1)
+    bag, setting = bag_of_words(splits)
+    error = float(np.sqrt(ours * (1 - ours) / len(labels)))
+    alone = f"{singles.mean():.1%} ({singles.min():.1%} to {singles.max():.1%})"
+    print(f"\ntest accuracy: {args.members} networks together {ours:.1%} ± {error:.1%}, each alone {alone}; "
+          f"bag of words {bag:.1%} ({setting})")  # fmt: skip
+    result = {
+        "script": "sentiment", "quick": args.quick, "test_sentences": len(labels), "accuracy": round(ours, 4),
+        "standard_error": round(error, 4), "single_accuracy": round(float(singles.mean()), 4),
+        "bag_of_words_accuracy": round(bag, 4), "members": args.members,
+        "seconds": round(time.monotonic() - began, 1),
+    }  # fmt: skip
+    print(json.dumps(result))
+
+
+def answer(args: argparse.Namespace) -> None:
+    """Whether a sentence is good, by the networks in --out."""
+    words = tokens(args.sentence)
+    if not words:
+        sys.exit(f"--sentence: expected a sentence with at least one word, got {args.sentence!r}")
+    if not folder(args).is_dir():
+        train(args)
+    model, params, facts = learning.load_model(folder(args))
+    vocabulary = Vocabulary(tuple(facts["symbols"]), UNKNOWN)
+    ids = vocabulary.encode(words)
+    unknown = [word for word, i in zip(words, ids, strict=True) if i == vocabulary.id(UNKNOWN)]
+    if unknown:
+        print(f"words seen less than {facts['least']} times, read as unknown: {' '.join(unknown)}")
+    if len(unknown) == len(words):
+        sys.exit(f"--sentence: expected a word that the training sentences hold, got none in {args.sentence!r}")
+    good = float(jnp.exp(model.apply(params, jnp.asarray(ids)[:, None])[0, 1]))
+    print(f"{'good' if good > 0.5 else 'bad'}, with probability {max(good, 1 - good):.1%}")
+    print(json.dumps({"script": "sentiment", "sentence": " ".join(words), "good": round(good, 4)}, ensure_ascii=False))
+
+
+def folder(args: argparse.Namespace) -> pathlib.Path:
+    """Where the run lies."""
+    return pathlib.Path(args.out or "runs/sentiment" + ("_quick" if args.quick else ""))
+
+
+# ---- sentences -----------------------------------------------------------------------------------------------------
+
+
+def tokens(sentence: str) -> list[str]:
+    """Words in small letters as the data has them: marks apart, and so are n't and 's."""
+    apart = re.sub(r"(n't|'\w+)\b", r" \1", sentence.lower().replace("’", "'"))
+    return re.findall(r"n't|'\w+|[\w-]+|[^\w\s]", apart)
+
+
+def read(args: argparse.Namespace) -> Splits:
+    """The sentences of SST-2 where they can be had, else made-up ones."""
+    if not args.quick:
+        try:
+            return datasets.sst2(args.data)
+        except (FileNotFoundError, ImportError) as error:
+            if args.data is not None:
+                raise
+            print(f"{error}\ngoing on with made-up sentences, as --quick does")
+            args.quick = True
+    draw = np.random.default_rng(args.seed)
+    return {
+        split: [made_up(draw) for _ in range(count)] for split, count in (("train", 800), ("dev", 200), ("test", 400))
+    }
+
+
+def made_up(draw: np.random.Generator) -> tuple[list[str], int]:
+    """A sentence such as "the plot is dull , not funny": the same words in another order mean the contrary."""
+
+    def pick(words: str) -> str:
+        return str(draw.choice(words.split()))
+
+    good, denied_first = int(draw.integers(2)), bool(draw.integers(2))
+    words = [pick("moving funny fresh brilliant tender clever"), pick("dull stale clumsy tired shallow lifeless")]
+    holds, denied = words if good else words[::-1]
+    clauses = (
+        ["not", denied, ",", pick("but and"), holds] if denied_first else [holds, ",", pick("and but"), "not", denied]
+    )
+    return ["the", pick("film plot script cast ending"), pick("is was seems"), *clauses], good
+
+
+# ---- the linear control --------------------------------------------------------------------------------------------
+
+
+def bag_of_words(splits: Splits) -> tuple[float, str]:
+    r"""Test accuracy of logistic regression on which words a sentence has, and the penalty that did best on dev.
+
+    Minimises Σ -log P(label | words) + penalty/2 ‖w‖² over all training sentences, to convergence, by L-BFGS.
+    """
+    vocabulary = Vocabulary.of(
+        [w for words, _ in splits["train"] for w in words], unknown=UNKNOWN, special=(PAD, UNKNOWN)
+    )
+    most = max(len(set(words)) for part in splits.values() for words, _ in part)
+
+    def bag(split: str) -> tuple[jax.Array, jax.Array]:
+        """Ids of the different known words, padded with 0, ``[N, most]``; labels ``[N]``."""
+        rows = np.zeros((len(splits[split]), most), np.int32)
+        for row, (words, _) in zip(rows, splits[split], strict=True):
+            ids = np.unique(vocabulary.encode(words))
+            row[: len(ids)] = np.where(ids == vocabulary.id(UNKNOWN), 0, ids)
+        return jnp.asarray(rows), jnp.asarray([float(label) for _, label in splits[split]])
+
+    def scores(weights: dict, rows: jax.Array) -> jax.Array:
+        return jnp.where(rows > 0, weights["w"][rows], 0).sum(1) + weights["b"]
+
+    rows, labels = bag("train")
+
+    @jax.jit
+    def fit(penalty: jax.Array) -> dict:
+        def cost(weights: dict) -> jax.Array:
+            losses = optax.sigmoid_binary_cross_entropy(scores(weights, rows), labels)
+            return losses.mean() + penalty / 2 / len(labels) * (weights["w"] ** 2).sum()
+
+        optimizer, value_and_grad = optax.lbfgs(), optax.value_and_grad_from_state(cost)
+
+        def body(carry: tuple, _: None) -> tuple[tuple, None]:
+            weights, state = carry
+            value, grad = value_and_grad(weights, state=state)
+            updates, state = optimizer.update(grad, state, weights, value=value, grad=grad, value_fn=cost)
+            return (optax.apply_updates(weights, updates), state), None
+
+        start = {"w": jnp.zeros(len(vocabulary)), "b": jnp.zeros(())}
+        return jax.lax.scan(body, (start, optimizer.init(start)), length=40)[0][0]
+
+    def right(weights: dict, split: str) -> float:
+        rows, labels = bag(split)
+        return float(((scores(weights, rows) > 0) == (labels > 0.5)).mean())
+
+    fitted = {penalty: fit(jnp.float32(penalty)) for penalty in (0.1, 0.3, 1.0, 3.0, 10.0)}
+    best = max(fitted, key=lambda penalty: right(fitted[penalty], "dev"))
+    return right(fitted[best], "test"), f"penalty {best:g}"
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add = parser.add_argument
+    add("--sentence", help="a sentence to judge")
+    add("--data", metavar="DIR", help="folder with stsa.binary.train, .dev and .test; default: downloaded once")
+    add("--quick", action="store_true", help="made-up sentences in which the order decides, a few seconds")
+    add("--cell", choices=CELLS, default="lstm")
+    add("--width", type=int, default=64, help="units of each direction")
+    add("--embedding", type=int, default=100, help="features of a word")
+    add("--pooling", default="mean", choices=("last", "mean", "max", "attention"))
+    add("--least", type=int, default=2, help="how often a word must occur to be known")
+    add("--members", type=int, default=5, help="networks whose probabilities are averaged")
+    add("--dropout", type=float, default=0.5, help="share dropped of the words' features, and before the readout")
+    add("--word-dropout", type=float, default=0.1, help="share of words read as unknown in training")
+    add("--decay", type=float, default=1e-2, help="weight decay")
+    add("--rate", type=float, default=2e-3, help="learning rate of Adam at its highest; it falls to 0 as a cosine")
+    add("--batch", type=int, default=50)
+    add("--epochs", type=int, default=6)
+    add("--seed", type=int, default=0)
+    add("--out", help="folder of the run; default: runs/sentiment, with --quick runs/sentiment_quick")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except KeyboardInterrupt:
+        sys.exit("interrupted")
+    except (ValueError, FileNotFoundError, ImportError) as error:
+        sys.exit(f"{pathlib.Path(__file__).name}: {error}")
