@@ -1,0 +1,137 @@
+"""The adding problem of Hochreiter & Schmidhuber (1997): what a cell still knows of two inputs long past.
+
+    python scripts/adding.py                      # T 200: vanilla, LSTM and GRU in turn
+    python scripts/adding.py --quick              # T 50
+    python scripts/adding.py --length 600 --cells gru --steps 20000
+
+Each of T steps brings a number from [0, 1) and a mark; two are marked, and after the last step the network tells the
+sum of their numbers. Always to say 1 has a mean squared error of 1/6. Sequences are made as they are needed, inside the
+compiled program, none is seen twice. A run ends once its error on fresh sequences is below --enough.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import json
+import pathlib
+import sys
+import time
+from typing import Any
+
+import jax
+import numpy as np
+import optax
+
+import jaxrnn as rnn
+from jaxrnn import learning
+from jaxrnn.data import synthetic
+
+CELLS = {"vanilla": rnn.VanillaRNN, "lstm": rnn.LSTM, "gru": rnn.GRU}
+CHANCE, TEST = 1 / 6, 2000  # the variance of the sum; sequences of a test
+
+
+def main() -> None:
+    args = arguments()
+    began = time.monotonic()
+    curves = {kind: train(kind, args) for kind in args.cells}
+    final = {kind: errors[-1] for kind, (_, errors) in curves.items()}
+    steps = {kind: done[-1] for kind, (done, _) in curves.items()}
+    for kind in args.cells:
+        print(f"{kind:8} error {final[kind]:.2e} after {steps[kind]:,} steps")
+    path = pathlib.Path(args.out) / "adding.png"
+    draw(curves, args, path)
+    print(f"{path} is drawn; chance is {CHANCE:.3f}")
+    print(json.dumps({
+        "script": "adding", "length": args.length, "unit": "mean squared error on fresh sequences",
+        "error": {kind: float(f"{error:.3g}") for kind, error in final.items()}, "chance": round(CHANCE, 4),
+        "steps": steps, "seconds": round(time.monotonic() - began, 1),
+    }))  # fmt: skip
+
+
+def train(kind: str, args: argparse.Namespace) -> tuple[list[int], list[float]]:
+    """Train one network; steps done and the error on fresh sequences after each compiled call."""
+    began = time.monotonic()
+    cell, readout = CELLS[kind](2, args.units), rnn.Linear(args.units, 1)
+    cell_key, readout_key, key, test_key = jax.random.split(jax.random.key(args.seed), 4)
+
+    def error(params, batch):
+        xs, sums = batch
+        final, _ = rnn.unroll(cell, params[0], xs)
+        h = final.h if kind == "lstm" else final
+        return ((readout.apply(params[1], h) - sums) ** 2).mean()
+
+    optimizer = optax.chain(optax.clip_by_global_norm(args.clip), optax.adam(args.rate))
+    step = learning.train_step(lambda params, carry, batch, key: (error(params, batch), (carry, {})), optimizer)
+    state = learning.train_state((cell.init(cell_key), readout.init(readout_key)), optimizer)
+
+    @functools.partial(jax.jit, donate_argnums=0)
+    def advance(state):
+        def body(state, _):
+            batch = synthetic.adding(jax.random.fold_in(key, state.step), args.batch, args.length)
+            return step(state, batch, key)[0], None
+
+        return jax.lax.scan(body, state, length=args.steps_per_call)[0]
+
+    @jax.jit
+    def test(state):
+        return error(state.params, synthetic.adding(jax.random.fold_in(test_key, state.step), TEST, args.length))
+
+    done: list[int] = []
+    errors: list[float] = []
+    while not errors or (done[-1] < args.steps and errors[-1] >= args.enough):
+        state = advance(state)
+        done.append(int(state.step))
+        errors.append(float(test(state)))
+        print(f"{kind:8} step {done[-1]:>6,}  error {errors[-1]:.2e}  {time.monotonic() - began:4.0f} s", flush=True)
+    return done, errors
+
+
+def draw(curves: dict[str, Any], args: argparse.Namespace, path: pathlib.Path) -> None:
+    """The error of every network over its steps."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(figsize=(6.4, 4.2), layout="constrained")
+    for (kind, (done, errors)), colour in zip(curves.items(), rnn.plots.COLOURS):
+        axes.plot(done, np.array(errors), "o-", ms=3, color=colour, label=kind)
+    axes.axhline(CHANCE, color="black", lw=0.8, ls=":", label="always 1")
+    axes.set(yscale="log", xlabel=f"optimizer step of {args.batch} sequences", ylabel="mean squared error")
+    axes.set_title(f"Adding problem, T {args.length}, {args.units} units")
+    axes.grid(alpha=0.3)
+    axes.legend()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=150)
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add = parser.add_argument
+    add("--length", type=int, help="T, steps of a sequence; default 200")
+    add("--cells", nargs="+", choices=CELLS, default=list(CELLS))
+    add("--units", type=int, default=64)
+    add("--batch", type=int, default=32, help="sequences of an optimizer step")
+    add("--rate", type=float, default=3e-3, help="learning rate of Adam")
+    add("--clip", type=float, default=1.0, help="largest norm of the gradient")
+    add("--steps", type=int, help="most optimizer steps; default 8000")
+    add("--steps-per-call", type=int, default=250, help="optimizer steps from one test to the next")
+    add("--enough", type=float, default=5e-4, help="mean squared error that ends a run")
+    add("--quick", action="store_true", help="T 50 and at most 2000 steps")
+    add("--seed", type=int, default=0)
+    add("--out", default="runs/adding", help="folder of the picture")
+    args = parser.parse_args()
+    args.length = args.length or (50 if args.quick else 200)
+    args.steps = args.steps or (2000 if args.quick else 8000)
+    for name in ("length", "units", "batch", "steps", "steps_per_call"):
+        if (value := getattr(args, name)) < 1:
+            parser.error(f"--{name.replace('_', '-')}: expected a number above 0, got {value}")
+    return args
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except ValueError as error:
+        sys.exit(f"{pathlib.Path(__file__).name}: {error}")
