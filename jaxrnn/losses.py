@@ -18,7 +18,7 @@ import optax
 
 from jaxrnn import checks
 from jaxrnn.types import Array
-from jaxrnn.unroll import before_end, where
+from jaxrnn.walk import before_end, where
 
 MEANS = ("step", "sequence", "time_sum")
 

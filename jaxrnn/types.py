@@ -43,6 +43,7 @@ class Time(NamedTuple):
     reverse: bool  # from the last step to the first
     keep_states: bool  # collect every state, not only the last
     chunk: int | None  # differentiate in rematerialised chunks of so many steps; None: keep all that is needed
+    by_rule: bool  # a cell that knows its differential is differentiated by it, not by autodiff of the scan
 
 
 class Layer(Cell, Protocol):
@@ -58,6 +59,41 @@ class Layer(Cell, Protocol):
         self, params: Params, state: State, xs: PyTree, time: Time, key: Array | None
     ) -> tuple[State, PyTree, PyTree | None]:
         """Return the final state, the outputs of all steps, and all states (None unless asked for)."""
+
+
+class Differential(Cell, Protocol):
+    r"""A cell that writes down its own differential, which :mod:`jaxrnn.bptt` scans in place of autodiff.
+
+    .. math:: ds_t = \frac{∂F}{∂s}\, ds_{t-1} + v_t
+
+    All of it is elementwise in time: ``drive`` is called with arrays of all steps at once. A class declares it by
+    having these methods itself; a subclass that changes the step is differentiated by autodiff.
+    """
+
+    def project(self, params: Params, x: Array) -> Array:
+        """What a step needs of its input, before it knows the state."""
+
+    def recur(self, params: Params, state: State, z: Array) -> tuple[State, Array]:
+        """The rest of the step."""
+
+    def record(self, params: Params, state: State, z: Array) -> tuple[State, PyTree]:
+        """The same, with what the differential needs beside the states in place of the output."""
+
+    def output(self, state: State) -> Array:
+        """The part of the state that is the output."""
+
+    def drive(
+        self, params: Params, dparams: Params, x: Array, dx: Array, before: State, after: State, kept: PyTree
+    ) -> PyTree:
+        """``v_t``, linear in ``dparams`` and ``dx``."""
+
+    def tangent(self, params: Params, before: State, after: State, kept: PyTree, v: PyTree, ds: State) -> State:
+        """One step of the linear recurrence: ``ds_{t-1}`` to ``ds_t``, linear in ``v`` and ``ds``."""
+
+
+def has_differential(cell: Any) -> bool:
+    """Whether the cell's own class, not one that it inherits from, writes down its differential."""
+    return "tangent" in vars(type(cell))
 
 
 def is_layer(model: Any) -> bool:

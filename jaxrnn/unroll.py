@@ -1,12 +1,11 @@
-"""How time is scanned: state, lengths, resets, direction. The only place where a cell meets time.
+"""How a model is run over a sequence: state, lengths, resets, direction.
 
 A layer walks time by itself (:meth:`~jaxrnn.types.Layer.over_time`) and comes back here for its parts;
-a cell is scanned by :func:`scan`.
+a cell is scanned by :func:`jaxrnn.bptt.scan`.
 """
 
 from __future__ import annotations
 
-import functools
 from typing import Any
 
 import jax
@@ -14,8 +13,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxrnn import checks
+from jaxrnn.bptt import scan
 from jaxrnn.constructor import is_immutable
 from jaxrnn.types import Array, Params, PyTree, State, Time, input_ndim, is_layer
+from jaxrnn.walk import before_end, where
 
 
 def unroll(
@@ -29,6 +30,7 @@ def unroll(
     reverse: bool = False,
     key: Array | None = None,
     remat: int | bool = False,
+    derivative: str = "rule",
 ) -> tuple[State, PyTree]:
     r"""Run a cell or a layer over a sequence.
 
@@ -48,6 +50,8 @@ def unroll(
         key: random key for dropout; without one the pass is deterministic.
         remat: exact back-propagation in less memory: only the states between chunks of so many steps are kept, the
             rest is computed again when the gradient needs it. True takes chunks of √T steps, the least memory.
+        derivative: ``"rule"`` differentiates a cell by the differential that it writes down, as all built-in cells do
+            (:mod:`jaxrnn.bptt`), and others by autodiff; ``"autodiff"`` all of them, to compare.
 
     Returns:
         ``(final, ys)``: the state after the last step, and the outputs ``[T, ..., H]``.
@@ -63,7 +67,7 @@ def unroll(
         >>> ys.shape, float(jnp.abs(ys[4:, 1]).sum())
         ((7, 2, 5), 0.0)
     """
-    final, ys, _ = _walk(model, params, xs, state, lengths, resets, key, reverse, remat, keep_states=False)
+    final, ys, _ = _walk(model, params, xs, state, lengths, resets, key, reverse, remat, derivative, keep_states=False)
     return final, ys
 
 
@@ -78,6 +82,7 @@ def trajectory(
     reverse: bool = False,
     key: Array | None = None,
     remat: int | bool = False,
+    derivative: str = "rule",
 ) -> State:
     """Return the state after every step: the state's structure, each leaf with a leading ``[T, ...]``.
 
@@ -91,12 +96,12 @@ def trajectory(
         >>> states.c.shape
         (7, 2, 5)
     """
-    return _walk(model, params, xs, state, lengths, resets, key, reverse, remat, keep_states=True)[2]
+    return _walk(model, params, xs, state, lengths, resets, key, reverse, remat, derivative, keep_states=True)[2]
 
 
 def _walk(
     model: Any, params: Params, xs: PyTree, state: State | None, lengths: Array | None, resets: Array | None,
-    key: Array | None, reverse: bool, remat: int | bool, *, keep_states: bool,
+    key: Array | None, reverse: bool, remat: int | bool, derivative: str, *, keep_states: bool,
 ) -> tuple[State, PyTree, PyTree]:  # fmt: skip
     """Check the arguments and run, compiled once for each immutable model."""
     checks.model("model", model)
@@ -114,13 +119,15 @@ def _walk(
     checks.flag("reverse", reverse)
     checks.random_key("key", key)
     chunk = checks.chunk("remat", remat, steps)
+    checks.one_of("derivative", derivative, ("rule", "autodiff"))
+    how = {"reverse": reverse, "keep_states": keep_states, "chunk": chunk, "by_rule": derivative == "rule"}
     run = _compiled if is_immutable(model) else _run
-    return run(model, params, xs, state, lengths, resets, key, reverse=reverse, keep_states=keep_states, chunk=chunk)
+    return run(model, params, xs, state, lengths, resets, key, **how)
 
 
 def _run(
     model: Any, params: Params, xs: PyTree, state: State | None, lengths: Array | None, resets: Array | None,
-    key: Array | None, *, reverse: bool, keep_states: bool, chunk: int | None,
+    key: Array | None, *, reverse: bool, keep_states: bool, chunk: int | None, by_rule: bool,
 ) -> tuple[State, PyTree, PyTree]:  # fmt: skip
     steps, _ = extent(model, xs)
     alive = None
@@ -130,10 +137,10 @@ def _run(
         resets = resets if resets is None else resets & alive  # past its end a sequence has no borders
     if state is None:
         state = first_state(model, params, xs)
-    return over_time(model, params, state, xs, Time(alive, resets, reverse, keep_states, chunk), key)
+    return over_time(model, params, state, xs, Time(alive, resets, reverse, keep_states, chunk, by_rule), key)
 
 
-_compiled = jax.jit(_run, static_argnames=("model", "reverse", "keep_states", "chunk"), inline=True)
+_compiled = jax.jit(_run, static_argnames=("model", "reverse", "keep_states", "chunk", "by_rule"), inline=True)
 
 
 def _hide_padding(ids: Array, lengths: Array) -> Array | np.ndarray:
@@ -159,54 +166,6 @@ def one_step(model: Any, params: Params, state: State, x: PyTree, key: Array | N
     return model.step(params, state, x, key=key) if is_layer(model) else model.step(params, state, x)
 
 
-def scan(cell: Any, params: Params, state: State, xs: PyTree, time: Time) -> tuple[State, PyTree, PyTree | None]:
-    """Run a cell through :func:`jax.lax.scan`: the one scan over time in the library."""
-    first = None
-    for mask in (time.alive, time.resets):
-        if mask is not None:
-            checks.batched(state, mask.shape[1:])
-    if time.resets is not None:
-        first = in_dtype_of(state, cell.initial_state(time.resets.shape[1:]))
-
-    def body(state: State, inputs: tuple) -> tuple[State, tuple]:
-        x, alive, reset = inputs
-        new, y = cell.step(params, state if reset is None else where(reset, first, state), x)
-        new = jax.tree.map(lambda old, new: new.astype(old.dtype), state, checks.next_state(state, new))
-        if alive is not None:
-            new, y = where(alive, new, state), where(alive, y)
-        return new, (y, new if time.keep_states else None)
-
-    state = _fixed_point(cell.step, params, state, xs)
-    final, (ys, states) = _scan(body, state, (xs, time.alive, time.resets), time.reverse, time.chunk)
-    return final, ys, states
-
-
-def _scan(body: Any, state: State, inputs: PyTree, reverse: bool, chunk: int | None) -> tuple[State, PyTree]:
-    """:func:`jax.lax.scan`, or the same in chunks of which autodiff keeps only the state at their borders."""
-    if chunk is None:
-        return jax.lax.scan(body, state, inputs, reverse=reverse)
-
-    @functools.partial(jax.checkpoint, prevent_cse=False)
-    def run(state: State, part: PyTree) -> tuple[State, PyTree]:
-        return jax.lax.scan(body, state, part, reverse=reverse)
-
-    whole = len(jax.tree.leaves(inputs)[0]) // chunk * chunk  # what is left over is a shorter chunk at the end
-    head = jax.tree.map(lambda x: x[:whole].reshape(-1, chunk, *x.shape[1:]), inputs)
-    tail = jax.tree.map(lambda x: x[whole:], inputs)
-    if reverse:
-        state, tail = run(state, tail)
-        state, head = jax.lax.scan(run, state, head, reverse=True)
-    else:
-        state, head = jax.lax.scan(run, state, head)
-        state, tail = run(state, tail)
-    return state, jax.tree.map(lambda a, b: jnp.concatenate([a.reshape(-1, *b.shape[1:]), b]), head, tail)
-
-
-def before_end(steps: int, lengths: Array) -> Array:
-    """Which steps lie before their sequence's end, ``[T, ...]`` bools from lengths ``[...]``."""
-    return jnp.arange(steps, dtype=jnp.int32).reshape(-1, *[1] * lengths.ndim) < lengths.astype(jnp.int32)
-
-
 def extent(model: Any, xs: PyTree) -> tuple[int, tuple[int, ...]]:
     """Number of steps T and batch shape of a sequence for this model."""
     shape = jax.tree.leaves(xs)[0].shape
@@ -218,17 +177,6 @@ def first_state(model: Any, params: Params, xs: PyTree) -> State:
     return in_dtype_of((params, xs), model.initial_state(extent(model, xs)[1]))
 
 
-def where(mask: Array, tree: PyTree, other: PyTree = None) -> PyTree:
-    """``tree`` where the mask ``[...]`` holds, else ``other`` or 0; leaves are ``[..., *features]``."""
-
-    def select(a: Array, b: Any) -> Array:
-        return jnp.where(mask.reshape(mask.shape + (1,) * (a.ndim - mask.ndim)), a, b)
-
-    if other is None:
-        return jax.tree.map(lambda a: select(a, jnp.zeros((), a.dtype)), tree)
-    return jax.tree.map(select, tree, other)
-
-
 def in_dtype_of(trees: PyTree, state: State) -> State:
     """The state in the floating dtype of other arrays; its integers, complex numbers and bools as they are."""
     dtypes = [x.dtype for x in jax.tree.leaves(trees) if jnp.issubdtype(x.dtype, jnp.floating)]
@@ -238,11 +186,3 @@ def in_dtype_of(trees: PyTree, state: State) -> State:
         return x.astype(dtype) if jnp.issubdtype(x.dtype, jnp.floating) else x
 
     return jax.tree.map(cast, state)
-
-
-def _fixed_point(step: Any, params: Params, state: State, xs: PyTree) -> State:
-    """The state in the dtype that a step gives it back in, so that it can be carried."""
-    x = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), xs)
-    after, _ = checks.pair("step", jax.eval_shape(step, params, state, x))
-    after = checks.next_state(state, after)
-    return jax.tree.map(lambda old, new: old.astype(jnp.promote_types(old.dtype, new.dtype)), state, after)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 
 from jaxrnn import checks, initializers
@@ -16,9 +17,24 @@ def project(params: Any, x: Array) -> Array:
     return z if params.b_h is None else z + params.b_h
 
 
+def drive(params: Any, dparams: Any, x: Array, dx: Array) -> Array:
+    """The differential of :func:`project`: ``dx w_xh + x dw_xh + db_h``."""
+    v = dx @ params.w_xh + of_weights(x, dparams.w_xh)
+    return v if dparams.b_h is None else v + dparams.b_h
+
+
+def of_weights(x: Array, dw: Array) -> Array:
+    """``x dw`` for all steps at once.
+
+    With one axis of rows, so that the transposed product, the gradient of w, has one axis to sum over: two of them
+    make XLA copy an operand on a CPU, which cost a quarter of the whole gradient at B 64, T 128, H 256.
+    """
+    return (x.reshape(-1, x.shape[-1]) @ dw).reshape(*x.shape[:-1], dw.shape[-1])
+
+
 def per_gate(z: Array, hidden_size: int) -> list[Array]:
     """Split ``[..., G·H]`` into its G gates."""
-    return jnp.split(z, z.shape[-1] // hidden_size, axis=-1)
+    return jax.lax.split(z, (hidden_size,) * (z.shape[-1] // hidden_size), axis=z.ndim - 1)
 
 
 def zeros(cell: Any, batch_shape: tuple[int, ...]) -> Array:

@@ -6,6 +6,7 @@ import dataclasses
 from typing import ClassVar, NamedTuple
 
 import jax
+import jax.numpy as jnp
 from jax.nn import sigmoid
 from jax.numpy import tanh
 
@@ -23,6 +24,15 @@ class GRUParams(NamedTuple):
     w_hh: Array
     b_h: Array | None
     b_hh: Array | None
+
+
+class GRUGates(NamedTuple):
+    """What a step computes on its way, each ``[..., H]``; ``h_h``, with ``reset_after``, is what r multiplies."""
+
+    z: Array
+    r: Array
+    candidate: Array
+    h_h: Array | None
 
 
 @hyperparameters
@@ -117,10 +127,10 @@ class GRU:
 
     def gates(self, params: GRUParams, state: Array, x: Array) -> dict[str, Array]:
         """The gates z, r of one step, each ``[..., H]``, and ``keep``: the share of the state that stays, 1 - z."""
-        _, gates = self._equations(params, state, self.project(params, x))
-        return gates | {"keep": 1 - gates["z"]}
+        _, (z, r, _, _) = self._equations(params, state, self.project(params, x))
+        return {"z": z, "r": r, "keep": 1 - z}
 
-    def _equations(self, params: GRUParams, h: Array, x_z: Array) -> tuple[Array, dict[str, Array]]:
+    def _equations(self, params: GRUParams, h: Array, x_z: Array) -> tuple[Array, GRUGates]:
         H = self.hidden_size
         x_z, x_r, x_h = common.per_gate(x_z, H)
         if self.reset_after:
@@ -128,7 +138,46 @@ class GRU:
             h_z, h_r, h_h = common.per_gate(product, H)
         else:
             h_z, h_r = common.per_gate(h @ params.w_hh[:, : 2 * H], H)
+            h_h = None
         z = sigmoid(x_z + h_z)
         r = sigmoid(x_r + h_r)
-        candidate = tanh(x_h + (r * h_h if self.reset_after else (r * h) @ params.w_hh[:, 2 * H :]))
-        return (1 - z) * h + z * candidate, {"z": z, "r": r}
+        candidate = tanh(x_h + ((r * h) @ params.w_hh[:, 2 * H :] if h_h is None else r * h_h))
+        return (1 - z) * h + z * candidate, GRUGates(z, r, candidate, h_h)
+
+    # ---- the differential, for jaxrnn.bptt ----
+
+    def record(self, params: GRUParams, h: Array, x_z: Array) -> tuple[Array, GRUGates]:
+        """The step, with its gates."""
+        return self._equations(params, h, x_z)
+
+    def output(self, h: Array) -> Array:
+        """The state is the output."""
+        return h
+
+    def drive(
+        self, params: GRUParams, dparams: GRUParams, x: Array, dx: Array, before: Array, after: Array, gates: GRUGates
+    ) -> Array:
+        """``dx w_xh + x dw_xh + db_h``, and ``h_{t-1} dw_hh`` with the reset gate in its place."""
+        H = self.hidden_size
+        if self.reset_after:
+            product = common.of_weights(before, dparams.w_hh)
+            v_z, v_r, v_h = common.per_gate(product if dparams.b_hh is None else product + dparams.b_hh, H)
+            parts = [v_z, v_r, gates.r * v_h]
+        else:
+            dw_zr, dw_h = dparams.w_hh[:, : 2 * H], dparams.w_hh[:, 2 * H :]
+            parts = [common.of_weights(before, dw_zr), common.of_weights(gates.r * before, dw_h)]
+        return common.drive(params, dparams, x, dx) + jnp.concatenate(parts, -1)
+
+    def tangent(self, params: GRUParams, before: Array, after: Array, gates: GRUGates, v: Array, dh: Array) -> Array:
+        """The differential of the equations, line by line."""
+        H, (z, r, candidate, h_h) = self.hidden_size, gates
+        v_z, v_r, v_h = common.per_gate(v, H)
+        if self.reset_after:
+            d_z, d_r, d_h = common.per_gate(dh @ params.w_hh, H)
+        else:
+            d_z, d_r = common.per_gate(dh @ params.w_hh[:, : 2 * H], H)
+        dz = z * (1 - z) * (v_z + d_z)
+        dr = r * (1 - r) * (v_r + d_r)
+        dh_h = r * d_h + h_h * dr if self.reset_after else (r * dh + before * dr) @ params.w_hh[:, 2 * H :]
+        dcandidate = (1 - candidate**2) * (v_h + dh_h)
+        return (1 - z) * dh + (candidate - before) * dz + z * dcandidate

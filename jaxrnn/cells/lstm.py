@@ -6,6 +6,7 @@ import dataclasses
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 from jax.nn import sigmoid
 from jax.numpy import tanh
 
@@ -33,6 +34,15 @@ class LSTMParams(NamedTuple):
     w_hh: Array
     b_h: Array | None
     peepholes: Array | None
+
+
+class LSTMGates(NamedTuple):
+    """What a step computes on its way, each ``[..., H]``; ``i`` is None when coupled, as it is ``1 - f``."""
+
+    i: Array | None
+    f: Array
+    o: Array
+    candidate: Array
 
 
 @hyperparameters
@@ -146,20 +156,66 @@ class LSTM:
 
     def gates(self, params: LSTMParams, state: LSTMState, x: Array) -> dict[str, Array]:
         """The gates i, f, o of one step, each ``[..., H]``, and ``keep``: the share of the state that stays, f."""
-        _, gates = self._equations(params, state, self.project(params, x))
-        return gates | {"keep": gates["f"]}
+        _, (i, f, o, _) = self._equations(params, state, self.project(params, x))
+        return {"i": 1 - f if i is None else i, "f": f, "o": o, "keep": f}
 
-    def _equations(self, params: LSTMParams, state: LSTMState, z: Array) -> tuple[LSTMState, dict[str, Array]]:
+    def _equations(self, params: LSTMParams, state: LSTMState, z: Array) -> tuple[LSTMState, LSTMGates]:
         h, c = state
         *z_i, z_f, z_o, z_c = common.per_gate(z + h @ params.w_hh, self.hidden_size)  # z_i: none when coupled
-        p = dict(zip(self.peepholes, () if params.peepholes is None else params.peepholes, strict=True))
+        p = self._peepholes(params)
 
         def gate(name: str, z: Array, cell: Array) -> Array:
             return sigmoid(z + p[name] * cell) if name in p else sigmoid(z)
 
         f = gate("f", z_f, c)
-        i = 1 - f if self.coupled else gate("i", z_i[0], c)
-        c_new = f * c + i * tanh(z_c)
+        i = None if self.coupled else gate("i", z_i[0], c)
+        candidate = tanh(z_c)
+        c_new = f * c + (1 - f if i is None else i) * candidate
         o = gate("o", z_o, c_new if self.output_peephole == "current" else c)
         h_new = o * tanh(c_new)
-        return LSTMState(h_new, c_new), {"i": i, "f": f, "o": o}
+        return LSTMState(h_new, c_new), LSTMGates(i, f, o, candidate)
+
+    def _peepholes(self, params: LSTMParams) -> dict[str, Array]:
+        """The peephole weights ``[H]`` by the gate's name."""
+        return dict(zip(self.peepholes, () if params.peepholes is None else params.peepholes, strict=True))
+
+    # ---- the differential, for jaxrnn.bptt ----
+
+    def record(self, params: LSTMParams, state: LSTMState, z: Array) -> tuple[LSTMState, LSTMGates]:
+        """The step, with its gates."""
+        return self._equations(params, state, z)
+
+    def output(self, state: LSTMState) -> Array:
+        """``h``."""
+        return state.h
+
+    def drive(
+        self, params: LSTMParams, dparams: LSTMParams, x: Array, dx: Array,
+        before: LSTMState, after: LSTMState, gates: LSTMGates,
+    ) -> Array:  # fmt: skip
+        """``dx w_xh + x dw_xh + db_h + h_{t-1} dw_hh``, and ``c dp`` for a gate with a peephole p."""
+        v = common.drive(params, dparams, x, dx) + common.of_weights(before.h, dparams.w_hh)
+        parts = dict(zip("foc" if self.coupled else "ifoc", common.per_gate(v, self.hidden_size), strict=True))
+        for name, dp in self._peepholes(dparams).items():
+            seen = after.c if name == "o" and self.output_peephole == "current" else before.c
+            parts[name] += seen * dp
+        return jnp.concatenate(list(parts.values()), -1) if self.peepholes else v
+
+    def tangent(
+        self, params: LSTMParams, before: LSTMState, after: LSTMState, gates: LSTMGates, v: Array, ds: LSTMState
+    ) -> LSTMState:
+        """The differential of the equations, line by line."""
+        i, f, o, candidate = gates
+        *dz_i, dz_f, dz_o, dz_c = common.per_gate(v + ds.h @ params.w_hh, self.hidden_size)
+        p = self._peepholes(params)
+
+        def gate(name: str, value: Array, dz: Array, dcell: Array) -> Array:
+            return value * (1 - value) * (dz + p[name] * dcell if name in p else dz)
+
+        df = gate("f", f, dz_f, ds.c)
+        i, di = (1 - f, -df) if i is None else (i, gate("i", i, dz_i[0], ds.c))
+        dc = f * ds.c + before.c * df + i * (1 - candidate**2) * dz_c + candidate * di
+        do = gate("o", o, dz_o, dc if self.output_peephole == "current" else ds.c)
+        tanh_c = tanh(after.c)
+        dh = o * (1 - tanh_c**2) * dc + tanh_c * do
+        return LSTMState(dh, dc)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -16,6 +16,11 @@ from jaxrnn.initializers import Initializer
 from jaxrnn.types import Array
 
 ACTIVATIONS: dict[str, Callable[[Array], Array]] = {"tanh": jnp.tanh, "relu": jax.nn.relu, "sigmoid": jax.nn.sigmoid}
+SLOPES: dict[str, Callable[[Array], Array]] = {  # f'(a) from h = f(a)
+    "tanh": lambda h: 1 - h**2,
+    "relu": lambda h: (h > 0).astype(h.dtype),
+    "sigmoid": lambda h: h * (1 - h),
+}
 
 
 class VanillaParams(NamedTuple):
@@ -100,6 +105,33 @@ class VanillaRNN:
 
     def recur(self, params: VanillaParams, h: Array, z: Array) -> tuple[Array, Array]:
         """``h_t = f(h_{t-1} w_hh + z_t)``."""
-        f = ACTIVATIONS[self.activation] if isinstance(self.activation, str) else self.activation
-        h = f(h @ params.w_hh + z)
+        h = self._f(h @ params.w_hh + z)
         return h, h
+
+    # ---- the differential, for jaxrnn.bptt ----
+
+    def record(self, params: VanillaParams, h: Array, z: Array) -> tuple[Array, Array | None]:
+        """The step, with ``a = h_{t-1} w_hh + z_t`` where f'(a) does not follow from ``f(a)``."""
+        a = h @ params.w_hh + z
+        return self._f(a), None if isinstance(self.activation, str) else a
+
+    def output(self, h: Array) -> Array:
+        """The state is the output."""
+        return h
+
+    def drive(
+        self, params: VanillaParams, dparams: VanillaParams, x: Array, dx: Array, before: Array, after: Array, a: Any
+    ) -> Array:
+        """``dx w_xh + x dw_xh + db_h + h_{t-1} dw_hh``."""
+        return common.drive(params, dparams, x, dx) + common.of_weights(before, dparams.w_hh)
+
+    def tangent(self, params: VanillaParams, before: Array, after: Array, a: Any, v: Array, dh: Array) -> Array:
+        """``dh_t = f'(a) ⊙ (dh_{t-1} w_hh + v)``."""
+        da = dh @ params.w_hh + v
+        if isinstance(self.activation, str):
+            return SLOPES[self.activation](after) * da
+        return jax.jvp(self._f, (a,), (da,))[1]
+
+    @property
+    def _f(self) -> Callable[[Array], Array]:
+        return ACTIVATIONS[self.activation] if isinstance(self.activation, str) else self.activation

@@ -19,10 +19,12 @@ import numpy as np
 import optax
 
 from jaxrnn import checks
+from jaxrnn.bptt import scan
 from jaxrnn.constructor import replace_cells
+from jaxrnn.gradients import checks as own_checks
 from jaxrnn.gradients.probe import Probe
 from jaxrnn.types import Array, Params, PyTree, State, Time
-from jaxrnn.unroll import extent, first_state, scan, unroll
+from jaxrnn.unroll import extent, first_state, unroll
 
 
 class PushedState(NamedTuple):
@@ -168,11 +170,12 @@ def _push_gradient(
     model: Any, params: Params, xs: PyTree, loss: Callable, state: State | None, what: str, walk: dict[str, Any]
 ) -> PyTree:
     """The gradient of the loss with respect to every push."""
+    own_checks.loss_function(loss, "loss(final, ys)")
     probe, start = _pushed(model, params, xs, state, what)
 
     def measured(slots: State) -> Array:
         final, ys = unroll(probe, params, xs, slots, **walk)
-        return loss(_finals(final), ys)
+        return own_checks.loss_value(loss(_finals(final), ys))
 
     return _pushes(jax.grad(measured, allow_int=True)(start))
 
@@ -217,7 +220,8 @@ def gain(model: Any, params: Params, xs: PyTree, state: State | None = None, *, 
     """
     probe, start = _pushed(model, params, xs, state, "state")
     steps, batch = extent(model, xs)
-    if not isinstance(at, (int, np.integer)) or not -steps <= at < steps:
+    own_checks.some_steps(steps, xs)
+    if isinstance(at, bool) or not isinstance(at, (int, np.integer)) or not -steps <= at < steps:
         checks.refuse("at", f"an int in [-{steps}, {steps}), T = {steps}", at)
     smooth = all(jnp.issubdtype(x.dtype, jnp.inexact) for x in jax.tree.leaves(xs))
 
@@ -319,11 +323,12 @@ def truncation_error(
         >>> float(share)
         0.0
     """
+    own_checks.loss_function(loss, "loss(final, ys)")
     checks.size("every", every)
     cut = replace_cells(model, lambda cell: Cut(cell, every))
 
     def gradient(of: Any) -> PyTree:
-        return jax.grad(lambda params: loss(*unroll(of, params, xs, state, **walk)))(params)
+        return jax.grad(lambda params: own_checks.loss_value(loss(*unroll(of, params, xs, state, **walk))))(params)
 
     exact = gradient(model)
     with jax.numpy_dtype_promotion("standard"):  # optax adds up the squares of all dtypes

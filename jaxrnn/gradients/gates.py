@@ -9,10 +9,13 @@ import jax
 import jax.numpy as jnp
 
 from jaxrnn import checks
+from jaxrnn.bptt import scan
 from jaxrnn.constructor import replace_cells
+from jaxrnn.gradients import checks as own_checks
 from jaxrnn.gradients.probe import Probe
 from jaxrnn.types import Array, Params, PyTree, State, Time
-from jaxrnn.unroll import before_end, extent, scan, trajectory
+from jaxrnn.unroll import extent, trajectory
+from jaxrnn.walk import before_end
 
 
 class GateStatistics(NamedTuple):
@@ -36,7 +39,7 @@ class Watched(Probe):
 
     def step(self, params: Params, state: State, x: PyTree, *, key: Array | None = None) -> tuple[State, PyTree]:
         """One step, with the gates beside the output."""
-        gates = self.cell.gates(params, state, x) if hasattr(self.cell, "gates") else {}
+        gates = own_checks.gates(self.cell.gates(params, state, x)) if hasattr(self.cell, "gates") else {}
         new, y = self.cell.step(params, state, x)
         return new, (y, gates)
 

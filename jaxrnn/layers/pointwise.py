@@ -12,7 +12,7 @@ from jaxrnn import checks, initializers
 from jaxrnn.constructor import hyperparameters
 from jaxrnn.initializers import Initializer
 from jaxrnn.types import Array, Params, PyTree, Time
-from jaxrnn.unroll import where
+from jaxrnn.walk import where
 
 
 class Pointwise:

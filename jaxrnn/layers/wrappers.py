@@ -13,7 +13,8 @@ from jaxrnn.initializers import Initializer
 from jaxrnn.layers.bidirectional import MERGES, merged_size
 from jaxrnn.layers.pointwise import Embedding, EmbeddingParams
 from jaxrnn.types import Array, Params, PyTree, State, Time, input_ndim
-from jaxrnn.unroll import one_step, over_time, where
+from jaxrnn.unroll import one_step, over_time
+from jaxrnn.walk import where
 
 
 @hyperparameters

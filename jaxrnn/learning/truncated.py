@@ -12,7 +12,8 @@ from jaxrnn import checks, losses
 from jaxrnn.data.sequences import Chunk
 from jaxrnn.learning.step import Loss, Metrics
 from jaxrnn.types import Array, Params, PyTree, State
-from jaxrnn.unroll import unroll, where
+from jaxrnn.unroll import unroll
+from jaxrnn.walk import where
 
 Measure = Callable[..., Array]
 

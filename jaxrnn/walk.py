@@ -1,0 +1,93 @@
+"""The one scan over time in the library: a step, its masks, its direction.
+
+What :func:`walk` scans may be the step of a cell or, in :mod:`jaxrnn.bptt`, the differential of one.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jaxrnn.types import Array, PyTree, State
+
+
+def walk(
+    step: Callable[[State, PyTree], tuple[State, PyTree]],
+    first: State,
+    state: State,
+    xs: PyTree,
+    alive: Array | None,
+    resets: Array | None,
+    *,
+    reverse: bool,
+    keep_states: bool,
+) -> tuple[State, PyTree, PyTree | None]:
+    """Scan ``step(state, x) -> (state, y)`` over ``xs [T, ...]``.
+
+    Args:
+        step: one step.
+        first: the state that a reset returns to.
+        state: the state before the first step.
+        xs: inputs ``[T, ...]``.
+        alive: ``[T, ...]`` bools: where False the state stops and the output is 0. None: everywhere True.
+        resets: ``[T, ...]`` bools: before these steps the state is ``first``. None: nowhere.
+        reverse: from the last step to the first.
+        keep_states: whether all states are collected.
+
+    Returns:
+        The last state, the outputs ``[T, ...]`` and the states after each step, or None.
+    """
+
+    def body(state: State, inputs: tuple) -> tuple[State, tuple]:
+        x, alive, reset = inputs
+        new, y = step(state if reset is None else where(reset, first, state), x)
+        if alive is not None:
+            new, y = where(alive, new, state), where(alive, y)
+        return new, (y, new if keep_states else None)
+
+    final, (ys, states) = jax.lax.scan(body, state, (xs, alive, resets), reverse=reverse)
+    return final, ys, states
+
+
+def in_chunks(
+    run: Callable[[State, PyTree], tuple[State, PyTree]], state: State, inputs: PyTree, reverse: bool, chunk: int
+) -> tuple[State, PyTree]:
+    """``run(state, inputs)`` chunk after chunk; autodiff keeps only the states at their borders.
+
+    Source: Chen et al. (2016), "Training deep nets with sublinear memory cost"; for recurrent networks Gruslys et al.
+    (2016), "Memory-efficient backpropagation through time".
+    """
+    run = functools.partial(jax.checkpoint, prevent_cse=False)(run)
+    whole = len(jax.tree.leaves(inputs)[0]) // chunk * chunk  # what is left over is a shorter chunk at the end
+    head = jax.tree.map(lambda x: x[:whole].reshape(-1, chunk, *x.shape[1:]), inputs)
+    rest = jax.tree.map(lambda x: x[whole:], inputs)
+    left_over = whole < len(jax.tree.leaves(inputs)[0])
+    if reverse and left_over:
+        state, tail = run(state, rest)
+    state, ys = jax.lax.scan(run, state, head, reverse=reverse)
+    ys = jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:]), ys)
+    if not left_over:
+        return state, ys
+    if not reverse:
+        state, tail = run(state, rest)
+    return state, jax.tree.map(lambda a, b: jnp.concatenate([a, b]), ys, tail)
+
+
+def before_end(steps: int, lengths: Array) -> Array:
+    """Which steps lie before their sequence's end, ``[T, ...]`` bools from lengths ``[...]``."""
+    return jnp.arange(steps, dtype=jnp.int32).reshape(-1, *[1] * lengths.ndim) < lengths.astype(jnp.int32)
+
+
+def where(mask: Array, tree: PyTree, other: PyTree = None) -> PyTree:
+    """``tree`` where the mask ``[...]`` holds, else ``other`` or 0; leaves are ``[..., *features]``."""
+
+    def select(a: Array, b: Any) -> Array:
+        return jnp.where(mask.reshape(mask.shape + (1,) * (a.ndim - mask.ndim)), a, b)
+
+    if other is None:
+        return jax.tree.map(lambda a: select(a, jnp.zeros((), a.dtype)), tree)
+    return jax.tree.map(select, tree, other)
