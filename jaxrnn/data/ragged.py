@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -82,6 +82,10 @@ class Buckets:
     def __len__(self) -> int:
         """Batches of one epoch."""
         return sum(-(-len(members) // self.batch) for members in self._members)
+
+    def __iter__(self) -> Iterator[Padded]:
+        """The batches of the first epoch; numbers, ``batches[n]``, go on for ever."""
+        return (self[n] for n in range(len(self)))
 
     def __getitem__(self, n: int) -> Padded:
         epoch, place = divmod(n, len(self))

@@ -50,6 +50,13 @@ def test_few_shapes_and_the_smallest_that_holds():
             assert length == 0 or steps == min(s for s in (4, 6, 9) if s >= length)
 
 
+def test_a_loop_over_batches_ends():
+    """Iteration is one epoch, while numbers go on for ever."""
+    batches = Buckets(sequences(), list(range(len(SIZES))), 2)
+    assert [batch.targets.tolist() for batch in batches] == [batches[n].targets.tolist() for n in range(len(batches))]
+    batches[3 * len(batches)]
+
+
 def test_the_number_decides():
     """Batch n is the same however it is come by; epochs and seeds differ."""
     inputs, labels = sequences(), list(range(len(SIZES)))
