@@ -11,7 +11,7 @@ from jaxrnn.constructor import is_immutable
 from jaxrnn.decoding.checks import at_most, penalty
 from jaxrnn.decoding.writing import log_softmax, loop, of_token, start, step, wide
 from jaxrnn.types import Array, Params, State
-from jaxrnn.unroll import where
+from jaxrnn.walk import where
 
 
 class Beams(NamedTuple):

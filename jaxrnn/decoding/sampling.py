@@ -15,7 +15,7 @@ from jaxrnn.constructor import is_immutable
 from jaxrnn.decoding.checks import at_most, known, one_sequence, share
 from jaxrnn.decoding.writing import Decoded, lengths, log_softmax, loop, of_token, start, step, wide
 from jaxrnn.types import Array, Params, State
-from jaxrnn.unroll import where
+from jaxrnn.walk import where
 
 
 def sample(

@@ -12,9 +12,10 @@ from jaxrnn import checks
 from jaxrnn.constructor import is_immutable
 from jaxrnn.decoding.checks import end_token, first_token, step_scores, text
 from jaxrnn.types import Array, Params, PyTree, State, Time
-from jaxrnn.unroll import before_end, over_time, where
+from jaxrnn.unroll import over_time
+from jaxrnn.walk import before_end, where
 
-_FORWARDS: Any = (None, None, False, False, None, True)  # from the first step to the last, no ends, no resets
+FORWARDS = Time(None, None, reverse=False, keep_states=False, chunk=None, by_rule=True)
 
 
 class Decoded(NamedTuple):
@@ -140,7 +141,7 @@ def log_probabilities(
 
 def _force(model: Any, params: Params, state: State, token: Array, tokens: Array, lengths: Array | None) -> Array:
     inputs = jnp.concatenate([token[None].astype(tokens.dtype), tokens[:-1]])
-    _, scores, _ = over_time(model, params, state, inputs, Time(*_FORWARDS[: len(Time._fields)]), None)
+    _, scores, _ = over_time(model, params, state, inputs, FORWARDS, None)
     each = of_token(log_softmax(scores), tokens)
     return each if lengths is None else where(before_end(len(tokens), lengths), each)
 

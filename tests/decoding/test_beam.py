@@ -1,5 +1,8 @@
 """Beam search against exhaustive search, a plain Python search, greedy decoding and the teacher-forced pass."""
 
+import dataclasses
+from typing import ClassVar
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -17,8 +20,7 @@ def written(found, place, batch=()):
     return tuple(np.asarray(found.tokens)[:, place][(slice(None), *batch)][: found.lengths[(place, *batch)]].tolist())
 
 
-@pytest.mark.parametrize("end", [None, 2])
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize(("name", "end"), [("user", None), ("lstm", 2), ("tied", 1)])
 def test_width_1_is_greedy(name, end):
     """In tokens, lengths, log probabilities and state."""
     model = MODELS[name]()
@@ -27,7 +29,7 @@ def test_width_1_is_greedy(name, end):
     expected = greedy(*told, steps=STEPS, end=end)
     np.testing.assert_array_equal(found.tokens[:, 0], expected.tokens)
     np.testing.assert_array_equal(found.lengths[0], expected.lengths)
-    np.testing.assert_array_equal(found.log_probabilities[:, 0], expected.log_probabilities)
+    np.testing.assert_allclose(found.log_probabilities[:, 0], expected.log_probabilities, atol=1e-5)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a[0], b, atol=1e-6), found.state, expected.state)
 
 
@@ -47,7 +49,7 @@ def test_as_wide_as_the_vocabulary_is_exhaustive_over_two_tokens(end, alpha):
     model = lstm()
     params, state, token = begin(model)
     told = {"steps": 2, "end": end}
-    found = beam_search(model, params, state, token, **told, width=V, best=V, length_penalty=jnp.asarray(alpha))
+    found = beam_search(model, params, state, token, **told, width=V, best=V, length_penalty=alpha)
     firsts = set()
     for b in range(B):
         expected = everything(model, params, row(state, b), token[b], size=V, alpha=alpha, **told)
@@ -77,7 +79,7 @@ def test_deep_and_exhaustive(branches, end, steps, alpha, count):
 
 def by_hand(model, params, state, token, *, steps, width, end, alpha):
     """Beam search for one sequence, as lists."""
-    beam = [([], 0.0, state, token)]
+    beam, step = [([], 0.0, state, token)], jax.jit(model.step)
 
     def score(entry):
         return entry[1] / max(len(entry[0]), 1) ** alpha
@@ -88,14 +90,14 @@ def by_hand(model, params, state, token, *, steps, width, end, alpha):
             if tokens and tokens[-1] == end:
                 grown.append((tokens, total, state, last))
                 continue
-            new, scores = model.step(params, state, last)
+            new, scores = step(params, state, last)
             each = log_softmax(scores)
             grown += [([*tokens, v], total + each[v], new, jnp.int32(v)) for v in range(V)]
         beam = sorted(grown, key=score, reverse=True)[:width]
     return [(score(entry), tuple(entry[0]), entry[2]) for entry in beam]
 
 
-@pytest.mark.parametrize(("name", "end", "alpha"), [("lstm", None, 0.0), ("lstm", 1, 0.8), ("tied", 3, 0.0)])
+@pytest.mark.parametrize(("name", "end", "alpha"), [("lstm", 1, 0.8), ("tied", None, 0.0)])
 def test_a_narrow_beam_is_a_plain_search(name, end, alpha):
     """Step by step with lists, in float64 totals; the state is that of each sequence's own past."""
     model = MODELS[name]()
@@ -141,7 +143,7 @@ def test_batched_is_one_by_one():
     def alone(state, token):
         return beam_search(model, params, state, token, **told)
 
-    expected = jax.vmap(jax.vmap(alone))(state, token)
+    expected = jax.jit(jax.vmap(jax.vmap(alone)))(state, token)
     for name in ("tokens", "lengths", "log_probabilities", "scores"):
         lead = 2 if name in ("tokens", "log_probabilities") else 1
         got = np.moveaxis(np.asarray(getattr(found, name)), range(lead), range(-lead, 0))
@@ -149,13 +151,13 @@ def test_batched_is_one_by_one():
     jax.tree.map(
         lambda a, b: np.testing.assert_allclose(np.moveaxis(a, 0, 2), b, atol=1e-5), found.state, expected.state
     )
-    np.testing.assert_array_equal(alone(row(state, (1, 2)), token[1, 2]).tokens, found.tokens[:, :, 1, 2])
 
 
+@dataclasses.dataclass(frozen=True)
 class Reader:
     """A decoder that looks back at a sentence [S, B, E], which it takes along with its weights."""
 
-    input_ndim = 0
+    input_ndim: ClassVar[int] = 0
 
     def init(self, key):
         return jax.random.normal(key, (V, 4)), jax.random.normal(jax.random.key(9), (5, B, 4))
@@ -173,9 +175,8 @@ class Reader:
 def test_what_parameters_hold_is_shared_by_the_beams():
     """A sentence to look back at needs no beam axis, and no array of all beams' copies is ever made."""
     model = Reader()
-    params = model.init(jax.random.key(0))
+    params, *start = begin(model)
     told = {"steps": 4, "width": 3, "best": 3, "end": 0}
-    start = model.initial_state((B,)), jnp.arange(B)
     found = beam_search(model, params, *start, **told)
     for b in range(B):
         alone = beam_search(model, (params[0], params[1][:, b : b + 1]), *row(start, slice(b, b + 1)), **told)
@@ -194,17 +195,16 @@ def test_the_penalty_may_be_mapped():
     def search(alpha):
         return beam_search(model, params, state, token, steps=4, width=8, end=0, length_penalty=alpha)
 
-    found = jax.vmap(search)(jnp.array([0.0, 5.0]))
+    found = jax.jit(jax.vmap(search))(jnp.array([0.0, 5.0]))
     assert found.lengths[:, 0].tolist() == [1, 4]
 
 
-@pytest.mark.parametrize("end", [None, 1])
-def test_nan_does_not_hang(end):
+def test_nan_does_not_hang():
     """And shows."""
     model = lstm()
     params, state, token = begin(model)
-    params = jax.tree.map(lambda x: x * jnp.nan, params)
-    found = beam_search(model, params, state, token, steps=3, width=2, end=end)
+    params = jax.tree.map(lambda x: np.full(x.shape, np.nan, x.dtype), params)
+    found = beam_search(model, params, state, token, steps=3, width=2, end=1)
     assert np.isnan(found.scores).all()
     assert ((found.tokens >= 0) & (found.tokens < V)).all()
 

@@ -1,6 +1,8 @@
 """Models that write, and all that they could write: what the tests of decoding share."""
 
+import dataclasses
 import itertools
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -11,10 +13,11 @@ import jaxrnn as rnn
 V, B = 6, 3
 
 
+@dataclasses.dataclass(frozen=True)
 class Counter:
     """A user's own model over token ids: its state counts the tokens, its scores prefer the count modulo V."""
 
-    input_ndim = 0
+    input_ndim: ClassVar[int] = 0
 
     def init(self, key):
         return {"sharpness": jnp.asarray(3.0)}
@@ -41,13 +44,19 @@ def tied():
 MODELS = {"user": Counter, "lstm": lstm, "tied": tied}
 
 
+@dataclasses.dataclass(frozen=True)
 class Narrow:
-    """A language model that may go on with few tokens only, others with its last one: -∞ for the rest."""
+    """A language model that may go on with the next few tokens only, or end: -∞ for the rest."""
 
-    input_ndim = 0
+    input_ndim: ClassVar[int] = 0
 
-    def __init__(self, size, branches, end=None):
-        self.model, self.size, self.branches, self.end = lstm(size), size, branches, end
+    size: int
+    branches: int
+    end: int | None = None
+
+    @property
+    def model(self):
+        return lstm(self.size)
 
     def init(self, key):
         return self.model.init(key)
@@ -59,12 +68,12 @@ class Narrow:
         state, scores = self.model.step(params, state, token)
         distance = (jnp.arange(self.size) - token[..., None].astype(jnp.int32)) % self.size
         allowed = (distance > 0) & (distance <= self.branches)
-        if self.end is not None:  # never from a token next to it, where it would count twice
+        if self.end is not None:
             allowed |= jnp.arange(self.size) == self.end
         return state, jnp.where(allowed, scores, -jnp.inf)
 
 
-def begin(model, batch=(B,), scale=1.5):
+def begin(model, batch=(B,), scale=1.0):
     """Parameters that prefer some tokens, a state that is not the first one, and a token."""
     rng = np.random.default_rng(0)
 

@@ -1,0 +1,182 @@
+"""What decoding refuses, word for word."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from refusals import refuses
+from writers import B, Counter, V
+
+import jaxrnn as rnn
+from jaxrnn.decoding import beam_search, greedy, log_probabilities, sample, stream
+
+MODEL = rnn.Stack(rnn.Embedding(V, 4), rnn.GRU(4, 4), rnn.Linear(4, V))
+
+
+def told(change, model=MODEL, batch=(B,)):
+    """Arguments that every way of writing takes, one of them changed."""
+    state = jax.tree.map(jnp.zeros_like, jax.eval_shape(lambda: model.initial_state(batch)))
+    params = jax.tree.map(jnp.zeros_like, jax.eval_shape(model.init, jax.random.key(0)))
+    start = {"model": model, "params": params, "state": state, "token": jnp.zeros(batch, jnp.int32), "steps": 2}
+    return {**start, **change}
+
+
+@dataclasses.dataclass(frozen=True)
+class Scores(Counter):
+    """A user's model whose step gives something else."""
+
+    given: object = None
+
+    __hash__ = Counter.__hash__
+
+    def step(self, params, state, token):
+        return state, self.given
+
+
+COMMON = [
+    ({"model": rnn.LSTM}, "TypeError model: expected a cell or layer, got the class LSTM; make one: LSTM(...)"),
+    ({"model": 3}, "TypeError model: expected a cell or layer with init, initial_state and step, got int without "
+                   "init, initial_state, step; a cell is any object with these three methods"),
+    ({"steps": 0}, "ValueError steps: expected a positive int, got 0"),
+    ({"steps": -3}, "ValueError steps: expected a positive int, got -3"),
+    ({"steps": 2.5}, "TypeError steps: expected a positive int, got float 2.5"),
+    ({"token": jnp.zeros(B)}, "TypeError token: expected integer token ids [...], got float32[3]; "
+                              "jnp.asarray(ids, dtype=int)"),
+    ({"token": True}, "TypeError token: expected integer token ids [...], got bool True; jnp.asarray(ids, dtype=int)"),
+    ({"token": "a"}, "TypeError token: expected integer token ids [...], got str a; jnp.asarray(ids, dtype=int)"),
+    ({"token": jnp.full(B, V)}, "ValueError token: expected token ids in [0, 6), got values from 6 to 6; …"),
+    ({"token": jnp.zeros((B, V), int)}, "ValueError state[1]: expected shape [3, 6, 4], got float32[3, 4]; "
+                                        "model.initial_state((3, 6)) makes one for inputs of batch shape (3, 6)"),
+    ({"token": 0}, "ValueError state[1]: expected shape [4], got float32[3, 4]; model.initial_state(()) makes one …"),
+    ({"state": ()}, "TypeError state: expected tuple of 3, got tuple of 0; …"),
+    ({"end": V}, "ValueError end: expected a token in [0, 6), got 6; the token that ends a sequence is one of the "
+                 "model's"),
+    ({"end": -1}, "ValueError end: expected a token in [0, 6), got -1; …"),
+    ({"end": "."}, "TypeError end: expected an int, one token of the vocabulary, got str ."),
+    ({"end": True}, "TypeError end: expected an int, one token of the vocabulary, got bool True"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("write", [greedy, sample, beam_search])
+def test_common(write):
+    """The same words from every way of writing."""
+    own = {"greedy": {}, "sample": {"key": jax.random.key(0)}, "beam_search": {"width": 2}}[write.__name__]
+    for change, words in COMMON:
+        refuses(words, lambda change=change: write(**told(change | own)))
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"temperature": -0.5}, "ValueError temperature: expected a number of at least 0, got -0.5; "
+                                "0 takes the likeliest, 1 the model's own distribution"),
+        ({"temperature": "hot"}, "TypeError temperature: expected a number, got str hot"),
+        ({"temperature": np.nan}, "ValueError temperature: expected a finite number, got nan"),
+        ({"temperature": jnp.ones(B)}, "ValueError temperature: expected a single number, got float32[3]; "
+                                       "jax.vmap takes one for each sequence"),
+        ({"key": None}, "TypeError key: expected a value, got None; jax.random.key(0) makes one"),
+        ({"key": 7}, "TypeError key: expected a random key, got int 7; jax.random.key(0) makes one"),
+        ({"top_k": V + 1}, "ValueError top_k: expected at most 6, got 7; 6 is the size of the vocabulary"),
+        ({"top_k": 0}, "ValueError top_k: expected a positive int, got 0"),
+        ({"top_k": 2.0}, "TypeError top_k: expected a positive int, got float 2.0"),
+        ({"top_p": 0.0}, "ValueError top_p: expected a number in (0, 1], got 0.0; it is the probability to keep; "
+                         "1 keeps all"),
+        ({"top_p": 1.1}, "ValueError top_p: expected a number in (0, 1], got 1.1; …"),
+        ({"top_p": np.nan}, "ValueError top_p: expected a finite number, got nan"),
+        ({"top_p": jnp.ones(2)}, "ValueError top_p: expected a single number, got float32[2]; …"),
+        ({"top_p": "0.9"}, "TypeError top_p: expected a number, got str 0.9"),
+    ],
+)  # fmt: skip
+def test_drawing(change, words):
+    """By ``sample``, and by ``stream`` before the first token is asked for."""
+    key = {"key": jax.random.key(0)}
+    refuses(words, lambda: sample(**told(key | change)))
+    refuses(words, lambda: stream(**told(key | change, batch=())))
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"width": V + 1}, "ValueError width: expected at most 6, got 7; 6 is the size of the vocabulary: no more "
+                           "tokens can come first"),
+        ({"width": 0}, "ValueError width: expected a positive int, got 0"),
+        ({"width": 2.0}, "TypeError width: expected a positive int, got float 2.0"),
+        ({"best": 4}, "ValueError best: expected at most 3, got 4; 3 is the width of the beam"),
+        ({"best": 0}, "ValueError best: expected a positive int, got 0"),
+        ({"length_penalty": -0.1}, "ValueError length_penalty: expected a number of at least 0, got -0.1; 0 ranks by "
+                                   "log probability, 1 by its mean over a sequence"),
+        ({"length_penalty": None}, "TypeError length_penalty: expected a number, got None"),
+    ],
+)  # fmt: skip
+def test_beams(change, words):
+    """What only beam search is told."""
+    refuses(words, lambda: beam_search(**told({"width": 3} | change)))
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        (None, "TypeError model.step: expected floating scores [..., V] from it, got None; end the model with a Linear "
+               "to the size of the vocabulary"),
+        (np.zeros((B, V), int), "TypeError model.step: expected floating scores [..., V] from it, got int64[3, 6]; …"),
+        (np.zeros((2, V), np.float32), "ValueError model.step: expected scores [3, V] for tokens [3], "
+                                       "got float32[2, 6]; …"),
+        (np.zeros((B, 1, V), np.float32), "ValueError model.step: expected scores [3, V] for tokens [3], "
+                                          "got float32[3, 1, 6]; …"),
+    ],
+)  # fmt: skip
+def test_scores(given, words):
+    """A model that gives no scores for tokens."""
+    if isinstance(given, np.ndarray):
+        given = jnp.asarray(given)
+        words = words.replace("int64", "int32")
+    refuses(words, lambda: greedy(**told({}, Scores(given))))
+
+
+def test_a_dtype_too_small():
+    """For the tokens there are."""
+    model = rnn.Embedding(3, 300)
+    refuses("ValueError token: expected a dtype that holds ids up to 299, got uint8; .astype('int32')",
+            lambda: greedy(**told({"token": jnp.zeros(B, jnp.uint8)}, model)))  # fmt: skip
+
+
+def test_a_stream_is_one_sequence_outside_of_tracing():
+    """It says what to take instead."""
+    key = {"key": jax.random.key(0)}
+    refuses("ValueError token: expected one token, without batch axes, got int32[3]; sample() takes a batch",
+            lambda: stream(**told(key)))  # fmt: skip
+    refuses("TypeError params: expected values known outside of tracing, got traced …; sample() is the loop for "
+            "inside of jax.jit",
+            lambda: jax.jit(lambda params: next(stream(**told(key | {"params": params}, batch=()))))(
+                told({})["params"]
+            ))  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"tokens": jnp.zeros((4, B))}, "TypeError tokens: expected integer token ids [T, ...], got float32[4, 3]; …"),
+        ({"tokens": jnp.zeros((4, 2), int)}, "ValueError tokens: expected shape [T, 3], time before the axes of token, "
+                                             "got int32[4, 2]; …"),
+        ({"tokens": jnp.zeros((0, B), int)}, "ValueError tokens: expected shape [T, 3], …, got int32[0, 3]; …"),
+        ({"tokens": jnp.full((4, B), V)}, "ValueError tokens: expected token ids in [0, 6), got values from 6 to 6; …"),
+        ({"lengths": jnp.array([1, 2, 5])}, "ValueError lengths: expected values in [0, 4], T = 4, got 1 to 5; …"),
+        ({"token": 0}, "ValueError state[1]: expected shape [4], got float32[3, 4]; …"),
+    ],
+)  # fmt: skip
+def test_given_text(change, words):
+    """That does not fit."""
+    given = told({"tokens": jnp.zeros((4, B), int)} | change)
+    given.pop("steps")
+    refuses(words, lambda: log_probabilities(**given))
+
+
+@pytest.mark.parametrize("write", [greedy, sample, beam_search])
+def test_bidirectional_models_cannot_write(write):
+    """They say why."""
+    model = rnn.Stack(rnn.Embedding(V, 4), rnn.Bidirectional(rnn.GRU(4, 4)), rnn.Linear(8, V))
+    own = {"greedy": {}, "sample": {"key": jax.random.key(0)}, "beam_search": {"width": 2}}[write.__name__]
+    refuses("TypeError Bidirectional.step: …; the backward direction starts at the end; a model that decodes step by "
+            "step needs forward cells only", lambda: write(**told(own, model)))  # fmt: skip
