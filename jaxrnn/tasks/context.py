@@ -242,21 +242,24 @@ class Keyed:
         return self.layer.initial_state(batch_shape)
 
 
-def attention_weights(model: Any, params: Params, xs: Array, state: State) -> Array | None:
-    """The weights ``[T, S, ...]`` of the first :class:`Attending` in a decoder that is given ``xs``; None without."""
-    if isinstance(model, Attending):
-        return model.weights(params, unroll(model, params, xs, state)[1])
+def attends(model: Any) -> bool:
+    """Whether an :class:`Attending` is in a decoder."""
+    inside = getattr(model, "layers", None) or (getattr(model, "layer", None),)
+    return isinstance(model, Attending) or any(attends(layer) for layer in inside if layer is not None)
+
+
+def attention_weights(model: Any, params: Params, xs: Array, state: State) -> Array:
+    """The weights ``[T, S, ...]`` of the first :class:`Attending` in a decoder that is given ``xs``."""
     if isinstance(model, Stack):
         for layer, p, s in zip(model.layers, params, state, strict=True):
-            weights = attention_weights(layer, p, xs, s)
-            if weights is not None:
-                return weights
+            if attends(layer):
+                return attention_weights(layer, p, xs, s)
             _, xs = unroll(layer, p, xs, s)
     if isinstance(model, Residual):
         return attention_weights(model.layer, params, xs, state)
     if isinstance(model, Tied):
         return attention_weights(model.layer, params.layer, model.embedding.apply(params.embedding, xs), state)
-    return None
+    return model.weights(params, unroll(model, params, xs, state)[1])
 
 
 def given(argument: str, value: Any) -> Any:

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from jaxrnn import checks, losses
 from jaxrnn.constructor import hyperparameters
 from jaxrnn.layers import Linear
-from jaxrnn.tasks.context import Encoded, about, attention_weights
+from jaxrnn.tasks.context import Encoded, about, attends, attention_weights
 from jaxrnn.types import Array, Params, PyTree, State
 from jaxrnn.unroll import before_end, extent, one_step, unroll, where
 
@@ -252,6 +252,10 @@ class EncoderDecoder(Writer):
             ValueError: the decoder has no :class:`Attending`.
         """
         checks.sentence("tokens", tokens)
+        if not attends(self.decoder):
+            checks.refuse(
+                "decoder", "an Attending among its layers", repr(self.decoder), "without one it looks nowhere"
+            )
         decoder_params, state = self.begin(params, xs, lengths=lengths)
         fed, ends = jnp.asarray(tokens)[:-1], predictions(tokens, token_lengths)
         alive = None if ends is None else before_end(len(fed), ends)
