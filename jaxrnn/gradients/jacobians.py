@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 
 from jaxrnn import checks
+from jaxrnn.gradients import checks as own_checks
 from jaxrnn.types import Array, Params, PyTree, State
 from jaxrnn.unroll import extent, first_state, trajectory
 
@@ -56,6 +57,7 @@ def step_jacobian(cell: Any, params: Params, state: State, x: PyTree) -> Array:
         (10, 10)
     """
     checks.model("cell", cell)
+    own_checks.one_input(cell, x)
     flat, rebuild = flatten(checks.state_like("state", cell, state, ()))
     return jax.jacfwd(lambda s: flatten(cell.step(params, rebuild(s), x)[0])[0])(flat)
 
@@ -84,7 +86,7 @@ def product_singular_values(jacobians: Array) -> Array:
         >>> rnn.gradients.product_singular_values(jacobians)[:, 0].round(4).tolist()
         [0.5, 0.25, 0.125, 0.0625]
     """
-    _square("jacobians", jacobians, 3)
+    jacobians = own_checks.square("jacobians", jacobians, 3)
 
     def longer(product: Array, jacobian: Array) -> tuple[Array, Array]:
         product = product @ jacobian
@@ -103,8 +105,7 @@ def spectral_radius(w: Array) -> Array:
         >>> round(float(rnn.gradients.spectral_radius(cell.init(jax.random.key(0)).w_hh)), 4)
         0.5
     """
-    _square("w", w, 2)
-    return jnp.abs(jnp.linalg.eigvals(w)).max(-1)
+    return jnp.abs(jnp.linalg.eigvals(own_checks.square("w", w))).max(-1)
 
 
 def lyapunov_spectrum(
@@ -141,7 +142,10 @@ def lyapunov_spectrum(
     Source: Benettin et al. (1980), Meccanica 15; in recurrent networks Vogt et al. (2022), arXiv:2006.14123.
     """
     start, before = _before(cell, params, xs, state)
+    own_checks.some_steps(len(jax.tree.leaves(xs)[0]), xs)
     flat, _ = flatten(start)
+    if not flat.size:
+        checks.refuse("cell", "a cell with a state of floating numbers", repr(cell), error=TypeError)
     count = flat.size if exponents is None else exponents
     checks.size("exponents", count)
     if count > flat.size:
@@ -151,10 +155,12 @@ def lyapunov_spectrum(
         s, x = inputs
         flat, rebuild = flatten(s)
         _, push = jax.linearize(lambda f: flatten(cell.step(params, rebuild(f), x)[0])[0], flat)
-        q, r = jnp.linalg.qr(jax.vmap(push, 1, 1)(q))
+        q, r = jnp.linalg.qr(own_checks.widen(jax.vmap(push, 1, 1)(q.astype(flat.dtype))))
         return q, jnp.log(jnp.abs(jnp.diagonal(r)))
 
-    anywhere = jax.random.normal(jax.random.key(0), (flat.size, flat.size), flat.dtype)  # no unit is a direction
+    anywhere = jax.random.normal(
+        jax.random.key(0), (flat.size, flat.size), own_checks.widen(flat).dtype
+    )  # no unit is a direction
     logs = jax.lax.scan(turn, jnp.linalg.qr(anywhere)[0][:, :count], (before, xs))[1]
     return logs.mean(0)
 
@@ -167,13 +173,4 @@ def _before(cell: Any, params: Params, xs: PyTree, state: State | None) -> tuple
         checks.refuse("xs", "one sequence, without batch axes", checks.describe(xs), "jax.vmap takes one after another")
     start = first_state(cell, params, xs) if state is None else checks.state_like("state", cell, state, ())
     after = trajectory(cell, params, xs, start)
-    return start, jax.tree.map(lambda first, rest: jnp.concatenate([first[None], rest[:-1]]), start, after)
-
-
-def _square(argument: str, value: Any, axes: int) -> None:
-    """Square matrices, with so many axes or more."""
-    shape = jnp.shape(value)
-    if len(shape) < axes or shape[-1] != shape[-2]:
-        fix = "the w_hh of a gated cell holds one square matrix a gate, jnp.split(w_hh, gates, -1)" if axes == 2 else ""
-        checks.refuse(argument, f"square matrices, {'[T, S, S]' if axes == 3 else '[..., S, S]'}",
-                      checks.describe(value), fix)  # fmt: skip
+    return start, jax.tree.map(lambda first, rest: jnp.concatenate([first[None], rest])[:-1], start, after)

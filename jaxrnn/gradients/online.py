@@ -20,6 +20,7 @@ import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 
 from jaxrnn import checks
+from jaxrnn.gradients import checks as own_checks
 from jaxrnn.gradients.jacobians import flatten
 from jaxrnn.types import Array, Params, PyTree, State
 from jaxrnn.unroll import extent, first_state
@@ -56,6 +57,9 @@ def online_step(
     Returns:
         ``(influence, (loss, gradient))``, the gradient in the structure of the parameters.
 
+    Raises:
+        TypeError, ValueError: an argument does not fit the model or another argument.
+
     Example:
         >>> import jax, jax.numpy as jnp, jaxrnn as rnn
         >>> from jaxrnn.gradients import online
@@ -68,12 +72,16 @@ def online_step(
         >>> gradient.w_hh.shape
         (5, 15)
     """
-    theta, unravel_params = ravel_pytree(params)
+    checks.model("model", model)
+    own_checks.loss_function(loss, "loss(y, target)")
+    own_checks.influence(influence, Influence)
+    theta, unravel_params = ravel_pytree(checks.parameters(model, params))
     s, rebuild = flatten(influence.state)
+    own_checks.derivative(influence.derivative, (s.size, theta.size))
 
     def step(s: Array, theta: Array) -> tuple[tuple[Array, Array], State]:
         state, y = model.step(unravel_params(theta), rebuild(s), x)
-        return (flatten(state)[0], loss(y, target)), state
+        return (flatten(state)[0], own_checks.loss_value(loss(y, target))), state
 
     (_, value), push, state = jax.linearize(step, s, theta, has_aux=True)
     through_state = jax.vmap(lambda ds: push(ds, jnp.zeros_like(theta)), 1, (1, 0))(influence.derivative)
@@ -117,7 +125,7 @@ def rtrl(
     checks.input_of(model, "xs", xs)
     steps, batch = extent(model, xs)
     for leaf in jax.tree.leaves(targets):
-        if jnp.shape(leaf)[:1] != (steps,):
+        if not hasattr(leaf, "shape") or leaf.shape[:1] != (steps,):
             checks.refuse("targets", f"a first axis of {steps}, the steps of xs", checks.describe(leaf))
     state = first_state(model, params, xs) if state is None else checks.state_like("state", model, state, batch)
     start = first_influence(params, state)
@@ -129,7 +137,7 @@ def rtrl(
         return (influence, total + value, jax.tree.map(jnp.add, sums, gradient)), None
 
     zeros = jax.tree.map(jnp.zeros_like, params)
-    x, target = jax.tree.map(lambda a: a[0], (xs, targets))
-    like = jax.eval_shape(lambda: online_step(model, params, start, x, target, loss)[1][0])
+    x, target = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape[1:], a.dtype), (xs, targets))
+    like = jax.eval_shape(lambda x, target: online_step(model, params, start, x, target, loss)[1][0], x, target)
     (influence, total, sums), _ = jax.lax.scan(body, (start, jnp.zeros((), like.dtype), zeros), (xs, targets))
     return influence.state, (total, sums)

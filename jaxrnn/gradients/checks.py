@@ -1,0 +1,78 @@
+"""Checks of what is measured here. Wording and form are those of jaxrnn.checks."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jaxrnn.checks import describe, outline, refuse
+from jaxrnn.types import Array, PyTree, input_ndim
+
+
+def loss_function(value: Any, call: str) -> None:
+    """A function that gives a number."""
+    if not callable(value):
+        refuse("loss", f"a function {call} -> number", outline(value), error=TypeError)
+
+
+def loss_value(value: Any) -> Array:
+    """What the loss gave back: one floating number."""
+    if len(jax.tree.leaves(value)) != 1 or isinstance(value, (tuple, list, dict)):
+        refuse("loss", "one number from it", outline(value), "return the number alone", TypeError)
+    if jnp.shape(value) != ():
+        refuse("loss", "one number from it", describe(value), "jnp.sum or jnp.mean makes one")
+    if not jnp.issubdtype(jnp.result_type(value), jnp.floating):
+        refuse("loss", "a floating number from it", describe(value), "what is counted has no gradient", TypeError)
+    return jnp.asarray(value)
+
+
+def some_steps(steps: int, xs: PyTree) -> None:
+    """At least one step."""
+    if steps == 0:
+        refuse("xs", "at least one step", describe(xs))
+
+
+def one_input(model: Any, x: PyTree) -> None:
+    """The input of one step, without batch axes."""
+    if any(jnp.ndim(leaf) > input_ndim(model) for leaf in jax.tree.leaves(x) if hasattr(leaf, "shape")):
+        refuse("x", "one input, without time or batch axes", describe(x), "jax.vmap takes one after another")
+
+
+def square(argument: str, value: Any, axes: int | None = None) -> Array:
+    """Square matrices of floating numbers; returns them in a dtype that linear algebra is written for."""
+    shape = "[..., S, S]" if axes is None else "[T, S, S]"
+    if not hasattr(value, "shape") or not jnp.issubdtype(value.dtype, jnp.inexact):
+        refuse(argument, f"an array of square matrices, {shape}", outline(value), error=TypeError)
+    if value.ndim < 2 or axes not in (None, value.ndim) or not value.shape[-1] == value.shape[-2] > 0:
+        fix = "the w_hh of a gated cell holds one square matrix a gate, jnp.split(w_hh, gates, -1)"
+        refuse(argument, f"square matrices, {shape}", describe(value), fix if argument == "w" else "")
+    return widen(jnp.asarray(value))
+
+
+def widen(x: Array) -> Array:
+    """Float32 for what is narrower."""
+    return x.astype(jnp.float32) if jnp.finfo(x.dtype).bits < 32 else x
+
+
+def influence(value: Any, kind: type) -> None:
+    """State and derivative that are carried forwards."""
+    if not isinstance(value, kind):
+        refuse(
+            "influence", f"an {kind.__name__}", outline(value), "first_influence(params, state) makes one", TypeError
+        )
+
+
+def derivative(value: Array, shape: tuple[int, int]) -> None:
+    """Of every number of the state with respect to every parameter."""
+    if value.shape != shape:
+        refuse("influence.derivative", f"shape {list(shape)}, numbers of the state by parameters", describe(value),
+               "first_influence(params, state) makes one for these parameters")  # fmt: skip
+
+
+def gates(value: Any) -> dict[str, Array]:
+    """What a cell's method ``gates`` gave back: arrays by name."""
+    if not isinstance(value, dict):
+        refuse("gates", "a dict of arrays by the gate's name from it", outline(value), error=TypeError)
+    return value
