@@ -97,7 +97,7 @@ def by_hand(model, params, state, token, *, steps, width, end, alpha):
     return [(score(entry), tuple(entry[0]), entry[2]) for entry in beam]
 
 
-@pytest.mark.parametrize(("name", "end", "alpha"), [("lstm", 1, 0.8), ("tied", None, 0.0)])
+@pytest.mark.parametrize(("name", "end", "alpha"), [("lstm", 2, 0.8), ("tied", None, 0.0)])
 def test_a_narrow_beam_is_a_plain_search(name, end, alpha):
     """Step by step with lists, in float64 totals; the state is that of each sequence's own past."""
     model = MODELS[name]()
@@ -122,7 +122,7 @@ def test_probabilities_are_those_of_a_teacher_forced_pass():
     model = lstm()
     params, state, token = begin(model)
     n = 3
-    found = beam_search(model, params, state, token, steps=STEPS, width=3, best=n, end=1, length_penalty=0.8)
+    found = beam_search(model, params, state, token, steps=STEPS, width=3, best=n, end=2, length_penalty=0.8)
     state, token = jax.tree.map(lambda x: jnp.broadcast_to(x, (n, *x.shape)), (state, token))
     again = log_probabilities(model, params, state, token, found.tokens, lengths=found.lengths)
     np.testing.assert_allclose(found.log_probabilities, again, atol=1e-5)

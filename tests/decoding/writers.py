@@ -33,7 +33,7 @@ class Counter:
 def lstm(size=V, dtype="float32"):
     return rnn.Stack(
         rnn.Embedding(size, 4, dtype=dtype), rnn.LSTM(4, 5, dtype=dtype), rnn.Dropout(0.5),
-        rnn.Linear(5, size, dtype=dtype),
+        rnn.Linear(5, size, use_bias=False, dtype=dtype),
     )  # fmt: skip
 
 
@@ -73,7 +73,7 @@ class Narrow:
         return state, jnp.where(allowed, scores, -jnp.inf)
 
 
-def begin(model, batch=(B,), scale=1.0):
+def begin(model, batch=(B,), scale=1.5):
     """Parameters that prefer some tokens, a state that is not the first one, and a token."""
     rng = np.random.default_rng(0)
 
