@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     from jaxrnn.gradients import FixedPoints, GateStatistics
 
 # Okabe & Ito (2008): told apart with any colour vision, and by line style in print
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-DASHES = ("-", "--", "-.", "-", (0, (1, 1)), (0, (5, 1, 1, 1, 1, 1)))
-BLUE, RED, GREEN, GREY = *COLOURS[:3], "#777777"
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#E69F00", "#000000", "#CC79A7", "#56B4E9")
+DASHES = ("-", "--", "-.", "-", (0, (4, 4)), (0, (5, 1, 1, 1, 1, 1)))
+BLUE, RED, GREEN, ORANGE, GREY = *COLOURS[:4], "#777777"
 
 
 def flow_by_lag(curves: Mapping[str, ArrayLike], axes: Axes | None = None, *, quantity: str = "gradient norm") -> Axes:
@@ -37,9 +37,12 @@ def flow_by_lag(curves: Mapping[str, ArrayLike], axes: Axes | None = None, *, qu
     Args:
         curves: by name, norms ``[T, ...]`` over time as :func:`~jaxrnn.gradients.gradient_flow` and
             :func:`~jaxrnn.gradients.gain` give them; over batch axes the median is drawn, and a band from the smallest
-            to the largest.
+            to the largest. The h and c of an LSTM are two curves.
         axes: where to draw; by default a new figure.
         quantity: what is drawn, for the vertical axis.
+
+    Raises:
+        TypeError, ValueError: a curve is no array, or has no step.
 
     Example:
         >>> import jax, jax.numpy as jnp, jaxrnn as rnn
@@ -50,13 +53,16 @@ def flow_by_lag(curves: Mapping[str, ArrayLike], axes: Axes | None = None, *, qu
         >>> axes.get_xlabel(), axes.get_yscale()
         ('lag k [steps]', 'log')
     """
+    _by_name("curves", curves, "norms over time by name, such as {'GRU': flow}")
+    norms = {name: _numbers(f"curves[{name!r}]", curve, "norms [T, ...]")[::-1] for name, curve in curves.items()}
     axes = _axes(axes)
-    widths = np.linspace(3, 1.5, max(len(curves), 2))  # a curve that covers another is thinner
-    for (name, curve), style, width in zip(curves.items(), _styles(), widths):
-        norms = np.asarray(curve, float)[::-1]
-        rows = np.where(norms > 0, norms, np.nan).reshape(len(norms), -1)  # 0 has no place on a logarithmic axis
+    widths = np.linspace(3, 1.5, max(len(norms), 2))  # a curve that covers another is thinner
+    for (name, curve), style, width in zip(norms.items(), _styles(), widths):
+        seen = (curve > 0) & np.isfinite(curve)  # nothing else has a place on a logarithmic axis
+        rows = np.where(seen, curve, np.nan).reshape(len(curve), -1)
         middle, lags = _median(rows), np.arange(len(rows))
-        (line,) = axes.plot(lags, middle, label=name, lw=width, **style)
+        label = name if seen.any() else f"{name} (0 or not finite throughout)"
+        (line,) = axes.plot(lags, middle, label=label, lw=width, marker=_dot(rows), **style)
         if rows.shape[1] > 1:
             low, high = np.fmin.reduce(rows, 1), np.fmax.reduce(rows, 1)
             axes.fill_between(lags, low, high, color=line.get_color(), alpha=0.15, lw=0)
@@ -67,9 +73,14 @@ def flow_by_lag(curves: Mapping[str, ArrayLike], axes: Axes | None = None, *, qu
 def singular_values(values: ArrayLike, axes: Axes | None = None) -> Axes:
     """The singular values of products of Jacobians by lag: what is above 1 grows, what is below is forgotten.
 
+    Lines end where a value is no more than rounding of the largest.
+
     Args:
         values: ``[T, S]`` of :func:`~jaxrnn.gradients.product_singular_values`.
         axes: where to draw; by default a new figure.
+
+    Raises:
+        TypeError, ValueError: the values are not of that shape.
 
     Example:
         >>> import jax, jax.numpy as jnp, jaxrnn as rnn
@@ -77,16 +88,18 @@ def singular_values(values: ArrayLike, axes: Axes | None = None) -> Axes:
         >>> jacobians = rnn.gradients.trajectory_jacobians(cell, cell.init(jax.random.key(0)), jnp.ones((20, 3)))
         >>> axes = rnn.plots.singular_values(rnn.gradients.product_singular_values(jacobians))
     """
-    every = np.asarray(values)
-    if every.ndim != 2:
-        checks.refuse("values", "[T, S], those of product_singular_values", checks.describe(every))
+    every = _numbers("values", values, "[T, S], those of product_singular_values")
+    if every.ndim != 2 or not every.size:
+        checks.refuse("values", "[T, S], those of product_singular_values", checks.describe(values))
     axes = _axes(axes)
-    known = every > np.finfo(every.dtype).eps * every[:, :1]  # the rest is rounding of the largest
-    every, lags, count = np.where(known, every, np.nan).astype(float), np.arange(1, len(every) + 1), every.shape[1]
+    digits = jax.dtypes.finfo(getattr(values, "dtype", every.dtype)).eps
+    known = every > float(digits) * every[:, :1]  # the rest is rounding of the largest
+    every, lags, count = np.where(known, every, np.nan), np.arange(1, len(every) + 1), every.shape[1]
     for n in range(count):
         axes.plot(lags, every[:, n], color=_viridis(n / max(count - 1, 1)), lw=0.8, alpha=0.8)
-    for n, name in ((0, "largest"), (count // 2, "median"), (count - 1, "smallest")):
-        axes.plot(lags, every[:, n], color=_viridis(n / max(count - 1, 1)), lw=2.5, label=name)
+    named = {count // 2: "median", count - 1: "smallest", 0: "largest"}  # of a single one the last name
+    for n, name in sorted(named.items()):
+        axes.plot(lags, every[:, n], color=_viridis(n / max(count - 1, 1)), lw=2.5, label=name, marker=_dot(every))
     axes.axhline(1, color=GREY, lw=0.8)
     axes.set(yscale="log", xlabel="lag k [steps]", ylabel="singular values of the product of k Jacobians")
     return _finish(axes)
@@ -99,12 +112,16 @@ def gate_saturation(statistics: Mapping[str, GateStatistics], axes: Axes | None 
         statistics: of one cell, by the gate's name, from :func:`~jaxrnn.gradients.gate_statistics`.
         axes: where to draw; by default a new figure.
 
+    Raises:
+        TypeError, ValueError: those of a whole model, or of a cell without gates.
+
     Example:
         >>> import jax, jax.numpy as jnp, jaxrnn as rnn
         >>> cell = rnn.LSTM(3, 8)
         >>> gates = rnn.gradients.gate_statistics(cell, cell.init(jax.random.key(0)), jnp.ones((20, 4, 3)))
         >>> axes = rnn.plots.gate_saturation(gates)
     """
+    _by_name("statistics", statistics, "those of one cell", "of a stack, statistics[n] belongs to layer n")
     names = [name for name in statistics if name != "keep"] or list(statistics)
     if not names:
         checks.refuse("statistics", "those of a cell with gates", "none", "gate_statistics gives one dict a cell")
@@ -112,7 +129,7 @@ def gate_saturation(statistics: Mapping[str, GateStatistics], axes: Axes | None 
     shut, wide = (np.array([np.mean(getattr(statistics[n], part)) for n in names]) for part in ("shut", "open"))
     between = 1 - shut - wide
     left = np.zeros(len(names))
-    for share, name, colour in ((shut, "shut", BLUE), (between, "in between", "#DDDDDD"), (wide, "open", COLOURS[4])):
+    for share, name, colour in ((shut, "shut", BLUE), (between, "in between", "#DDDDDD"), (wide, "open", ORANGE)):
         axes.barh(names, 100 * share, left=100 * left, color=colour, label=name, height=0.5)
         for row, (start, width) in enumerate(zip(left, share)):
             if width > 0.06:
@@ -124,8 +141,7 @@ def gate_saturation(statistics: Mapping[str, GateStatistics], axes: Axes | None 
     if "keep" in statistics and statistics["keep"].memory is not None:
         low, middle, high = np.quantile(np.asarray(statistics["keep"].memory, float), (0, 0.5, 1), method="nearest")
         axes.set_title(f"units remember {middle:.3g} steps (median; {low:.3g} to {high:.3g})", fontsize="medium")
-    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.18), ncols=3, frameon=False)
-    return axes
+    return _finish(axes, below=3)
 
 
 def loss_curve(
@@ -144,6 +160,9 @@ def loss_curve(
         clip: the largest norm that the optimizer let pass.
         quantity: what the loss is, with its unit, for the vertical axis.
 
+    Raises:
+        TypeError, ValueError: the metrics hold no loss, or arrays of unequal length.
+
     Example:
         >>> import numpy as np, jaxrnn as rnn
         >>> steps = np.arange(1, 101)
@@ -151,11 +170,13 @@ def loss_curve(
         >>> axes.get_ylabel(), axes.figure.axes[-1].get_ylabel()
         ('loss [nats]', 'gradient norm before clipping')
     """
-    lines, judged = _arrays(metrics) if isinstance(metrics, Mapping) else _read(metrics)
+    if not isinstance(metrics, (str, os.PathLike)):
+        _by_name("metrics", metrics, "a path, or arrays by name")
+    lines, judged = (_arrays(metrics), []) if isinstance(metrics, Mapping) else _read(metrics)
     axes, loss, norm = _axes(axes), lines["loss"], lines.get("grad_norm")
     steps = lines.get("step", np.arange(1, len(loss) + 1))
     many = len(loss) >= 100
-    thin: dict[str, Any] = {"lw": 0.6, "alpha": 0.45} if many else {"lw": 1.5}
+    thin: dict[str, Any] = {"lw": 0.6, "alpha": 0.45} if many else {"lw": 1.5, "marker": _dot(loss)}
     handles = axes.plot(steps, loss, color=BLUE, label="training, each step", **thin)
     if many:
         handles += axes.plot(steps, _smooth(loss), color=BLUE, lw=1.8, label="training, running mean")
@@ -175,9 +196,9 @@ def loss_curve(
         axes.set_zorder(right.get_zorder() + 1)
         axes.patch.set_visible(False)
     axes.set(xlabel="optimizer step", ylabel=quantity)
-    axes.grid(alpha=0.3)
-    axes.legend(handles=handles, loc="upper right", fontsize="small", framealpha=0.9)
-    return axes
+    if axes.get_xscale() == "linear":
+        axes.locator_params(axis="x", integer=True)
+    return _finish(axes, handles, below=3)
 
 
 def eigenvalues(values: ArrayLike, axes: Axes | None = None) -> Axes:
@@ -187,6 +208,9 @@ def eigenvalues(values: ArrayLike, axes: Axes | None = None) -> Axes:
         values: complex numbers of any shape: of ``w_hh``, of a Jacobian, of fixed points.
         axes: where to draw; by default a new figure.
 
+    Raises:
+        TypeError, ValueError: the values are no numbers, or not finite.
+
     Example:
         >>> import jax, jax.numpy as jnp, jaxrnn as rnn
         >>> params = rnn.VanillaRNN(3, 50).init(jax.random.key(0))
@@ -194,14 +218,18 @@ def eigenvalues(values: ArrayLike, axes: Axes | None = None) -> Axes:
         >>> axes.get_xlabel(), axes.get_ylabel()
         ('real part', 'imaginary part')
     """
-    axes, numbers = _axes(axes, (4.8, 4.8)), np.asarray(values).ravel()
+    numbers = _numbers("values", values, "eigenvalues", complex).ravel()
+    if not np.isfinite(numbers).all():
+        checks.refuse("values", "finite numbers", f"{(~np.isfinite(numbers)).sum()} that are not, of {numbers.size}")
+    axes = _axes(axes, (4.8, 5.2))
     angle = np.linspace(0, 2 * np.pi, 400)
     axes.plot(np.cos(angle), np.sin(angle), color=GREY, lw=1, label="unit circle")
     for inside, marker, colour, name in ((True, "o", BLUE, "decays"), (False, "^", RED, "grows or stays")):
         some = numbers[(np.abs(numbers) < 1) == inside]
         axes.plot(some.real, some.imag, marker, color=colour, ms=5, alpha=0.7, label=f"{name} ({len(some)})")
-    axes.set(xlabel="real part", ylabel="imaginary part", aspect="equal")
-    return _finish(axes)
+    axes.set(xlabel="real part", ylabel="imaginary part")
+    axes.set_aspect("equal", "datalim")
+    return _finish(axes, below=3)
 
 
 def fixed_points(found: FixedPoints, trajectories: State, axes: Axes | None = None) -> Axes:
@@ -212,6 +240,9 @@ def fixed_points(found: FixedPoints, trajectories: State, axes: Axes | None = No
         trajectories: states ``[T, ..., H]`` of :func:`~jaxrnn.trajectory`.
         axes: where to draw; by default a new figure.
 
+    Raises:
+        TypeError, ValueError: the trajectories are of another model, or of states of a single number.
+
     Example:
         >>> import jax, jax.numpy as jnp, jaxrnn as rnn
         >>> cell = rnn.VanillaRNN(2, 8, w_hh_init=rnn.initializers.orthogonal(1.2))
@@ -220,30 +251,36 @@ def fixed_points(found: FixedPoints, trajectories: State, axes: Axes | None = No
         >>> found = rnn.gradients.fixed_points(cell, params, jnp.zeros(2), states[-1])
         >>> axes = rnn.plots.fixed_points(found, states)
     """
-    leaves = [np.asarray(s) for s in jax.tree.leaves(trajectories) if np.issubdtype(s.dtype, np.floating)]
-    walks = np.concatenate(leaves, -1)  # [T, ..., S]
+    if not hasattr(found, "points"):
+        checks.refuse("found", "what gradients.fixed_points gives", checks.outline(found), error=TypeError)
     size = np.shape(found.points)[-1]
-    if walks.ndim < 2 or walks.shape[-1] != size:
-        checks.refuse("trajectories", f"states [T, ..., {size}], those of the fixed points", checks.describe(walks))
-    axes = _axes(axes, (5.6, 4.8))
+    expected = f"states [T, ..., {size}], those of the fixed points"
+    leaves = [_numbers("trajectories", s, expected) for s in jax.tree.leaves(trajectories) if not _counts(s)]
+    if not leaves or any(leaf.ndim < 2 for leaf in leaves) or sum(leaf.shape[-1] for leaf in leaves) != size:
+        checks.refuse("trajectories", expected, checks.outline(trajectories), "rnn.trajectory gives them")
+    walks = np.concatenate(leaves, -1)  # [T, ..., S]
+    if size < 2:
+        checks.refuse("found", "points of two numbers or more, for a plane", "points of 1 number")
+    axes = _axes(axes, (5.6, 5.2))
     walks = walks.reshape(len(walks), -1, size)
     centre = walks.mean((0, 1))
     _, spread, directions = np.linalg.svd((walks - centre).reshape(-1, size), full_matrices=False)
-    share = spread**2 / np.sum(spread**2)
+    share = spread**2 / max(np.sum(spread**2), np.finfo(float).tiny)
     paths, points = (walks - centre) @ directions[:2].T, (found.points - centre) @ directions[:2].T
     for n in range(paths.shape[1]):
-        axes.plot(*paths[:, n].T, color=GREY, lw=0.5, alpha=0.35, zorder=1, label=None if n else "trajectories")
+        axes.plot(*paths[:, n].T, color=GREY, lw=0.5, alpha=0.35, zorder=1, marker=_dot(paths),
+                  label=None if n else "trajectories")  # fmt: skip
     ways = (np.abs(found.eigenvalues) >= 1).sum(-1)  # directions in which a point pushes away
     for some, marker, colour, name in (
         (ways == 0, "o", BLUE, "stable"),
         (ways == 1, "X", RED, "one way out"),
-        (ways > 1, "^", COLOURS[4], "more ways out"),
+        (ways > 1, "^", ORANGE, "more ways out"),
     ):
         if some.any():
             axes.plot(*points[some].T, marker, color=colour, ms=9, mec="black", label=f"{name} ({some.sum()})")
     for name, part in zip("xy", share):
         axes.set(**{f"{name}label": f"principal component {'xy'.index(name) + 1} ({part:.0%} of the variance)"})
-    return _finish(axes)
+    return _finish(axes, below=2)
 
 
 # ---- what the plots share ------------------------------------------------------------------------------------------
@@ -252,16 +289,58 @@ def fixed_points(found: FixedPoints, trajectories: State, axes: Axes | None = No
 def _axes(axes: Axes | None, size: tuple[float, float] = (6.4, 4.2)) -> Axes:
     """The axes, or those of a new figure."""
     try:
+        import matplotlib.axes
         import matplotlib.pyplot as plt
     except ImportError:
         raise ImportError("rnn.plots: drawing needs matplotlib; pip install 'jaxrnn[scripts]'") from None
-    return plt.subplots(figsize=size, layout="constrained")[1] if axes is None else axes
-
-
-def _finish(axes: Axes) -> Axes:
-    axes.grid(alpha=0.3)
-    axes.legend()
+    if axes is None:
+        return plt.subplots(figsize=size, layout="constrained")[1]
+    if not isinstance(axes, matplotlib.axes.Axes):
+        checks.refuse("axes", "Axes of matplotlib", checks.describe(axes), "of several, one: axes[0]", TypeError)
     return axes
+
+
+def _finish(axes: Axes, handles: list | None = None, below: int = 0) -> Axes:
+    """Grid and legend; below the axes, in so many columns, where it would cover what matters."""
+    axes.grid(alpha=0.3)
+    axes.set_axisbelow(True)
+    shown: dict[str, Any] = {} if handles is None else {"handles": handles}
+    if below:
+        shown |= {"loc": "upper center", "bbox_to_anchor": (0.5, -0.13), "ncols": below, "frameon": False}
+    axes.legend(**shown, fontsize="small")
+    return axes
+
+
+def _dot(rows: np.ndarray) -> str:
+    """A marker where there are too few points for a line to be seen."""
+    return "o" if len(rows) < 2 else ""
+
+
+def _by_name(argument: str, value: Any, expected: str, fix: str = "") -> None:
+    """A dict."""
+    if not isinstance(value, Mapping):
+        checks.refuse(argument, f"{expected}, a dict", checks.outline(value), fix, TypeError)
+
+
+def _numbers(argument: str, value: Any, expected: str, dtype: Any = float) -> np.ndarray:
+    """Numbers as an array with an axis at least."""
+    if hasattr(value, "_fields"):
+        fields = " and ".join(f".{name}" for name in value._fields)
+        checks.refuse(argument, f"an array, {expected}", checks.outline(value), f"each of {fields} is one", TypeError)
+    try:
+        array = np.asarray(value, dtype)
+    except (TypeError, ValueError):
+        checks.refuse(argument, f"an array, {expected}", checks.outline(value), error=TypeError)
+    if not array.ndim:
+        checks.refuse(argument, f"an array, {expected}", checks.describe(value), error=TypeError)
+    if not array.size:
+        checks.refuse(argument, f"an array, {expected}", checks.describe(array))
+    return array
+
+
+def _counts(leaf: Any) -> bool:
+    """Whether a part of a state is a counter, which has no place in space."""
+    return hasattr(leaf, "dtype") and not np.issubdtype(leaf.dtype, np.inexact)
 
 
 def _styles() -> Any:
@@ -291,17 +370,20 @@ def _smooth(loss: np.ndarray) -> np.ndarray:
 
 def _read(path: str | os.PathLike) -> tuple[dict[str, np.ndarray], list[tuple[int, float]]]:
     """What the log of a run holds: arrays of the steps, and (step, loss) of each evaluation."""
-    lines = [json.loads(line) for line in pathlib.Path(path).read_text("utf-8").splitlines()]
+    try:
+        lines = [json.loads(line) for line in pathlib.Path(path).read_text("utf-8").splitlines()]
+    except ValueError as error:
+        checks.refuse("metrics", "lines of JSON, as learning.fit writes them", f"{path}: {error}")
     steps = [line for line in lines if "loss" in line]
     if not steps:
         checks.refuse("metrics", "lines with a loss, as learning.fit writes them", f"{path} with none")
     judged = [(line["step"], line["evaluation"].get("loss")) for line in lines if "evaluation" in line]
     names = [name for name in ("step", "loss", "grad_norm") if name in steps[0]]
     arrays = {name: [line[name] for line in steps] for name in names}
-    return _arrays(arrays)[0], [(step, loss) for step, loss in judged if loss is not None]
+    return _arrays(arrays), [(step, loss) for step, loss in judged if loss is not None]
 
 
-def _arrays(metrics: Mapping[str, PyTree]) -> tuple[dict[str, np.ndarray], list]:
+def _arrays(metrics: Mapping[str, PyTree]) -> dict[str, np.ndarray]:
     """The metrics as arrays of floats; what was not finite is None in a log and NaN here."""
     if "loss" not in metrics:
         checks.refuse("metrics", "a path, or arrays by name with a loss among them", ", ".join(metrics) or "none")
@@ -310,4 +392,4 @@ def _arrays(metrics: Mapping[str, PyTree]) -> tuple[dict[str, np.ndarray], list]
         if values.shape != arrays["loss"].shape or values.ndim != 1:
             checks.refuse(f"metrics[{name!r}]", f"as many numbers as there are losses, {arrays['loss'].shape}",
                           checks.describe(values))  # fmt: skip
-    return arrays, []
+    return arrays

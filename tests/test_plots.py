@@ -21,7 +21,7 @@ def no_screen():
     """Figures are drawn, not shown, and closed at the end."""
     matplotlib.use("Agg")
     yield
-    matplotlib.pyplot.close("all")
+    pytest.importorskip("matplotlib.pyplot").close("all")
 
 
 def words(axes):
@@ -79,6 +79,9 @@ def test_flow_by_lag():
     np.testing.assert_allclose(sorted(set(axes.collections[0].get_paths()[0].vertices[:, 1])), [0.1, 0.3, 1, 3])
     assert (axes.get_yscale(), axes.get_xlabel(), axes.get_ylabel()) == ("log", "lag k [steps]", "‖dL/dh‖")
     assert words(axes) == ["one", "batch"]
+    axes = drawn(plots.flow_by_lag({"one step": [1.0], "none": [0.0], "lost": [[jnp.nan, jnp.inf]]}))
+    assert axes.lines[0].get_marker() == "o"
+    assert words(axes) == ["one step", *(f"{name} (0 or not finite throughout)" for name in ("none", "lost"))]
     lines = plots.flow_by_lag({name: [1] for name in "abcdef"}).lines
     assert len({line.get_color() for line in lines}) == 6
     assert len({line.get_linestyle() for line in lines}) > 1
@@ -92,6 +95,7 @@ def test_singular_values():
     np.testing.assert_allclose(smallest.get_xydata(), [[1, 0.1], [2, np.nan]])
     assert axes.get_yscale() == "log"
     assert words(axes) == ["largest", "median", "smallest"]
+    assert words(plots.singular_values(jnp.ones((1, 1), "bfloat16"))) == ["largest"]
 
 
 def test_gate_saturation():
@@ -139,12 +143,13 @@ def test_loss_curve_of_a_run(tmp_path):
 
 
 def test_eigenvalues():
-    """Round, with the unit circle, and counted within and without it."""
+    """Round, with the unit circle, and counted within and without it; the legend covers none of them."""
     axes = drawn(plots.eigenvalues(np.array([[0.5, 0.5j], [2, 1]])))
     assert axes.get_aspect() == 1
     assert words(axes) == ["unit circle", "decays (2)", "grows or stays (2)"]
     np.testing.assert_allclose(np.hypot(*axes.lines[0].get_xydata().T), 1)
     np.testing.assert_allclose(axes.lines[2].get_xydata(), [[2, 0], [1, 0]])
+    assert axes.get_legend().get_window_extent().y1 < axes.get_window_extent().y0
 
 
 def test_fixed_points():
@@ -182,6 +187,40 @@ def test_refusals(tmp_path):
         plots.loss_curve(tmp_path / "empty.jsonl")
     with pytest.raises(ValueError, match=r"trajectories: expected states \[T, ..., 3\], .* got float64\[6, 5, 2\]"):
         plots.fixed_points(some_points(), WALKS[..., :2])
+    one = some_points()._replace(points=np.zeros((3, 1)))
+    with pytest.raises(ValueError, match="found: expected points of two numbers or more, for a plane"):
+        plots.fixed_points(one, WALKS[..., :1])
+    with pytest.raises(ValueError, match="values: expected finite numbers, got 2 that are not, of 3"):
+        plots.eigenvalues([1.0, jnp.nan, jnp.inf])
+    with pytest.raises(ValueError, match=r"curves\['a'\]: expected an array, norms \[T, ...\], got float64\[0\]"):
+        plots.flow_by_lag({"a": []})
+    (tmp_path / "broken.jsonl").write_text('{"loss": 1}\n{"lo')
+    with pytest.raises(ValueError, match=r"metrics: expected lines of JSON, as learning.fit writes them, got .*broken"):
+        plots.loss_curve(tmp_path / "broken.jsonl")
+
+
+def test_wrong_kinds():
+    """What is easily taken for another is refused, with the way to it."""
+    flow = rnn.LSTM(1, 1).initial_state((4,))
+    for draw, words in [
+        (lambda: plots.flow_by_lag(jnp.ones(4)), "curves: expected norms over time by name, .* a dict, got float32"),
+        (lambda: plots.flow_by_lag({"LSTM": flow}), r"curves\['LSTM'\]: expected an array.*each of .h and .c is one"),
+        (lambda: plots.flow_by_lag({"LSTM": "flow"}), r"curves\['LSTM'\]: expected an array, norms .* got str flow"),
+        (
+            lambda: plots.gate_saturation(((), {})),
+            r"statistics: expected those of one cell.* got tuple.*statistics\[n\]",
+        ),
+        (lambda: plots.loss_curve([1.0, 2.0]), "metrics: expected a path, or arrays by name, a dict, got list of 2"),
+        (
+            lambda: plots.eigenvalues(some_points()),
+            "values: expected an array, eigenvalues, got FixedPoints.*eigenvalues",
+        ),
+        (lambda: plots.eigenvalues(None), "values: expected an array, eigenvalues, got None"),
+        (lambda: plots.fixed_points(WALKS, WALKS), "found: expected what gradients.fixed_points gives, got float64"),
+        (lambda: plots.eigenvalues([1.0], np.zeros(2)), r"axes: expected Axes of matplotlib, .*axes\[0\]"),
+    ]:
+        with pytest.raises(TypeError, match=words):
+            draw()
 
 
 def test_without_matplotlib():
