@@ -136,10 +136,9 @@ def draw_errors(updates: list[int], errors: np.ndarray, args: argparse.Namespace
         for seed, error in enumerate(errors[:, setting].T):
             axes.plot(updates, np.maximum(error, 1 / TEST), "-" if setting == 0 else "--", color=colour, lw=1.3,
                       alpha=0.8, label=None if seed else f"{name}, {args.seeds} seeds")  # fmt: skip
-    axes.axhline(1 - 1 / CLASSES, color="black", lw=0.8, label="guessing")
-    axes.axhline(ENOUGH, color="black", lw=0.8, ls=":", label="success: below 1 %")
-    axes.set(yscale="log", xlabel="update", ylabel=f"error on {TEST:,} fresh sequences [%], 0 drawn as 0.01",
-             xlim=(0, updates[-1]))  # fmt: skip
+    axes.axhline(1 - 1 / CLASSES, color="black", lw=0.8, zorder=1, label="guessing")
+    axes.axhline(ENOUGH, color="black", lw=0.8, ls=":", label="success: below 1 % (0 is drawn as 0.01)")
+    axes.set(yscale="log", xlabel="update", ylabel=f"error on {TEST:,} fresh sequences [%]", xlim=(0, updates[-1]))
     axes.xaxis.set_major_formatter("{x:,.0f}")
     axes.yaxis.set_major_formatter(lambda share, _: f"{100 * share:g}")
     axes.set_title(f"Temporal order, T {args.length}, vanilla network of {args.units} tanh units")
@@ -166,6 +165,9 @@ def arguments() -> argparse.Namespace:
     args = parser.parse_args()
     if args.length < 10:
         parser.error(f"--length: expected at least 10 symbols, got {args.length}")
+    for name in ("updates", "seeds", "units", "batch", "rate", "clip"):
+        if not getattr(args, name) > 0:
+            parser.error(f"--{name}: expected a number above 0, got {getattr(args, name)}")
     return args
 
 

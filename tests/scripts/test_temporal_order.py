@@ -1,0 +1,57 @@
+"""The task of scripts/temporal_order.py, and a run of it that is much too short."""
+
+import pathlib
+import sys
+
+import jax
+import numpy as np
+import pytest
+
+pytest.importorskip("matplotlib")
+SCRIPTS = pathlib.Path(__file__).parent.parent.parent / "scripts"
+
+
+@pytest.fixture(autouse=True)
+def quick_compiler():
+    """Every program runs once: the compiler need not try hard."""
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
+
+
+@pytest.fixture
+def script(monkeypatch):
+    monkeypatch.syspath_prepend(SCRIPTS)
+    import temporal_order
+
+    return temporal_order
+
+
+def test_sequences(script):
+    """Two marked symbols, each in its tenth, and the class that says which they are."""
+    xs, classes = script.sequences(jax.random.key(0), 20, 200)
+    for symbols, kind in zip(np.asarray(xs).argmax(-1).T, classes, strict=True):
+        first, second = np.flatnonzero(symbols < 2)
+        assert 2 <= first < 4
+        assert 10 <= second < 12
+        assert kind == ["AA", "AB", "BA", "BB"].index("AB"[symbols[first]] + "AB"[symbols[second]])
+    assert {*np.asarray(classes).tolist()} == {0, 1, 2, 3}
+
+
+def test_a_short_run(script, monkeypatch, tmp_path, capsys):
+    """It trains, judges and draws."""
+    monkeypatch.setattr(script, "TEST", 100)
+    words = ["--length=10", "--updates=4", "--seeds=2", "--units=4", "--batch=2", "--out"]
+    monkeypatch.setattr(sys, "argv", ["temporal_order.py", *words, str(tmp_path)])
+    script.main()
+    assert "T 10, 4 updates, solved: clipped 0 of 2, not clipped 0 of 2" in capsys.readouterr().out
+    assert (tmp_path / "temporal_order.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("words", ["--length 9", "--seeds 0", "--clip -1", "--rate nan"])
+def test_refusals(words, script, monkeypatch, capsys):
+    """One line that names the option."""
+    monkeypatch.setattr(sys, "argv", ["temporal_order.py", *words.split()])
+    with pytest.raises(SystemExit):
+        script.arguments()
+    assert f"error: {words.split()[0]}: expected" in capsys.readouterr().err
