@@ -3,6 +3,8 @@
 import jax
 import pytest
 
+collect_ignore = ["conftest.py"]  # it holds no tests
+
 
 @pytest.fixture(autouse=True, scope="package")
 def quick_compiler():

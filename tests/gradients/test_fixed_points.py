@@ -145,8 +145,10 @@ def test_refusals():
             search(starts, **{name: value})
     with pytest.raises(ValueError, match=r"starts: expected shape \[5, 2\], got float32\[5, 3\]"):
         search(around(5, 3))
-    for wrong in (jnp.zeros((0, 2)), jnp.zeros(())):
+    for wrong in (jnp.zeros((0, 2)), jnp.zeros(()), None, ()):
         with pytest.raises(ValueError, match="starts: expected states with a leading axis"):
             search(wrong)
+    with pytest.raises(ValueError, match=r"x: expected one input, without time or batch axes, got float32\[5, 1\]"):
+        fixed_points(cell, params, jnp.zeros((5, 1)), starts)
     with pytest.raises(TypeError, match="cell: expected a cell or layer"):
         fixed_points(rnn.VanillaRNN, params, jnp.zeros(1), starts)

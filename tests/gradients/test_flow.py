@@ -219,13 +219,17 @@ def of_cells(model, tree):
     [(name, "plain") for name in FAMILIES]
     + [(name, "all") for name in ("stack", "both directions", "residual", "tied", "user")],
 )
-@op_by_op
 def test_parts_add_up_to_the_gradient(name, kind, x64):
     """For every cell and option; in stacks and both directions, with everything a walk can be told."""
     model, params, xs = case(name)
     walk = told(model, kind)
-    whole = jax.grad(lambda params: loss(*rnn.unroll(model, params, xs, **walk)))(params)
-    parts = gradient_parts(model, params, xs, loss, **walk)
+
+    @jax.jit
+    def both(params):
+        whole = jax.grad(lambda params: loss(*rnn.unroll(model, params, xs, **walk)))(params)
+        return whole, gradient_parts(model, params, xs, loss, **walk)
+
+    whole, parts = both(params)
     assert all(part.shape[0] == len(xs) for part in jax.tree.leaves(parts))
     assert_close(jax.tree.map(lambda part: part.sum(0), parts), of_cells(model, whole))
 
@@ -271,14 +275,17 @@ def in_chunks(model, params, xs, every):
     return loss(state, jax.tree.map(lambda *y: jnp.concatenate(y), *ys))
 
 
-@op_by_op
 def test_truncation_is_that_of_chunks(x64):
     """The share dropped, from the gradient of a walk in chunks of two steps, the last of one."""
     model, params, xs = case("GRU")
-    share = truncation_error(model, params, xs, loss, every=2)
-    whole = jax.grad(lambda params: loss(*rnn.unroll(model, params, xs)))(params)
-    cut = jax.grad(lambda params: in_chunks(model, params, xs, 2))(params)
-    whole, cut = (ravel_pytree(gradient)[0] for gradient in (whole, cut))
+
+    @jax.jit
+    def both(params):
+        whole = jax.grad(lambda params: loss(*rnn.unroll(model, params, xs)))(params)
+        cut = jax.grad(lambda params: in_chunks(model, params, xs, 2))(params)
+        return truncation_error(model, params, xs, loss, every=2), ravel_pytree(whole)[0], ravel_pytree(cut)[0]
+
+    share, whole, cut = both(params)
     assert share > 0.01
     np.testing.assert_allclose(share, jnp.linalg.norm(whole - cut) / jnp.linalg.norm(whole), rtol=1e-9)
 
@@ -349,7 +356,18 @@ def test_refusals():
                 function(*arguments[:3], **({"state": arguments[3]} if len(arguments) > 3 else {}))
         with pytest.raises(ValueError, match="lengths: expected shape"):
             function(cell, params, xs, lengths=jnp.ones(2, int))
-    for at in (T, -T - 1, 1.0):
+    for wrong, error, words in [
+        (None, TypeError, r"loss: expected a function loss\(final, ys\) -> number, got None"),
+        (lambda final, ys: ys, ValueError, r"loss: expected one number from it, got float32\[5, 3, 4\]; .*jnp.mean"),
+        (lambda final, ys: (ys.sum(), {}), TypeError, "loss: expected one number from it, got tuple of 2"),
+        (lambda final, ys: ys.argmax(), TypeError, r"loss: expected a floating number from it, got int32\[\]"),
+    ]:
+        for function in (gradient_flow, gradient_parts, functools.partial(truncation_error, every=2)):
+            with pytest.raises(error, match=words):
+                function(cell, params, xs, wrong)
+    with pytest.raises(ValueError, match=r"xs: expected at least one step, got float32\[0, 3, 4\]"):
+        gain(cell, params, xs[:0])
+    for at in (T, -T - 1, 1.0, True):
         with pytest.raises(ValueError, match=rf"at: expected an int in \[-5, 5\), T = 5, got {at}"):
             gain(cell, params, xs, at=at)
     with pytest.raises(ValueError, match="every: expected a positive int, got 0"):

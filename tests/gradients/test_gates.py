@@ -147,6 +147,13 @@ def test_refusals():
     for margin, error in [(0.5, ValueError), (-0.1, ValueError), ("0.1", TypeError)]:
         with pytest.raises(error, match="margin: expected a number"):
             gate_statistics(cell, params, xs, margin=margin)
+
+    class Nameless(Leaky):
+        def gates(self, params, h, x):
+            return h
+
+    with pytest.raises(TypeError, match=r"gates: expected a dict of arrays by the gate's name from it, got float32"):
+        gate_statistics(Nameless(), {"rate": jnp.asarray(0.5)}, xs)
     with pytest.raises(TypeError, match="model: expected a cell or layer, got the class GRU"):
         gate_statistics(rnn.GRU, params, xs)
     with pytest.raises(TypeError, match=r"params: expected GRUParams.*parameters of GRU\(4, 4\) come from"):

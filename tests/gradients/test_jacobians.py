@@ -171,6 +171,18 @@ def test_largest_exponent_is_how_states_part(x64):
     assert slope == pytest.approx(float(exponent), rel=0.3)
 
 
+def test_bfloat16():
+    """Narrow numbers are measured in float32."""
+    cell, params = linear(0.5)
+    narrow = jax.tree.map(lambda a: a.astype("bfloat16"), params)
+    xs = jnp.zeros((20, N), "bfloat16")
+    np.testing.assert_allclose(lyapunov_spectrum(cell, narrow, xs), np.full(N, np.log(0.5)), atol=0.02)
+    np.testing.assert_allclose(spectral_radius(narrow.w_hh), 0.5, rtol=0.02)
+    jacobians = trajectory_jacobians(cell, narrow, xs)
+    assert jacobians.dtype == "bfloat16"
+    np.testing.assert_allclose(product_singular_values(jacobians[:3])[:, 0], [0.5, 0.25, 0.125], rtol=0.03)
+
+
 # ---- what is refused -----------------------------------------------------------------------------------------------
 
 
@@ -198,10 +210,24 @@ def test_refusals():
         spectrum(exponents=0)
     with pytest.raises(ValueError, match="exponents: expected at most 8, the numbers of a state, got 9"):
         spectrum(exponents=9)
+    with pytest.raises(ValueError, match=r"x: expected one input, without time or batch axes, got float32\[5, 4\]"):
+        step_jacobian(cell, params, state, xs)
+    with pytest.raises(ValueError, match=r"xs: expected at least one step, got float32\[0, 4\]"):
+        lyapunov_spectrum(cell, params, xs[:0])
+    assert trajectory_jacobians(cell, params, xs[:0]).shape == (0, 8, 8)
+    with pytest.raises(TypeError, match="cell: expected a cell with a state of floating numbers, got Linear"):
+        lyapunov_spectrum(rnn.Linear(N, N), random_params(rnn.Linear(N, N)), xs)
+    for wrong in (params, None, [[1.0]], np.eye(2, dtype=int)):
+        with pytest.raises(TypeError, match=r"w: expected an array of square matrices, \[..., S, S\], got"):
+            spectral_radius(wrong)
     with pytest.raises(ValueError, match=r"w: expected square matrices, .*got float32\[4, 16\]; .*jnp.split"):
         spectral_radius(params.w_hh)
     with pytest.raises(ValueError, match=r"jacobians: expected square matrices, \[T, S, S\], got float32\[4, 4\]"):
         product_singular_values(jnp.eye(4))
+    with pytest.raises(
+        ValueError, match=r"jacobians: expected square matrices, \[T, S, S\], got float32\[5, 2, 4, 4\]"
+    ):
+        product_singular_values(jnp.ones((T, 2, 4, 4)))
     both = rnn.Bidirectional(rnn.GRU(N, N))
     with pytest.raises(TypeError, match=r"Bidirectional.step: expected a whole sequence"):
         trajectory_jacobians(both, random_params(both), xs)

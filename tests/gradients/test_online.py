@@ -119,3 +119,20 @@ def test_refusals():
         rtrl(cell, params, xs, targets, squared, jnp.zeros(7))
     with pytest.raises(ValueError, match="targets: expected a first axis of 5, the steps of xs, got"):
         rtrl(cell, params, xs, targets[:3], squared)
+    with pytest.raises(TypeError, match=r"loss: expected a function loss\(y, target\) -> number, got None"):
+        rtrl(cell, params, xs, targets, None)
+    with pytest.raises(ValueError, match=r"loss: expected one number from it, got float32\[4\]; jnp.sum or jnp.mean"):
+        rtrl(cell, params, xs, targets, jnp.subtract)
+    final, (value, gradient) = rtrl(cell, params, xs[:0], targets[:0], squared)
+    assert not value
+    assert not any(g.any() for g in jax.tree.leaves((final, gradient)))
+    influence = first_influence(params, cell.initial_state())
+    for error, words, arguments in [
+        (TypeError, "model: expected a cell or layer, got the class GRU", (rnn.GRU, params, influence)),
+        (TypeError, "params: expected GRUParams", (cell, params[:2], influence)),
+        (TypeError, "influence: expected an Influence, got float32.*first_influence", (cell, params, influence.state)),
+        (ValueError, r"influence.derivative: expected shape \[4, 108\]", (cell, params, influence._replace(
+            derivative=influence.derivative[:, 1:]))),
+    ]:  # fmt: skip
+        with pytest.raises(error, match=words):
+            online_step(*arguments, xs[0], targets[0], squared)
