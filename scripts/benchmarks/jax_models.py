@@ -152,7 +152,8 @@ def nnx(case: Case) -> Model | str:
         model: Any = nnx.Bidirectional(layers[0], layers[1], time_major=True)
     else:
         model = nnx.Sequential(*layers) if case.layers > 1 else layers[0]
-    graph, empty, rest = nnx.split(model, nnx.Param, ...)
+    parts: Any = nnx.split(model, nnx.Param, ...)
+    graph, empty, rest = parts
     names = ["forward_rnn", "backward_rnn"] if case.directions == 2 else list(range(case.layers))
 
     def load(weights: list) -> Any:

@@ -277,6 +277,7 @@ def plot(records: list[dict], path: pathlib.Path) -> bool:
     """Draw the ratios of every case, a panel a measure, a row a library; False if there is nothing to draw."""
     try:
         from matplotlib.figure import Figure
+        from matplotlib.ticker import LogLocator
     except ImportError:
         print("no plot: matplotlib is missing; pip install matplotlib")
         return False
@@ -293,11 +294,12 @@ def plot(records: list[dict], path: pathlib.Path) -> bool:
             values = [r for _, r in found]
             axes.plot(values, [row + 0.18] * len(values), "|", color="0.45", markersize=9)
             axes.plot(geometric_mean(values), row, "o", color="tab:blue")
-            axes.annotate(f"{geometric_mean(values):.2f}×", (geometric_mean(values), row), xytext=(0, -12),
+            axes.annotate(f"{geometric_mean(values):.2f}×", (geometric_mean(values), row), xytext=(0, 6),
                           textcoords="offset points", ha="center", fontsize=8)  # fmt: skip
         axes.axvline(1, color="black", linewidth=1)
         axes.set(xscale="log", title=MEASURES[measure], ylim=(len(by) - 0.4, -0.6))
         axes.set_yticks(range(len(by)), list(by))
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
         axes.xaxis.set_minor_formatter("")
         axes.grid(axis="x", which="both", alpha=0.25)
