@@ -25,9 +25,12 @@ def test_rtrl_is_bptt(name, x64):
         final, ys = rnn.unroll(model, params, xs, state)
         return squared(ys, targets), final
 
-    with jax.disable_jit():
-        (value, final), gradient = jax.value_and_grad(loss, has_aux=True)(params)
-    got = jax.jit(lambda params: rtrl(model, params, xs, targets, squared, state))(params)
+    @jax.jit
+    def both(params):
+        backwards = jax.value_and_grad(loss, has_aux=True)(params)
+        return rtrl(model, params, xs, targets, squared, state), backwards
+
+    got, ((value, final), gradient) = both(params)
     assert jax.tree.structure(got) == jax.tree.structure((final, (value, gradient)))
     assert_close(got, (final, (value, gradient)))
 
