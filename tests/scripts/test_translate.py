@@ -85,7 +85,7 @@ def test_runs_goes_on_and_answers(run_script, tmp_path):
         assert (tmp_path / f"runs/translate_dates/{name}.png").stat().st_size > 10_000
     answer = run_script("translate", "--sentence", "3 march 1998").strip()
     assert set(answer) <= set("0123456789-<>padstr")
-    with pytest.raises(SystemExit, match="^--sentence: expected at least one word, got an empty sentence"):
+    with pytest.raises(SystemExit, match=r"^--sentence: expected at least one word, got an empty sentence"):
         run_script("translate", "--sentence", " ")
     with pytest.raises(SystemExit, match=r"^translate.py: text: expected only the \d+ symbols of the voc.*, got '§'"):
         run_script("translate", "--sentence", "§ 3 march")
