@@ -80,7 +80,7 @@ def scans(seed: int) -> tuple[tuple, tuple]:
     return (images[:cut], digits[:cut]), (images[cut:], digits[cut:])
 
 
-def pictures(images: np.ndarray, digits: np.ndarray, count: int, draw: np.random.Generator) -> dict[str, np.ndarray]:
+def pictures(images, digits, count: int, draw: np.random.Generator) -> dict[str, np.ndarray]:
     """Pictures, their captions ``tokens [7, count]`` from <start> to <end>, and the lengths of these.
 
     Digits stand side by side from the left, each shifted by up to 2 pixels down and to the right.
@@ -136,7 +136,7 @@ def main() -> None:
         told = batch["pictures"], batch["tokens"]
         return model.loss(params, *told, token_lengths=batch["lengths"], key=key), ((), {})
 
-    test = pictures(*unseen, TEST, np.random.default_rng(args.seed + 1))
+    test = pictures(unseen[0], unseen[1], TEST, np.random.default_rng(args.seed + 1))
     right = [sentence(tokens) for tokens in test["tokens"][1:].T]
 
     def captions(params) -> list[str]:
@@ -151,7 +151,7 @@ def main() -> None:
     end = learning.fit(
         learning.train_step(loss, optimizer),
         learning.train_state(params, optimizer),
-        Fresh(*seen, args.batch, args.seed),
+        Fresh(seen[0], seen[1], args.batch, args.seed),
         steps=args.steps,
         key=key,
         evaluate=evaluate,

@@ -37,7 +37,7 @@ import optax
 
 import jaxrnn as rnn
 from jaxrnn import learning
-from jaxrnn.data import Buckets, Padded, Vocabulary, datasets
+from jaxrnn.data import Buckets, Vocabulary, datasets
 from jaxrnn.tasks import AdditiveAttention, Attending, Conditioned, DotAttention, EncoderDecoder, GeneralAttention
 
 SPECIAL = ("<pad>", "<start>", "<end>")
@@ -58,7 +58,7 @@ class Task(NamedTuple):
 
     def ids(self, pairs: list[Pair]) -> list[tuple[np.ndarray, np.ndarray]]:
         """Both sides as ids, from <start> to <end>."""
-        return [tuple(wrapped(v, side) for v, side in zip((self.source, self.target), pair)) for pair in pairs]
+        return [(wrapped(self.source, a), wrapped(self.target, b)) for a, b in pairs]
 
     def text(self, ids) -> str:
         """The target's text before <end>."""
@@ -148,6 +148,7 @@ def build(task: Task, attention: str) -> EncoderDecoder:
         return rnn.GRU(takes, gives, reset_after=True)
 
     context = units  # features of what is coded
+    reader: Any
     cell: Any
     if attention == "none":
         reader, cell = gru(embedding, units), Conditioned(gru(embedding + context, units), context)
@@ -175,7 +176,7 @@ def batches(pairs: list[tuple[np.ndarray, np.ndarray]], batch: int, **options: A
     return Buckets(both, [np.array([len(a), len(b)], np.int32) for a, b in pairs], batch, **options)
 
 
-def loss_of(model: EncoderDecoder, params, batch: Padded, longest: int, teaching: float, key=None):
+def loss_of(model: EncoderDecoder, params, batch: Any, longest: int, teaching: float, key=None):
     """Cross entropy of a batch, and how many tokens it has; ``longest`` is the longest target there is."""
     source, tokens = batch.inputs[..., 0], batch.inputs[:longest, ..., 1]
     read, written = batch.targets[:, 0], batch.targets[:, 1]
@@ -200,8 +201,10 @@ def write(model: EncoderDecoder, params, source, lengths, *, steps: int, width: 
     first = jnp.full(lengths.shape, START, jnp.int32)
     if width == 1:
         return rnn.decoding.greedy(model.decoder, *start, first, steps=steps, end=END).tokens
-    told = {"steps": steps, "end": END, "width": width, "length_penalty": 1.0}
-    return rnn.decoding.beam_search(model.decoder, *start, first, **told).tokens[:, 0]
+    found = rnn.decoding.beam_search(
+        model.decoder, *start, first, steps=steps, end=END, width=width, length_penalty=1.0
+    )
+    return found.tokens[:, 0]
 
 
 def translate(task: Task, model: EncoderDecoder, params, sources: list[np.ndarray], steps: int, width: int, batch: int):
@@ -232,7 +235,9 @@ def main() -> None:
         task = dates(args.pairs, 1000, args.seed)
     train, valid, test = map(task.ids, (task.train, task.valid, task.test))
     longest = max(len(b) for _, b in (*train, *valid, *test))
-    data, held_out = batches(train, args.batch, seed=args.seed), batches(valid, args.batch, shuffle=False)
+    shapes = 4 if args.data else 2
+    data = batches(train, args.batch, seed=args.seed, buckets=shapes)
+    held_out = batches(valid, args.batch, shuffle=False, buckets=shapes)
     model = build(task, args.attention)
     init_key, key = jax.random.split(jax.random.key(args.seed))
     params = model.init(init_key)
