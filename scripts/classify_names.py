@@ -70,7 +70,7 @@ def train(args: argparse.Namespace) -> None:
     def padded(part: Names, batch: int, **options) -> Buckets:
         return Buckets([spell(name, vocabulary) for name in part.names], list(part.labels), batch, **options)
 
-    batches = padded(fitting, args.batch, buckets=2)
+    batches = padded(fitting, args.batch, buckets=1 if args.quick else 2)
     steps = args.epochs * len(batches)
     optimizer = optax.chain(
         optax.clip_by_global_norm(1.0),
@@ -315,7 +315,7 @@ def arguments() -> argparse.Namespace:
     add("--cell", choices=CELLS, default="gru")
     add("--width", type=int, default=128, help="units of each direction")
     add("--embedding", type=int, default=32, help="features of a letter")
-    add("--pooling", default="max", choices=("last", "mean", "max", "attention"))
+    add("--pooling", default="attention", choices=("last", "mean", "max", "attention"))
     add("--dropout", type=float, default=0.5, help="share dropped before the readout; half of it above the letters")
     add("--decay", type=float, default=1e-2, help="weight decay")
     add("--rate", type=float, default=3e-3, help="learning rate of Adam at the start; it falls to 0 as a cosine")

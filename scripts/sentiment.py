@@ -90,7 +90,7 @@ def train(args: argparse.Namespace) -> None:
         sentences, labels = zip(*splits[split], strict=True)
         return Buckets([vocabulary.encode(s) for s in sentences], [np.int32(n) for n in labels], batch, **options)
 
-    batches = padded("train", args.batch, buckets=2)
+    batches = padded("train", args.batch, buckets=1 if args.quick else 3)
     steps = args.epochs * len(batches)
     rate = optax.warmup_cosine_decay_schedule(0.0, args.rate, len(batches) // 2, steps)
     optimizer = optax.chain(optax.clip_by_global_norm(1.0), optax.adamw(rate, weight_decay=args.decay))

@@ -103,7 +103,7 @@ def copying(key: Array, batch: int, steps: int, *, symbols: int = 8, length: int
         >>> import jax, jaxrnn as rnn
         >>> task = rnn.data.synthetic.copying(jax.random.key(0), batch=1, steps=4, length=3)
         >>> task.inputs[:, 0].tolist(), task.targets[:, 0].tolist()
-        ([4, 3, 7, 0, 0, 0, 9, 0, 0, 0], [0, 0, 0, 0, 0, 0, 0, 4, 3, 7])
+        ([6, 1, 1, 0, 0, 0, 9, 0, 0, 0], [0, 0, 0, 0, 0, 0, 0, 6, 1, 1])
 
     Source: Hochreiter & Schmidhuber (1997), in the form of Arjovsky, Shah & Bengio (2016), "Unitary evolution
     recurrent neural networks".
@@ -164,7 +164,7 @@ def flip_flop(key: Array, batch: int, steps: int, *, channels: int = 3, rate: fl
     checks.fraction("rate", rate, "the probability of a pulse")
     when_key, sign_key = jax.random.split(key)
     shape = (steps, batch, channels)
-    pulses = jax.random.bernoulli(when_key, rate, shape) * jax.random.rademacher(sign_key, shape)
+    pulses = jnp.where(jax.random.bernoulli(when_key, rate, shape), jax.random.rademacher(sign_key, shape), 0)
     time = jnp.arange(steps).reshape(-1, 1, 1)
     latest = jax.lax.cummax(jnp.where(pulses != 0, time, -1), axis=0)  # when the last pulse came, -1: none yet
     held = jnp.take_along_axis(pulses, jnp.maximum(latest, 0), axis=0)  # at step 0 a pulse of 0 means none as well
@@ -177,14 +177,14 @@ def dyck(key: Array, batch: int, steps: int, *, kinds: int = 2, depth: int = 4) 
     Inputs ``[T, B]`` ids: words of balanced brackets, at most ``depth`` of them open at a time; ``j < kinds`` opens a
     bracket of kind j, ``kinds + j`` closes it. Where a bracket may open and one may close, either comes with
     probability 1/2; kinds are uniform. Targets ``[T, B]``: the kind of the innermost bracket that is open after the
-    step, ``kinds`` if none is. The steps that count are those that close a bracket within
-    another, so that the step itself does not tell: guessing is right once in ``kinds``.
+    step, ``kinds`` if none is. The steps that count are those that close a bracket within another, so that the step
+    itself does not tell: guessing is right once in ``kinds``.
 
     Example:
         >>> import jax, jaxrnn as rnn
         >>> task = rnn.data.synthetic.dyck(jax.random.key(1), batch=1, steps=10)
         >>> "".join("([)]"[i] for i in task.inputs[:, 0])
-        '(()[()])()'
+        '(()([])[])'
 
     Source: Chomsky & Schützenberger (1963); bounded depth: Hewitt et al. (2020), "RNNs can generate bounded
     hierarchical languages with optimal memory".

@@ -1,0 +1,152 @@
+"""The two classifiers from the command line, on data they make themselves, and what they answer to bad input."""
+
+import json
+import math
+import pathlib
+import re
+import sys
+
+import numpy as np
+import pytest
+
+SCRIPTS = pathlib.Path(__file__).parent.parent.parent / "scripts"
+SMALL = ["--quick", "--width", "12", "--embedding", "8", "--rate", "1e-2"]
+
+
+@pytest.fixture
+def script(monkeypatch, tmp_path, capsys):
+    """Run a script in an empty folder; returns what it printed."""
+    pytest.importorskip("matplotlib")
+    monkeypatch.syspath_prepend(SCRIPTS)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("JAXRNN_DATA", str(tmp_path / "cache"))
+
+    def run(name, *told):
+        monkeypatch.setattr(sys, "argv", [name, *told])
+        __import__(name).main()
+        return capsys.readouterr().out
+
+    return run
+
+
+def last_line(printed):
+    """The results of a script."""
+    return json.loads(printed.splitlines()[-1])
+
+
+def test_names(script, tmp_path):
+    """Vowels that agree over the whole word are beyond trigrams, not beyond the network; a name gets its answer."""
+    result = last_line(script("classify_names", *SMALL, "--epochs", "12", "--pooling", "last", "--dropout", "0"))
+    assert result["languages"] == 4
+    assert result["naive_bayes_accuracy"] < 0.8  # two of four languages are the same to it
+    assert result["accuracy"] > result["naive_bayes_accuracy"] + 0.05
+    assert (tmp_path / "runs/classify_names_quick/confusion.png").stat().st_size > 10_000
+    answer = script("classify_names", "--quick", "--name", "  HÉLO ", "--language", "Opening")
+    assert last_line(answer)["name"] == "HÉLO"
+    assert last_line(answer)["language"] == "Opening"
+    assert sum(last_line(answer)["probabilities"].values()) == pytest.approx(1, abs=1e-3)
+    assert "HÉLO is Opening with probability" in answer
+    assert "read as unknown: я" in script("classify_names", "--quick", "--name", "Heloя")
+    for told, words in [
+        (["--name", ""], "--name: expected a name with at least one letter, got ''"),
+        (["--name", "123"], "--name: expected a name with at least one letter, got '123'"),
+        (["--name", "яя"], "--name: expected letters such as "),
+        (
+            ["--name", "Helo", "--language", "Klingon"],
+            "--language: expected one of Agreeing, Alternating, Hissing, Ope",
+        ),
+    ]:
+        with pytest.raises(SystemExit, match=f"^{words}"):
+            script("classify_names", "--quick", *told)
+
+
+def test_naive_bayes_is_its_formula(script):
+    """The guesses are those of sums of logarithms, gram by gram, at the setting that was chosen."""
+    import classify_names as names
+
+    draw = np.random.default_rng(0)
+    some = ["".join(draw.choice(list("abc"), draw.integers(1, 6))) for _ in range(90)]
+    labels = draw.integers(0, 3, 90).astype(np.int32)
+    parts = [names.Names(some[n::3], labels[n::3]) for n in range(3)]
+    guesses, setting = names.naive_bayes(*parts, 3)
+    *sizes, smoothing = map(float, re.findall(r"[\d.]+", setting))
+    sizes = tuple(map(int, sizes))
+    own = [[name for name, label in zip(*parts[0], strict=True) if label == n] for n in range(3)]
+    seen = [[gram for name in of for gram in names.grams(name, sizes)] for of in own]
+    known = {gram for of in seen for gram in of}
+
+    def score(name, n):
+        prior = math.log(len(own[n]) / len(parts[0].names))
+        total = len(seen[n]) + smoothing * len(known)
+        shares = [(seen[n].count(gram) + smoothing) / total for gram in names.grams(name, sizes) if gram in known]
+        return prior + sum(map(math.log, shares))
+
+    assert guesses.tolist() == [int(np.argmax([score(name, n) for n in range(3)])) for name in parts[2].names]
+
+
+def test_grams_scores_and_parts(script):
+    """By hand: what is counted, what is reported, and who is in which part."""
+    import classify_names as names
+
+    assert names.grams("ab", (3,)) == ["^^a", "^ab", "ab$", "b$$"]
+    assert names.grams("ab", (1, 2)) == ["a", "b", "^a", "ab", "b$"]
+    confusion = names.confused(np.array([0, 0, 0, 1]), np.array([0, 0, 1, 1]), 2)
+    assert confusion.tolist() == [[2, 1], [0, 1]]
+    assert names.accuracy(confusion) == 0.75
+    assert names.macro(confusion) == round((2 / 3 + 1) / 2, 4)
+    data = {"one": ["A", "b", "B", *map(str, range(100))], "two": ["a", "c"]}
+    languages, parts = names.split(data, seed=0)
+    assert languages == ["one", "two"]
+    told = [(name, n) for part in parts for name, n in zip(part.names, part.labels, strict=True)]
+    assert len(told) == len(set(told)) == 104  # B and b are one
+    assert sum(len(set(part.names)) for part in parts) == len({name for name, _ in told})  # each name in one part
+
+
+def test_sentiment(script):
+    """Order decides, so the bag of words guesses and the network knows; a sentence gets its answer."""
+    result = last_line(script("sentiment", *SMALL, "--epochs", "10", "--members", "2", "--dropout", "0"))
+    assert 0.35 < result["bag_of_words_accuracy"] < 0.65
+    assert result["accuracy"] > 0.9
+    for sentence, good in [("The plot is dull, not funny", False), ("the plot is NOT dull, but funny ", True)]:
+        answer = script("sentiment", "--quick", "--sentence", sentence)
+        assert (last_line(answer)["good"] > 0.5) == good
+    assert "read as unknown: zebra" in script("sentiment", "--quick", "--sentence", "not dull , but zebra")
+    for sentence, words in [
+        ("  ", "--sentence: expected a sentence with at least one word, got '  '"),
+        ("zebra", "--sentence: expected a word that the training sentences hold, got none in 'zebra'"),
+    ]:
+        with pytest.raises(SystemExit, match=f"^{words}"):
+            script("sentiment", "--quick", "--sentence", sentence)
+
+
+def test_words_as_the_data_has_them(script):
+    """Small letters, marks apart, n't and 's as well."""
+    import sentiment
+
+    assert sentiment.tokens("It isn't Bob’s BEST-ever film!") == [
+        "it", "is", "n't", "bob", "'s", "best-ever", "film", "!",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["classify_names", "sentiment"])
+def test_a_folder_without_the_data(script, name):
+    """The file that is missing, and its address."""
+    with pytest.raises(FileNotFoundError, match=r"^folder: expected the files of .* in \., got no .*; https://raw"):
+        script(name, "--data", ".")
+
+
+@pytest.mark.parametrize("name", ["classify_names", "sentiment"])
+def test_offline(script, name, monkeypatch, capsys):
+    """Without data and without network the script says so, with the address, and goes on with its own."""
+    import jaxrnn as rnn
+
+    def offline(*told, **options):
+        raise FileNotFoundError("names: expected x from https://host/x, got no answer")
+
+    module = __import__(name)
+    monkeypatch.setattr(rnn.data.datasets, "fetch", offline)
+    monkeypatch.setattr(sys, "argv", [name])
+    args = module.arguments()
+    assert module.read(args)
+    assert args.quick
+    assert "https://host/x, got no answer\ngoing on with" in capsys.readouterr().out
