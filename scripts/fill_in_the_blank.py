@@ -13,6 +13,7 @@ same blank. Words are hidden anywhere in the sentence, characters in the middle 
 from __future__ import annotations
 
 import argparse
+import bisect
 import functools
 import itertools
 import json
@@ -46,6 +47,9 @@ def main() -> None:
     began = time.monotonic()
     sentences = grammar()
     vocabulary = Vocabulary.of(itertools.chain.from_iterable(map(words, sentences)))
+    told = [args.sentence] if args.sentence else CHAPTER
+    for sentence in told:
+        ask(vocabulary, sentence)  # what is wrong with it is said before training
     held_out = {sentence.replace(BLANK, word) for sentence, word in zip(CHAPTER, RIGHT)}
     held_out |= set(np.random.default_rng(args.seed).choice(sentences, len(sentences) // 5, replace=False).tolist())
     test = [vocabulary.encode(words(sentence)) for sentence in sentences if sentence in held_out]
@@ -53,7 +57,6 @@ def main() -> None:
     print(f"words: {len(sentences):,} sentences of {len(vocabulary)} words, {len(test):,} of them for the test")
     models = train(rest, len(vocabulary), args.word_width, args.word_steps, args)
     by_word = compare(models, test, everywhere=True)
-    told = [args.sentence] if args.sentence else CHAPTER
     guesses = {sentence: guess(models, vocabulary, sentence) for sentence in told}
 
     text = python_reference()
@@ -95,10 +98,12 @@ def count(model: rnn.Stack) -> int:
 
 
 def as_large(cell: Any, side: str, symbols: int, width: int) -> rnn.Stack:
-    """The model of a side with the number of parameters of the bidirectional one, as nearly as its width allows."""
-    goal = count(build(cell, "both", symbols, width))
-    widths = range(1, 4 * width) if side != "both" else [width]
-    return min((build(cell, side, symbols, w) for w in widths), key=lambda model: abs(count(model) - goal))
+    """The model of a side with as many parameters as the bidirectional one, or the fewest more."""
+    if side == "both":
+        return build(cell, side, symbols, width)
+    goal, widths = count(build(cell, "both", symbols, width)), range(width, 3 * width)
+    least = bisect.bisect_left(widths, goal, key=lambda w: count(build(cell, side, symbols, w)))
+    return build(cell, side, symbols, widths[least])
 
 
 def scores(model: rnn.Stack, params: Any, side: str, batch: Padded) -> jax.Array:
@@ -161,14 +166,23 @@ def likeliest(model: rnn.Stack, side: str, params: Any, batch: Padded) -> jax.Ar
     return scores(model, params, side, batch).argmax(-1)
 
 
-def guess(models: dict, vocabulary: Vocabulary, sentence: str) -> dict[str, dict[str, float]]:
-    """What each model holds of the words for the blank of a sentence: its probability of every word."""
+def ask(vocabulary: Vocabulary, sentence: str) -> tuple[np.ndarray, int]:
+    """The ids of a sentence, and where its blank is."""
     split = words(sentence)
     if split.count(BLANK) != 1:
         raise ValueError(f"--sentence: expected one blank {BLANK}, got {split.count(BLANK)} in {sentence!r}")
     place = split.index(BLANK)
     split[place] = CHOICES[0]  # any word: no model sees it
-    ids = vocabulary.encode(split)
+    strange = [word for word in split if word not in vocabulary.symbols]
+    if strange:
+        raise ValueError(f"--sentence: expected words of the made-up sentences, got {strange[0]!r}; "
+                         f"they are {' '.join(vocabulary.symbols)}")  # fmt: skip
+    return vocabulary.encode(split), place
+
+
+def guess(models: dict, vocabulary: Vocabulary, sentence: str) -> dict[str, dict[str, float]]:
+    """What each model holds of the words for the blank of a sentence: its probability of every word."""
+    ids, place = ask(vocabulary, sentence)
     batch = Padded(ids, ids, np.array(len(ids), np.int32))
     shares = {}
     for side, (model, params) in models.items():
@@ -255,12 +269,12 @@ def bars(axes: Any, names: Sequence[str], heights: dict[str, list[float]]) -> No
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
-    add("--quick", action="store_true", help="a tenth of the steps")
+    add("--quick", action="store_true", help="a fifth of the steps")
     add("--sentence", help=f"a sentence with a blank {BLANK} and words of the made-up ones, in place of the chapter's")
     add("--cell", choices=CELLS, default="gru")
     add("--width", type=int, default=128, help="units of each direction of the bidirectional model of characters")
     add("--word-width", type=int, default=32, help="the same of the model of words")
-    add("--steps", type=int, default=1500, help="optimizer steps of each model of characters")
+    add("--steps", type=int, default=500, help="optimizer steps of each model of characters")
     add("--word-steps", type=int, default=800, help="the same of each model of words")
     add("--window", type=int, default=49, help="characters of a window, odd: as many on each side of the hidden one")
     add("--stride", type=int, default=10, help="characters from one hidden one of the test to the next")
@@ -272,7 +286,7 @@ def arguments() -> argparse.Namespace:
     if args.window % 2 == 0:
         parser.error(f"--window: expected an odd number of characters, got {args.window}")
     if args.quick:
-        args.steps, args.word_steps = args.steps // 10, args.word_steps // 4
+        args.steps, args.word_steps = args.steps // 5, args.word_steps // 4
     return args
 
 

@@ -189,17 +189,17 @@ def draw(
     figure, (left, right) = plt.subplots(1, 2, figsize=(12, 4), width_ratios=(2.2, 1), layout="constrained")
     shown = range(0, min(len(ahead), 8 * how.horizon), how.horizon)  # forecasts that do not overlap
     span = np.arange(ahead[0, 0] - how.horizon, ahead[shown[-1], -1] + 1)
-    left.plot(span, values[span], color="black", lw=1.2, label="truth")
+    left.plot(span, values[span], color="black", lw=2.6, label="truth")
     for (name, forecast), colour, dash in zip(forecasts.items(), rnn.plots.COLOURS, ("-", "--")):  # not the last value
         for n in shown:
-            left.plot(ahead[n], forecast[n], dash, color=colour, lw=1.6, label=None if n else name)
+            left.plot(ahead[n], forecast[n], dash, color=colour, lw=1.3, label=None if n else name)
     for n in shown:
         left.axvline(ahead[n, 0] - 0.5, color=rnn.plots.GREY, lw=0.6, ls=":")
     left.set(xlabel=f"{how.step}, from the start of the series", ylabel=how.unit,
              title=f"{args.series}: forecasts of {how.horizon} steps, each from a dotted line")  # fmt: skip
     for (name, error), colour, style in zip(errors.items(), rnn.plots.COLOURS, rnn.plots.DASHES):
         right.plot(np.arange(1, how.horizon + 1), error, color=colour, ls=style, label=name)
-    right.set(xlabel="steps ahead", ylabel=f"mean squared error [({how.unit})²]", ylim=(0, None))
+    right.set(xlabel="steps ahead", ylabel=f"mean squared error [({how.unit})²]", yscale="log")
     right.set_title(f"{len(ahead):,} forecasts")
     for axes in (left, right):
         axes.grid(alpha=0.3)

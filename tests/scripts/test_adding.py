@@ -1,0 +1,30 @@
+"""The adding problem at a length that is learnt at once."""
+
+import json
+
+import pytest
+
+
+def test_a_short_one_is_learnt(run_script, tmp_path):
+    """A GRU adds two numbers of four; the run ends as soon as it can."""
+    told = ["--cells", "gru", "--length", 4, "--units", 16, "--rate", 1e-2, "--steps", 2000, "--steps-per-call", 100]
+    printed = run_script("adding", *told, "--enough", 1e-2)
+    result = json.loads(printed.splitlines()[-1])
+    assert result["error"]["gru"] < 1e-2 < result["chance"]
+    assert result["steps"]["gru"] < 2000
+    tests = [line for line in printed.splitlines() if line.startswith("gru      step")]
+    assert len(tests) == result["steps"]["gru"] // 100
+    assert (tmp_path / "runs/adding/adding.png").stat().st_size > 10_000
+
+
+def test_refusals(run_script, capsys):
+    """One line: no sequence, one of a single step, an unknown cell."""
+    with pytest.raises(SystemExit, match=r"^adding.py: steps: expected at least 2, for two marks, got 1"):
+        run_script("adding", "--length", 1)
+    for told, words in [
+        (["--length", -5], "--length: expected a number above 0, got -5"),
+        (["--cells", "rnn"], "'rnn'"),
+    ]:
+        with pytest.raises(SystemExit):
+            run_script("adding", *told)
+        assert words in capsys.readouterr().err

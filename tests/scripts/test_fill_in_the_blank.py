@@ -1,0 +1,93 @@
+"""Blanks: what the comparison counts, and that its models are of one size."""
+
+import json
+
+import jax
+import numpy as np
+import pytest
+
+from jaxrnn.data import Vocabulary
+
+SMALL = ["--word-width", 8, "--word-steps", 2, "--width", 8, "--steps", 2, "--stride", 1000, "--batch", 8]
+
+
+@pytest.fixture
+def script(monkeypatch):
+    from conftest import SCRIPTS
+
+    monkeypatch.syspath_prepend(SCRIPTS)
+    import fill_in_the_blank
+
+    return fill_in_the_blank
+
+
+def test_runs(run_script, tmp_path):
+    """To the last line, with a sentence of the user's."""
+    printed = run_script("fill_in_the_blank", *SMALL, "--sentence", "Ann is ___ thirsty.")
+    result = json.loads(printed.splitlines()[-1])
+    assert result["words"]["blanks"] > 1000
+    assert result["characters"]["blanks"] > 30
+    assert result["chapter"] is None
+    assert "Ann is ___ thirsty." in printed
+    assert (tmp_path / "runs/fill_in_the_blank/fill_in_the_blank.png").stat().st_size > 10_000
+
+
+@pytest.mark.parametrize(
+    ("told", "words"),
+    [
+        (["--sentence", "I am happy."], r"--sentence: expected one blank ___, got 0 in 'I am happy\.'"),
+        (["--sentence", "___ am ___."], "--sentence: expected one blank ___, got 2"),
+        (["--sentence", "I am ___ furious."], "--sentence: expected words of the made-up sentences, got 'furious'"),
+    ],
+)
+def test_refusals(run_script, told, words):
+    """One line, before anything is trained."""
+    with pytest.raises(SystemExit, match=f"^fill_in_the_blank.py: {words}"):
+        run_script("fill_in_the_blank", *told)
+
+
+def test_sizes(script):
+    """The models of one side have no fewer parameters than that of both, and at most 2 % more."""
+    for kind, cell in script.CELLS.items():
+        sizes = [script.count(script.as_large(cell, side, 76, 32)) for side in script.SIDES]
+        assert sizes[0] <= sizes[1] == sizes[2] < 1.02 * sizes[0], kind
+
+
+def test_sentences(script):
+    """The chapter's three sentences, rightly filled, are of the grammar; no sentence stands twice."""
+    sentences = script.grammar()
+    assert len(sentences) == len(set(sentences))
+    for sentence, word in zip(script.CHAPTER, script.RIGHT, strict=True):
+        assert sentence.replace("___", word) in sentences
+        for wrong in set(script.CHOICES) - {word}:
+            assert sentence.replace("___", wrong) not in sentences
+
+
+def test_margin(script, monkeypatch, capsys):
+    """Shares, margin and its standard error, worked out by hand on guesses that are given."""
+    pieces = [np.array([1, 2, 3]), np.array([4, 5])]
+    given = {"both": [[1, 4], [2, 5], [3, 9]], "left": [[1, 4], [0, 0], [0, 0]], "right": [[0, 0], [0, 5], [3, 0]]}
+    monkeypatch.setattr(script, "likeliest", lambda model, side, params, batch: np.array(given[side]))
+    result = script.compare(dict.fromkeys(given, (None, ())), pieces, everywhere=True)
+    assert (result["both"], result["left"], result["right"]) == (1, 0.4, 0.4)
+    assert (result["blanks"], result["better side"], result["margin"]) == (5, "left", 0.6)
+    differences = np.array([0, 0, 1, 1, 1])  # of the five symbols, in the order 1 4 2 5 3
+    assert result["standard error"] == pytest.approx(np.sqrt(np.var(differences, ddof=1) / 5), abs=1e-4)
+    middle = script.compare(dict.fromkeys(given, (None, ())), [pieces[0], pieces[0]], everywhere=False)
+    assert (middle["blanks"], middle["left"]) == (2, 0)
+    assert "5 blanks" in capsys.readouterr().out
+
+
+def test_a_guess_does_not_depend_on_the_filler(script, monkeypatch):
+    """Whatever word stands in for the blank, every model says the same."""
+    vocabulary = Vocabulary.of(w for sentence in script.grammar() for w in script.words(sentence))
+    models = {}
+    for side in script.SIDES:
+        model = script.build(script.CELLS["gru"], side, len(vocabulary), 6)
+        models[side] = model, model.init(jax.random.key(0))
+    answers = []
+    for filler in ("happy", "meal"):
+        monkeypatch.setattr(script, "CHOICES", (filler,))
+        answers.append(script.guess(models, vocabulary, "I am ___ hungry."))
+    assert answers[0] == answers[1]
+    assert all(sum(shares.values()) == pytest.approx(1, abs=1e-5) for shares in answers[0].values())

@@ -1,0 +1,99 @@
+"""Forecasts: nothing of the future is seen, the parts do not touch, and the errors are those of the definition."""
+
+import itertools
+import json
+import sys
+
+import numpy as np
+import pytest
+from conftest import SCRIPTS
+
+
+@pytest.fixture
+def script(monkeypatch):
+    monkeypatch.syspath_prepend(SCRIPTS)
+    import forecast
+
+    return forecast
+
+
+@pytest.mark.parametrize("how", [(5, 3, 4), (2, 3, 4), (3, 3, 1)])
+def test_windows(script, how):
+    """Of a series of its own times: an input at t is t and whole seasons before the targets, none later than t."""
+    how = script.Series(*how, unit="", step="")
+    start, end = 20, 40
+    inputs, targets, origins = script.windows(np.arange(100.0), how, start, end)
+    assert inputs.shape == (how.context, len(origins), 1 + how.horizon)
+    now, ago = inputs[..., :1], inputs[..., 1:]
+    np.testing.assert_array_equal(now[-1, :, 0], origins)
+    np.testing.assert_array_equal(targets, now + np.arange(1, how.horizon + 1))
+    assert (ago <= now).all()
+    assert ((targets - ago) % how.season == 0).all()
+    assert ((targets - ago) < how.season + how.horizon).all()  # and no season more than need be
+    assert (targets[-1].min(), targets[-1].max()) == (start, end - 1)
+
+
+def test_parts(script):
+    """Values told in training, validation and test are different ones, in this order."""
+    how = script.Series(5, 3, 4, "", "")
+    parts = [script.windows(np.arange(100.0), how, a, b).targets for a, b in ((0, 60), (60, 80), (80, 100))]
+    for before, after in itertools.pairwise(parts):
+        assert before.max() < after[-1].min()
+
+
+@pytest.fixture
+def forecast(script, monkeypatch, tmp_path, capsys):
+    """Forecast a series in place of that of Mackey and Glass; returns what is printed."""
+    pytest.importorskip("matplotlib")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["forecast", "--units", "4", "--steps", "10"])
+
+    def run(values):
+        monkeypatch.setattr(script, "mackey_glass", lambda: values)
+        script.main()
+        return capsys.readouterr().out
+
+    return run
+
+
+def test_the_last_part_changes_nothing_before_it(script, forecast, tmp_path):
+    """Not even through mean and scale. The errors of the simple forecasts are those of a loop."""
+    series = script.mackey_glass(600)
+    other = np.where(np.arange(600) < 480, series, 9 * series)
+    printed = [forecast(values).splitlines() for values in (series, other)]
+    told = [[line for line in lines if "evaluation" in line] for lines in printed]
+    assert len(told[0]) == 10
+    assert told[0] == told[1]
+    for values, lines in zip((series, other), printed, strict=True):
+        mse = json.loads(lines[-1])["mse"]
+        ago, last = [], []
+        for now in range(479, 550):
+            for ahead in range(now + 1, now + 51):
+                ago.append((values[ahead] - values[ahead - 50]) ** 2)
+                last.append((values[ahead] - values[now]) ** 2)
+        assert ahead == 599
+        assert mse["a season ago"] == pytest.approx(np.mean(ago), rel=1e-4)
+        assert mse["last value"] == pytest.approx(np.mean(last), rel=1e-4)
+    assert (tmp_path / "runs/forecast/mackey-glass.png").stat().st_size > 10_000
+
+
+def test_series(script):
+    """The solution starts anew from its own past: what is slow to change is a value, not a step of noise."""
+    series = script.mackey_glass(400)
+    assert 0.2 < series.min() < series.max() < 1.5
+    assert np.abs(np.diff(series)).max() < 0.12
+
+
+def test_refusals(forecast, run_script, tmp_path, capsys):
+    """One line each, with the address of the data."""
+    with pytest.raises(ValueError, match="series: expected parts of more than 200 values, got 60"):
+        forecast(np.sin(np.arange(100.0)))
+    for content, words in [(None, "no monthly-sunspots.csv"), ("Month,Sunspots", "SHA-256")]:
+        if content is not None:
+            (tmp_path / "monthly-sunspots.csv").write_text(content)
+        with pytest.raises(SystemExit, match=f"^forecast.py: .*{words}") as refusal:
+            run_script("forecast", "--data", tmp_path, "--series", "monthly-sunspots")
+        assert "https://raw.githubusercontent.com/jbrownlee/Datasets/master/monthly-sunspots.csv" in str(refusal.value)
+    with pytest.raises(SystemExit):
+        run_script("forecast", "--series", "weather")
+    assert "invalid choice: 'weather'" in capsys.readouterr().err
