@@ -30,6 +30,8 @@ from jaxrnn.tasks import Classifier
 
 CELLS = {"vanilla": rnn.VanillaRNN, "lstm": rnn.LSTM, "gru": rnn.GRU}
 PAD, UNKNOWN = "<pad>", "<unk>"
+FULL = {"width": 64, "embedding": 100, "members": 5, "dropout": 0.5, "rate": 2e-3, "epochs": 5}
+QUICK = {"width": 16, "embedding": 16, "members": 2, "dropout": 0.0, "rate": 1e-2, "epochs": 12}
 Splits = dict[str, list[tuple[list[str], int]]]
 
 
@@ -77,6 +79,9 @@ def build(args: argparse.Namespace, words: int) -> Ensemble:
 def train(args: argparse.Namespace) -> None:
     began = time.monotonic()
     splits = read(args)
+    for name, value in (QUICK if args.quick else FULL).items():
+        if getattr(args, name) is None:
+            setattr(args, name, value)
     words = [word for sentence, _ in splits["train"] for word in sentence]
     vocabulary = Vocabulary.of(words, least=args.least, unknown=UNKNOWN, special=(PAD, UNKNOWN))
     model = build(args, len(vocabulary))
@@ -122,22 +127,27 @@ def train(args: argparse.Namespace) -> None:
         checkpoints=learning.Checkpoints(out, model, keep=1),
         facts={"symbols": vocabulary.symbols, "least": args.least},
         log=out / "metrics.jsonl",
+        tell=lambda m: (
+            f"loss {m['loss'] / (args.members if 'grad_norm' in m else 1):.3f}"
+            + (f", accuracy {m['accuracy']:.1%}" if "accuracy" in m else "")
+        ),
     )
     _, params, _ = learning.load_model(out)  # the best of the run
     labels = held["test"].targets
-    ours = float((np.asarray(score(params, held["test"])).argmax(-1) == labels).mean())
+    ours = np.asarray(score(params, held["test"])).argmax(-1) == labels
     single = jax.jit(lambda params, batch: model.each(params, batch.inputs, batch.lengths))(params, held["test"])
     singles = (np.asarray(single).argmax(-1) == labels).mean(1)
-    bag, setting = bag_of_words(splits)
-    error = float(np.sqrt(ours * (1 - ours) / len(labels)))
-    alone = f"{singles.mean():.1%} ({singles.min():.1%} to {singles.max():.1%})"
-    print(f"\ntest accuracy: {args.members} networks together {ours:.1%} ± {error:.1%}, each alone {alone}; "
-          f"bag of words {bag:.1%} ({setting})")  # fmt: skip
+    guesses, setting = bag_of_words(splits)
+    bag = guesses == labels
+    margin, error = mean_and_error(ours.astype(float) - bag)
+    print(f"\ntest accuracy: {args.members} networks together {ours.mean():.1%}, each alone {singles.mean():.1%} "
+          f"({singles.min():.1%} to {singles.max():.1%}); bag of words {bag.mean():.1%} ({setting}); "
+          f"margin {100 * margin:.1f} ± {100 * error:.1f} points")  # fmt: skip
     result = {
-        "script": "sentiment", "quick": args.quick, "test_sentences": len(labels), "accuracy": round(ours, 4),
-        "standard_error": round(error, 4), "single_accuracy": round(float(singles.mean()), 4),
-        "bag_of_words_accuracy": round(bag, 4), "members": args.members,
-        "seconds": round(time.monotonic() - began, 1),
+        "script": "sentiment", "quick": args.quick, "test_sentences": len(labels), "members": args.members,
+        "accuracy": round(float(ours.mean()), 4), "single_accuracy": round(float(singles.mean()), 4),
+        "bag_of_words_accuracy": round(float(bag.mean()), 4), "margin": round(margin, 4),
+        "margin_standard_error": round(error, 4), "seconds": round(time.monotonic() - began, 1),
     }  # fmt: skip
     print(json.dumps(result))
 
@@ -160,6 +170,11 @@ def answer(args: argparse.Namespace) -> None:
     good = float(jnp.exp(model.apply(params, jnp.asarray(ids)[:, None])[0, 1]))
     print(f"{'good' if good > 0.5 else 'bad'}, with probability {max(good, 1 - good):.1%}")
     print(json.dumps({"script": "sentiment", "sentence": " ".join(words), "good": round(good, 4)}, ensure_ascii=False))
+
+
+def mean_and_error(values: np.ndarray) -> tuple[float, float]:
+    """The mean of independent values, and its standard error."""
+    return float(values.mean()), float(values.std() / np.sqrt(len(values)))
 
 
 def folder(args: argparse.Namespace) -> pathlib.Path:
@@ -210,8 +225,8 @@ def made_up(draw: np.random.Generator) -> tuple[list[str], int]:
 # ---- the linear control --------------------------------------------------------------------------------------------
 
 
-def bag_of_words(splits: Splits) -> tuple[float, str]:
-    r"""Test accuracy of logistic regression on which words a sentence has, and the penalty that did best on dev.
+def bag_of_words(splits: Splits) -> tuple[np.ndarray, str]:
+    r"""What logistic regression on the words of a test sentence says, and the penalty that did best on dev.
 
     Minimises Σ -log P(label | words) + penalty/2 ‖w‖² over all training sentences, to convergence, by L-BFGS.
     """
@@ -250,13 +265,18 @@ def bag_of_words(splits: Splits) -> tuple[float, str]:
         start = {"w": jnp.zeros(len(vocabulary)), "b": jnp.zeros(())}
         return jax.lax.scan(body, (start, optimizer.init(start)), length=40)[0][0]
 
-    def right(weights: dict, split: str) -> float:
-        rows, labels = bag(split)
-        return float(((scores(weights, rows) > 0) == (labels > 0.5)).mean())
+    def guesses(weights: dict, split: str) -> np.ndarray:
+        return np.asarray(scores(weights, bag(split)[0]) > 0).astype(int)
 
+    dev = [label for _, label in splits["dev"]]
     fitted = {penalty: fit(jnp.float32(penalty)) for penalty in (0.1, 0.3, 1.0, 3.0, 10.0)}
-    best = max(fitted, key=lambda penalty: right(fitted[penalty], "dev"))
-    return right(fitted[best], "test"), f"penalty {best:g}"
+    best = max(fitted, key=lambda penalty: (guesses(fitted[penalty], "dev") == dev).mean())
+    return guesses(fitted[best], "test"), f"penalty {best:g}"
+
+
+def told(name: str) -> str:
+    """The default of an argument, for its help."""
+    return f"default: {FULL[name]:g}, with --quick {QUICK[name]:g}"
 
 
 def arguments() -> argparse.Namespace:
@@ -266,17 +286,17 @@ def arguments() -> argparse.Namespace:
     add("--data", metavar="DIR", help="folder with stsa.binary.train, .dev and .test; default: downloaded once")
     add("--quick", action="store_true", help="made-up sentences in which the order decides, a few seconds")
     add("--cell", choices=CELLS, default="lstm")
-    add("--width", type=int, default=64, help="units of each direction")
-    add("--embedding", type=int, default=100, help="features of a word")
-    add("--pooling", default="mean", choices=("last", "mean", "max", "attention"))
+    add("--width", type=int, help=f"units of each direction, {told('width')}")
+    add("--embedding", type=int, help=f"features of a word, {told('embedding')}")
+    add("--pooling", default="max", choices=("last", "mean", "max", "attention"))
     add("--least", type=int, default=2, help="how often a word must occur to be known")
-    add("--members", type=int, default=5, help="networks whose probabilities are averaged")
-    add("--dropout", type=float, default=0.5, help="share dropped of the words' features, and before the readout")
+    add("--members", type=int, help=f"networks whose probabilities are averaged, {told('members')}")
+    add("--dropout", type=float, help=f"share dropped of words' features and before the readout, {told('dropout')}")
     add("--word-dropout", type=float, default=0.1, help="share of words read as unknown in training")
     add("--decay", type=float, default=1e-2, help="weight decay")
-    add("--rate", type=float, default=2e-3, help="learning rate of Adam at its highest; it falls to 0 as a cosine")
+    add("--rate", type=float, help=f"learning rate of Adam at its highest; it falls to 0, {told('rate')}")
     add("--batch", type=int, default=50)
-    add("--epochs", type=int, default=6)
+    add("--epochs", type=int, help=told("epochs"))
     add("--seed", type=int, default=0)
     add("--out", help="folder of the run; default: runs/sentiment, with --quick runs/sentiment_quick")
     return parser.parse_args()
