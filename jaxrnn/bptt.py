@@ -16,6 +16,7 @@ its gates, ``drive`` is ``v_t``, ``tangent`` one step of the linear recurrence.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import math
 from typing import Any, NamedTuple
@@ -24,7 +25,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxrnn import checks
-from jaxrnn.types import Array, Params, PyTree, State, Time, has_differential
+from jaxrnn.types import Array, Params, PyTree, State, Time, has_differential, mesh_axes
 from jaxrnn.walk import in_chunks, walk, where
 
 
@@ -34,8 +35,12 @@ def scan(cell: Any, params: Params, state: State, xs: PyTree, time: Time) -> tup
         if mask is not None:
             checks.batched(state, mask.shape[1:])
     state = _fixed_point(cell.step, params, state, xs)
+    run = _by_autodiff
+    if time.derivative != "autodiff" and _one_dtype(params, state, xs):
+        if time.derivative == "linearized":
+            cell = Linearized(cell)
+        run = _by_rule if has_differential(cell) else _by_autodiff
     how = How(cell, time.reverse, time.keep_states)
-    run = _by_rule if time.by_rule and has_differential(cell) and _one_dtype(params, state, xs) else _by_autodiff
 
     def part(state: State, inputs: tuple) -> tuple[State, tuple]:
         final, ys, states = run(how, params, state, *inputs)
@@ -88,39 +93,85 @@ def _by_rule(
     return walk(step, first, state, zs, alive, resets, reverse=how.reverse, keep_states=how.keep_states)
 
 
-@_by_rule.defjvp
+@functools.partial(_by_rule.defjvp, symbolic_zeros=True)
 def _differential(how: How, primals: tuple, tangents: tuple) -> tuple[tuple, tuple]:
     """The walk once more, with gates and states kept, and the linear recurrence that they define."""
     params, state, xs, alive, resets = primals
-    dparams, dstate, dxs, _, _ = tangents
+    dparams, dstate = jax.tree.map(_instantiate, tangents[:2], primals[:2], is_leaf=_is_zero)
+    dxs = None if _is_zero(tangents[2]) else tangents[2]  # inputs that nothing moves, data for instance, cost nothing
     cell, first = how.cell, how.first(state, resets)
     zs, project = projection(cell, params, xs)
 
     def step(state: State, z: Array) -> tuple[State, PyTree]:
         return cell.record(params, state, project(z))
 
-    final, gates, states = walk(step, first, state, zs, alive, resets, reverse=how.reverse, keep_states=True)
-    ys = cell.output(states) if alive is None else where(alive, cell.output(states))
+    final, kept, states = walk(step, first, state, zs, alive, resets, reverse=how.reverse, keep_states=True)
+    ys = cell.output(states, kept)
+    ys = ys if alive is None else where(alive, ys)
 
     @functools.partial(jax.checkpoint, prevent_cse=False)  # keeps its arguments, and what follows from them not
-    def linear(given: tuple, dparams: Params, dstate: State, dxs: Array) -> tuple:
-        params, state, xs, gates, states = given
+    def linear(given: tuple, dparams: Params, dstate: State, dxs: Array | None) -> tuple:
+        params, state, xs, kept, states = given
         before = _shifted(state, states, how.reverse)
         if resets is not None:
             before = where(resets, jax.tree.map(lambda f, b: jnp.broadcast_to(f, b.shape), first, before), before)
-        v = cell.drive(params, dparams, xs, dxs, before, states, gates)
+        v = cell.drive(params, dparams, xs, dxs, before, states, kept)
 
         @functools.partial(jax.checkpoint, prevent_cse=False)
-        def step(ds: State, at: tuple) -> tuple[State, Array]:
-            ds = cell.tangent(params, *at, ds)
-            return ds, cell.output(ds)
+        def step(ds: State, at: tuple) -> tuple[State, PyTree]:
+            return cell.tangent(params, *at, ds)
 
         none = jax.tree.map(jnp.zeros_like, dstate)  # a reset returns to a state that nothing moves
-        at = before, states, gates, v
+        at = before, states, kept, v
         return walk(step, none, dstate, at, alive, resets, reverse=how.reverse, keep_states=how.keep_states)
 
-    differential = linear((params, state, xs, gates, states), dparams, dstate, dxs)
+    differential = linear((params, state, xs, kept, states), dparams, dstate, dxs)
     return (final, ys, states if how.keep_states else None), differential
+
+
+@dataclasses.dataclass(frozen=True)
+class Linearized:
+    """Any cell, with a differential that autodiff has from its step: direct effects for all steps at once.
+
+    It keeps the states alone, and takes each step once more. Measured on 2 cores with an LSTM and a GRU as
+    cells of a user's own, that took 0.7 to 0.8 times the time of autodiff with 8 rows and 1,024 units, 1.1 to 1.6 times
+    with 20 rows or more: autodiff is the default for them.
+    """
+
+    cell: Any
+
+    def initial_state(self, batch_shape: tuple[int, ...]) -> State:
+        return self.cell.initial_state(batch_shape)
+
+    def project(self, params: Params, x: PyTree) -> PyTree:
+        return x
+
+    def recur(self, params: Params, state: State, x: PyTree) -> tuple[State, PyTree]:
+        new, y = self.cell.step(params, state, x)
+        return like(state, checks.next_state(state, new)), y
+
+    record = recur
+
+    def output(self, state: State, y: PyTree) -> PyTree:
+        return y
+
+    def drive(
+        self, params: Params, dparams: Params, x: PyTree, dx: PyTree, before: State, after: State, y: PyTree
+    ) -> tuple:  # fmt: skip
+        dx = jax.tree.map(jnp.zeros_like, x) if dx is None else dx
+
+        def direct(state: State, x: PyTree, dx: PyTree) -> PyTree:
+            none = jax.tree.map(jnp.zeros_like, state)
+            return jax.jvp(self.recur, (params, state, x), (dparams, none, dx))[1]
+
+        return x, jax.vmap(direct)(before, x, dx)
+
+    def tangent(
+        self, params: Params, before: State, after: State, y: PyTree, v: tuple, ds: State
+    ) -> tuple[State, PyTree]:  # fmt: skip
+        x, v = v
+        along = jax.jvp(lambda state: self.recur(params, state, x), (before,), (ds,))[1]
+        return jax.tree.map(jnp.add, along, v)
 
 
 def projection(cell: Any, params: Params, xs: Array) -> tuple[Array, Any]:
@@ -146,9 +197,24 @@ def _shifted(state: State, states: PyTree, reverse: bool) -> PyTree:
     return jax.tree.map(shift, state, states)
 
 
+def _is_zero(tangent: Any) -> bool:
+    return isinstance(tangent, jax.custom_derivatives.SymbolicZero)
+
+
+def _instantiate(tangent: Any, primal: Array) -> Array:
+    return spread(jnp.zeros(tangent.shape, tangent.dtype), mesh_axes(primal)) if _is_zero(tangent) else tangent
+
+
+def spread(x: Array, axes: frozenset[str]) -> Array:
+    """The same array, said to differ along axes of a device mesh, as what it is joined with in a scan does."""
+    missing = tuple(sorted(axes - mesh_axes(x)))
+    return jax.lax.pcast(x, missing, to="varying") if missing else x
+
+
 def _one_dtype(*trees: PyTree) -> bool:
-    """Whether all arrays have one dtype; a mixture is left to autodiff, which promotes as the step does."""
-    return len({jnp.result_type(x) for x in jax.tree.leaves(trees)}) == 1
+    """Whether all arrays are of one floating dtype; a mixture is left to autodiff, which promotes as the step does."""
+    dtypes = {jnp.result_type(x) for x in jax.tree.leaves(trees)}
+    return len(dtypes) == 1 and all(jnp.issubdtype(dtype, jnp.floating) for dtype in dtypes)
 
 
 def like(state: State, new: State) -> State:
@@ -157,8 +223,10 @@ def like(state: State, new: State) -> State:
 
 
 def _fixed_point(step: Any, params: Params, state: State, xs: PyTree) -> State:
-    """The state in the dtype that a step gives it back in, so that it can be carried."""
+    """The state as a step gives it back, so that it can be carried: in dtype, and in the devices it differs between."""
     x = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), xs)
     after, _ = checks.pair("step", jax.eval_shape(step, params, state, x))
     after = checks.next_state(state, after)
-    return jax.tree.map(lambda old, new: old.astype(jnp.promote_types(old.dtype, new.dtype)), state, after)
+    state = jax.tree.map(lambda old, new: old.astype(jnp.promote_types(old.dtype, new.dtype)), state, after)
+    axes = frozenset().union(*map(mesh_axes, jax.tree.leaves((params, state, xs))))
+    return jax.tree.map(lambda x: spread(x, axes), state)

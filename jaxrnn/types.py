@@ -43,7 +43,7 @@ class Time(NamedTuple):
     reverse: bool  # from the last step to the first
     keep_states: bool  # collect every state, not only the last
     chunk: int | None  # differentiate in rematerialised chunks of so many steps; None: keep all that is needed
-    by_rule: bool  # a cell that knows its differential is differentiated by it, not by autodiff of the scan
+    derivative: str  # "rule", "linearized" or "autodiff": how a cell is differentiated, see jaxrnn.bptt
 
 
 class Layer(Cell, Protocol):
@@ -70,25 +70,27 @@ class Differential(Cell, Protocol):
     having these methods itself; a subclass that changes the step is differentiated by autodiff.
     """
 
-    def project(self, params: Params, x: Array) -> Array:
+    def project(self, params: Params, x: PyTree) -> PyTree:
         """What a step needs of its input, before it knows the state."""
 
-    def recur(self, params: Params, state: State, z: Array) -> tuple[State, Array]:
+    def recur(self, params: Params, state: State, z: PyTree) -> tuple[State, PyTree]:
         """The rest of the step."""
 
-    def record(self, params: Params, state: State, z: Array) -> tuple[State, PyTree]:
+    def record(self, params: Params, state: State, z: PyTree) -> tuple[State, PyTree]:
         """The same, with what the differential needs beside the states in place of the output."""
 
-    def output(self, state: State) -> Array:
-        """The part of the state that is the output."""
+    def output(self, state: State, kept: PyTree) -> PyTree:
+        """The output, from the new state and what was kept."""
 
     def drive(
-        self, params: Params, dparams: Params, x: Array, dx: Array, before: State, after: State, kept: PyTree
+        self, params: Params, dparams: Params, x: PyTree, dx: PyTree | None, before: State, after: State, kept: PyTree
     ) -> PyTree:
-        """``v_t``, linear in ``dparams`` and ``dx``."""
+        """``v_t``, linear in ``dparams`` and ``dx``, which is None for 0."""
 
-    def tangent(self, params: Params, before: State, after: State, kept: PyTree, v: PyTree, ds: State) -> State:
-        """One step of the linear recurrence: ``ds_{t-1}`` to ``ds_t``, linear in ``v`` and ``ds``."""
+    def tangent(
+        self, params: Params, before: State, after: State, kept: PyTree, v: PyTree, ds: State
+    ) -> tuple[State, PyTree]:
+        """One step of the linear recurrence, linear in ``v`` and ``ds``: from ``ds_{t-1}`` to ``ds_t`` and ``dy_t``."""
 
 
 def has_differential(cell: Any) -> bool:
@@ -104,3 +106,10 @@ def is_layer(model: Any) -> bool:
 def input_ndim(model: Any) -> int:
     """Axes of one input without batch axes: 1 for a vector, 0 for a token id."""
     return getattr(model, "input_ndim", 1)
+
+
+def mesh_axes(x: Any) -> frozenset[str]:
+    """The axes of a device mesh along which this part of an array differs, inside of ``jax.shard_map``; else none."""
+    kind = jax.typeof(x)
+    varying = kind.manual_axis_type.varying if hasattr(kind, "manual_axis_type") else getattr(kind, "vma", ())
+    return frozenset(varying)

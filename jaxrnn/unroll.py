@@ -51,7 +51,9 @@ def unroll(
         remat: exact back-propagation in less memory: only the states between chunks of so many steps are kept, the
             rest is computed again when the gradient needs it. True takes chunks of √T steps, the least memory.
         derivative: ``"rule"`` differentiates a cell by the differential that it writes down, as all built-in cells do
-            (:mod:`jaxrnn.bptt`), and others by autodiff; ``"autodiff"`` all of them, to compare.
+            (:mod:`jaxrnn.bptt`), and others by autodiff, which also has all of them with ``"autodiff"``. With
+            ``"linearized"`` any cell's differential is had from its step: only states are kept, for less memory, or
+            speed where weights are large beside a batch of a few rows.
 
     Returns:
         ``(final, ys)``: the state after the last step, and the outputs ``[T, ..., H]``.
@@ -119,15 +121,17 @@ def _walk(
     checks.flag("reverse", reverse)
     checks.random_key("key", key)
     chunk = checks.chunk("remat", remat, steps)
-    checks.one_of("derivative", derivative, ("rule", "autodiff"))
-    how = {"reverse": reverse, "keep_states": keep_states, "chunk": chunk, "by_rule": derivative == "rule"}
+    checks.one_of("derivative", derivative, ("rule", "linearized", "autodiff"))
     run = _compiled if is_immutable(model) else _run
-    return run(model, params, xs, state, lengths, resets, key, **how)
+    return run(
+        model, params, xs, state, lengths, resets, key,
+        reverse=reverse, keep_states=keep_states, chunk=chunk, derivative=derivative,
+    )  # fmt: skip
 
 
 def _run(
     model: Any, params: Params, xs: PyTree, state: State | None, lengths: Array | None, resets: Array | None,
-    key: Array | None, *, reverse: bool, keep_states: bool, chunk: int | None, by_rule: bool,
+    key: Array | None, *, reverse: bool, keep_states: bool, chunk: int | None, derivative: str,
 ) -> tuple[State, PyTree, PyTree]:  # fmt: skip
     steps, _ = extent(model, xs)
     alive = None
@@ -137,10 +141,10 @@ def _run(
         resets = resets if resets is None else resets & alive  # past its end a sequence has no borders
     if state is None:
         state = first_state(model, params, xs)
-    return over_time(model, params, state, xs, Time(alive, resets, reverse, keep_states, chunk, by_rule), key)
+    return over_time(model, params, state, xs, Time(alive, resets, reverse, keep_states, chunk, derivative), key)
 
 
-_compiled = jax.jit(_run, static_argnames=("model", "reverse", "keep_states", "chunk", "by_rule"), inline=True)
+_compiled = jax.jit(_run, static_argnames=("model", "reverse", "keep_states", "chunk", "derivative"), inline=True)
 
 
 def _hide_padding(ids: Array, lengths: Array) -> Array | np.ndarray:

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxrnn import checks, initializers
-from jaxrnn.types import Array
+from jaxrnn.types import Array, mesh_axes
 
 
 def project(params: Any, x: Array) -> Array:
@@ -17,24 +17,28 @@ def project(params: Any, x: Array) -> Array:
     return z if params.b_h is None else z + params.b_h
 
 
-def drive(params: Any, dparams: Any, x: Array, dx: Array) -> Array:
-    """The differential of :func:`project`: ``dx w_xh + x dw_xh + db_h``."""
-    v = dx @ params.w_xh + of_weights(x, dparams.w_xh)
+def drive(params: Any, dparams: Any, x: Array, dx: Array | None) -> Array:
+    """The differential of :func:`project`: ``dx w_xh + x dw_xh + db_h``; a ``dx`` of None is 0."""
+    v = of_weights(x, dparams.w_xh)
+    v = v if dx is None else v + dx @ params.w_xh
     return v if dparams.b_h is None else v + dparams.b_h
 
 
 def of_weights(x: Array, dw: Array) -> Array:
     """``x dw`` for all steps at once.
 
-    With one axis of rows, so that the transposed product, the gradient of w, has one axis to sum over: two of them
-    make XLA copy an operand on a CPU, which cost a quarter of the whole gradient at B 64, T 128, H 256.
+    On a CPU with one axis of rows, so that the transposed product, the gradient of w, has one axis to sum over: two of
+    them make XLA copy an operand, which cost a quarter of the whole gradient at B 64, T 128, H 256. Where the batch may
+    be spread over devices its axis is left alone, since a merged one would have to be gathered.
     """
-    return (x.reshape(-1, x.shape[-1]) @ dw).reshape(*x.shape[:-1], dw.shape[-1])
+    if jax.default_backend() == "cpu" and (jax.device_count() == 1 or mesh_axes(x)):
+        return (x.reshape(-1, x.shape[-1]) @ dw).reshape(*x.shape[:-1], dw.shape[-1])
+    return x @ dw
 
 
 def per_gate(z: Array, hidden_size: int) -> list[Array]:
     """Split ``[..., G·H]`` into its G gates."""
-    return jax.lax.split(z, (hidden_size,) * (z.shape[-1] // hidden_size), axis=z.ndim - 1)
+    return list(jax.lax.split(z, (hidden_size,) * (z.shape[-1] // hidden_size), axis=z.ndim - 1))
 
 
 def zeros(cell: Any, batch_shape: tuple[int, ...]) -> Array:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -150,12 +150,19 @@ class GRU:
         """The step, with its gates."""
         return self._equations(params, h, x_z)
 
-    def output(self, h: Array) -> Array:
+    def output(self, h: Array, kept: Any) -> Array:
         """The state is the output."""
         return h
 
     def drive(
-        self, params: GRUParams, dparams: GRUParams, x: Array, dx: Array, before: Array, after: Array, gates: GRUGates
+        self,
+        params: GRUParams,
+        dparams: GRUParams,
+        x: Array,
+        dx: Array | None,
+        before: Array,
+        after: Array,
+        gates: GRUGates,
     ) -> Array:
         """``dx w_xh + x dw_xh + db_h``, and ``h_{t-1} dw_hh`` with the reset gate in its place."""
         H = self.hidden_size
@@ -168,7 +175,9 @@ class GRU:
             parts = [common.of_weights(before, dw_zr), common.of_weights(gates.r * before, dw_h)]
         return common.drive(params, dparams, x, dx) + jnp.concatenate(parts, -1)
 
-    def tangent(self, params: GRUParams, before: Array, after: Array, gates: GRUGates, v: Array, dh: Array) -> Array:
+    def tangent(
+        self, params: GRUParams, before: Array, after: Array, gates: GRUGates, v: Array, dh: Array
+    ) -> tuple[Array, Array]:
         """The differential of the equations, line by line."""
         H, (z, r, candidate, h_h) = self.hidden_size, gates
         v_z, v_r, v_h = common.per_gate(v, H)
@@ -178,6 +187,7 @@ class GRU:
             d_z, d_r = common.per_gate(dh @ params.w_hh[:, : 2 * H], H)
         dz = z * (1 - z) * (v_z + d_z)
         dr = r * (1 - r) * (v_r + d_r)
-        dh_h = r * d_h + h_h * dr if self.reset_after else (r * dh + before * dr) @ params.w_hh[:, 2 * H :]
+        dh_h = (r * dh + before * dr) @ params.w_hh[:, 2 * H :] if h_h is None else r * d_h + h_h * dr
         dcandidate = (1 - candidate**2) * (v_h + dh_h)
-        return (1 - z) * dh + (candidate - before) * dz + z * dcandidate
+        dh = (1 - z) * dh + (candidate - before) * dz + z * dcandidate
+        return dh, dh

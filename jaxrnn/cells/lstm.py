@@ -185,12 +185,12 @@ class LSTM:
         """The step, with its gates."""
         return self._equations(params, state, z)
 
-    def output(self, state: LSTMState) -> Array:
+    def output(self, state: LSTMState, gates: LSTMGates) -> Array:
         """``h``."""
         return state.h
 
     def drive(
-        self, params: LSTMParams, dparams: LSTMParams, x: Array, dx: Array,
+        self, params: LSTMParams, dparams: LSTMParams, x: Array, dx: Array | None,
         before: LSTMState, after: LSTMState, gates: LSTMGates,
     ) -> Array:  # fmt: skip
         """``dx w_xh + x dw_xh + db_h + h_{t-1} dw_hh``, and ``c dp`` for a gate with a peephole p."""
@@ -203,7 +203,7 @@ class LSTM:
 
     def tangent(
         self, params: LSTMParams, before: LSTMState, after: LSTMState, gates: LSTMGates, v: Array, ds: LSTMState
-    ) -> LSTMState:
+    ) -> tuple[LSTMState, Array]:
         """The differential of the equations, line by line."""
         i, f, o, candidate = gates
         *dz_i, dz_f, dz_o, dz_c = common.per_gate(v + ds.h @ params.w_hh, self.hidden_size)
@@ -218,4 +218,4 @@ class LSTM:
         do = gate("o", o, dz_o, dc if self.output_peephole == "current" else ds.c)
         tanh_c = tanh(after.c)
         dh = o * (1 - tanh_c**2) * dc + tanh_c * do
-        return LSTMState(dh, dc)
+        return LSTMState(dh, dc), dh

@@ -115,22 +115,33 @@ class VanillaRNN:
         a = h @ params.w_hh + z
         return self._f(a), None if isinstance(self.activation, str) else a
 
-    def output(self, h: Array) -> Array:
+    def output(self, h: Array, kept: Any) -> Array:
         """The state is the output."""
         return h
 
     def drive(
-        self, params: VanillaParams, dparams: VanillaParams, x: Array, dx: Array, before: Array, after: Array, a: Any
+        self,
+        params: VanillaParams,
+        dparams: VanillaParams,
+        x: Array,
+        dx: Array | None,
+        before: Array,
+        after: Array,
+        a: Any,
     ) -> Array:
         """``dx w_xh + x dw_xh + db_h + h_{t-1} dw_hh``."""
         return common.drive(params, dparams, x, dx) + common.of_weights(before, dparams.w_hh)
 
-    def tangent(self, params: VanillaParams, before: Array, after: Array, a: Any, v: Array, dh: Array) -> Array:
+    def tangent(
+        self, params: VanillaParams, before: Array, after: Array, a: Any, v: Array, dh: Array
+    ) -> tuple[Array, Array]:
         """``dh_t = f'(a) ⊙ (dh_{t-1} w_hh + v)``."""
         da = dh @ params.w_hh + v
         if isinstance(self.activation, str):
-            return SLOPES[self.activation](after) * da
-        return jax.jvp(self._f, (a,), (da,))[1]
+            dh = SLOPES[self.activation](after) * da
+        else:
+            dh = jax.jvp(self._f, (a,), (da,))[1]
+        return dh, dh
 
     @property
     def _f(self) -> Callable[[Array], Array]:

@@ -15,7 +15,7 @@ from jaxrnn.types import Array, Params, PyTree, State, Time
 from jaxrnn.unroll import over_time
 from jaxrnn.walk import before_end, where
 
-FORWARDS = Time(None, None, reverse=False, keep_states=False, chunk=None, by_rule=True)
+FORWARDS = Time(None, None, reverse=False, keep_states=False, chunk=None, derivative="rule")
 
 
 class Decoded(NamedTuple):

@@ -16,7 +16,7 @@ from jaxrnn import checks, initializers
 from jaxrnn.constructor import hyperparameters
 from jaxrnn.initializers import Initializer
 from jaxrnn.types import Array
-from jaxrnn.unroll import before_end, where
+from jaxrnn.walk import before_end, where
 
 
 class Source(NamedTuple):

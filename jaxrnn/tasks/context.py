@@ -14,11 +14,13 @@ import jax
 import jax.numpy as jnp
 
 from jaxrnn import checks
+from jaxrnn.bptt import scan
 from jaxrnn.constructor import hyperparameters
 from jaxrnn.layers import Residual, Stack, Tied
 from jaxrnn.tasks.attention import Source
 from jaxrnn.types import Array, Params, PyTree, State, Time
-from jaxrnn.unroll import one_step, over_time, scan, unroll, where
+from jaxrnn.unroll import one_step, over_time, unroll
+from jaxrnn.walk import where
 
 
 class Encoded(NamedTuple):

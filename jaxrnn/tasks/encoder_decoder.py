@@ -18,7 +18,8 @@ from jaxrnn.constructor import hyperparameters
 from jaxrnn.layers import Linear
 from jaxrnn.tasks.context import Encoded, about, attends, attention_weights
 from jaxrnn.types import Array, Params, PyTree, State
-from jaxrnn.unroll import before_end, extent, one_step, unroll, where
+from jaxrnn.unroll import extent, one_step, unroll
+from jaxrnn.walk import before_end, where
 
 
 class WriterParams(NamedTuple):

@@ -14,7 +14,8 @@ from jaxrnn.layers import Bidirectional, Stack
 from jaxrnn.layers.bidirectional import MERGES
 from jaxrnn.layers.pointwise import Pointwise
 from jaxrnn.types import Array, Params
-from jaxrnn.unroll import before_end, unroll, where
+from jaxrnn.unroll import unroll
+from jaxrnn.walk import before_end, where
 
 
 def last(

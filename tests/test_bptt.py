@@ -1,0 +1,299 @@
+"""The derivative rule beside plain autodiff of the scan: equal for every cell, option and kind of derivative."""
+
+import functools
+import os
+import subprocess
+import sys
+import time
+
+import jax
+import jax.numpy as jnp
+import pytest
+import zoo
+from contract import arguments, assert_close, make, weighted
+from jax.test_util import check_grads
+from zoo import ZOO, B, I, inputs
+
+import jaxrnn as rnn
+from jaxrnn.types import has_differential
+
+CELLS = [name for name, entry in ZOO.items() if name.split("-")[0] in ("vanilla", "lstm", "gru")]
+FEW = ["vanilla-tanh", "lstm-peephole-ifo", "lstm-coupled-peephole-fo", "gru", "gru-after"]  # the rest: pytest -m slow
+CLOSE = 1e-10
+
+
+@pytest.fixture(autouse=True)
+def quick_compiler():
+    """Each program runs once: the compiler need not try hard."""
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
+
+
+def losses(model, told):
+    """The same number of ``(params, state, xs)`` by the rule and by autodiff."""
+
+    def loss(derivative, at):
+        params, state, xs = at
+        seen = rnn.unroll(model, params, xs, state, derivative=derivative, **told)
+        return weighted(jax.tree.map(jnp.sin, seen))
+
+    rule = "rule" if has_differential(model) else "linearized"
+    return functools.partial(loss, rule), functools.partial(loss, "autodiff")
+
+
+def first_order(loss, at, along, across):
+    """Backward, forward, and backward for an ensemble of two."""
+    two = jax.tree.map(lambda a, b: jnp.stack([a, a + b]), at, across)
+    return jax.grad(loss)(at), jax.jvp(loss, (at,), (along,))[1], jax.vmap(jax.grad(loss))(two)
+
+
+def second_order(loss, at, along, across):
+    """Forward over reverse, reverse over reverse, forward over forward, and the first of an ensemble."""
+    gradient = jax.grad(loss)
+
+    def hessian_along(along):
+        return jax.jvp(gradient, (at,), (along,))[1]
+
+    def slope(at):
+        return jax.jvp(loss, (at,), (along,))[1]
+
+    two = jax.tree.map(lambda a, b: jnp.stack([a, b]), along, across)
+    return (
+        jax.vmap(hessian_along)(two),
+        jax.grad(lambda at: weighted(gradient(at)))(at),
+        jax.jvp(slope, (at,), (across,))[1],
+    )
+
+
+def compare(name, case, derivatives):
+    model, params = (Leaky(I, 4, dtype="float64"), None) if name == "linearized" else make(name)
+    if params is None:
+        params = zoo.random_params(model)
+    assert has_differential(model) == (name != "linearized")
+    told = {k: v for k, v in arguments(model, case).items() if k != "state"}
+    at = params, zoo.random_state(model), inputs(model)
+    along, across = zoo.filled(at, 7), zoo.filled(at, 8)
+    got, expected = (jax.jit(functools.partial(derivatives, f))(at, along, across) for f in losses(model, told))
+    assert all(jnp.abs(leaf).max() > 0 for leaf in jax.tree.leaves(expected))
+    assert_close(got, expected, CLOSE)
+
+
+slow = ["linearized"] + [pytest.param(name, marks=[] if name in FEW else pytest.mark.slow) for name in CELLS]
+
+
+@pytest.mark.parametrize("case", ["plain", "everything"])
+@pytest.mark.parametrize("name", slow)
+def test_first_order(name, case, x64):
+    """In any mode, with masks, resets, a start and reversed time."""
+    compare(name, case, first_order)
+
+
+@pytest.mark.parametrize("name", slow)
+def test_second_order(name, x64):
+    """By every pair of modes, with everything told."""
+    compare(name, "everything", second_order)
+
+
+# ---- where the rule does not hold, autodiff takes over -------------------------------------------------------------
+
+
+class Leaky(rnn.GRU):
+    """A cell that inherits a differential which is not its own."""
+
+    def step(self, params, state, x):
+        new, _ = super().step(params, state, x)
+        new = 0.9 * state + 0.1 * new
+        return new, new
+
+
+def test_a_subclass_is_differentiated_by_autodiff(x64):
+    """A changed step is neither bypassed nor given the derivative of the one it replaced."""
+    cell = Leaky(I, 4, dtype="float64")
+    params, xs = zoo.random_params(cell), inputs(cell)
+    assert not has_differential(cell)
+
+    def plain(params):
+        h, hs = cell.initial_state((B,)), []
+        for x in xs:
+            h, _ = cell.step(params, h, x)
+            hs.append(h)
+        return weighted(jnp.stack(hs))
+
+    def unrolled(params):
+        return weighted(rnn.unroll(cell, params, xs)[1])
+
+    assert_close(jax.value_and_grad(unrolled)(params), jax.value_and_grad(plain)(params))
+
+
+def test_an_activation_that_mixes_units(x64):
+    """A callable activation is differentiated as it is, elementwise or not."""
+    cell = rnn.VanillaRNN(I, 4, activation=jax.nn.softmax, dtype="float64")
+    at = zoo.random_params(cell), zoo.random_state(cell), inputs(cell)
+    by_rule, by_autodiff = losses(cell, {})
+    assert_close(jax.grad(by_rule)(at), jax.grad(by_autodiff)(at))
+
+
+def test_mixed_dtypes_promote_as_the_step_does():
+    """Parameters in bfloat16 and inputs in float32: the same values, gradients and dtypes."""
+    cell = rnn.GRU(I, 4, dtype="bfloat16")
+    at = zoo.random_params(cell), zoo.random_state(cell), inputs(cell, dtype="float32")
+    with jax.numpy_dtype_promotion("standard"):
+        got, expected = (jax.grad(f)(at) for f in losses(cell, {}))
+    assert [a.dtype for a in jax.tree.leaves(got)] == [b.dtype for b in jax.tree.leaves(expected)]
+    assert_close(got, expected)
+
+
+@pytest.mark.parametrize("name", ["lstm-peephole-ifo", "gru-after"])
+def test_half_precision(name, x64):
+    """In bfloat16 the gradient of the rule is as near to the exact one as that of autodiff."""
+    model, params = make(name)
+    at = params, zoo.random_state(model), inputs(model)
+    exact = jnp.concatenate([x.ravel() for x in jax.tree.leaves(jax.grad(losses(model, {})[0])(at))])
+    half = make(name, "bfloat16")[0]
+    errors = []
+    for loss in losses(half, {}):
+        gradient = jax.grad(loss)(jax.tree.map(lambda x: x.astype("bfloat16"), at))
+        flat = jnp.concatenate([x.astype("float64").ravel() for x in jax.tree.leaves(gradient)])
+        errors.append(float(jnp.linalg.norm(flat - exact) / jnp.linalg.norm(exact)))
+    assert errors[0] < max(1.2 * errors[1], 0.01)
+    assert errors[0] < 0.05
+
+
+@pytest.mark.parametrize("name", ["vanilla-tanh", "lstm-peephole-ifo", "gru"])
+def test_numerical_gradients(name, x64):
+    """To second order and in both modes, at a length at which differences of the function are exact enough."""
+    model, params = make(name)
+    xs = inputs(model)[:3, :1]
+
+    def f(params, xs):
+        return rnn.unroll(model, params, xs)[1]
+
+    check_grads(f, (params, xs), order=2, modes=["fwd", "rev"], rtol=1e-5)
+
+
+# ---- what it costs -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("name", "kept"), [("vanilla-tanh", 1), ("lstm", 6), ("lstm-coupled", 5), ("gru", 4)])
+def test_memory(name, kept):
+    """The gradient keeps states and gates of each step: h; h, c, i, f, o, c̃; h, z, r, h̃; and nothing else of size T."""
+    model, params = make(name, "float32")
+
+    def numbers(steps):
+        xs = inputs(model, steps=steps, dtype="float32")
+        _, pull = jax.vjp(lambda p: rnn.unroll(model, p, xs)[1], params)
+        return zoo.count(pull) - xs.size
+
+    assert numbers(20) - numbers(10) == 10 * B * kept * zoo.H
+
+
+def count_equations(jaxpr):
+    """Operations of a program, those within its loops counted once."""
+    inner = [p for eqn in jaxpr.eqns for p in jax.tree.leaves(list(eqn.params.values()), is_leaf=is_jaxpr)]
+    return len(jaxpr.eqns) + sum(count_equations(getattr(p, "jaxpr", p)) for p in inner if is_jaxpr(p))
+
+
+def is_jaxpr(value):
+    return hasattr(getattr(value, "jaxpr", value), "eqns")
+
+
+@pytest.mark.parametrize("name", ["lstm-peephole-ifo", "gru", "bidirectional-concat", "user"])
+def test_programs_do_not_grow_with_the_sequence(name):
+    """A longer sequence is the same program, so compile time is flat."""
+    model, params = make(name, "float32")
+
+    def size(steps):
+        xs = jax.ShapeDtypeStruct((steps, B, I), "float32")
+        gradient = jax.grad(lambda params, xs: weighted_sum(rnn.unroll(model, params, xs)[1]))
+        return count_equations(jax.make_jaxpr(gradient)(params, xs).jaxpr)
+
+    def weighted_sum(ys):
+        return sum(jnp.sum(y**2) for y in jax.tree.leaves(ys))
+
+    size(1)  # what JAX itself traces at the first call only
+    assert size(100) == size(10_000) > 20
+
+
+def test_a_cell_is_traced_as_often_for_a_long_sequence_as_for_a_short_one():
+    """The number of times Python runs the step does not hang on T."""
+    counts = {}
+    for steps in (5, 500):
+        cell = Counting(I, 4)
+        xs = jnp.ones((steps, B, I))
+        jax.grad(lambda p, cell=cell, xs=xs: rnn.unroll(cell, p, xs)[1].sum())(cell.init(jax.random.key(0)))
+        counts[steps] = len(cell.calls)
+    assert counts[5] == counts[500] > 0
+
+
+class Counting:
+    """A cell of one's own that counts its calls."""
+
+    def __init__(self, inputs, units):
+        self.cell, self.calls = rnn.GRU(inputs, units), []
+        self.init, self.initial_state = self.cell.init, self.cell.initial_state
+
+    def step(self, params, state, x):
+        self.calls.append(x.shape)
+        return self.cell.step(params, state, x)
+
+
+def test_time_is_linear_in_the_length():
+    """A guard against compilers in which a loop takes time quadratic in T, here 400 times for 20 times the steps."""
+    cell = rnn.LSTM(2, 4)
+    gradient = jax.jit(jax.grad(lambda params, xs: rnn.unroll(cell, params, xs)[1].sum()))
+    params = cell.init(jax.random.key(0))
+
+    def seconds(steps):
+        xs = jnp.ones((steps, 1, 2))
+        jax.block_until_ready(gradient(params, xs))
+        times = []
+        for _ in range(5):
+            began = time.perf_counter()
+            jax.block_until_ready(gradient(params, xs))
+            times.append(time.perf_counter() - began)
+        return min(times)
+
+    assert seconds(40_000) < 120 * seconds(2_000)
+
+
+def test_final_state_alone_takes_no_memory():
+    """Where nobody asks for the outputs, they are not collected."""
+    cell = rnn.LSTM(2, 64)
+    params = cell.init(jax.random.key(0))
+
+    def temporary(steps):
+        xs = jax.ShapeDtypeStruct((steps, 20, 2), "float32")
+        compiled = jax.jit(lambda params, xs: rnn.unroll(cell, params, xs)[0]).lower(params, xs).compile()
+        return compiled.memory_analysis().temp_size_in_bytes
+
+    assert temporary(4000) < temporary(40) + 4000 * 4  # the outputs of one unit of one sequence would take as much
+
+
+PARALLEL = """
+import jax, jax.numpy as jnp, numpy as np, jaxrnn as rnn
+from jax.sharding import Mesh, NamedSharding, PartitionSpec as P
+mesh = Mesh(np.array(jax.devices()), ("batch",))
+model = rnn.Stack(rnn.LSTM(3, 4), rnn.Bidirectional(rnn.GRU(4, 4)))
+params, xs = model.init(jax.random.key(0)), jax.random.normal(jax.random.key(1), (5, 4, 3))
+lengths = jnp.array([5, 3, 2, 5])
+def loss(params, xs, lengths):
+    return (rnn.unroll(model, params, xs, lengths=lengths)[1] ** 2).sum()
+gradient = jax.jit(jax.grad(loss))
+alone = gradient(params, xs, lengths)
+specs = P(), P(None, "batch"), P("batch")
+spread = [jax.device_put(a, NamedSharding(mesh, s)) for a, s in zip((params, xs, lengths), specs)]
+text = gradient.lower(*spread).compile().as_text()
+print("gathers", text.count("all-gather("), "sums", text.count("all-reduce(") > 0)
+mapped = jax.jit(jax.shard_map(jax.grad(loss), mesh=mesh, in_specs=specs, out_specs=P()))
+for parallel in (gradient(*spread), mapped(*spread)):
+    pairs = zip(jax.tree.leaves(alone), jax.tree.leaves(parallel))
+    print(jax.device_count(), all(np.allclose(a, b, rtol=1e-5, atol=1e-6) for a, b in pairs))
+"""
+
+
+def test_batch_over_two_devices():
+    """A batch spread over devices, by a sharding or by ``shard_map``: the same gradient, and no array is gathered."""
+    environment = os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=2", "JAX_PLATFORMS": "cpu"}
+    done = subprocess.run([sys.executable, "-c", PARALLEL], env=environment, capture_output=True, text=True)
+    assert done.stdout.splitlines() == ["gathers 0 sums True", "2 True", "2 True"], done.stderr
