@@ -45,7 +45,7 @@ def test_names(script, tmp_path):
     assert last_line(answer)["language"] == "Opening"
     assert sum(last_line(answer)["probabilities"].values()) == pytest.approx(1, abs=1e-3)
     assert "HÉLO is Opening with probability" in answer
-    assert "read as unknown: я" in script("classify_names", "--quick", "--name", "Heloя")
+    assert "read as unknown: я" in script("classify_names", "--quick", "--name", "Helя")
     for told, words in [
         (["--name", ""], "--name: expected a name with at least one letter, got ''"),
         (["--name", "123"], "--name: expected a name with at least one letter, got '123'"),
@@ -109,7 +109,7 @@ def test_sentiment(script):
     for sentence, good in [("The plot is dull, not funny", False), ("the plot is NOT dull, but funny ", True)]:
         answer = script("sentiment", "--quick", "--sentence", sentence)
         assert (last_line(answer)["good"] > 0.5) == good
-    assert "read as unknown: zebra" in script("sentiment", "--quick", "--sentence", "not dull , but zebra")
+    assert "read as unknown: zebra" in script("sentiment", "--quick", "--sentence", "the plot is zebra, not funny")
     for sentence, words in [
         ("  ", "--sentence: expected a sentence with at least one word, got '  '"),
         ("zebra", "--sentence: expected a word that the training sentences hold, got none in 'zebra'"),

@@ -56,7 +56,7 @@ def test_encode_pool_read(name, how):
     assert_close(logits[1], model.apply(params, xs[:2, 1]))
 
 
-@pytest.mark.parametrize("how", POOLINGS)
+@pytest.mark.parametrize("how", ["mean"])
 def test_dropout_acts_with_a_key_alone(how):
     """The same key drops the same features, another one others; without one nothing is dropped."""
     model, params = make("gru", how, "float32", dropout=0.5)

@@ -107,8 +107,8 @@ def alone(model, params, xs):
     return np.asarray(rnn.unroll(model, params, xs)[1][-1])
 
 
-NAMES = ["lstm-peephole-ifo", "gru-after", "vanilla-relu", "user", "stack-mixed", "residual-concat", "tied",
-         "bidirectional-concat", "bidirectional-mean", "bidirectional-unlike", "bidirectional-of-stack",
+NAMES = ["lstm-peephole-ifo", "gru-after", "user", "residual-concat", "tied",
+         "bidirectional-concat", "bidirectional-unlike", "bidirectional-of-stack",
          "user-in-bidirectional"]  # fmt: skip
 
 
@@ -143,7 +143,7 @@ def test_last_of_a_deep_tagger():
     _, hidden = rnn.unroll(below, params[0], xs, lengths=LENGTHS)
     ends = pooling.last(top, params[2], hidden, lengths=LENGTHS)
     assert_close(pooling.last(model, params, xs, lengths=LENGTHS), readout.apply(params[4], ends))
-    dropped = [pooling.last(model, params, xs, lengths=LENGTHS, key=jax.random.key(n)) for n in (0, 0, 1)]
+    dropped = [pooling.last(model, params, xs[:1], key=jax.random.key(n)) for n in (0, 0, 1)]
     np.testing.assert_array_equal(dropped[0], dropped[1])
     assert np.abs(dropped[0] - dropped[2]).max() > CLOSE
 
