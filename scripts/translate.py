@@ -1,6 +1,6 @@
 """Sequence to sequence: dates as people write them to ISO, or German to English.
 
-    python scripts/translate.py                      # dates, characters, attention: about 2 minutes
+    python scripts/translate.py                      # dates, characters, attention: 1 to 2 minutes
     python scripts/translate.py --quick              # half a minute, less exact
     python scripts/translate.py --sentence "the 3rd of march, 1998"      # with the model that was trained
     python scripts/translate.py --data DIR           # Multi30k: {train,val,test_2016_flickr}.{de,en}.gz in DIR
@@ -397,7 +397,7 @@ def arguments() -> argparse.Namespace:
     add("--data", metavar="DIR", help="folder with the files of Multi30k; default: dates, which need none")
     add("--attention", choices=("none", "additive", "general", "dot"), help="default: additive for dates, else none")
     add("--teaching", type=float, help="probability that the right token is fed; default: 1 for dates, else 0.5")
-    add("--epochs", type=positive, help="default: 8 for dates, else 10")
+    add("--epochs", type=positive, help="default: 2 for dates, else 10")
     add("--steps", type=positive, help="optimizer steps, in place of --epochs")
     add("--minutes", type=float, help="stop and save after so many minutes of training; --resume goes on")
     add("--batch", type=positive, default=128)
@@ -409,15 +409,15 @@ def arguments() -> argparse.Namespace:
     add("--out", help="folder of the run; default: runs/translate_dates or runs/translate_multi30k")
     add("--resume", action="store_true", help="go on with the run in --out")
     add("--sentence", metavar="TEXT", help="translate TEXT with the model in --out instead of training")
-    add("--quick", action="store_true", help="dates: 300 steps")
+    add("--quick", action="store_true", help="200 steps")
     args = parser.parse_args()
     dates = not args.data
     args.attention = args.attention or ("additive" if dates else "none")
     args.teaching = args.teaching if args.teaching is not None else (1.0 if dates else 0.5)
-    args.epochs = args.epochs or (8 if dates else 10)
+    args.epochs = args.epochs or (2 if dates else 10)
     args.rate = args.rate or (4e-3 if dates else 1e-3)
     args.out = args.out or f"runs/translate_{'dates' if dates else 'multi30k'}"
-    args.steps = args.steps or (300 if args.quick else None)
+    args.steps = args.steps or (200 if args.quick else None)
     if not 0 <= args.teaching <= 1:
         parser.error(f"--teaching: expected a probability between 0 and 1, got {args.teaching:g}")
     return args
