@@ -36,29 +36,34 @@ TEST = 2000  # unseen pictures
 
 @dataclasses.dataclass(frozen=True)
 class PictureNet:
-    """Two convolutions that halve the picture, a layer on top: ``[..., 10, 50]`` to ``[..., size]``."""
+    """Two convolutions, the second seeing a digit at a time, a layer on top: ``[..., 10, 50]`` to ``[..., size]``."""
 
     output_size: int
-    channels: tuple[int, int] = (24, 48)
+    channels: tuple[int, int] = (32, 96)
 
     input_ndim = 2
 
     def init(self, key):
         he, keys = jax.nn.initializers.he_normal(), jax.random.split(key, 3)
         first, second = self.channels
-        flat = -(-SLOT // 4) * -(-MOST * SLOT // 4) * second
-        return he(keys[0], (4, 4, 1, first)), he(keys[1], (3, 3, first, second)), he(keys[2], (flat, self.output_size))
+        kernels = he(keys[0], (4, 4, 1, first)), he(keys[1], (SLOT // 2, SLOT // 2, first, second))
+        return *kernels, he(keys[2], (MOST * second, self.output_size))
 
     def initial_state(self, batch_shape=()):
         return ()
 
     def step(self, params, state, x):
-        *kernels, w = params
+        first, second, w = params
         batch, x = x.shape[:-2], x.reshape(-1, *x.shape[-2:], 1)  # [B, 10, 50, 1]
-        for kernel in kernels:
-            layout = ("NHWC", "HWIO", "NHWC")
-            x = jax.nn.relu(jax.lax.conv_general_dilated(x, kernel, (2, 2), "SAME", dimension_numbers=layout))
+        x = jax.nn.relu(convolve(x, first, 2))  # [B, 5, 25, first]
+        x = jax.nn.relu(convolve(x, second, SLOT // 2))  # [B, 1, 5, second]
         return (), jnp.tanh(x.reshape(*batch, -1) @ w)
+
+
+def convolve(x, kernel, stride: int):
+    """``[B, height, width, channels]``, every so many pixels."""
+    layout = ("NHWC", "HWIO", "NHWC")
+    return jax.lax.conv_general_dilated(x, kernel, (stride, stride), "SAME", dimension_numbers=layout)
 
 
 def build(size: int, units: int) -> rnn.tasks.Captioner:
