@@ -122,8 +122,10 @@ def arguments() -> argparse.Namespace:
     add("--seed", type=int, default=0)
     add("--out", default="runs/adding", help="folder of the picture")
     args = parser.parse_args()
-    args.length = args.length or (50 if args.quick else 200)
-    args.steps = args.steps or (2000 if args.quick else 8000)
+    if args.length is None:
+        args.length = 50 if args.quick else 200
+    if args.steps is None:
+        args.steps = 2000 if args.quick else 8000
     for name in ("length", "units", "batch", "steps", "steps_per_call"):
         if (value := getattr(args, name)) < 1:
             parser.error(f"--{name.replace('_', '-')}: expected a number above 0, got {value}")

@@ -253,7 +253,7 @@ def draw(guesses: dict[str, dict], results: dict[str, dict], path: pathlib.Path)
     axes[0].set_ylabel("probability of the word")
     bars(axes[-1], list(results), {side: [result[side] for result in results.values()] for side in SIDES})
     axes[-1].set(title="right of all hidden ones", ylim=(0, 1.02), ylabel="share right")
-    axes[-1].legend(title="the model sees", loc="lower left")
+    axes[0].legend(title="the model sees", loc="upper right")
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=150)
 

