@@ -23,6 +23,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from scipy.optimize import minimize
+from scipy.sparse import csr_array
 
 import jaxrnn as rnn
 from jaxrnn import learning
@@ -237,33 +238,28 @@ def bag_of_words(splits: Splits) -> tuple[np.ndarray, str]:
     vocabulary = Vocabulary.of(
         [w for words, _ in splits["train"] for w in words], unknown=UNKNOWN, special=(PAD, UNKNOWN)
     )
-    most = max(len(set(words)) for part in splits.values() for words, _ in part)
+    strange = vocabulary.id(UNKNOWN)
 
-    def bag(split: str) -> tuple[np.ndarray, np.ndarray]:
-        """Ids of the different known words, padded with 0, ``[N, most]``; labels ``[N]``."""
-        rows = np.zeros((len(splits[split]), most), int)
-        for row, (words, _) in zip(rows, splits[split], strict=True):
-            ids = np.unique(vocabulary.encode(words))
-            row[: len(ids)] = np.where(ids == vocabulary.id(UNKNOWN), 0, ids)
-        return rows, np.array([label for _, label in splits[split]])
+    def bag(split: str) -> csr_array:
+        """1 where a sentence has a word, ``[N, words]``; the place of the padding is always 1, for the bias."""
+        sets = [{0, *vocabulary.encode(words).tolist()} - {strange} for words, _ in splits[split]]
+        places = np.array([(row, column) for row, columns in enumerate(sets) for column in columns]).T
+        return csr_array((np.ones(places.shape[1]), places), (len(sets), len(vocabulary)))
 
-    def scores(weights: np.ndarray, rows: np.ndarray) -> np.ndarray:
-        return np.where(rows > 0, weights[rows], 0).sum(1) + weights[0]  # the id of the padding holds the bias
-
-    rows, labels = bag("train")
+    bags = {split: bag(split) for split in splits}
+    labels = np.array([label for _, label in splits["train"]])
 
     def fit(penalty: float) -> np.ndarray:
         def cost(weights: np.ndarray) -> tuple[float, np.ndarray]:
-            z, shrunk = scores(weights, rows), np.append(0, weights[1:])
-            wrong = 1 / (1 + np.exp(-z)) - labels
-            slope = np.bincount(rows.ravel(), np.repeat(wrong, most), len(weights))
-            slope[0] = wrong.sum()
-            return (np.logaddexp(0, z) - labels * z).sum() + penalty / 2 * shrunk @ shrunk, slope + penalty * shrunk
+            z, shrunk = bags["train"] @ weights, np.append(0, weights[1:])
+            slope = bags["train"].T @ (1 / (1 + np.exp(-z)) - labels) + penalty * shrunk
+            return (np.logaddexp(0, z) - labels * z).sum() + penalty / 2 * shrunk @ shrunk, slope
 
-        return minimize(cost, np.zeros(len(vocabulary)), jac=True, method="L-BFGS-B").x
+        options = {"maxiter": 100, "gtol": 1e-2}
+        return minimize(cost, np.zeros(len(vocabulary)), jac=True, method="L-BFGS-B", options=options).x
 
     def guesses(weights: np.ndarray, split: str) -> np.ndarray:
-        return (scores(weights, bag(split)[0]) > 0).astype(int)
+        return (bags[split] @ weights > 0).astype(int)
 
     dev = [label for _, label in splits["dev"]]
     fitted = {penalty: fit(penalty) for penalty in (0.1, 0.3, 1.0, 3.0, 10.0)}
