@@ -60,7 +60,7 @@ def test_a_reset_hides_what_was_before():
 def test_the_step_itself_is_not_seen():
     """Another input at step t changes the scores of every step but t, to the last bit."""
     model = rnn.Stack(rnn.Bidirectional(Delayed(ZOO["lstm"].build("float64")), Delayed(ZOO["gru"].build("float64"))))
-    xs = np.repeat(inputs(model, batch=(1,)), 1 + T, axis=1)
+    xs = np.repeat(np.asarray(inputs(model, batch=(1,))), 1 + T, axis=1)
     xs[np.arange(T), np.arange(T)] += 1  # column t has another input at step t, the last column has none
     with jax.disable_jit():
         _, ys = rnn.unroll(model, random_params(model), jnp.asarray(xs))
