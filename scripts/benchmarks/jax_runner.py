@@ -35,7 +35,7 @@ class Runner:
         self.forward = jax.jit(built.apply)
         self.gradient = jax.jit(jax.grad(self.loss, (0, 1)))
         if library == "jaxrnn-sharded":
-            mesh = jax.make_mesh((jax.device_count(),), ("batch",))
+            mesh = jax.make_mesh((jax.device_count(),), ("batch",), axis_types=(jax.sharding.AxisType.Auto,))
             spec = jax.sharding.PartitionSpec
             self.xs = jax.device_put(self.xs, jax.sharding.NamedSharding(mesh, spec(None, "batch")))
             self.params = jax.device_put(self.params, jax.sharding.NamedSharding(mesh, spec()))
