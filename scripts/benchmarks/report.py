@@ -299,7 +299,7 @@ def plot(records: list[dict], path: pathlib.Path) -> bool:
         axes.axvline(1, color="black", linewidth=1)
         axes.set(xscale="log", title=MEASURES[measure], ylim=(len(by) - 0.4, -0.6))
         axes.set_yticks(range(len(by)), list(by))
-        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 5, 7)))
         axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
         axes.xaxis.set_minor_formatter("")
         axes.grid(axis="x", which="both", alpha=0.25)
