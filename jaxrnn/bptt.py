@@ -202,7 +202,7 @@ def _is_zero(tangent: Any) -> bool:
 
 
 def _instantiate(tangent: Any, primal: Array) -> Array:
-    return spread(jnp.zeros(tangent.shape, tangent.dtype), mesh_axes(primal)) if _is_zero(tangent) else tangent
+    return spread(jnp.zeros_like(primal), mesh_axes(primal)) if _is_zero(tangent) else tangent
 
 
 def spread(x: Array, axes: frozenset[str]) -> Array:
@@ -223,10 +223,18 @@ def like(state: State, new: State) -> State:
 
 
 def _fixed_point(step: Any, params: Params, state: State, xs: PyTree) -> State:
-    """The state as a step gives it back, so that it can be carried: in dtype, and in the devices it differs between."""
-    x = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), xs)
-    after, _ = checks.pair("step", jax.eval_shape(step, params, state, x))
+    """The state as a step gives it back, so that it can be carried: its dtype, and the devices it is spread over."""
+
+    def first(x: Array) -> Any:
+        return jax.eval_shape(lambda x: x[0], x) if len(x) else jax.ShapeDtypeStruct(x.shape[1:], x.dtype)
+
+    after, _ = checks.pair("step", jax.eval_shape(step, params, state, jax.tree.map(first, xs)))
     after = checks.next_state(state, after)
-    state = jax.tree.map(lambda old, new: old.astype(jnp.promote_types(old.dtype, new.dtype)), state, after)
     axes = frozenset().union(*map(mesh_axes, jax.tree.leaves((params, state, xs))))
-    return jax.tree.map(lambda x: spread(x, axes), state)
+
+    def carried(old: Array, new: Any) -> Array:
+        old = spread(old.astype(jnp.promote_types(old.dtype, new.dtype)), axes)
+        placed = None if axes else getattr(getattr(new, "sharding", None), "spec", None)  # where it is part of the type
+        return old if placed in (None, jax.typeof(old).sharding.spec) else jax.sharding.reshard(old, placed)
+
+    return jax.tree.map(carried, state, after)
