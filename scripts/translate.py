@@ -207,17 +207,27 @@ def write(model: EncoderDecoder, params, source, lengths, *, steps: int, width: 
     return found.tokens[:, 0]
 
 
-def translate(task: Task, model: EncoderDecoder, params, sources: list[np.ndarray], steps: int, width: int, batch: int):
-    """Translations in the order of the sources."""
-    longest, texts = max(map(len, sources)), []
+def translate(task: Task, model: EncoderDecoder, params, sources: list, size: int, longest: int, width: int):
+    """Translations in the order of the sources, which are padded to ``size``, 100 at a time."""
+    texts, batch = [], 100
     for n in range(0, len(sources), batch):
-        some = sources[n : n + batch]
-        padded, lengths = np.zeros((longest, batch), np.int32), np.zeros(batch, np.int32)
-        for b, ids in enumerate(some):
-            padded[: len(ids), b], lengths[b] = ids, len(ids)
-        ids = np.asarray(write(model, params, padded, lengths, steps=steps, width=width))
-        texts += [task.text(column) for column in ids.T[: len(some)]]
+        padded, lengths = side_by_side(sources[n : n + batch], size, batch)
+        ids = np.asarray(write(model, params, padded, lengths, steps=limit(task.name, longest), width=width))
+        texts += [task.text(column) for column in ids.T[: len(sources) - n]]
     return texts
+
+
+def limit(task: str, longest: int) -> int:
+    """How many tokens are written at most."""
+    return longest - 1 if task == "dates" else 50
+
+
+def side_by_side(sentences: list, size: int, batch: int) -> tuple[np.ndarray, np.ndarray]:
+    """Ids ``[size, batch]``, padded, and their lengths."""
+    padded, lengths = np.zeros((size, batch), np.int32), np.zeros(batch, np.int32)
+    for b, ids in enumerate(sentences):
+        padded[: len(ids), b], lengths[b] = ids, len(ids)
+    return padded, lengths
 
 
 # ---- the run ---------------------------------------------------------------------------------------------------------
@@ -232,12 +242,14 @@ def main() -> None:
     if args.data:
         task = multi30k(args.data)
     else:
-        task = dates(args.pairs, 1000, args.seed)
+        task = dates(args.pairs, min(args.pairs, 1000), args.seed)
     train, valid, test = map(task.ids, (task.train, task.valid, task.test))
     longest = max(len(b) for _, b in (*train, *valid, *test))
-    shapes = 4 if args.data else 2
-    data = batches(train, args.batch, seed=args.seed, buckets=shapes)
-    held_out = batches(valid, args.batch, shuffle=False, buckets=shapes)
+    shapes = batches([*train, *valid, *test], args.batch, buckets=args.buckets).lengths  # the same for all
+    data, held_out, tested = (
+        batches(pairs, args.batch, lengths=shapes, shuffle=pairs is train, seed=args.seed)
+        for pairs in (train, valid, test)
+    )
     model = build(task, args.attention)
     init_key, key = jax.random.split(jax.random.key(args.seed))
     params = model.init(init_key)
@@ -252,7 +264,7 @@ def main() -> None:
     def evaluate(params, step):
         told = {name: perplexity(model, params, held_out, longest, p) for name, p in (("forced", 1.0), ("free", 0.0))}
         few = valid[:5]
-        texts = translate(task, model, params, [a for a, _ in few], longest, 1, len(few))
+        texts = translate(task, model, params, [a for a, _ in few], shapes[-1], longest, 1)
         shown = [f"    {task.glue.join(a)}  →  {text}" for (a, _), text in zip(task.valid, texts)]
         return {"loss": math.log(told["forced"]), **told, "examples": "\n".join(shown)}
 
@@ -287,7 +299,7 @@ def main() -> None:
     if args.minutes:
         timer.cancel()
     params, done = end.state.params, int(end.state.step)
-    result = judge(task, model, params, test, longest, args)
+    result = judge(task, model, params, tested, [a for a, _ in test], longest, args.width)
     tokens = np.mean([len(a) + len(b) for a, b in train]) * len(train) / len(data)  # of a batch, both sides
     speed = (done - before) / end.seconds
     result |= {"script": "translate", "task": task.name, "attention": args.attention, "steps": done,
@@ -298,29 +310,26 @@ def main() -> None:
     print(json.dumps(result))
 
 
-def judge(task: Task, model: EncoderDecoder, params, test: list, longest: int, args: argparse.Namespace) -> dict:
+def judge(task: Task, model: EncoderDecoder, params, data: Buckets, sources: list, longest: int, most: int) -> dict:
     """The test: exact translations, perplexities, BLEU; greedy and by beam."""
-    batch, sources = 100, [a for a, _ in test]
     right = [task.glue.join(b) for _, b in task.test]
-    steps = longest - 1 if task.name == "dates" else 50
-    data = batches(test, args.batch, shuffle=False)
     result: dict[str, Any] = {
         "perplexity_forced": round(perplexity(model, params, data, longest, 1.0), 4),
         "perplexity_free": round(perplexity(model, params, data, longest, 0.0), 4),
     }
     print("test perplexity: {perplexity_forced} teacher-forced, {perplexity_free} free-running".format(**result))
-    for name, width in (("greedy", 1), (f"beam of {args.width}", args.width)):
-        texts = translate(task, model, params, sources, steps, width, batch)
+    for name, width in (("greedy", 1), (f"beam of {most}", most)):
+        texts = translate(task, model, params, sources, data.lengths[-1], longest, width)
         kind = name.split()[0]
         if task.name == "dates":
             result[f"exact_{kind}"] = float(np.mean([a == b for a, b in zip(texts, right)]))
-            print(f"{name}: {result[f'exact_{kind}']:.2%} of {len(test):,} unseen dates exact")
+            print(f"{name}: {result[f'exact_{kind}']:.2%} of {len(right):,} unseen dates exact")
             wrong = [(a, b, c) for (a, _), b, c in zip(task.test, texts, right) if b != c]
             for source, got, expected in wrong[:5]:
                 print(f"    {''.join(source)}  →  {got}, right: {expected}")
         else:
             result[f"bleu_{kind}"] = round(bleu(texts, right), 2)
-            print(f"{name}: BLEU {result[f'bleu_{kind}']} on {len(test):,} sentences")
+            print(f"{name}: BLEU {result[f'bleu_{kind}']} on {len(right):,} sentences")
             for (source, _), got in list(zip(task.test, texts))[:3]:
                 print(f"    {' '.join(source)}  →  {got}")
     if task.name != "dates":
@@ -352,17 +361,20 @@ def draw_run(task: Task, model: EncoderDecoder, params, test: list, out: pathlib
     if not any("Attending" in repr(layer) for layer in model.decoder.layers):
         return
     figure, places = plt.subplots(2, 2, figsize=(13, 8), layout="constrained")
-    for (source, _), axes in zip(test, places.flat):
-        told = {"steps": longest - 1, "width": 1}
-        written = np.asarray(write(model, params, source[:, None], np.array([len(source)]), **told))[:, 0]
-        count = np.append(written, END).tolist().index(END) + 1  # with <end>
-        tokens = np.append(START, written)[: count + 1].astype(np.int32)
-        weights = np.asarray(model.alignment(params, jnp.asarray(source), jnp.asarray(tokens)))  # [T, S]
-        image = axes.imshow(weights, cmap="viridis", vmin=0, vmax=1, aspect="auto")
-        shown = [s.replace(" ", "␣").replace("<start>", "⊢").replace("<end>", "⊣") for s in task.source.decode(source)]
-        axes.set_xticks(range(len(source)), shown, rotation=90 if task.glue else 0)
-        names = task.target.decode(np.append(written, END)[: len(weights)])
-        axes.set_yticks(range(len(weights)), [name.replace("<end>", "⊣") for name in names])
+    sources = [a for a, _ in test[:4]]
+    padded, lengths = side_by_side(sources, max(map(len, sources)), 4)
+    written = write(model, params, padded, lengths, steps=limit(task.name, longest), width=1)
+    tokens = np.concatenate([np.full((1, 4), START), written])
+    counts = np.asarray(rnn.decoding.lengths(written, END))
+    align = jax.jit(model.alignment)
+    weights = np.asarray(align(params, padded, tokens.astype(np.int32), lengths=lengths, token_lengths=counts + 1))
+    for n, axes in enumerate(places.flat):
+        S, T = lengths[n], counts[n]
+        image = axes.imshow(weights[:T, :S, n], cmap="viridis", vmin=0, vmax=1, aspect="auto")
+        read, said = task.source.decode(sources[n]), task.target.decode(tokens[1 : T + 1, n])
+        signs = {"<start>": "⊢", "<end>": "⊣", " ": "␣"}
+        axes.set_xticks(range(S), [signs.get(s, s) for s in read], rotation=90 if task.glue else 0)
+        axes.set_yticks(range(T), [signs.get(s, s) for s in said])
         axes.set(xlabel="source, as read", ylabel="target, as written")
     figure.colorbar(image, ax=places, label="weight of attention")
     figure.suptitle("Where the decoder looks for each token it writes (⊢ start, ⊣ end)")
@@ -380,8 +392,7 @@ def one_sentence(args: argparse.Namespace) -> None:
     if not tokens:
         sys.exit("--sentence: expected at least one word, got an empty sentence")
     ids = wrapped(source, tokens)
-    steps = facts["longest"] - 1 if facts["task"] == "dates" else 50
-    print(translate(task, model, params, [ids], steps, args.width, 1)[0])
+    print(translate(task, model, params, [ids], len(ids), facts["longest"], args.width)[0])
 
 
 def positive(text: str) -> int:
@@ -402,6 +413,7 @@ def arguments() -> argparse.Namespace:
     add("--minutes", type=float, help="stop and save after so many minutes of training; --resume goes on")
     add("--batch", type=positive, default=128)
     add("--pairs", type=positive, default=40_000, help="dates to learn from")
+    add("--buckets", type=positive, help="lengths that sentences are padded to; default: 2 for dates, else 4")
     add("--rate", type=float, help="learning rate of Adam; default: 4e-3 falling to 0 for dates, else 1e-3")
     add("--width", type=positive, default=4, help="width of the beam")
     add("--evaluate-every", type=positive, metavar="STEPS", help="default: an epoch, or a third of a run on dates")
@@ -415,6 +427,7 @@ def arguments() -> argparse.Namespace:
     args.attention = args.attention or ("additive" if dates else "none")
     args.teaching = args.teaching if args.teaching is not None else (1.0 if dates else 0.5)
     args.epochs = args.epochs or (2 if dates else 10)
+    args.buckets = args.buckets or (2 if dates else 4)
     args.rate = args.rate or (4e-3 if dates else 1e-3)
     args.out = args.out or f"runs/translate_{'dates' if dates else 'multi30k'}"
     args.steps = args.steps or (200 if args.quick else None)
