@@ -89,7 +89,9 @@ def test_first_order(name, case, x64):
     compare(name, case, first_order)
 
 
-@pytest.mark.parametrize("name", slow)
+@pytest.mark.parametrize(
+    "name", ["lstm-peephole-ifo", "gru", *(pytest.param(n, marks=pytest.mark.slow) for n in CELLS)]
+)
 def test_second_order(name, x64):
     """By every pair of modes, with everything told."""
     compare(name, "everything", second_order)
@@ -160,7 +162,7 @@ def test_half_precision(name, x64):
     assert errors[0] < 0.05
 
 
-@pytest.mark.parametrize("name", ["vanilla-tanh", "lstm-peephole-ifo", "gru"])
+@pytest.mark.parametrize("name", ["lstm-peephole-ifo", *(pytest.param(n, marks=pytest.mark.slow) for n in CELLS)])
 def test_numerical_gradients(name, x64):
     """To second order and in both modes, at a length at which differences of the function are exact enough."""
     model, params = make(name)
