@@ -306,7 +306,7 @@ def main() -> None:
                "tokens_per_second": round(speed * tokens), "seconds": round(time.monotonic() - began, 1)}  # fmt: skip
     print(f"{done} of {steps} steps, {speed * tokens:,.0f} tokens of source and target a second with evaluation; "
           f"all {steps} steps take about {steps / speed / 60:.1f} minutes")  # fmt: skip
-    draw_run(task, model, params, test, out, longest)
+    draw_run(task, model, params, test, out, longest, shapes[-1])
     print(json.dumps(result))
 
 
@@ -346,7 +346,7 @@ def bleu(texts: list[str], right: list[str]) -> float:
     return sacrebleu.corpus_bleu(texts, [right], tokenize="none", force=True).score
 
 
-def draw_run(task: Task, model: EncoderDecoder, params, test: list, out: pathlib.Path, longest: int) -> None:
+def draw_run(task: Task, model: EncoderDecoder, params, test: list, out: pathlib.Path, longest: int, size: int) -> None:
     """The loss curve, and where the decoder looked for each token of four translations."""
     import matplotlib
 
@@ -362,9 +362,9 @@ def draw_run(task: Task, model: EncoderDecoder, params, test: list, out: pathlib
         return
     figure, places = plt.subplots(2, 2, figsize=(13, 8), layout="constrained")
     sources = [a for a, _ in test[:4]]
-    padded, lengths = side_by_side(sources, max(map(len, sources)), 4)
+    padded, lengths = side_by_side(sources, size, 100)
     written = write(model, params, padded, lengths, steps=limit(task.name, longest), width=1)
-    tokens = np.concatenate([np.full((1, 4), START), written])
+    tokens = np.concatenate([np.full((1, 100), START), written])
     counts = np.asarray(rnn.decoding.lengths(written, END))
     align = jax.jit(model.alignment)
     weights = np.asarray(align(params, padded, tokens.astype(np.int32), lengths=lengths, token_lengths=counts + 1))

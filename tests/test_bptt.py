@@ -18,7 +18,7 @@ import jaxrnn as rnn
 from jaxrnn.types import has_differential
 
 CELLS = [name for name, entry in ZOO.items() if name.split("-")[0] in ("vanilla", "lstm", "gru")]
-FEW = ["vanilla-tanh", "lstm-peephole-ifo", "lstm-coupled-peephole-fo", "gru", "gru-after"]  # the rest: pytest -m slow
+FEW = ["vanilla-tanh", "lstm-peephole-ifo", "gru"]  # the rest: pytest -m slow
 CLOSE = 1e-10
 
 
@@ -79,7 +79,7 @@ def compare(name, case, derivatives):
     assert_close(got, expected, CLOSE)
 
 
-slow = ["linearized"] + [pytest.param(name, marks=[] if name in FEW else pytest.mark.slow) for name in CELLS]
+slow = [pytest.param(name, marks=[] if name in FEW else pytest.mark.slow) for name in CELLS]
 
 
 @pytest.mark.parametrize("case", ["plain", "everything"])
@@ -89,9 +89,7 @@ def test_first_order(name, case, x64):
     compare(name, case, first_order)
 
 
-@pytest.mark.parametrize(
-    "name", ["lstm-peephole-ifo", "gru", *(pytest.param(n, marks=pytest.mark.slow) for n in CELLS)]
-)
+@pytest.mark.parametrize("name", ["linearized", *slow])
 def test_second_order(name, x64):
     """By every pair of modes, with everything told."""
     compare(name, "everything", second_order)
@@ -146,7 +144,7 @@ def test_mixed_dtypes_promote_as_the_step_does():
     assert_close(got, expected)
 
 
-@pytest.mark.parametrize("name", ["lstm-peephole-ifo", "gru-after"])
+@pytest.mark.parametrize("name", ["gru-after", pytest.param("lstm-peephole-ifo", marks=pytest.mark.slow)])
 def test_half_precision(name, x64):
     """In bfloat16 the gradient of the rule is as near to the exact one as that of autodiff."""
     model, params = make(name)
@@ -162,7 +160,7 @@ def test_half_precision(name, x64):
     assert errors[0] < 0.05
 
 
-@pytest.mark.parametrize("name", ["lstm-peephole-ifo", *(pytest.param(n, marks=pytest.mark.slow) for n in CELLS)])
+@pytest.mark.parametrize("name", ["gru", *(pytest.param(n, marks=pytest.mark.slow) for n in CELLS if n != "gru")])
 def test_numerical_gradients(name, x64):
     """To second order and in both modes, at a length at which differences of the function are exact enough."""
     model, params = make(name)
@@ -300,7 +298,7 @@ for parallel in sharded:
 
 
 def test_batch_over_two_devices():
-    """A batch spread over devices, by shardings of either kind or by ``shard_map``: the same gradient, and no array is gathered."""
+    """A batch spread over devices, by shardings or by ``shard_map``: the same gradient, and no array is gathered."""
     environment = os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=2", "JAX_PLATFORMS": "cpu"}
     done = subprocess.run([sys.executable, "-c", PARALLEL], env=environment, capture_output=True, text=True)
     assert done.stdout.splitlines() == ["gathers 0 sums True", *["2 True"] * 3], done.stderr
