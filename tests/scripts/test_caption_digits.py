@@ -9,13 +9,8 @@ pytest.importorskip("sklearn")
 
 
 @pytest.fixture
-def script(monkeypatch):
-    from conftest import SCRIPTS
-
-    monkeypatch.syspath_prepend(SCRIPTS)
-    import caption_digits
-
-    return caption_digits
+def script(load_script):
+    return load_script("caption_digits")
 
 
 def test_runs(run_script, tmp_path):

@@ -13,13 +13,8 @@ SMALL = ["--pairs", 100, "--batch", 16, "--buckets", 1]
 
 
 @pytest.fixture
-def script(monkeypatch):
-    from conftest import SCRIPTS
-
-    monkeypatch.syspath_prepend(SCRIPTS)
-    import translate
-
-    return translate
+def script(load_script):
+    return load_script("translate")
 
 
 def read(text, months):
