@@ -1,9 +1,18 @@
-"""What every test shares: strict dtype promotion, and a switch to float64."""
+"""What every test shares: strict dtype promotion, a quick compiler, and a switch to float64."""
 
 import jax
 import pytest
 
 jax.config.update("jax_numpy_dtype_promotion", "strict")
+jax.config.update("jax_disable_most_optimizations", True)  # most programs here run once
+
+
+@pytest.fixture(scope="module")
+def optimised():
+    """Compile the tests of a module as users do."""
+    jax.config.update("jax_disable_most_optimizations", False)
+    yield
+    jax.config.update("jax_disable_most_optimizations", True)
 
 
 @pytest.fixture

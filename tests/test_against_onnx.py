@@ -24,6 +24,7 @@ OPSET, IR_VERSION = 14, 8
 ATOL = 1e-5
 FAR = 1e-2  # a wrong weight must miss by more than this, in outputs and in every part of the final state
 SHAPE = (6, 4, 3, 5)  # T, B, I, H
+pytestmark = pytest.mark.usefixtures("optimised")
 SHAPES = [(1, 1, 1, 1), (2, 3, 8, 2), (17, 5, 2, 9)]
 DIRECTIONS = ["forward", "reverse", "bidirectional"]
 
@@ -36,6 +37,13 @@ CELLS = {
     "gru": rnn.GRU,
     "gru-after": functools.partial(rnn.GRU, reset_after=True),
 }
+
+FEW = [  # of the peephole subsets the full ones; the rest: pytest -m slow
+    name
+    if "-" not in name or name in ("lstm-ifo", "coupled-fo", "gru-after")
+    else pytest.param(name, marks=pytest.mark.slow)
+    for name in CELLS
+]
 
 INPUTS = {
     "RNN": ["X", "W", "R", "B", "sequence_lens", "initial_h"],
@@ -183,7 +191,7 @@ def test_outputs_and_final_state(name, direction, lengths):
 
 
 @pytest.mark.parametrize("absent", [["use_bias"], ["state"], ["use_bias", "state", "lengths"]], ids="-".join)
-@pytest.mark.parametrize("name", CELLS)
+@pytest.mark.parametrize("name", FEW)
 def test_what_may_be_absent(name, absent):
     """No bias adds nothing, no state is zero, no lengths are full ones."""
     errors = Case(name, "bidirectional", **dict.fromkeys(absent, False)).errors()
@@ -191,7 +199,7 @@ def test_what_may_be_absent(name, absent):
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
-@pytest.mark.parametrize("name", CELLS)
+@pytest.mark.parametrize("name", FEW)
 def test_shapes(name, shape):
     """One step, one unit, one sequence; more inputs than units and fewer; many steps."""
     errors = Case(name, "bidirectional", shape).errors()

@@ -22,14 +22,6 @@ FEW = ["vanilla-tanh", "lstm-peephole-ifo", "gru"]  # the rest: pytest -m slow
 CLOSE = 1e-10
 
 
-@pytest.fixture(autouse=True)
-def quick_compiler():
-    """Each program runs once: the compiler need not try hard."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
-
-
 def losses(model, told):
     """The same number of ``(params, state, xs)`` by the rule and by autodiff."""
 

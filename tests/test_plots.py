@@ -20,6 +20,7 @@ matplotlib = pytest.importorskip("matplotlib")
 def no_screen():
     """Figures are drawn, not shown, and closed at the end."""
     matplotlib.use("Agg")
+    matplotlib.pyplot.close("all")  # those that others left
     yield
     pytest.importorskip("matplotlib.pyplot").close("all")
 

@@ -16,6 +16,7 @@ torch = pytest.importorskip("torch")
 nn = torch.nn
 torch.set_num_threads(1)
 
+pytestmark = pytest.mark.usefixtures("optimised")
 T, B, IN, H = 6, 3, 4, 5
 LENGTHS = [4, 6, 1]
 MODULES = {

@@ -5,7 +5,6 @@ import pathlib
 import runpy
 import sys
 
-import jax
 import pytest
 
 SCRIPTS = pathlib.Path(__file__).parent.parent.parent / "scripts"
@@ -31,11 +30,3 @@ def load_script(monkeypatch):
     """Import a script as a module."""
     monkeypatch.syspath_prepend(SCRIPTS)
     return importlib.import_module
-
-
-@pytest.fixture(autouse=True, scope="package")
-def quick_compiler():
-    """Many programs are compiled here and each runs for a few steps: the compiler need not try hard."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)

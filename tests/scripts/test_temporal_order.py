@@ -11,14 +11,6 @@ pytest.importorskip("matplotlib")
 SCRIPTS = pathlib.Path(__file__).parent.parent.parent / "scripts"
 
 
-@pytest.fixture(autouse=True)
-def quick_compiler():
-    """Every program runs once: the compiler need not try hard."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
-
-
 @pytest.fixture
 def script(monkeypatch):
     monkeypatch.syspath_prepend(SCRIPTS)

@@ -3,20 +3,11 @@
 import pathlib
 import sys
 
-import jax
 import numpy as np
 import pytest
 
 pytest.importorskip("matplotlib")
 SCRIPTS = pathlib.Path(__file__).parent.parent.parent / "scripts"
-
-
-@pytest.fixture(autouse=True)
-def quick_compiler():
-    """Every program runs once: the compiler need not try hard."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
 
 
 def test_quick(monkeypatch, tmp_path, capsys):
