@@ -38,11 +38,9 @@ CELLS = {
     "gru-after": functools.partial(rnn.GRU, reset_after=True),
 }
 
+FULL = ("lstm-ifo", "coupled-fo", "gru-after")
 FEW = [  # of the peephole subsets the full ones; the rest: pytest -m slow
-    name
-    if "-" not in name or name in ("lstm-ifo", "coupled-fo", "gru-after")
-    else pytest.param(name, marks=pytest.mark.slow)
-    for name in CELLS
+    pytest.param(name, marks=[] if "-" not in name or name in FULL else pytest.mark.slow) for name in CELLS
 ]
 
 INPUTS = {
