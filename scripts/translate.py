@@ -289,7 +289,7 @@ def main() -> None:
         steps=steps,
         key=key,
         evaluate=evaluate,
-        evaluate_every=args.evaluate_every or (len(data) if args.data else max(steps // 3, 1)),
+        evaluate_every=args.evaluate_every or (len(data) if args.data else -(-steps // 3)),
         checkpoints=checkpoints,
         facts={"source": task.source.symbols, "target": task.target.symbols, "task": task.name, "longest": longest},
         log=out / "metrics.jsonl",
