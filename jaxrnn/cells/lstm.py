@@ -161,17 +161,20 @@ class LSTM:
 
     def _equations(self, params: LSTMParams, state: LSTMState, z: Array) -> tuple[LSTMState, LSTMGates]:
         h, c = state
-        *z_i, z_f, z_o, z_c = common.per_gate(z + h @ params.w_hh, self.hidden_size)  # z_i: none when coupled
-        p = self._peepholes(params)
+        H, names, p = self.hidden_size, "fo" if self.coupled else "ifo", self._peepholes(params)
+        z = z + h @ params.w_hh
+        *z_gates, z_c = common.per_gate(z, H)
+        plain = common.per_gate(sigmoid(z[..., :-H]), H)  # side by side: one sigmoid for all gates
 
-        def gate(name: str, z: Array, cell: Array) -> Array:
-            return sigmoid(z + p[name] * cell) if name in p else sigmoid(z)
+        def gate(name: str, cell: Array) -> Array:
+            n = names.index(name)
+            return sigmoid(z_gates[n] + p[name] * cell) if name in p else plain[n]
 
-        f = gate("f", z_f, c)
-        i = None if self.coupled else gate("i", z_i[0], c)
+        f = gate("f", c)
+        i = None if self.coupled else gate("i", c)
         candidate = tanh(z_c)
         c_new = f * c + (1 - f if i is None else i) * candidate
-        o = gate("o", z_o, c_new if self.output_peephole == "current" else c)
+        o = gate("o", c_new if self.output_peephole == "current" else c)
         h_new = o * tanh(c_new)
         return LSTMState(h_new, c_new), LSTMGates(i, f, o, candidate)
 
