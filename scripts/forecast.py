@@ -221,7 +221,11 @@ def arguments() -> argparse.Namespace:
     add("--decay", type=float, default=1e-3, help="weight decay")
     add("--seed", type=int, default=0)
     add("--out", default="runs/forecast", help="folder of the picture")
-    return parser.parse_args()
+    args = parser.parse_args()
+    for name in ("units", "steps", "batch"):
+        if getattr(args, name) < 1:
+            parser.error(f"--{name}: expected a number above 0, got {getattr(args, name)}")
+    return args
 
 
 if __name__ == "__main__":

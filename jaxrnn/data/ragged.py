@@ -36,7 +36,8 @@ class Buckets:
         seed: of the shuffling.
 
     Raises:
-        ValueError: there is no sequence, numbers of inputs and targets differ, or a sequence fits no length.
+        ValueError: there is no sequence, numbers of inputs and targets differ, shapes do not fit each other, or a
+            sequence fits no length.
 
     Example:
         >>> import numpy as np
@@ -65,8 +66,9 @@ class Buckets:
         checks.flag("shuffle", shuffle)
         if not len(inputs) or len(inputs) != len(targets):
             checks.refuse("targets", f"one for each of the {len(inputs)} inputs, at least one", len(targets))
-        self.inputs, self.targets = [np.asarray(x) for x in inputs], [np.asarray(y) for y in targets]
-        self.aligned = all(y.shape[:1] == x.shape[:1] for x, y in zip(self.inputs, self.targets, strict=True))
+        self.inputs = _alike("inputs", inputs, 1)
+        self.aligned = all(np.shape(y)[:1] == x.shape[:1] for x, y in zip(self.inputs, targets, strict=True))
+        self.targets = _alike("targets", targets, 1 if self.aligned else 0)
         sizes = np.array([len(x) for x in self.inputs])
         if lengths is None:
             quantiles = np.quantile(sizes, np.arange(1, buckets + 1) / buckets, method="inverted_cdf")
@@ -117,3 +119,16 @@ class Buckets:
             members = draw.permutation(members) if self.shuffle else members
             batches += [(bucket, members[i : i + self.batch]) for i in range(0, len(members), self.batch)]
         return [batches[i] for i in draw.permutation(len(batches))] if self.shuffle else batches
+
+
+def _alike(argument: str, values: Sequence, axes: int) -> list[np.ndarray]:
+    """Arrays of one dtype that holds them all, and of one shape behind the first axes, which are time."""
+    arrays = [np.asarray(value) for value in values]
+    shapes = {array.shape[axes:] for array in arrays}
+    if min(array.ndim for array in arrays) < axes or len(shapes) > 1:
+        expected = (
+            "arrays [T_n, ...], alike behind the first axis" if axes else "labels of one shape, or a target a step"
+        )
+        checks.refuse(argument, expected, f"shapes {sorted({array.shape for array in arrays})[:4]}")
+    dtype = np.result_type(*{array.dtype for array in arrays})
+    return [array.astype(dtype, copy=False) for array in arrays]

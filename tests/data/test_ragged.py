@@ -112,9 +112,22 @@ def test_fit_compiles_each_shape_once(capsys):
         ("targets: expected one for each of the 0 inputs, at least one, got 0", lambda: Buckets([], [], 2)),
         ("lengths: expected one of at least 9", lambda: Buckets(sequences(), range(11), 2, lengths=[3])),
         ("batch: expected a positive int, got 0", lambda: Buckets(sequences(), range(11), 0)),
+        ("inputs: expected arrays .T_n, ....", lambda: Buckets([np.ones((2, 3)), np.ones((2, 1))], [0, 1], 2)),
+        ("inputs: expected arrays .T_n, ....", lambda: Buckets([1, 2], [0, 1], 2)),
+        ("targets: expected labels of one shape", lambda: Buckets([np.ones(4), np.ones(3)], [np.ones(5), 1], 2)),
     ],
 )
 def test_refusals(message, call):
     """What does not fit is named."""
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_one_dtype_holds_all():
+    """Nothing is cut to the dtype of the first sequence, label or target."""
+    batch = Buckets([np.array([1, 2]), np.array([0.25, 0.5])], [1, 2.5], 2, buckets=1, shuffle=False)[0]
+    assert batch.inputs.T.tolist() == [[1, 2], [0.25, 0.5]]
+    assert batch.targets.tolist() == [1, 2.5]
+    narrow = Buckets([np.array([1], np.int8), np.array([300])], ["a", "longer"], 2, buckets=1, shuffle=False)[0]
+    assert narrow.inputs.tolist() == [[1, 300]]
+    assert narrow.targets.tolist() == ["a", "longer"]
