@@ -10,22 +10,21 @@ time with one product over all T·B rows for each weight matrix, and nothing but
 It is written as a rule for the differential, not for the gradient, so that forward mode, second derivatives and
 ``vmap`` follow from it by themselves.
 
-A built-in cell writes down its own differential (:class:`~jaxrnn.types.Differential`): ``record`` is a step that keeps
-its gates, ``drive`` is ``v_t``, ``tangent`` one step of the linear recurrence.
+A built-in cell writes down its own differential (:class:`~jaxrnn.types.Differential`): ``recurrence`` is the
+step, which keeps its gates, ``differential`` is ``v_t`` for all steps and one step of the linear recurrence.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import functools
-import math
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from jaxrnn import checks
-from jaxrnn.types import Array, Params, PyTree, State, Time, has_differential, mesh_axes
+from jaxrnn.types import Array, Params, PyTree, Recurrence, State, Time, has_differential, mesh_axes
 from jaxrnn.walk import in_chunks, walk, where
 
 
@@ -47,10 +46,10 @@ def scan(cell: Any, params: Params, state: State, xs: PyTree, time: Time) -> tup
         return final, (ys, states)
 
     inputs = xs, time.alive, time.resets
-    if time.chunk is None:
-        final, (ys, states) = part(state, inputs)
-    else:
-        final, (ys, states) = in_chunks(part, state, inputs, time.reverse, time.chunk)
+    rematerialised = functools.partial(jax.checkpoint, prevent_cse=False)(part)
+    final, (ys, states) = in_chunks(
+        part if time.chunk is None else rematerialised, state, inputs, time.reverse, time.chunk
+    )
     return final, ys, states
 
 
@@ -84,13 +83,12 @@ def _by_rule(
     how: How, params: Params, state: State, xs: Array, alive: Array | None, resets: Array | None
 ) -> tuple[State, Array, PyTree | None]:
     """The walk of a cell that knows its differential."""
-    zs, project = projection(how.cell, params, xs)
 
-    def step(state: State, z: Array) -> tuple[State, Array]:
-        return how.cell.recur(params, state, project(z))
+    def step(record: Recurrence, state: State, z: PyTree) -> tuple[State, PyTree]:
+        new, kept = record(state, z)
+        return new, how.cell.output(new, kept)
 
-    first = how.first(state, resets)
-    return walk(step, first, state, zs, alive, resets, reverse=how.reverse, keep_states=how.keep_states)
+    return _forward(how, step, params, state, xs, alive, resets, how.keep_states)
 
 
 @functools.partial(_by_rule.defjvp, symbolic_zeros=True)
@@ -100,12 +98,9 @@ def _differential(how: How, primals: tuple, tangents: tuple) -> tuple[tuple, tup
     dparams, dstate = jax.tree.map(_instantiate, tangents[:2], primals[:2], is_leaf=_is_zero)
     dxs = None if _is_zero(tangents[2]) else tangents[2]  # inputs that nothing moves, data for instance, cost nothing
     cell, first = how.cell, how.first(state, resets)
-    zs, project = projection(cell, params, xs)
-
-    def step(state: State, z: Array) -> tuple[State, PyTree]:
-        return cell.record(params, state, project(z))
-
-    final, kept, states = walk(step, first, state, zs, alive, resets, reverse=how.reverse, keep_states=True)
+    final, kept, states = _forward(
+        how, lambda record, state, z: record(state, z), params, state, xs, alive, resets, keep_states=True
+    )
     ys = cell.output(states, kept)
     ys = ys if alive is None else where(alive, ys)
 
@@ -115,18 +110,45 @@ def _differential(how: How, primals: tuple, tangents: tuple) -> tuple[tuple, tup
         before = _shifted(state, states, how.reverse)
         if resets is not None:
             before = where(resets, jax.tree.map(lambda f, b: jnp.broadcast_to(f, b.shape), first, before), before)
-        v = cell.drive(params, dparams, xs, dxs, before, states, kept)
-
-        @functools.partial(jax.checkpoint, prevent_cse=False)
-        def step(ds: State, at: tuple) -> tuple[State, PyTree]:
-            return cell.tangent(params, *at, ds)
-
+        vs, step = cell.differential(params, dparams, xs, dxs, before, states, kept)
+        step = functools.partial(jax.checkpoint, prevent_cse=False)(step)
         none = jax.tree.map(jnp.zeros_like, dstate)  # a reset returns to a state that nothing moves
-        at = before, states, kept, v
-        return walk(step, none, dstate, at, alive, resets, reverse=how.reverse, keep_states=how.keep_states)
+        return walk(step, none, dstate, vs, alive, resets, reverse=how.reverse, keep_states=how.keep_states)
 
     differential = linear((params, state, xs, kept, states), dparams, dstate, dxs)
     return (final, ys, states if how.keep_states else None), differential
+
+
+def _forward(
+    how: How, step: Any, params: Params, state: State, xs: PyTree, alive: Array | None, resets: Array | None,
+    keep_states: bool,
+) -> tuple[State, PyTree, PyTree | None]:  # fmt: skip
+    """Scan ``step(record, state, z)``, where record is the step of the cell."""
+    first = how.first(state, resets)
+
+    def part(state: State, inputs: tuple) -> tuple[State, tuple]:
+        xs, alive, resets = inputs
+        zs, record = how.cell.recurrence(params, xs)
+        run = functools.partial(step, record)
+        final, ys, states = walk(run, first, state, zs, alive, resets, reverse=how.reverse, keep_states=keep_states)
+        return final, (ys, states)
+
+    inputs, chunk = (xs, alive, resets), steps_ahead(how.cell, params, xs)
+    final, (ys, states) = in_chunks(part, state, inputs, how.reverse, chunk)
+    return final, ys, states
+
+
+def steps_ahead(cell: Any, params: Params, xs: PyTree) -> int | None:
+    """For how many steps at a time a CPU computes what needs no state; None: for all.
+
+    Fresh memory costs a CPU more than a second pass over memory that it has in its cache: an LSTM of 20 × 200, T 128,
+    took 43 ms for its gradient with 8 MB computed ahead, and 35 ms with 2 MB at a time.
+    """
+    ahead = jax.eval_shape(lambda *given: cell.recurrence(*given)[0], params, xs)
+    numbers, given = (sum(x.size for x in jax.tree.leaves(tree)) for tree in (ahead, xs))
+    if jax.default_backend() != "cpu" or numbers <= max(given, 2**20):
+        return None
+    return max(1, len(jax.tree.leaves(xs)[0]) * 2**19 // numbers)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -143,54 +165,32 @@ class Linearized:
     def initial_state(self, batch_shape: tuple[int, ...]) -> State:
         return self.cell.initial_state(batch_shape)
 
-    def project(self, params: Params, x: PyTree) -> PyTree:
-        return x
+    def recurrence(self, params: Params, xs: PyTree) -> tuple[PyTree, Recurrence]:
+        def step(state: State, x: PyTree) -> tuple[State, PyTree]:
+            new, y = self.cell.step(params, state, x)
+            return like(state, checks.next_state(state, new)), y
 
-    def recur(self, params: Params, state: State, x: PyTree) -> tuple[State, PyTree]:
-        new, y = self.cell.step(params, state, x)
-        return like(state, checks.next_state(state, new)), y
-
-    record = recur
+        return xs, step
 
     def output(self, state: State, y: PyTree) -> PyTree:
         return y
 
-    def drive(
-        self, params: Params, dparams: Params, x: PyTree, dx: PyTree, before: State, after: State, y: PyTree
-    ) -> tuple:  # fmt: skip
-        dx = jax.tree.map(jnp.zeros_like, x) if dx is None else dx
+    def differential(
+        self, params: Params, dparams: Params, xs: PyTree, dxs: PyTree, before: State, after: State, ys: PyTree
+    ) -> tuple[PyTree, Recurrence]:
+        def step(params: Params, state: State, x: PyTree) -> tuple[State, PyTree]:
+            return self.recurrence(params, x)[1](state, x)
 
         def direct(state: State, x: PyTree, dx: PyTree) -> PyTree:
-            none = jax.tree.map(jnp.zeros_like, state)
-            return jax.jvp(self.recur, (params, state, x), (dparams, none, dx))[1]
+            return jax.jvp(step, (params, state, x), (dparams, jax.tree.map(jnp.zeros_like, state), dx))[1]
 
-        return x, jax.vmap(direct)(before, x, dx)
+        def tangent(ds: State, at: tuple) -> tuple[State, PyTree]:
+            state, x, v = at
+            along = jax.jvp(lambda state: step(params, state, x), (state,), (ds,))[1]
+            return jax.tree.map(jnp.add, along, v)
 
-    def tangent(
-        self, params: Params, before: State, after: State, y: PyTree, v: tuple, ds: State
-    ) -> tuple[State, PyTree]:  # fmt: skip
-        x, v = v
-        along = jax.jvp(lambda state: self.recur(params, state, x), (before,), (ds,))[1]
-        return jax.tree.map(jnp.add, along, v)
-
-
-def projection(cell: Any, params: Params, xs: Array) -> tuple[Array, Any]:
-    """Where ``z = x w_xh + b_h`` is computed: for all steps before the scan, or in each step.
-
-    Returns what is scanned, and the function that a step applies to it. Before the scan it is one large product; in
-    the step, on a CPU, its result is still in the cache when the gates need it. On an accelerator a step is bound by
-    its latency, and the less there is in it, the better.
-    """
-    rows = math.prod(xs.shape[1:-1])
-    if jax.default_backend() != "cpu" or rows <= ROWS_AHEAD.get(type(cell).__name__, 0):
-        return cell.project(params, xs), lambda z: z
-    return xs, lambda x: cell.project(params, x)
-
-
-# Up to so many rows the product before the scan is the quicker one on a CPU. Forward, float32, 2 cores: for an LSTM
-# it took 0.5 to 0.95 times the time of that in the step at 1 to 16 rows, 1.4 times at 64; for a GRU with the reset
-# after the product 1.2 to 2.6 times at 1 to 16 rows. The GRU with the reset before it was not measured.
-ROWS_AHEAD = {"VanillaRNN": 8, "LSTM": 16, "GRU": 0}
+        dxs = jax.tree.map(jnp.zeros_like, xs) if dxs is None else dxs
+        return (before, xs, jax.vmap(direct)(before, xs, dxs)), tangent
 
 
 def _shifted(state: State, states: PyTree, reverse: bool) -> PyTree:

@@ -7,6 +7,7 @@ The order of a pair is always ``(state, y)``, as in :func:`jax.lax.scan`.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
 import jax
@@ -66,36 +67,32 @@ class Differential(Cell, Protocol):
 
     .. math:: ds_t = \frac{∂F}{∂s}\, ds_{t-1} + v_t
 
-    All of it is elementwise in time: ``drive`` is called with arrays of all steps at once. A class declares it by
+    Both methods below are called once for a whole sequence, and return what is scanned, ``[T, ...]``, and a step that
+    takes one entry of it: what needs no state is computed before the scan. A class declares its differential by
     having these methods itself; a subclass that changes the step is differentiated by autodiff.
     """
 
-    def project(self, params: Params, x: PyTree) -> PyTree:
-        """What a step needs of its input, before it knows the state."""
-
-    def recur(self, params: Params, state: State, z: PyTree) -> tuple[State, PyTree]:
-        """The rest of the step."""
-
-    def record(self, params: Params, state: State, z: PyTree) -> tuple[State, PyTree]:
-        """The same, with what the differential needs beside the states in place of the output."""
+    def recurrence(self, params: Params, xs: PyTree) -> tuple[PyTree, Recurrence]:
+        """``zs`` and ``step(state, z) -> (state, kept)``: what the differential needs beside the states is kept."""
 
     def output(self, state: State, kept: PyTree) -> PyTree:
         """The output, from the new state and what was kept."""
 
-    def drive(
-        self, params: Params, dparams: Params, x: PyTree, dx: PyTree | None, before: State, after: State, kept: PyTree
-    ) -> PyTree:
-        """``v_t``, linear in ``dparams`` and ``dx``, which is None for 0."""
+    def differential(
+        self, params: Params, dparams: Params, xs: PyTree, dxs: PyTree | None, before: State, after: State, kept: PyTree
+    ) -> tuple[PyTree, Recurrence]:
+        """``vs`` and ``step(ds, v) -> (ds, dy)``, linear in ``dparams``, ``dxs`` (None for 0) and ``ds``.
 
-    def tangent(
-        self, params: Params, before: State, after: State, kept: PyTree, v: PyTree, ds: State
-    ) -> tuple[State, PyTree]:
-        """One step of the linear recurrence, linear in ``v`` and ``ds``: from ``ds_{t-1}`` to ``ds_t`` and ``dy_t``."""
+        States before and after each step and what was kept are ``[T, ...]``, as ``xs`` are.
+        """
+
+
+Recurrence: TypeAlias = Callable[[State, PyTree], tuple[State, PyTree]]
 
 
 def has_differential(cell: Any) -> bool:
     """Whether the cell's own class, not one that it inherits from, writes down its differential."""
-    return "tangent" in vars(type(cell))
+    return "differential" in vars(type(cell))
 
 
 def is_layer(model: Any) -> bool:

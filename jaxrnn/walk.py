@@ -5,7 +5,6 @@ What :func:`walk` scans may be the step of a cell or, in :mod:`jaxrnn.bptt`, the
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -54,14 +53,17 @@ def walk(
 
 
 def in_chunks(
-    run: Callable[[State, PyTree], tuple[State, PyTree]], state: State, inputs: PyTree, reverse: bool, chunk: int
+    run: Callable[[State, PyTree], tuple[State, PyTree]], state: State, inputs: PyTree, reverse: bool, chunk: int | None
 ) -> tuple[State, PyTree]:
-    """``run(state, inputs)`` chunk after chunk; autodiff keeps only the states at their borders.
+    """``run(state, inputs)`` on one chunk of ``chunk`` steps after the other; None: on all steps at once.
+
+    Rematerialised, with ``jax.checkpoint(run)``, autodiff keeps only the states at their borders.
 
     Source: Chen et al. (2016), "Training deep nets with sublinear memory cost"; for recurrent networks Gruslys et al.
     (2016), "Memory-efficient backpropagation through time".
     """
-    run = functools.partial(jax.checkpoint, prevent_cse=False)(run)
+    if chunk is None:
+        return run(state, inputs)
     whole = len(jax.tree.leaves(inputs)[0]) // chunk * chunk  # what is left over is a shorter chunk at the end
     head = jax.tree.map(lambda x: x[:whole].reshape(-1, chunk, *x.shape[1:]), inputs)
     rest = jax.tree.map(lambda x: x[whole:], inputs)

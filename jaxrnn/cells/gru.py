@@ -14,7 +14,7 @@ from jaxrnn import checks, initializers
 from jaxrnn.cells import common
 from jaxrnn.constructor import hyperparameters
 from jaxrnn.initializers import Initializer
-from jaxrnn.types import Array
+from jaxrnn.types import Array, PyTree, Recurrence
 
 
 class GRUParams(NamedTuple):
@@ -33,6 +33,14 @@ class GRUGates(NamedTuple):
     r: Array
     candidate: Array
     h_h: Array | None
+
+
+class OfState(NamedTuple):
+    """Weights and bias of the products with the state; ``w_candidate`` where the reset comes before the product."""
+
+    w: Array
+    w_candidate: Array | None
+    b: Array | None
 
 
 @hyperparameters
@@ -114,80 +122,81 @@ class GRU:
     def step(self, params: GRUParams, state: Array, x: Array) -> tuple[Array, Array]:
         """One step: ``x [..., I]``, ``h [..., H]`` to the next ``h`` and the output, which is ``h``."""
         params, state = checks.stepping(self, params, state, x)
-        return self.recur(params, state, self.project(params, x))
-
-    def project(self, params: GRUParams, x: Array) -> Array:
-        """``x w_xh + b_h``, for one step or for all at once."""
-        return common.project(params, x)
-
-    def recur(self, params: GRUParams, h: Array, x_z: Array) -> tuple[Array, Array]:
-        """The equations above, from ``h_{t-1}`` and the projected input ``[..., 3H]``."""
-        h, _ = self._equations(params, h, x_z)
+        h, _ = self._equations(self._of_h(params), state, self._of_x(params, x))
         return h, h
 
     def gates(self, params: GRUParams, state: Array, x: Array) -> dict[str, Array]:
         """The gates z, r of one step, each ``[..., H]``, and ``keep``: the share of the state that stays, 1 - z."""
-        _, (z, r, _, _) = self._equations(params, state, self.project(params, x))
-        return {"z": z, "r": r, "keep": 1 - z}
+        _, gates = self._equations(self._of_h(params), state, self._of_x(params, x))
+        return {"z": gates.z, "r": gates.r, "keep": 1 - gates.z}
 
-    def _equations(self, params: GRUParams, h: Array, x_z: Array) -> tuple[Array, GRUGates]:
-        H = self.hidden_size
-        x_z, x_r, x_h = common.per_gate(x_z, H)
+    def _equations(self, of_h: OfState, h: Array, x: common.Blocks) -> tuple[Array, GRUGates]:
+        """The equations above, from ``h_{t-1}`` and the parts of the gates that the input makes."""
+        x_z, x_r, x_h = x
         if self.reset_after:
-            product = h @ params.w_hh if params.b_hh is None else h @ params.w_hh + params.b_hh
-            h_z, h_r, h_h = common.per_gate(product, H)
+            product = h @ of_h.w if of_h.b is None else h @ of_h.w + of_h.b
+            h_z, h_r, h_h = common.split(product, self._each)
         else:
-            h_z, h_r = common.per_gate(h @ params.w_hh[:, : 2 * H], H)
+            h_z, h_r = common.split(h @ of_h.w, self._each[1:])
             h_h = None
         z = sigmoid(x_z + h_z)
         r = sigmoid(x_r + h_r)
-        candidate = tanh(x_h + ((r * h) @ params.w_hh[:, 2 * H :] if h_h is None else r * h_h))
+        candidate = tanh(x_h + ((r * h) @ of_h.w_candidate if h_h is None else r * h_h))
         return (1 - z) * h + z * candidate, GRUGates(z, r, candidate, h_h)
+
+    def _of_x(self, params: GRUParams, x: Array) -> common.Blocks:
+        """The parts of z, r and h̃ that the input makes."""
+        return common.split(common.project(params, x), self._each)
+
+    def _of_h(self, params: GRUParams) -> OfState:
+        """What multiplies the state: with the reset before the product, gates and candidate apart."""
+        if self.reset_after:
+            return OfState(params.w_hh, None, params.b_hh)
+        return OfState(*common.split(params.w_hh, (2 * self.hidden_size, self.hidden_size)), None)
+
+    @property
+    def _each(self) -> tuple[int, ...]:
+        return (self.hidden_size,) * self.blocks
 
     # ---- the differential, for jaxrnn.bptt ----
 
-    def record(self, params: GRUParams, h: Array, x_z: Array) -> tuple[Array, GRUGates]:
+    def recurrence(self, params: GRUParams, xs: Array) -> tuple[PyTree, Recurrence]:
         """The step, with its gates."""
-        return self._equations(params, h, x_z)
+        of_h = self._of_h(params)
+        if common.is_ahead(self, xs):
+            return self._of_x(params, xs), lambda h, z: self._equations(of_h, h, z)
+        return xs, lambda h, x: self._equations(of_h, h, self._of_x(params, x))
 
     def output(self, h: Array, kept: Any) -> Array:
         """The state is the output."""
         return h
 
-    def drive(
-        self,
-        params: GRUParams,
-        dparams: GRUParams,
-        x: Array,
-        dx: Array | None,
-        before: Array,
-        after: Array,
-        gates: GRUGates,
-    ) -> Array:
-        """``dx w_xh + x dw_xh + db_h``, and ``h_{t-1} dw_hh`` with the reset gate in its place."""
-        H = self.hidden_size
+    def differential(
+        self, params: GRUParams, dparams: GRUParams, xs: Array, dxs: Array | None,
+        before: Array, after: Array, gates: GRUGates,
+    ) -> tuple[PyTree, Recurrence]:  # fmt: skip
+        """``v = dx w_xh + x dw_xh + db_h``, and ``h_{t-1} dw_hh`` with the reset gate in its place."""
+        of_h, dof_h = self._of_h(params), self._of_h(dparams)
+        product = common.of_weights(before, dof_h.w)
         if self.reset_after:
-            product = common.of_weights(before, dparams.w_hh)
-            v_z, v_r, v_h = common.per_gate(product if dparams.b_hh is None else product + dparams.b_hh, H)
+            v_z, v_r, v_h = common.split(product if dof_h.b is None else product + dof_h.b, self._each)
             parts = [v_z, v_r, gates.r * v_h]
         else:
-            dw_zr, dw_h = dparams.w_hh[:, : 2 * H], dparams.w_hh[:, 2 * H :]
-            parts = [common.of_weights(before, dw_zr), common.of_weights(gates.r * before, dw_h)]
-        return common.drive(params, dparams, x, dx) + jnp.concatenate(parts, -1)
+            parts = [product, common.of_weights(gates.r * before, dof_h.w_candidate)]
+        v = common.drive(params, dparams, xs, dxs) + jnp.concatenate(parts, -1)
+        times = common.times(of_h.w), None if self.reset_after else common.times(of_h.w_candidate)
+        return (before, gates, v), lambda dh, at: self._tangent(*times, dh, *at)
 
-    def tangent(
-        self, params: GRUParams, before: Array, after: Array, gates: GRUGates, v: Array, dh: Array
+    def _tangent(
+        self, times_w: Any, times_w_candidate: Any, dh: Array, before: Array, gates: GRUGates, v: Array
     ) -> tuple[Array, Array]:
         """The differential of the equations, line by line."""
-        H, (z, r, candidate, h_h) = self.hidden_size, gates
-        v_z, v_r, v_h = common.per_gate(v, H)
-        if self.reset_after:
-            d_z, d_r, d_h = common.per_gate(dh @ params.w_hh, H)
-        else:
-            d_z, d_r = common.per_gate(dh @ params.w_hh[:, : 2 * H], H)
+        z, r, candidate, h_h = gates
+        v_z, v_r, v_h = common.split(v, self._each)
+        d_z, d_r, *d_h = common.split(times_w(dh), self._each if self.reset_after else self._each[1:])
         dz = z * (1 - z) * (v_z + d_z)
         dr = r * (1 - r) * (v_r + d_r)
-        dh_h = (r * dh + before * dr) @ params.w_hh[:, 2 * H :] if h_h is None else r * d_h + h_h * dr
+        dh_h = r * d_h[0] + h_h * dr if self.reset_after else times_w_candidate(r * dh + before * dr)
         dcandidate = (1 - candidate**2) * (v_h + dh_h)
         dh = (1 - z) * dh + (candidate - before) * dz + z * dcandidate
         return dh, dh

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +14,7 @@ from jaxrnn import checks, initializers
 from jaxrnn.cells import common
 from jaxrnn.constructor import hyperparameters
 from jaxrnn.initializers import Initializer
-from jaxrnn.types import Array
+from jaxrnn.types import Array, PyTree, Recurrence
 
 
 class LSTMState(NamedTuple):
@@ -143,28 +143,22 @@ class LSTM:
     def step(self, params: LSTMParams, state: LSTMState, x: Array) -> tuple[LSTMState, Array]:
         """One step: ``x [..., I]`` and ``(h, c)`` to the next ``(h, c)`` and the output, which is ``h``."""
         params, state = checks.stepping(self, params, state, x)
-        return self.recur(params, state, self.project(params, x))
-
-    def project(self, params: LSTMParams, x: Array) -> Array:
-        """``z = x w_xh + b_h``, for one step or for all at once."""
-        return common.project(params, x)
-
-    def recur(self, params: LSTMParams, state: LSTMState, z: Array) -> tuple[LSTMState, Array]:
-        """The equations above, from ``(h_{t-1}, c_{t-1})`` and ``z_t [..., G·H]``."""
-        new, _ = self._equations(params, state, z)
+        z, affine = common.ahead(params, x, self._sizes)
+        new, _ = self._equations(params, state, affine(z, state.h))
         return new, new.h
 
     def gates(self, params: LSTMParams, state: LSTMState, x: Array) -> dict[str, Array]:
         """The gates i, f, o of one step, each ``[..., H]``, and ``keep``: the share of the state that stays, f."""
-        _, (i, f, o, _) = self._equations(params, state, self.project(params, x))
+        z, affine = common.ahead(params, x, self._sizes)
+        _, (i, f, o, _) = self._equations(params, state, affine(z, state.h))
         return {"i": 1 - f if i is None else i, "f": f, "o": o, "keep": f}
 
-    def _equations(self, params: LSTMParams, state: LSTMState, z: Array) -> tuple[LSTMState, LSTMGates]:
-        h, c = state
-        H, names, p = self.hidden_size, "fo" if self.coupled else "ifo", self._peepholes(params)
-        z = z + h @ params.w_hh
-        *z_gates, z_c = common.per_gate(z, H)
-        plain = common.per_gate(sigmoid(z[..., :-H]), H)  # side by side: one sigmoid for all gates
+    def _equations(self, params: LSTMParams, state: LSTMState, z: common.Blocks) -> tuple[LSTMState, LSTMGates]:
+        """The equations above, from ``(h_{t-1}, c_{t-1})`` and ``z = x w_xh + h w_hh + b_h``: gates, then candidate."""
+        c, (z_gates, z_c) = state.c, z
+        names, p = "fo" if self.coupled else "ifo", self._peepholes(params)
+        plain = common.split(sigmoid(z_gates), self._each[1:])  # side by side: one sigmoid for all gates
+        z_gates = common.split(z_gates, self._each[1:])
 
         def gate(name: str, cell: Array) -> Array:
             n = names.index(name)
@@ -178,38 +172,52 @@ class LSTM:
         h_new = o * tanh(c_new)
         return LSTMState(h_new, c_new), LSTMGates(i, f, o, candidate)
 
+    @property
+    def _sizes(self) -> tuple[int, int]:
+        """Of the blocks: gates, candidate."""
+        return (self.blocks - 1) * self.hidden_size, self.hidden_size
+
+    @property
+    def _each(self) -> tuple[int, ...]:
+        """Of the gates and the candidate, one by one."""
+        return (self.hidden_size,) * self.blocks
+
     def _peepholes(self, params: LSTMParams) -> dict[str, Array]:
         """The peephole weights ``[H]`` by the gate's name."""
         return dict(zip(self.peepholes, () if params.peepholes is None else params.peepholes, strict=True))
 
     # ---- the differential, for jaxrnn.bptt ----
 
-    def record(self, params: LSTMParams, state: LSTMState, z: Array) -> tuple[LSTMState, LSTMGates]:
+    def recurrence(self, params: LSTMParams, xs: Array) -> tuple[PyTree, Recurrence]:
         """The step, with its gates."""
-        return self._equations(params, state, z)
+        form = common.ahead if common.is_ahead(self, xs) else common.joined
+        zs, affine = form(params, xs, self._sizes)
+        return zs, lambda state, z: self._equations(params, state, affine(z, state.h))
 
     def output(self, state: LSTMState, gates: LSTMGates) -> Array:
         """``h``."""
         return state.h
 
-    def drive(
-        self, params: LSTMParams, dparams: LSTMParams, x: Array, dx: Array | None,
+    def differential(
+        self, params: LSTMParams, dparams: LSTMParams, xs: Array, dxs: Array | None,
         before: LSTMState, after: LSTMState, gates: LSTMGates,
-    ) -> Array:  # fmt: skip
-        """``dx w_xh + x dw_xh + db_h + h_{t-1} dw_hh``, and ``c dp`` for a gate with a peephole p."""
-        v = common.drive(params, dparams, x, dx) + common.of_weights(before.h, dparams.w_hh)
-        parts = dict(zip("foc" if self.coupled else "ifoc", common.per_gate(v, self.hidden_size), strict=True))
-        for name, dp in self._peepholes(dparams).items():
-            seen = after.c if name == "o" and self.output_peephole == "current" else before.c
-            parts[name] += seen * dp
-        return jnp.concatenate(list(parts.values()), -1) if self.peepholes else v
+    ) -> tuple[PyTree, Recurrence]:  # fmt: skip
+        """``v = dx w_xh + x dw_xh + db_h + h_{t-1} dw_hh``, and ``c dp`` for a gate with a peephole p."""
+        v = common.drive(params, dparams, xs, dxs) + common.of_weights(before.h, dparams.w_hh)
+        if self.peepholes:
+            parts = dict(zip("foc" if self.coupled else "ifoc", common.split(v, self._each), strict=True))
+            for name, dp in self._peepholes(dparams).items():
+                parts[name] += dp * (after.c if name == "o" and self.output_peephole == "current" else before.c)
+            v = jnp.concatenate(list(parts.values()), -1)
+        times_w_hh = common.times(params.w_hh)
+        return (before.c, after.c, gates, v), lambda ds, at: self._tangent(params, times_w_hh, ds, *at)
 
-    def tangent(
-        self, params: LSTMParams, before: LSTMState, after: LSTMState, gates: LSTMGates, v: Array, ds: LSTMState
+    def _tangent(
+        self, params: LSTMParams, times_w_hh: Any, ds: LSTMState, c_before: Array, c: Array, gates: LSTMGates, v: Array
     ) -> tuple[LSTMState, Array]:
         """The differential of the equations, line by line."""
         i, f, o, candidate = gates
-        *dz_i, dz_f, dz_o, dz_c = common.per_gate(v + ds.h @ params.w_hh, self.hidden_size)
+        *dz_i, dz_f, dz_o, dz_c = common.split(v + times_w_hh(ds.h), self._each)
         p = self._peepholes(params)
 
         def gate(name: str, value: Array, dz: Array, dcell: Array) -> Array:
@@ -217,8 +225,8 @@ class LSTM:
 
         df = gate("f", f, dz_f, ds.c)
         i, di = (1 - f, -df) if i is None else (i, gate("i", i, dz_i[0], ds.c))
-        dc = f * ds.c + before.c * df + i * (1 - candidate**2) * dz_c + candidate * di
+        dc = f * ds.c + c_before * df + i * (1 - candidate**2) * dz_c + candidate * di
         do = gate("o", o, dz_o, dc if self.output_peephole == "current" else ds.c)
-        tanh_c = tanh(after.c)
+        tanh_c = tanh(c)
         dh = o * (1 - tanh_c**2) * dc + tanh_c * do
         return LSTMState(dh, dc), dh

@@ -13,7 +13,7 @@ from jaxrnn import checks
 from jaxrnn.cells import common
 from jaxrnn.constructor import hyperparameters
 from jaxrnn.initializers import Initializer
-from jaxrnn.types import Array
+from jaxrnn.types import Array, PyTree, Recurrence
 
 ACTIVATIONS: dict[str, Callable[[Array], Array]] = {"tanh": jnp.tanh, "relu": jax.nn.relu, "sigmoid": jax.nn.sigmoid}
 SLOPES: dict[str, Callable[[Array], Array]] = {  # f'(a) from h = f(a)
@@ -97,51 +97,43 @@ class VanillaRNN:
     def step(self, params: VanillaParams, state: Array, x: Array) -> tuple[Array, Array]:
         """One step: ``x [..., I]``, ``h [..., H]`` to the next ``h`` and the output, which is ``h``."""
         params, state = checks.stepping(self, params, state, x)
-        return self.recur(params, state, self.project(params, x))
-
-    def project(self, params: VanillaParams, x: Array) -> Array:
-        """``z = x w_xh + b_h``, for one step or for all at once."""
-        return common.project(params, x)
-
-    def recur(self, params: VanillaParams, h: Array, z: Array) -> tuple[Array, Array]:
-        """``h_t = f(h_{t-1} w_hh + z_t)``."""
-        h = self._f(h @ params.w_hh + z)
+        h = self._f(state @ params.w_hh + common.project(params, x))
         return h, h
 
     # ---- the differential, for jaxrnn.bptt ----
 
-    def record(self, params: VanillaParams, h: Array, z: Array) -> tuple[Array, Array | None]:
-        """The step, with ``a = h_{t-1} w_hh + z_t`` where f'(a) does not follow from ``f(a)``."""
-        a = h @ params.w_hh + z
-        return self._f(a), None if isinstance(self.activation, str) else a
+    def recurrence(self, params: VanillaParams, xs: Array) -> tuple[PyTree, Recurrence]:
+        """The step, with ``a = h_{t-1} w_hh + x_t w_xh + b_h`` where f'(a) does not follow from ``f(a)``."""
+        zs, affine = common.ahead(params, xs, (self.hidden_size,))
+
+        def step(h: Array, z: common.Blocks) -> tuple[Array, Array | None]:
+            (a,) = affine(z, h)
+            return self._f(a), None if isinstance(self.activation, str) else a
+
+        return zs, step
 
     def output(self, h: Array, kept: Any) -> Array:
         """The state is the output."""
         return h
 
-    def drive(
-        self,
-        params: VanillaParams,
-        dparams: VanillaParams,
-        x: Array,
-        dx: Array | None,
-        before: Array,
-        after: Array,
-        a: Any,
-    ) -> Array:
-        """``dx w_xh + x dw_xh + db_h + h_{t-1} dw_hh``."""
-        return common.drive(params, dparams, x, dx) + common.of_weights(before, dparams.w_hh)
+    def differential(
+        self, params: VanillaParams, dparams: VanillaParams, xs: Array, dxs: Array | None,
+        before: Array, after: Array, a: Any,
+    ) -> tuple[PyTree, Recurrence]:  # fmt: skip
+        """``v = dx w_xh + x dw_xh + db_h + h_{t-1} dw_hh``, and ``dh_t = f'(a) ⊙ (dh_{t-1} w_hh + v)``."""
+        v = common.drive(params, dparams, xs, dxs) + common.of_weights(before, dparams.w_hh)
+        times_w_hh = common.times(params.w_hh)
 
-    def tangent(
-        self, params: VanillaParams, before: Array, after: Array, a: Any, v: Array, dh: Array
-    ) -> tuple[Array, Array]:
-        """``dh_t = f'(a) ⊙ (dh_{t-1} w_hh + v)``."""
-        da = dh @ params.w_hh + v
-        if isinstance(self.activation, str):
-            dh = SLOPES[self.activation](after) * da
-        else:
-            dh = jax.jvp(self._f, (a,), (da,))[1]
-        return dh, dh
+        def step(dh: Array, at: tuple) -> tuple[Array, Array]:
+            after, a, v = at
+            da = times_w_hh(dh) + v
+            if isinstance(self.activation, str):
+                dh = SLOPES[self.activation](after) * da
+            else:
+                dh = jax.jvp(self._f, (a,), (da,))[1]
+            return dh, dh
+
+        return (after, a, v), step
 
     @property
     def _f(self) -> Callable[[Array], Array]:
