@@ -152,7 +152,9 @@ class GRU:
         """What multiplies the state: with the reset before the product, gates and candidate apart."""
         if self.reset_after:
             return OfState(params.w_hh, None, params.b_hh)
-        return OfState(*common.split(params.w_hh, (2 * self.hidden_size, self.hidden_size)), None)
+        w, w_candidate = common.split(params.w_hh, (2 * self.hidden_size, self.hidden_size))
+        # held apart, or XLA puts the slices into the products of a loop: a CPU decoded at half the speed
+        return OfState(*jax.lax.optimization_barrier((w, w_candidate)), None)
 
     @property
     def _each(self) -> tuple[int, ...]:

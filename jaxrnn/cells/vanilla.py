@@ -104,13 +104,13 @@ class VanillaRNN:
 
     def recurrence(self, params: VanillaParams, xs: Array) -> tuple[PyTree, Recurrence]:
         """The step, with ``a = h_{t-1} w_hh + x_t w_xh + b_h`` where f'(a) does not follow from ``f(a)``."""
-        zs, affine = common.ahead(params, xs, (self.hidden_size,))
+        ahead = common.is_ahead(self, xs)
 
-        def step(h: Array, z: common.Blocks) -> tuple[Array, Array | None]:
-            (a,) = affine(z, h)
+        def step(h: Array, z: Array) -> tuple[Array, Array | None]:
+            a = h @ params.w_hh + (z if ahead else common.project(params, z))
             return self._f(a), None if isinstance(self.activation, str) else a
 
-        return zs, step
+        return common.project(params, xs) if ahead else xs, step
 
     def output(self, h: Array, kept: Any) -> Array:
         """The state is the output."""
