@@ -133,15 +133,15 @@ class GRU:
     def _equations(self, of_h: OfState, h: Array, x: common.Blocks) -> tuple[Array, GRUGates]:
         """The equations above, from ``h_{t-1}`` and the parts of the gates that the input makes."""
         x_z, x_r, x_h = x
-        if self.reset_after:
+        h_h: Any = None
+        if of_h.w_candidate is None:
             product = h @ of_h.w if of_h.b is None else h @ of_h.w + of_h.b
             h_z, h_r, h_h = common.split(product, self._each)
         else:
             h_z, h_r = common.split(h @ of_h.w, self._each[1:])
-            h_h = None
         z = sigmoid(x_z + h_z)
         r = sigmoid(x_r + h_r)
-        candidate = tanh(x_h + ((r * h) @ of_h.w_candidate if h_h is None else r * h_h))
+        candidate = tanh(x_h + (r * h_h if of_h.w_candidate is None else (r * h) @ of_h.w_candidate))
         return (1 - z) * h + z * candidate, GRUGates(z, r, candidate, h_h)
 
     def _of_x(self, params: GRUParams, x: Array) -> common.Blocks:
@@ -154,7 +154,8 @@ class GRU:
             return OfState(params.w_hh, None, params.b_hh)
         w, w_candidate = common.split(params.w_hh, (2 * self.hidden_size, self.hidden_size))
         # held apart, or XLA puts the slices into the products of a loop: a CPU decoded at half the speed
-        return OfState(*jax.lax.optimization_barrier((w, w_candidate)), None)
+        w, w_candidate = jax.lax.optimization_barrier((w, w_candidate))
+        return OfState(w, w_candidate, None)
 
     @property
     def _each(self) -> tuple[int, ...]:
@@ -180,25 +181,23 @@ class GRU:
         """``v = dx w_xh + x dw_xh + db_h``, and ``h_{t-1} dw_hh`` with the reset gate in its place."""
         of_h, dof_h = self._of_h(params), self._of_h(dparams)
         product = common.of_weights(before, dof_h.w)
-        if self.reset_after:
+        times = [common.times(w) for w in of_h[:2] if w is not None]
+        if dof_h.w_candidate is None:
             v_z, v_r, v_h = common.split(product if dof_h.b is None else product + dof_h.b, self._each)
             parts = [v_z, v_r, gates.r * v_h]
         else:
             parts = [product, common.of_weights(gates.r * before, dof_h.w_candidate)]
         v = common.drive(params, dparams, xs, dxs) + jnp.concatenate(parts, -1)
-        times = common.times(of_h.w), None if self.reset_after else common.times(of_h.w_candidate)
-        return (before, gates, v), lambda dh, at: self._tangent(*times, dh, *at)
+        return (before, gates, v), lambda dh, at: self._tangent(times, dh, *at)
 
-    def _tangent(
-        self, times_w: Any, times_w_candidate: Any, dh: Array, before: Array, gates: GRUGates, v: Array
-    ) -> tuple[Array, Array]:
+    def _tangent(self, times: list, dh: Array, before: Array, gates: GRUGates, v: Array) -> tuple[Array, Array]:
         """The differential of the equations, line by line."""
         z, r, candidate, h_h = gates
         v_z, v_r, v_h = common.split(v, self._each)
-        d_z, d_r, *d_h = common.split(times_w(dh), self._each if self.reset_after else self._each[1:])
+        d_z, d_r, *d_h = common.split(times[0](dh), self._each if self.reset_after else self._each[1:])
         dz = z * (1 - z) * (v_z + d_z)
         dr = r * (1 - r) * (v_r + d_r)
-        dh_h = r * d_h[0] + h_h * dr if self.reset_after else times_w_candidate(r * dh + before * dr)
+        dh_h = times[1](r * dh + before * dr) if h_h is None else r * d_h[0] + h_h * dr
         dcandidate = (1 - candidate**2) * (v_h + dh_h)
         dh = (1 - z) * dh + (candidate - before) * dz + z * dcandidate
         return dh, dh

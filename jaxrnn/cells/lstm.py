@@ -155,14 +155,15 @@ class LSTM:
 
     def _equations(self, params: LSTMParams, state: LSTMState, z: common.Blocks) -> tuple[LSTMState, LSTMGates]:
         """The equations above, from ``(h_{t-1}, c_{t-1})`` and ``z = x w_xh + h w_hh + b_h``: gates, then candidate."""
-        c, (z_gates, z_c) = state.c, z
+        c, (*z_gates, z_c) = state.c, z
         names, p = "fo" if self.coupled else "ifo", self._peepholes(params)
-        plain = common.split(sigmoid(z_gates), self._each[1:])  # side by side: one sigmoid for all gates
-        z_gates = common.split(z_gates, self._each[1:])
+        plain = () if p else common.split(sigmoid(z_gates[0]), self._each[1:])  # side by side: one sigmoid for all
 
         def gate(name: str, cell: Array) -> Array:
             n = names.index(name)
-            return sigmoid(z_gates[n] + p[name] * cell) if name in p else plain[n]
+            if plain:
+                return plain[n]
+            return sigmoid(z_gates[n] + p[name] * cell if name in p else z_gates[n])
 
         f = gate("f", c)
         i = None if self.coupled else gate("i", c)
@@ -173,9 +174,9 @@ class LSTM:
         return LSTMState(h_new, c_new), LSTMGates(i, f, o, candidate)
 
     @property
-    def _sizes(self) -> tuple[int, int]:
-        """Of the blocks: gates, candidate."""
-        return (self.blocks - 1) * self.hidden_size, self.hidden_size
+    def _sizes(self) -> tuple[int, ...]:
+        """Of the blocks: gates that see no cell state together, others one by one; then the candidate."""
+        return self._each if self.peepholes else ((self.blocks - 1) * self.hidden_size, self.hidden_size)
 
     @property
     def _each(self) -> tuple[int, ...]:
