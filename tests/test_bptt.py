@@ -98,7 +98,7 @@ FORMS += [(*shape, {}) for shape in IN_CHUNKS.values()]
 
 @pytest.mark.parametrize(("make", "batch", "units", "steps", "options"), FORMS)
 def test_every_form_of_a_step(make, batch, units, steps, options, x64):
-    """Where a shape asks for another form, the same numbers: outputs, gradient, and forward over reverse."""
+    """Where a shape asks for another form, the same value, gradient and slope of the gradient."""
     model = make("float64", units=units, **options)
     params = jax.tree.map(lambda p: p / units**0.5, zoo.random_params(model))
     xs = zoo.filled(jnp.zeros((steps, batch, I)), 3)

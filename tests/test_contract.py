@@ -29,7 +29,7 @@ from contract import (
     weighted,
 )
 from jax.test_util import check_grads
-from zoo import STEPPING, ZOO, B, T, inputs, random_params, random_state, reads_ids
+from zoo import STEPPING, VARIANTS, ZOO, B, T, inputs, random_params, random_state, reads_ids
 
 import jaxrnn as rnn
 
@@ -346,7 +346,7 @@ def influence(model, params, xs, steps, **told):
         return np.array([chosen(jnp.where(here == t, other, xs)) != chosen(xs) for t in range(T)])
 
 
-@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.slow] * (n in VARIANTS)) for n in ALL])
 def test_outputs_see_what_they_should(name):
     """A forward model never sees the future, exactly; a bidirectional one sees everything; a map only its input."""
     model, params = make(name)

@@ -85,7 +85,7 @@ def test_reverse_is_flipping(walk):
     assert_close((final, ys), rnn.unroll(model, params, xs, **told))
 
 
-@settings(trying, max_examples=8)
+@settings(trying, max_examples=5)
 @given(
     st.sampled_from(MODELS),
     st.lists(st.lists(st.sampled_from([1, 3]), min_size=1, max_size=2), min_size=1, max_size=2),

@@ -43,7 +43,12 @@ def loss(final, ys):
 
 @pytest.mark.parametrize(
     ("name", "kind"),
-    [*itertools.product(MODELS, ["plain", "all"]), ("stack", "forwards"), ("both directions", "forwards")],
+    [
+        *itertools.product(MODELS, ["all"]),
+        *(pytest.param(name, "plain", marks=pytest.mark.slow) for name in MODELS),
+        ("stack", "forwards"),
+        ("both directions", "forwards"),
+    ],
 )
 @op_by_op
 def test_flow_is_that_of_a_loop_with_pushes(name, kind, x64):
