@@ -9,7 +9,16 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxrnn.checks import describe, is_concrete, number, outline, refuse, size
-from jaxrnn.types import Array
+from jaxrnn.types import Array, input_ndim
+
+
+def takes_tokens(argument: str, model: Any) -> None:
+    """A model that does not say that it takes vectors."""
+    width = getattr(model, "input_size", None)
+    if width is not None and input_ndim(model) > 0:
+        refuse(argument, "one that takes token ids", f"{model!r}, which takes vectors of {width}",
+               "Stack(Embedding(vocabulary_size, size), ...) starts with a vector for each token",
+               TypeError)  # fmt: skip
 
 
 def first_token(argument: str, value: Any) -> Array:
@@ -31,6 +40,14 @@ def step_scores(value: Any, ids: Array) -> int:
     if jnp.iinfo(ids.dtype).max < value.shape[-1] - 1:
         refuse("token", f"a dtype that holds ids up to {value.shape[-1] - 1}", ids.dtype, ".astype('int32')")
     return value.shape[-1]
+
+
+def written_tokens(argument: str, model: Any, vocabulary: int) -> None:
+    """Each token that may be written may be fed back, as far as the model says how many its Embedding holds."""
+    holds = getattr(model, "vocabulary_size", None)
+    if holds is not None and holds < vocabulary:
+        refuse(argument, f"scores for at most {holds} tokens, those that its Embedding holds", vocabulary,
+               f"Embedding({vocabulary}, ...) holds all that it may write")  # fmt: skip
 
 
 def end_token(argument: str, value: Any, vocabulary: int) -> None:

@@ -64,6 +64,10 @@ class Stack:
         return getattr(self._sized[-1], "output_size", None) if self._sized else None
 
     @property
+    def vocabulary_size(self) -> int | None:
+        return getattr(self._sized[0], "vocabulary_size", None) if self._sized else None
+
+    @property
     def _sized(self) -> list:
         """The layers that are not made for any size, as dropout is."""
         return [layer for layer in self.layers if not getattr(layer, "keeps_size", False)]

@@ -155,6 +155,10 @@ class Tied:
         checks.initializer("b_init", self.b_init, initializers.NAMED)
 
     @property
+    def vocabulary_size(self) -> int:
+        return self.embedding.vocabulary_size
+
+    @property
     def output_size(self) -> int:
         return self.embedding.vocabulary_size
 

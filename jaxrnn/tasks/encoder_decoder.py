@@ -15,6 +15,7 @@ import jax.numpy as jnp
 
 from jaxrnn import checks, losses
 from jaxrnn.constructor import hyperparameters
+from jaxrnn.decoding.checks import takes_tokens, written_tokens
 from jaxrnn.layers import Linear
 from jaxrnn.tasks.context import Encoded, about, attends, attention_weights
 from jaxrnn.types import Array, Params, PyTree, State
@@ -41,6 +42,8 @@ class Writer:
         checks.part("encoder", self.encoder)
         checks.part("decoder", self.decoder)
         checks.flag("bridge", self.bridge)
+        takes_tokens("decoder", self.decoder)
+        written_tokens("decoder", self.decoder, getattr(self.decoder, "output_size", None) or 0)
         coded, needed = self.coded_size, size_of(self.decoder.initial_state())
         if not self.bridge and coded != needed:
             checks.refuse("bridge", f"True, or {needed} features coded by the encoder, one for each of the decoder's "

@@ -135,6 +135,36 @@ def test_scores(given, words):
     refuses(words, lambda: greedy(**told({}, Scores(given))))
 
 
+@pytest.mark.parametrize("write", [greedy, sample, beam_search])
+@pytest.mark.parametrize(
+    ("model", "words"),
+    [
+        (rnn.Stack(rnn.Embedding(V, 4), rnn.GRU(4, 4), rnn.Linear(4, V + 1)),
+         "ValueError model: expected scores for at most 6 tokens, those that its Embedding holds, got 7; "
+         "Embedding(7, ...) holds all that it may write"),
+        (rnn.Stack(rnn.Dropout(0.5), rnn.Embedding(2, V)),
+         "ValueError model: expected scores for at most 2 tokens, those that its Embedding holds, got 6; …"),
+        (rnn.Stack(rnn.Tied(rnn.Embedding(2, V), rnn.GRU(V, V)), rnn.Linear(2, V)),
+         "ValueError model: expected scores for at most 2 tokens, those that its Embedding holds, got 6; …"),
+        (rnn.Stack(rnn.GRU(V, 4), rnn.Linear(4, V)),
+         "TypeError model: expected one that takes token ids, got Stack(GRU(6, 4), Linear(4, 6)), which takes vectors "
+         "of 6; Stack(Embedding(vocabulary_size, size), ...) starts with a vector for each token"),
+        (rnn.Stack(rnn.tasks.Attending(rnn.GRU(4 + V, 4), rnn.tasks.GeneralAttention(4, 4)), rnn.Linear(8, V)),
+         "TypeError model: expected one that takes token ids, got Stack(Attending(…, which takes vectors of 6; …"),
+    ],
+)  # fmt: skip
+def test_tokens_that_cannot_be_fed_back(write, model, words):
+    """Neither those beyond the embedding, whose vectors would be NaN, nor any where there is no embedding."""
+    own = {"greedy": {}, "sample": {"key": jax.random.key(0)}, "beam_search": {"width": 2}}[write.__name__]
+    refuses(words, lambda: write(**told(own, model)))
+
+
+def test_an_embedding_may_hold_more_than_is_written():
+    """The token that starts a text need not be one that is written."""
+    model = rnn.Stack(rnn.Embedding(V + 1, 4), rnn.GRU(4, 4), rnn.Linear(4, V))
+    assert (greedy(**told({"token": jnp.full(B, V)}, model)).tokens < V).all()
+
+
 def test_a_dtype_too_small():
     """For the tokens there are."""
     model = rnn.Embedding(3, 300)

@@ -296,6 +296,12 @@ def calls():
         "ValueError bridge: expected True, or 4 features coded by the encoder…, got False and 8; …": lambda: (
             EncoderDecoder(both_ways("float32"), gru, bridge=False)
         ),
+        "TypeError decoder: expected one that takes token ids, got GRU(3, 4), which takes vectors of 3; …": lambda: (
+            Captioner(rnn.Linear(I, 6), rnn.GRU(I, H))
+        ),
+        "ValueError decoder: expected scores for at most 5 tokens, those that its Embedding holds, got 6; …": lambda: (
+            Captioner(rnn.Linear(I, 6), rnn.Stack(rnn.Embedding(V, I), rnn.GRU(I, 6)))
+        ),
         "TypeError encoder: expected a layer that says its output_size, got …": lambda: Captioner(Parrot, gru),
         "ValueError lengths: expected None, got int64[3]; …EncoderDecoder…": lambda: other[0].begin(
             other[1], other[2], lengths=LENGTHS
