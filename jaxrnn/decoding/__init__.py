@@ -5,7 +5,8 @@ state and scores ``[..., V]``. Every loop runs inside ``jit``, compiled once for
 immutable is compiled anew at each call, unless the call itself is inside ``jit``.
 
 What is written is fed back, so a model may score no token that it cannot take. One that says its ``vocabulary_size``,
-as an Embedding and a Stack that starts with one do, is refused where it scores more tokens than that.
+as an Embedding and a Stack that starts with one do, is refused where it scores more tokens than that. NaN in parameters
+or states is refused where their values are known; under ``jit`` they are not, and log probabilities tell.
 
 On CPU, XLA runs a step as a row of small kernels. The flag
 ``XLA_FLAGS=--xla_backend_extra_options=xla_cpu_small_while_loop_byte_threshold=1000000000``, in the environment before

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxrnn.checks import describe, is_concrete, number, outline, refuse, size
-from jaxrnn.types import Array, input_ndim
+from jaxrnn.types import Array, PyTree, input_ndim
 
 
 def takes_tokens(argument: str, model: Any) -> None:
@@ -48,6 +48,27 @@ def written_tokens(argument: str, model: Any, vocabulary: int) -> None:
     if holds is not None and holds < vocabulary:
         refuse(argument, f"scores for at most {holds} tokens, those that its Embedding holds", vocabulary,
                f"Embedding({vocabulary}, ...) holds all that it may write")  # fmt: skip
+
+
+def no_nan(**arguments: PyTree) -> None:
+    """No NaN among the floating arrays that are known now: of scores that are NaN, token 0 would be taken for good."""
+    places = [
+        (path, leaf)
+        for path, leaf in jax.tree_util.tree_leaves_with_path(arguments)
+        if is_concrete(leaf) and jnp.size(leaf) and jnp.issubdtype(jnp.result_type(leaf), jnp.floating)
+    ]
+    with jax.ensure_compile_time_eval():  # also where they are closed over under jit
+        spoilt = jax.device_get(_spoilt([leaf for _, leaf in places]))
+    for (path, leaf), bad in zip(places, spoilt, strict=True):
+        if bad:
+            place = path[0].key + jax.tree_util.keystr(path[1:])
+            refuse(place, "numbers", f"NaN in {describe(leaf)}",
+                   "a smaller learning rate, or clipping, may keep a run from it")  # fmt: skip
+
+
+@jax.jit
+def _spoilt(leaves: list[Array]) -> list[Array]:
+    return [jnp.isnan(leaf).astype(jnp.int8).max() for leaf in leaves]  # any() takes twice as long on CPU
 
 
 def end_token(argument: str, value: Any, vocabulary: int) -> None:

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from jaxrnn import checks
 from jaxrnn.constructor import is_immutable
-from jaxrnn.decoding.checks import end_token, first_token, step_scores, takes_tokens, text, written_tokens
+from jaxrnn.decoding.checks import end_token, first_token, no_nan, step_scores, takes_tokens, text, written_tokens
 from jaxrnn.types import Array, Params, PyTree, State, Time
 from jaxrnn.unroll import over_time
 from jaxrnn.walk import before_end, where
@@ -41,6 +41,7 @@ def start(
     takes_tokens("model", model)
     checks.input_of(model, "token", token)
     state = checks.state_like("state", model, state, token.shape)
+    no_nan(params=params, state=state)
     after, scores = checks.pair("model.step", jax.eval_shape(model.step, params, state, token))
     vocabulary = step_scores(scores, token)
     written_tokens("model", model, vocabulary)

@@ -165,6 +165,23 @@ def test_an_embedding_may_hold_more_than_is_written():
     assert (greedy(**told({"token": jnp.full(B, V)}, model)).tokens < V).all()
 
 
+@pytest.mark.parametrize("write", [greedy, sample, beam_search])
+def test_nan(write):
+    """It is found in parameters and states wherever they are known: closed over under jit too, not as an argument."""
+    own = {"greedy": {}, "sample": {"key": jax.random.key(0)}, "beam_search": {"width": 2}}[write.__name__]
+    fine = told(own)
+    embedding, gru, linear = fine["params"]
+    params = embedding, gru, linear._replace(w=linear.w.at[0, 0].set(jnp.nan))
+    state = (), fine["state"][1].at[0, 0].set(jnp.nan), ()
+    words = "ValueError params[2].w: expected numbers, got NaN in float32[4, 6]; a smaller …"
+    refuses(words, lambda: write(**fine | {"params": params}))
+    refuses(words, lambda: jax.jit(lambda state: write(**fine | {"params": params, "state": state}))(fine["state"]))
+    refuses(
+        "ValueError state[1]: expected numbers, got NaN in float32[3, 4]; …", lambda: write(**fine | {"state": state})
+    )
+    jax.jit(lambda params: write(**fine | {"params": params}))(params)
+
+
 def test_a_dtype_too_small():
     """For the tokens there are."""
     model = rnn.Embedding(3, 300)

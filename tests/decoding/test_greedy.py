@@ -201,12 +201,12 @@ def test_a_model_that_may_change():
 
 
 def test_nan_does_not_hang():
-    """Neither drawing nor the likeliest; the log probabilities show it."""
+    """Under jit, neither drawing nor the likeliest; the log probabilities show it."""
     model = lstm()
     params, state, token = begin(model)
     params = jax.tree.map(lambda x: np.full(x.shape, np.nan, x.dtype), params)
-    found = greedy(model, params, state, token, steps=3, end=1)
+    found = jax.jit(lambda params: greedy(model, params, state, token, steps=3, end=1))(params)
     assert np.isnan(found.log_probabilities[0]).all()
     told = {"key": jax.random.key(0), "top_k": 4, "top_p": 0.5}
-    _, tokens = sample(model, params, state, token, steps=3, end=1, **told)
+    _, tokens = jax.jit(lambda params: sample(model, params, state, token, steps=3, end=1, **told))(params)
     assert ((tokens >= 0) & (tokens < V)).all()
