@@ -239,7 +239,7 @@ def main() -> None:
         one_sentence(args)
         return
     began = time.monotonic()
-    if args.data:
+    if args.data is not None:
         task = multi30k(args.data)
     else:
         task = dates(args.pairs, min(args.pairs, 1000), args.seed)
@@ -289,7 +289,7 @@ def main() -> None:
         steps=steps,
         key=key,
         evaluate=evaluate,
-        evaluate_every=args.evaluate_every or (len(data) if args.data else -(-steps // 3)),
+        evaluate_every=args.evaluate_every or (-(-steps // 3) if args.data is None else len(data)),
         checkpoints=checkpoints,
         facts={"source": task.source.symbols, "target": task.target.symbols, "task": task.name, "longest": longest},
         log=out / "metrics.jsonl",
@@ -423,7 +423,7 @@ def arguments() -> argparse.Namespace:
     add("--sentence", metavar="TEXT", help="translate TEXT with the model in --out instead of training")
     add("--quick", action="store_true", help="200 steps")
     args = parser.parse_args()
-    dates = not args.data
+    dates = args.data is None
     args.attention = args.attention or ("additive" if dates else "none")
     args.teaching = args.teaching if args.teaching is not None else (1.0 if dates else 0.5)
     args.epochs = args.epochs or (2 if dates else 10)

@@ -136,6 +136,9 @@ def _fetch_file(name: str, file: str, folder: str | os.PathLike | None, check: b
     if folder is None:
         return _download(name, file, url, sum_)
     path = pathlib.Path(folder) / file
+    if not os.path.isdir(folder):
+        checks.refuse("folder", f"the files of {name} in a folder", f"{os.fspath(folder)!r}, which is none",
+                      f"{url} has {file}", FileNotFoundError)  # fmt: skip
     if not path.is_file():
         checks.refuse("folder", f"the files of {name} in {folder}", f"no {file}", f"{url} has it", FileNotFoundError)
     found = hashlib.sha256(path.read_bytes()).hexdigest()

@@ -116,6 +116,16 @@ def test_a_missing_file_is_named_with_its_address(tmp_path, name):
     assert any(datasets.DATASETS[name].url(file) in str(refusal.value) for file in datasets.DATASETS[name].sums)
 
 
+@pytest.mark.parametrize("name", READERS)
+def test_a_missing_folder_is_named(tmp_path, name):
+    """A folder that is not there, a file in its place, and no name at all are not a folder without the files."""
+    write(tmp_path, "file", "")
+    for folder in (tmp_path / "none", tmp_path / "file", ""):
+        words = f"folder: expected the files of {name} in a folder, got '{folder}', which is none; https://"
+        with pytest.raises(FileNotFoundError, match=f"^{re.escape(words)}"):
+            READERS[name](folder)
+
+
 def test_a_damaged_file_is_named_with_both_sums(tmp_path):
     """One letter off, and it is another file."""
     write(tmp_path, "input.txt", "First Citizen:\n")

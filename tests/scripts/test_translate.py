@@ -112,7 +112,12 @@ def test_published_size(script):
 @pytest.mark.parametrize(
     ("told", "words"),
     [
-        (["--data", "nowhere"], "translate.py: folder: expected the files of multi30k in nowhere, got no train.de.gz"),
+        (["--data", "nowhere"], "translate.py: folder: expected the files of multi30k in a folder, got 'nowhere', w"),
+        (
+            ["--data", ""],
+            "translate.py: folder: expected the files of multi30k in a folder, got '', which is none; http",
+        ),
+        (["--data", "."], "translate.py: folder: expected the files of multi30k in ., got no train.de.gz; http"),
         (["--sentence", "3 march", "--out", "nowhere"], "translate.py: .*nowhere"),
     ],
 )
