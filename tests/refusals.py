@@ -10,7 +10,7 @@ FORM = r"\S.*: expected .+, got .+"  # argument: expected …, got …; fix
 def refuses(text, call):
     """``"ErrorType argument: expected …, got …; fix"``, where … stands for anything, is what the call raises."""
     error, _, message = text.partition(" ")
-    with pytest.raises((TypeError, ValueError)) as refusal:
+    with pytest.raises((TypeError, ValueError, OSError)) as refusal:
         call()
     assert refusal.type.__name__ == error
     assert re.fullmatch(FORM, str(refusal.value))

@@ -100,8 +100,19 @@ class Vocabulary:
     def _ids(self) -> dict[str, int]:
         return {symbol: i for i, symbol in enumerate(self.symbols)}
 
+    @functools.cached_property
+    def _of_words(self) -> bool:
+        return sum(len(symbol) > 1 for symbol in self.symbols) > len(self) / 2
+
     def encode(self, text: Iterable[str]) -> np.ndarray:
-        """Symbols to ids, ``int32 [N]``; a symbol that is not in the vocabulary is refused, or becomes ``unknown``."""
+        """Symbols to ids, ``int32 [N]``; a symbol that is not in the vocabulary is refused, or becomes ``unknown``.
+
+        A string is read character by character. A vocabulary of words, of symbols that are longer most of them, refuses
+        one that holds other characters than its symbols.
+        """
+        if isinstance(text, str) and self._of_words and not set(text) <= self._ids.keys():
+            checks.refuse("text", "words, one after another", f"the characters of {text[:40]!r}",
+                          "text.split() makes a list of words", TypeError)  # fmt: skip
         if self.unknown is not None:
             stranger = self._ids[self.unknown]
             return np.fromiter((self._ids.get(symbol, stranger) for symbol in text), np.int32)
@@ -129,7 +140,10 @@ class Vocabulary:
 
     def save(self, path: str | os.PathLike) -> None:
         """Write the symbols and the unknown one to a JSON file, from which :meth:`load` reads them."""
-        told = {"symbols": self.symbols, "unknown": self.unknown}
+        folder, told = pathlib.Path(path).parent, {"symbols": self.symbols, "unknown": self.unknown}
+        if not folder.is_dir():
+            checks.refuse("path", "a file in a folder that exists", f"no folder {folder}",
+                          "Path.mkdir(parents=True) makes it", FileNotFoundError)  # fmt: skip
         pathlib.Path(path).write_text(json.dumps(told, ensure_ascii=False, indent=0), "utf-8")
 
     @classmethod

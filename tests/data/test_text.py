@@ -6,6 +6,7 @@ import re
 
 import numpy as np
 import pytest
+from refusals import refuses
 
 from jaxrnn.data import Vocabulary, python_reference
 
@@ -151,6 +152,26 @@ def test_refusals(call, words):
     """Word for word."""
     with pytest.raises(ValueError, match=f"^{re.escape(words)}$"):
         call()
+
+
+def test_a_string_is_no_list_of_words():
+    """A vocabulary of words would read each letter as unknown; one of characters has few that are longer."""
+    text = "the cat and a dog"
+    for unknown in (None, "<unk>"):
+        vocabulary = Vocabulary.of(text.split(), unknown=unknown)
+        assert vocabulary.decode(vocabulary.encode(text.split())) == text.split()
+        assert vocabulary.decode(vocabulary.encode("a")) == ["a"]
+        refuses("TypeError text: expected words, one after another, got the characters of 'the cat and a dog'; "
+                "text.split() makes a list of words", lambda v=vocabulary: v.encode(text))  # fmt: skip
+    letters = Vocabulary.of("ab", unknown="<unk>", special=SPECIAL)
+    assert letters.encode("ba").tolist() == [5, 4]
+
+
+def test_saving_into_a_folder_that_is_not_there(tmp_path):
+    """The folder is named."""
+    path = tmp_path / "none" / "vocabulary.json"
+    refuses(f"FileNotFoundError path: expected a file in a folder that exists, got no folder {path.parent}; "
+            "Path.mkdir(parents=True) makes it", lambda: Vocabulary.of("ab").save(path))  # fmt: skip
 
 
 def test_python_reference_is_prose():
