@@ -35,6 +35,8 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--torch", action="store_true", help="run the control instead")
     args = parser.parse_args()
+    if args.epochs < 1:
+        parser.error(f"--epochs: expected a number above 0, got {args.epochs}")
 
     text = pathlib.Path(args.data).read_text("utf-8")
     vocabulary = Vocabulary.of(text)

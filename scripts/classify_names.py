@@ -144,11 +144,12 @@ def answer(args: argparse.Namespace) -> None:
     if args.language not in (None, *languages):
         sys.exit(f"--language: expected one of {', '.join(languages)}, got {args.language!r}")
     ids = spell(name, vocabulary)
-    strange = sorted({letter for letter, i in zip(lowered(name, vocabulary), ids) if i == vocabulary.id(UNKNOWN)})
+    strange = sorted({letter for letter, i in zip(small(name), ids) if i == vocabulary.id(UNKNOWN)})
     if strange:
         print(f"letters that no name of the training data has, read as unknown: {' '.join(strange)}")
-    if len(strange) == len(set(lowered(name, vocabulary))):
-        sys.exit(f"--name: expected letters such as {''.join(vocabulary.symbols[:60])}, got none of them in {name!r}")
+    if len(strange) == len(set(small(name))):
+        some = "".join(symbol for symbol in vocabulary.symbols if symbol != UNKNOWN)[:60]
+        sys.exit(f"--name: expected letters such as {some}, got none of them in {name!r}")
     shares = np.asarray(jax.nn.softmax(model.apply(params, jnp.asarray(ids))), float)
     for n in np.argsort(-shares)[:5]:
         print(f"{languages[n]:<12} {shares[n]:>6.1%}  {'█' * round(40 * shares[n])}")
@@ -167,10 +168,14 @@ def folder(args: argparse.Namespace) -> pathlib.Path:
 # ---- names -------------------------------------------------------------------------------------------------------
 
 
+def small(name: str) -> str:
+    """Small letters, each with its accents one character."""
+    return unicodedata.normalize("NFC", name.lower())
+
+
 def lowered(name: str, vocabulary: Vocabulary) -> str:
     """Small letters; one that is not known loses its accents."""
-    letters = unicodedata.normalize("NFC", name.lower())
-    return "".join(c if c in vocabulary.symbols else unicodedata.normalize("NFKD", c)[0] for c in letters)
+    return "".join(c if c in vocabulary.symbols else unicodedata.normalize("NFKD", c)[0] for c in small(name))
 
 
 def spell(name: str, vocabulary: Vocabulary) -> np.ndarray:
@@ -220,8 +225,7 @@ def invented(draw: np.random.Generator, count: int = 400) -> dict[str, list[str]
 def split(names: dict[str, list[str]], seed: int) -> tuple[list[str], tuple[Names, Names, Names]]:
     """Languages, and 70, 15 and 15 of a hundred names to train, choose and test; each name is in one part alone."""
     languages = sorted(names)
-    pairs = sorted({(unicodedata.normalize("NFC", name.lower()), n)
-                    for n, language in enumerate(languages) for name in names[language]})  # fmt: skip
+    pairs = sorted({(small(name), n) for n, language in enumerate(languages) for name in names[language]})
     distinct = sorted({name for name, _ in pairs})
     order = np.random.default_rng(seed).permutation(len(distinct))
     part = dict(zip(distinct, np.searchsorted([70, 85], 100 * order / len(distinct), side="right")))
@@ -344,6 +348,9 @@ def arguments() -> argparse.Namespace:
     args = parser.parse_args()
     if args.language is not None and args.name is None:
         parser.error("--language: expected a --name to go with it")
+    for name in ("width", "embedding", "batch", "epochs"):
+        if (value := getattr(args, name)) is not None and value < 1:
+            parser.error(f"--{name}: expected a number above 0, got {value}")
     return args
 
 

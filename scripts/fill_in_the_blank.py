@@ -285,8 +285,11 @@ def arguments() -> argparse.Namespace:
     args = parser.parse_args()
     if args.window % 2 == 0:
         parser.error(f"--window: expected an odd number of characters, got {args.window}")
+    for name in ("width", "word-width", "steps", "word-steps", "window", "stride", "batch"):
+        if (value := getattr(args, name.replace("-", "_"))) < 1:
+            parser.error(f"--{name}: expected a number above 0, got {value}")
     if args.quick:
-        args.steps, args.word_steps = args.steps // 5, args.word_steps // 4
+        args.steps, args.word_steps = max(args.steps // 5, 1), max(args.word_steps // 4, 1)
     return args
 
 

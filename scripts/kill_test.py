@@ -157,7 +157,10 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=0, help="of the moments")
     parser.add_argument("--child", help=argparse.SUPPRESS)
     parser.add_argument("--steps", type=int, help=argparse.SUPPRESS)
-    return parser.parse_args()
+    args = parser.parse_args()
+    if args.kills < 1:
+        parser.error(f"--kills: expected a number above 0, got {args.kills}")
+    return args
 
 
 if __name__ == "__main__":

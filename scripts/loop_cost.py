@@ -30,6 +30,9 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=10)
     parser.add_argument("--steps", type=int, default=50, help="optimizer steps of a round")
     args = parser.parse_args()
+    for name in ("rounds", "steps"):
+        if getattr(args, name) < 1:
+            parser.error(f"--{name}: expected a number above 0, got {getattr(args, name)}")
 
     text = python_reference()
     vocabulary = Vocabulary.of(text)

@@ -275,7 +275,7 @@ def arguments() -> argparse.Namespace:
             setattr(args, name, value)
     if args.start < 2:
         parser.error(f"--start: expected at least 2 frames, got {args.start}")
-    for name in ("temperature", "compose", "epochs"):
+    for name in ("temperature", "compose", "epochs", "units", "patience", "batch", "buckets"):
         if (value := getattr(args, name)) <= 0:
             parser.error(f"--{name}: expected a number above 0, got {value}")
     return args

@@ -292,7 +292,11 @@ def arguments() -> argparse.Namespace:
     add("--epochs", type=int, help=told("epochs"))
     add("--seed", type=int, default=0)
     add("--out", help="folder of the run; default: runs/sentiment, with --quick runs/sentiment_quick")
-    return parser.parse_args()
+    args = parser.parse_args()
+    for name in ("width", "embedding", "least", "members", "batch", "epochs"):
+        if (value := getattr(args, name)) is not None and value < 1:
+            parser.error(f"--{name}: expected a number above 0, got {value}")
+    return args
 
 
 if __name__ == "__main__":

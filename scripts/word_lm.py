@@ -154,7 +154,10 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", default="runs/word_lm", help="folder of the run")
     parser.add_argument("--resume", action="store_true", help="go on with the run in --out")
-    return parser.parse_args()
+    args = parser.parse_args()
+    if args.epochs is not None and args.epochs < 1:
+        parser.error(f"--epochs: expected a number above 0, got {args.epochs}")
+    return args
 
 
 if __name__ == "__main__":

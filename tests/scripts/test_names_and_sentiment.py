@@ -45,11 +45,11 @@ def test_names(script, tmp_path):
     assert last_line(answer)["language"] == "Opening"
     assert sum(last_line(answer)["probabilities"].values()) == pytest.approx(1, abs=1e-3)
     assert "HÉLO is Opening with probability" in answer
-    assert "read as unknown: я" in script("classify_names", "--quick", "--name", "Helя")
+    assert "read as unknown: я ё\n" in script("classify_names", "--quick", "--name", "HelяЁ")
     for told, words in [
         (["--name", ""], "--name: expected a name with at least one letter, got ''"),
         (["--name", "123"], "--name: expected a name with at least one letter, got '123'"),
-        (["--name", "яя"], "--name: expected letters such as "),
+        (["--name", "яя"], "--name: expected letters such as [a-z]+, got none of them in 'яя'"),
         (
             ["--name", "Helo", "--language", "Klingon"],
             "--language: expected one of Agreeing, Alternating, Hissing, Ope",
