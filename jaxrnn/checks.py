@@ -159,21 +159,6 @@ def chained(layers: tuple) -> None:
         giver = f"layers[{index}]" if gives is not None else giver
 
 
-def room(argument: str, cell: Any, size: int) -> None:
-    """A cell whose inputs hold a context of that size, and something beside it."""
-    takes = getattr(cell, "input_size", None)
-    if takes is not None and takes <= size:
-        refuse(argument, f"input size above {size}, that of the context", takes, "it takes the input and the context")
-
-
-def attention(argument: str, value: Any) -> None:
-    """A hashable object with sizes, parameters and the three methods of an attention."""
-    names = ("memory_size", "query_size", "init", "source", "attend")
-    missing = [name for name in names if not hasattr(value, name)]
-    if missing or isinstance(value, type):
-        refuse(argument, "an attention", describe(value), "AdditiveAttention(memory_size, query_size, size)", TypeError)
-
-
 # ---- arguments of a call -----------------------------------------------------------------------------------------
 
 
@@ -396,37 +381,3 @@ def batched(state: State, batch: tuple[int, ...]) -> None:
         if tuple(leaf.shape[: len(batch)]) != batch:
             refuse("state", f"arrays that start with the batch axes {list(batch)}", describe(leaf),
                    "initial_state(batch_shape) puts batch_shape first in every array")  # fmt: skip
-
-
-def temperature(argument: str, value: Any) -> None:
-    """A number that is not negative."""
-    if getattr(value, "shape", ()) != ():
-        refuse(argument, "a single number", describe(value), "jax.vmap takes one for each sequence")
-    if is_concrete(value):
-        number(argument, value.item() if hasattr(value, "item") else value)
-        if value < 0:
-            refuse(argument, "a number of at least 0", value, "0 takes the likeliest, 1 the model's own distribution")
-
-
-def id_stream(argument: str, value: Any) -> None:
-    """One row of integer ids."""
-    if not hasattr(value, "ndim") or value.ndim != 1 or not np.issubdtype(value.dtype, np.integer):
-        refuse(argument, "integers [N]", describe(value), "Vocabulary.of(text).encode(text) makes them", TypeError)
-
-
-def sentence(argument: str, value: Any) -> None:
-    """Token ids [T + 1, ...], of which each but the last is fed and each but the first is predicted."""
-    if not hasattr(value, "dtype") or not jnp.issubdtype(value.dtype, jnp.integer):
-        refuse(argument, "integer token ids [T + 1, ...]", describe(value), "jnp.asarray(ids, dtype=int)", TypeError)
-    if value.ndim == 0 or len(value) < 2:
-        refuse(argument, "at least 2 tokens, the one to start with and one to write", describe(value), "time first")
-
-
-def probability(argument: str, value: Any) -> None:
-    """A number in [0, 1]."""
-    if getattr(value, "shape", ()) != ():
-        refuse(argument, "a single number", describe(value))
-    if is_concrete(value):
-        number(argument, value.item() if hasattr(value, "item") else value)
-        if not 0 <= value <= 1:
-            refuse(argument, "a number in [0, 1]", value, "1 feeds the right tokens always")

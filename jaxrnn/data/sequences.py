@@ -10,6 +10,7 @@ import jax
 import numpy as np
 
 from jaxrnn import checks
+from jaxrnn.data.checks import id_stream
 from jaxrnn.types import Array
 
 
@@ -56,7 +57,7 @@ class Streams:
     def __init__(
         self, ids: np.ndarray, batch: int, steps: int, *, back: int | None = None, resets: np.ndarray | None = None
     ) -> None:
-        checks.id_stream("ids", ids)
+        id_stream("ids", ids)
         checks.size("batch", batch)
         checks.size("steps", steps)
         if back is not None:

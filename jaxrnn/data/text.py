@@ -13,6 +13,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from jaxrnn import checks
+from jaxrnn.data.checks import id_stream
 
 
 @dataclasses.dataclass(frozen=True)
@@ -125,7 +126,7 @@ class Vocabulary:
     def decode(self, ids: Sequence[int] | np.ndarray) -> list[str]:
         """Ids to symbols; a number that is no id is refused."""
         array = np.asarray(ids) if len(ids) else np.zeros(0, int)
-        checks.id_stream("ids", array)
+        id_stream("ids", array)
         if array.size and not 0 <= array.min() <= array.max() < len(self):
             strange = array[(array < 0) | (array >= len(self))][0]
             checks.refuse("ids", f"ids in [0, {len(self)})", strange, "they are of a larger vocabulary, or padding")

@@ -101,6 +101,16 @@ def one_sequence(argument: str, value: Array) -> None:
         refuse(argument, "one token, without batch axes", describe(value), "sample() takes a batch")
 
 
+def warmth(argument: str, value: Any) -> None:
+    """A number that is not negative."""
+    if getattr(value, "shape", ()) != ():
+        refuse(argument, "a single number", describe(value), "jax.vmap takes one for each sequence")
+    if is_concrete(value):
+        number(argument, value.item() if hasattr(value, "item") else value)
+        if value < 0:
+            refuse(argument, "a number of at least 0", value, "0 takes the likeliest, 1 the model's own distribution")
+
+
 def at_most(argument: str, value: Any, limit: int, what: str) -> None:
     """A positive int up to a limit."""
     size(argument, value)

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 
 from jaxrnn import checks
 from jaxrnn.constructor import is_immutable
-from jaxrnn.decoding.checks import at_most, known, one_sequence, share
+from jaxrnn.decoding.checks import at_most, known, one_sequence, share, warmth
 from jaxrnn.decoding.writing import Decoded, lengths, log_softmax, loop, of_token, start, step, wide
 from jaxrnn.types import Array, Params, State
 from jaxrnn.walk import where
@@ -213,7 +213,7 @@ _jit_next = jax.jit(_next, static_argnums=0, static_argnames="top_k")
 def _check_drawing(key: Any, temperature: Any, top_k: Any, top_p: Any, vocabulary: int) -> None:
     checks.given("key", key, "jax.random.key(0) makes one")
     checks.random_key("key", key)
-    checks.temperature("temperature", temperature)
+    warmth("temperature", temperature)
     if top_k is not None:
         at_most("top_k", top_k, vocabulary, "the size of the vocabulary")
     if top_p is not None:

@@ -16,11 +16,11 @@ import numpy as np
 
 from jaxrnn import checks
 from jaxrnn.cells import GRU, LSTM, GRUParams, LSTMParams, LSTMState, VanillaParams, VanillaRNN
+from jaxrnn.interop.checks import ONE_SETTING, counterpart
 from jaxrnn.layers import Bidirectional, Dropout, Stack
 from jaxrnn.types import Params, PyTree, State
 
 NAMES = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")  # of one cell there; here w_xh, w_hh and one or two biases
-ONE_SETTING = "a PyTorch module has one setting for all its layers"
 
 
 class Layout(NamedTuple):
@@ -327,30 +327,11 @@ def _cells(model: Any) -> tuple[list[Any], int]:
         places = (f"{place}.forward", f"{place}.backward") if both_ways else (place,)
         cells += zip(places, layer.directions if both_ways else (layer,), strict=True)
     for place, cell in cells:
-        _check_cell(place, cell, *cells[0])
+        counterpart(place, cell, *cells[0], LAYOUTS)
     for place, layer in layers:
         if type(layer) is not type(first):
             checks.refuse(place, f"as many directions as {first_place} has, {first!r}", repr(layer), ONE_SETTING)
     return [cell for _, cell in cells], len(cells) // len(layers)
-
-
-def _check_cell(place: str, cell: Any, first_place: str, first: Any) -> None:
-    """A cell is one that PyTorch has, and like the first one of the model."""
-    if type(cell) not in LAYOUTS:
-        checks.refuse(place, "a VanillaRNN, LSTM or GRU, a Bidirectional of them, or a Stack of these", repr(cell),
-                      "a recurrent module of PyTorch holds nothing else: convert other parts by themselves",
-                      TypeError)  # fmt: skip
-    if type(cell) is not type(first):
-        checks.refuse(place, f"{type(first).__name__}, the kind of {first_place}", repr(cell), ONE_SETTING, TypeError)
-    layout = LAYOUTS[type(cell)]
-    for name, values in layout.options.items():
-        value = getattr(cell, name)
-        if value not in values:
-            checks.refuse(f"{place}.{name}", " or ".join(map(repr, values)), repr(value), layout.reason)
-    for name in ("hidden_size", "use_bias", *layout.options):
-        value, wanted = getattr(cell, name), getattr(first, name)
-        if value != wanted:
-            checks.refuse(f"{place}.{name}", f"{wanted!r}, that of {first_place}", repr(value), ONE_SETTING)
 
 
 # ---- both ways ---------------------------------------------------------------------------------------------------

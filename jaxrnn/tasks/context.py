@@ -17,6 +17,7 @@ from jaxrnn import checks
 from jaxrnn.bptt import scan
 from jaxrnn.constructor import hyperparameters
 from jaxrnn.layers import Residual, Stack, Tied
+from jaxrnn.tasks import checks as task_checks
 from jaxrnn.tasks.attention import Source
 from jaxrnn.types import Array, Params, PyTree, State, Time
 from jaxrnn.unroll import one_step, over_time, unroll
@@ -85,7 +86,7 @@ class Conditioned:
     def __post_init__(self) -> None:
         checks.part("cell", self.cell)
         checks.size("context_size", self.context_size)
-        checks.room("cell", self.cell, self.context_size)
+        task_checks.room("cell", self.cell, self.context_size)
 
     @property
     def input_size(self) -> int | None:
@@ -179,8 +180,8 @@ class Attending:
 
     def __post_init__(self) -> None:
         checks.part("cell", self.cell)
-        checks.attention("attention", self.attention)
-        checks.room("cell", self.cell, self.attention.memory_size)
+        task_checks.attention("attention", self.attention)
+        task_checks.room("cell", self.cell, self.attention.memory_size)
         gives = getattr(self.cell, "output_size", None)
         if gives not in (None, self.attention.query_size):
             checks.refuse("attention", f"query_size {gives}, the output size of the cell", self.attention.query_size)

@@ -17,6 +17,7 @@ from jaxrnn import checks, losses
 from jaxrnn.constructor import hyperparameters
 from jaxrnn.decoding.checks import takes_tokens, written_tokens
 from jaxrnn.layers import Linear
+from jaxrnn.tasks import checks as task_checks
 from jaxrnn.tasks.context import Encoded, about, attends, attention_weights
 from jaxrnn.types import Array, Params, PyTree, State
 from jaxrnn.unroll import extent, one_step, unroll
@@ -131,8 +132,8 @@ class Writer:
         Source: Williams & Zipser (1989), teacher forcing; Bengio et al. (2015), "Scheduled sampling for sequence
         prediction with recurrent neural networks".
         """
-        checks.sentence("tokens", tokens)
-        checks.probability("teaching", teaching)
+        task_checks.sentence("tokens", tokens)
+        task_checks.probability("teaching", teaching)
         fed, ends = jnp.asarray(tokens, jnp.int32)[:-1], predictions(tokens, token_lengths)
         begin_key, key = (None, None) if key is None else jax.random.split(key)
         decoder_params, state = self.begin(params, xs, lengths=lengths, key=begin_key)
@@ -255,7 +256,7 @@ class EncoderDecoder(Writer):
         Raises:
             ValueError: the decoder has no :class:`Attending`.
         """
-        checks.sentence("tokens", tokens)
+        task_checks.sentence("tokens", tokens)
         if not attends(self.decoder):
             checks.refuse(
                 "decoder", "an Attending among its layers", repr(self.decoder), "without one it looks nowhere"
