@@ -32,6 +32,13 @@ def sentence(argument: str, value: Any) -> None:
         refuse(argument, "at least 2 tokens, the one to start with and one to write", describe(value), "time first")
 
 
+def sentence_each(argument: str, value: Any, batch: tuple[int, ...]) -> None:
+    """Token ids [T + 1, ...] of as many sentences as there are inputs."""
+    if tuple(value.shape[1:]) != batch:
+        refuse(argument, f"shape [{', '.join(map(str, ('T + 1', *batch)))}], the batch axes of xs", describe(value),
+               "a sentence for each input")  # fmt: skip
+
+
 def probability(argument: str, value: Any) -> None:
     """A number in [0, 1]."""
     if getattr(value, "shape", ()) != ():

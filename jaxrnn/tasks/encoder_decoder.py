@@ -134,9 +134,9 @@ class Writer:
         """
         task_checks.sentence("tokens", tokens)
         task_checks.probability("teaching", teaching)
-        fed, ends = jnp.asarray(tokens, jnp.int32)[:-1], predictions(tokens, token_lengths)
         begin_key, key = (None, None) if key is None else jax.random.split(key)
         decoder_params, state = self.begin(params, xs, lengths=lengths, key=begin_key)
+        fed, ends = self._fed(state, tokens, token_lengths)
         if isinstance(teaching, (int, float)) and teaching == 1:
             return unroll(self.decoder, decoder_params, fed, state, lengths=ends, key=key)[1]
         if not (isinstance(teaching, (int, float)) and teaching == 0):
@@ -151,11 +151,18 @@ class Writer:
             state, scores = one_step(self.decoder, decoder_params, state, jnp.where(taught, right, own), key)
             return (state, jnp.argmax(scores, -1).astype(jnp.int32)), scores
 
-        alive = None if ends is None else before_end(len(fed), ends)
-        fed = fed if alive is None else where(alive, fed)
         keys = None if key is None else jax.random.split(key, len(fed))
         _, scores = jax.lax.scan(body, (state, jnp.full_like(fed[0], -1)), (fed, keys))
-        return scores if alive is None else where(alive, scores)
+        return scores if ends is None else where(before_end(len(fed), ends), scores)
+
+    def _fed(self, state: State, tokens: Array, token_lengths: Array | None) -> tuple[Array, Array | None]:
+        """All tokens but the last, with 0 past the ends, and how many of each sentence are predicted."""
+        like, first = floats(self.decoder.initial_state())[0], floats(state)[0]
+        task_checks.sentence_each("tokens", tokens, tuple(first.shape[: first.ndim - like.ndim]))
+        fed, ends = jnp.asarray(tokens, jnp.int32)[:-1], predictions(tokens, token_lengths)
+        fed = fed if ends is None else where(before_end(len(fed), ends), fed)
+        checks.input_of(self.decoder, "tokens", fed)
+        return fed, ends
 
     def loss(
         self,
@@ -179,8 +186,10 @@ class Writer:
         scores = self.scores(
             params, xs, tokens, lengths=lengths, token_lengths=token_lengths, teaching=teaching, key=key
         )
-        ends = predictions(tokens, token_lengths)
-        return losses.cross_entropy(scores, tokens[1:], lengths=ends, mean=mean, label_smoothing=label_smoothing)
+        right, ends = jnp.asarray(tokens)[1:], predictions(tokens, token_lengths)
+        right = right if ends is None else where(before_end(len(right), ends), right)
+        checks.token_ids("tokens", right, scores.shape[-1])
+        return losses.cross_entropy(scores, right, lengths=ends, mean=mean, label_smoothing=label_smoothing)
 
 
 @hyperparameters
@@ -262,14 +271,15 @@ class EncoderDecoder(Writer):
                 "decoder", "an Attending among its layers", repr(self.decoder), "without one it looks nowhere"
             )
         decoder_params, state = self.begin(params, xs, lengths=lengths)
-        fed, ends = jnp.asarray(tokens)[:-1], predictions(tokens, token_lengths)
-        alive = None if ends is None else before_end(len(fed), ends)
-        weights = attention_weights(self.decoder, decoder_params, fed if alive is None else where(alive, fed), state)
+        fed, ends = self._fed(state, tokens, token_lengths)
+        weights = attention_weights(self.decoder, decoder_params, fed, state)
         if weights is None:
             checks.refuse(
                 "decoder", "an Attending among its layers", repr(self.decoder), "without one it looks nowhere"
             )
-        return weights if alive is None else where(jnp.broadcast_to(alive[:, None], weights.shape), weights)
+        if ends is None:
+            return weights
+        return where(jnp.broadcast_to(before_end(len(fed), ends)[:, None], weights.shape), weights)
 
 
 @hyperparameters

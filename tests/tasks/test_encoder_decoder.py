@@ -277,6 +277,21 @@ def calls():
         "TypeError tokens: expected integer token ids [T + 1, ...], got float32…": lambda: model.loss(
             params, xs, jnp.ones((T + 1, B))
         ),
+        "ValueError tokens: expected token ids in [0, 5), got values from 0 to 9; …": lambda: model.loss(
+            params, xs, jnp.zeros_like(tokens).at[1, 0].set(9)
+        ),
+        "ValueError tokens: expected token ids in [0, 5), got values from -1 to 0; …": lambda: model.loss(
+            params, xs, jnp.zeros_like(tokens).at[-1, 0].set(-1)
+        ),
+        "ValueError tokens: expected token ids in [0, 5), got values from 0 to 8; …": lambda: model.alignment(
+            params, xs, jnp.zeros_like(tokens).at[2, 1].set(8), token_lengths=TOKEN_LENGTHS
+        ),
+        "ValueError tokens: expected shape [T + 1, 3], the batch axes of xs, got int32[6, 2]; a sentence for each…": (
+            lambda: model.loss(params, xs, tokens[:, :2], token_lengths=TOKEN_LENGTHS[:2])
+        ),
+        "ValueError tokens: expected shape [T + 1, 3], the batch axes of xs, got int32[6]; …": lambda: other[0].loss(
+            other[1], other[2], tokens[:, 0]
+        ),
         "ValueError teaching: expected a number in [0, 1], got 1.5; …": lambda: model.scores(
             params, xs, tokens, teaching=1.5
         ),
