@@ -54,6 +54,8 @@ def flow_by_lag(curves: Mapping[str, ArrayLike], axes: Axes | None = None, *, qu
         ('lag k [steps]', 'log')
     """
     _by_name("curves", curves, "norms over time by name, such as {'GRU': flow}")
+    if not curves:
+        checks.refuse("curves", "one curve at least", "none")
     norms = {name: _numbers(f"curves[{name!r}]", curve, "norms [T, ...]")[::-1] for name, curve in curves.items()}
     axes = _axes(axes)
     widths = np.linspace(3, 1.5, max(len(norms), 2))  # a curve that covers another is thinner
@@ -92,7 +94,8 @@ def singular_values(values: ArrayLike, axes: Axes | None = None) -> Axes:
     if every.ndim != 2 or not every.size:
         checks.refuse("values", "[T, S], those of product_singular_values", checks.describe(values))
     axes = _axes(axes)
-    digits = jax.dtypes.finfo(getattr(values, "dtype", every.dtype)).eps
+    dtype = getattr(values, "dtype", every.dtype)
+    digits = jax.dtypes.finfo(dtype if jax.dtypes.issubdtype(dtype, np.floating) else every.dtype).eps
     known = every > float(digits) * every[:, :1]  # the rest is rounding of the largest
     every, lags, count = np.where(known, every, np.nan), np.arange(1, len(every) + 1), every.shape[1]
     for n in range(count):
@@ -125,6 +128,10 @@ def gate_saturation(statistics: Mapping[str, GateStatistics], axes: Axes | None 
     names = [name for name in statistics if name != "keep"] or list(statistics)
     if not names:
         checks.refuse("statistics", "those of a cell with gates", "none", "gate_statistics gives one dict a cell")
+    for name, gate in statistics.items():
+        if not np.size(getattr(gate, "shut", ())):
+            checks.refuse(f"statistics[{name!r}]", "those of one gate, from gate_statistics", checks.outline(gate),
+                          error=TypeError)  # fmt: skip
     axes = _axes(axes)
     shut, wide = (np.array([np.mean(getattr(statistics[n], part)) for n in names]) for part in ("shut", "open"))
     between = 1 - shut - wide
@@ -256,9 +263,12 @@ def fixed_points(found: FixedPoints, trajectories: State, axes: Axes | None = No
     size = np.shape(found.points)[-1]
     expected = f"states [T, ..., {size}], those of the fixed points"
     leaves = [_numbers("trajectories", s, expected) for s in jax.tree.leaves(trajectories) if not _counts(s)]
-    if not leaves or any(leaf.ndim < 2 for leaf in leaves) or sum(leaf.shape[-1] for leaf in leaves) != size:
+    alike = len({leaf.shape[:-1] for leaf in leaves}) == 1 and min(leaf.ndim for leaf in leaves) > 1
+    if not alike or sum(leaf.shape[-1] for leaf in leaves) != size:
         checks.refuse("trajectories", expected, checks.outline(trajectories), "rnn.trajectory gives them")
     walks = np.concatenate(leaves, -1)  # [T, ..., S]
+    if not np.isfinite(walks).all():
+        checks.refuse("trajectories", "finite numbers", f"{(~np.isfinite(walks)).sum()} that are not")
     if size < 2:
         checks.refuse("found", "points of two numbers or more, for a plane", "points of 1 number")
     axes = _axes(axes, (5.6, 5.2))
@@ -372,14 +382,17 @@ def _read(path: str | os.PathLike) -> tuple[dict[str, np.ndarray], list[tuple[in
     """What the log of a run holds: arrays of the steps, and (step, loss) of each evaluation."""
     try:
         lines = [json.loads(line) for line in pathlib.Path(path).read_text("utf-8").splitlines()]
+    except OSError as error:
+        checks.refuse("metrics", "a file that learning.fit wrote", f"{path}: {error.strerror}", error=type(error))
     except ValueError as error:
         checks.refuse("metrics", "lines of JSON, as learning.fit writes them", f"{path}: {error}")
-    steps = [line for line in lines if "loss" in line]
+    steps = [line for line in lines if isinstance(line, dict) and "loss" in line]
     if not steps:
         checks.refuse("metrics", "lines with a loss, as learning.fit writes them", f"{path} with none")
-    judged = [(line["step"], line["evaluation"].get("loss")) for line in lines if "evaluation" in line]
+    judged = [(line["step"], line["evaluation"].get("loss")) for line in lines
+              if isinstance(line, dict) and "evaluation" in line]  # fmt: skip
     names = [name for name in ("step", "loss", "grad_norm") if name in steps[0]]
-    arrays = {name: [line[name] for line in steps] for name in names}
+    arrays = {name: [line.get(name) for line in steps] for name in names}
     return _arrays(arrays), [(step, loss) for step, loss in judged if loss is not None]
 
 
@@ -387,7 +400,8 @@ def _arrays(metrics: Mapping[str, PyTree]) -> dict[str, np.ndarray]:
     """The metrics as arrays of floats; what was not finite is None in a log and NaN here."""
     if "loss" not in metrics:
         checks.refuse("metrics", "a path, or arrays by name with a loss among them", ", ".join(metrics) or "none")
-    arrays = {name: np.array(metrics[name], float) for name in ("step", "loss", "grad_norm") if name in metrics}
+    names = [name for name in ("step", "loss", "grad_norm") if name in metrics]
+    arrays = {name: _numbers(f"metrics[{name!r}]", metrics[name], "numbers [K], one a step") for name in names}
     for name, values in arrays.items():
         if values.shape != arrays["loss"].shape or values.ndim != 1:
             checks.refuse(f"metrics[{name!r}]", f"as many numbers as there are losses, {arrays['loss'].shape}",

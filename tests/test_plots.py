@@ -20,7 +20,7 @@ matplotlib = pytest.importorskip("matplotlib")
 def no_screen():
     """Figures are drawn, not shown, and closed at the end."""
     matplotlib.use("Agg")
-    matplotlib.pyplot.close("all")  # those that others left
+    pytest.importorskip("matplotlib.pyplot").close("all")  # those that others left
     yield
     pytest.importorskip("matplotlib.pyplot").close("all")
 
@@ -198,6 +198,45 @@ def test_refusals(tmp_path):
     (tmp_path / "broken.jsonl").write_text('{"loss": 1}\n{"lo')
     with pytest.raises(ValueError, match=r"metrics: expected lines of JSON, as learning.fit writes them, got .*broken"):
         plots.loss_curve(tmp_path / "broken.jsonl")
+    with pytest.raises(
+        FileNotFoundError, match=r"^metrics: expected a file that learning.fit wrote, got .*none.jsonl: "
+    ):
+        plots.loss_curve(tmp_path / "none.jsonl")
+    (tmp_path / "other.jsonl").write_text("3\n[1]\n")
+    with pytest.raises(ValueError, match="metrics: expected lines with a loss"):
+        plots.loss_curve(tmp_path / "other.jsonl")
+
+
+def test_nothing_to_draw():
+    """Neither empty values nor those of another shape or kind reach matplotlib."""
+    half = WALKS[..., :1], WALKS[:3, :, 1:]
+    for draw, words in [
+        (lambda: plots.flow_by_lag({}), "^curves: expected one curve at least, got none"),
+        (lambda: plots.flow_by_lag({"a": jnp.zeros((0, 4))}), r"^curves\['a'\]: expected an array, .* float64\[0, 4\]"),
+        (lambda: plots.singular_values([]), r"^values: expected an array, \[T, S\], .* got float64\[0\]"),
+        (
+            lambda: plots.gate_saturation({"z": jnp.ones(4)}),
+            r"^statistics\['z'\]: expected those of one gate, .* float32",
+        ),
+        (
+            lambda: plots.gate_saturation({"z": GateStatistics(*[np.ones(0)] * 3, None)}),
+            r"^statistics\['z'\]: expected",
+        ),
+        (
+            lambda: plots.loss_curve({"loss": []}),
+            r"^metrics\['loss'\]: expected an array, numbers \[K\], .* float64\[0\]",
+        ),
+        (lambda: plots.loss_curve({"loss": "low"}), r"^metrics\['loss'\]: expected an array, .* got str low"),
+        (lambda: plots.loss_curve({"loss": [[1], [1, 2]]}), r"^metrics\['loss'\]: expected an array, .* got list of 2"),
+        (lambda: plots.loss_curve({"loss": [[1, 2]]}), r"^metrics\['loss'\]: expected as many numbers"),
+        (lambda: plots.eigenvalues([]), r"^values: expected an array, eigenvalues, got complex128\[0\]"),
+        (lambda: plots.fixed_points(some_points(), half), r"^trajectories: expected states \[T, ..., 3\]"),
+        (lambda: plots.fixed_points(some_points(), WALKS * np.nan), "^trajectories: expected finite numbers, got 90"),
+        (lambda: plots.fixed_points(some_points(), ()), r"^trajectories: expected states \[T, ..., 3\]"),
+    ]:
+        with pytest.raises((TypeError, ValueError), match=words):
+            draw()
+    drawn(plots.singular_values(np.ones((3, 2), int)))
 
 
 def test_wrong_kinds():
