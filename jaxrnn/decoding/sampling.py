@@ -261,6 +261,8 @@ def candidates(scores: Array, *, top_k: int | None = None, top_p: float | Array 
         >>> tokens.tolist(), jnp.isfinite(scores).tolist()
         ([1, 2, 0], [True, True, False])
     """
+    if top_k is not None:
+        at_most("top_k", top_k, scores.shape[-1], "the size of the vocabulary")
     scores, tokens = jax.lax.top_k(scores, scores.shape[-1] if top_k is None else top_k)
     if top_p is not None:
         q = jax.nn.softmax(scores)

@@ -10,7 +10,7 @@ from refusals import refuses
 from writers import B, Counter, V
 
 import jaxrnn as rnn
-from jaxrnn.decoding import beam_search, greedy, log_probabilities, sample, stream
+from jaxrnn.decoding import beam_search, candidates, choose, greedy, log_probabilities, sample, stream
 
 MODEL = rnn.Stack(rnn.Embedding(V, 4), rnn.GRU(4, 4), rnn.Linear(4, V))
 
@@ -94,6 +94,16 @@ def test_drawing(change, words):
     key = {"key": jax.random.key(0)}
     refuses(words, lambda: sample(**told(key | change)))
     refuses(words, lambda: stream(**told(key | change, batch=())))
+
+
+@pytest.mark.parametrize("top_k", [V + 1, 0, 2.0])
+def test_top_k_of_scores(top_k):
+    """The same words where scores are at hand and no model."""
+    words = {V + 1: "ValueError top_k: expected at most 6, got 7; 6 is the size of the vocabulary",
+             0: "ValueError top_k: expected a positive int, got 0",
+             2.0: "TypeError top_k: expected a positive int, got float 2.0"}[top_k]  # fmt: skip
+    refuses(words, lambda: choose(jax.random.key(0), jnp.zeros((B, V)), top_k=top_k))
+    refuses(words, lambda: candidates(jnp.zeros(V), top_k=top_k))
 
 
 @pytest.mark.parametrize(
