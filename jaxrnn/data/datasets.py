@@ -22,11 +22,13 @@ takes a local copy as it is.
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import gzip
 import hashlib
 import os
 import pathlib
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -144,7 +146,7 @@ def _fetch_file(name: str, file: str, folder: str | os.PathLike | None, check: b
     found = hashlib.sha256(path.read_bytes()).hexdigest()
     if check and found != sum_:
         checks.refuse(str(path), f"SHA-256 {sum_}", found,
-                      f"it is damaged or another version than {url}; check=False takes it")  # fmt: skip
+                      f"it is damaged or another version than {url}")  # fmt: skip
     return path
 
 
@@ -166,24 +168,40 @@ def _download(name: str, file: str, url: str, sum_: str) -> pathlib.Path:
         checks.refuse(name, f"SHA-256 {sum_} of {url}", str(error).rstrip("."), fix)
 
 
-def _lines(path: pathlib.Path) -> list[str]:
+@contextlib.contextmanager
+def _reading(name: str, path: pathlib.Path) -> Iterator[None]:
+    """Words for what goes wrong within a file whose sum was not checked."""
+    try:
+        yield
+    except Exception as error:  # of gzip, csv, SciPy, or since something is not where it should be
+        url = DATASETS[name].url(path.name)
+        checks.refuse(str(path), f"a file of {name}", f"another one ({type(error).__name__}: {error})",
+                      f"it is damaged or another version than {url}")  # fmt: skip
+
+
+def _text(name: str, path: pathlib.Path) -> str:
+    with _reading(name, path):
+        return path.read_text("utf-8")
+
+
+def _lines(name: str, path: pathlib.Path) -> list[str]:
     """The lines of a UTF-8 text, without those that are empty."""
-    return [line.strip() for line in path.read_text("utf-8").split("\n") if line.strip()]
+    return [line.strip() for line in _text(name, path).split("\n") if line.strip()]
 
 
 def names(folder: str | os.PathLike | None = None, *, check: bool = True) -> dict[str, list[str]]:
     """Surnames by language: 18 languages, in Latin letters, some names more than once. Arguments: :func:`fetch`."""
-    return {path.stem: _lines(path) for path in fetch("names", folder, check=check).values()}
+    return {path.stem: _lines("names", path) for path in fetch("names", folder, check=check).values()}
 
 
 def makemore_names(folder: str | os.PathLike | None = None, *, check: bool = True) -> list[str]:
     """First names in lower case. Arguments: :func:`fetch`."""
-    return _lines(fetch("makemore_names", folder, check=check)["names.txt"])
+    return _lines("makemore_names", fetch("makemore_names", folder, check=check)["names.txt"])
 
 
 def tiny_shakespeare(folder: str | os.PathLike | None = None, *, check: bool = True) -> str:
     """Plays of Shakespeare, one text. Arguments: :func:`fetch`."""
-    return fetch("tiny_shakespeare", folder, check=check)["input.txt"].read_text("utf-8")
+    return _text("tiny_shakespeare", fetch("tiny_shakespeare", folder, check=check)["input.txt"])
 
 
 def sst2(folder: str | os.PathLike | None = None, *, check: bool = True) -> dict[str, list[tuple[list[str], int]]]:
@@ -195,8 +213,10 @@ def sst2(folder: str | os.PathLike | None = None, *, check: bool = True) -> dict
     files = fetch("sst2", folder, check=check)
     splits = {}
     for split in ("train", "dev", "test"):
-        rows = [line.split() for line in _lines(files[f"stsa.binary.{split}"])]
-        splits[split] = [(words, int(label)) for label, *words in rows]
+        path = files[f"stsa.binary.{split}"]
+        rows = [line.split() for line in _lines("sst2", path)]
+        with _reading("sst2", path):
+            splits[split] = [(words, int(label)) for label, *words in rows]
     return splits
 
 
@@ -208,11 +228,17 @@ def multi30k(folder: str | os.PathLike | None = None, *, check: bool = True) -> 
     files = fetch("multi30k", folder, check=check)
 
     def read(split: str, language: str) -> list[str]:
-        text = gzip.decompress(files[f"{split}.{language}.gz"].read_bytes()).decode("utf-8")
+        path = files[f"{split}.{language}.gz"]
+        with _reading("multi30k", path):
+            text = gzip.decompress(path.read_bytes()).decode("utf-8")
         return [line.strip() for line in text.removesuffix("\n").split("\n")]  # a line each, empty or not
 
-    stems = {"train": "train", "val": "val", "test": "test_2016_flickr"}
-    return {split: list(zip(read(stem, "de"), read(stem, "en"), strict=True)) for split, stem in stems.items()}
+    splits = {}
+    for split, stem in {"train": "train", "val": "val", "test": "test_2016_flickr"}.items():
+        german, english = read(stem, "de"), read(stem, "en")
+        with _reading("multi30k", files[f"{stem}.en.gz"]):
+            splits[split] = list(zip(german, english, strict=True))
+    return splits
 
 
 def jsb_chorales(folder: str | os.PathLike | None = None, *, check: bool = True) -> dict[str, list[np.ndarray]]:
@@ -224,9 +250,10 @@ def jsb_chorales(folder: str | os.PathLike | None = None, *, check: bool = True)
     path = fetch("jsb_chorales", folder, check=check)["JSB_Chorales.mat"]
     from scipy.io import loadmat  # jax brings SciPy
 
-    content = loadmat(path)
-    return {split: [np.asarray(roll, np.uint8) for roll in content[f"{split}data"][0]] for split in
-            ("train", "valid", "test")}  # fmt: skip
+    with _reading("jsb_chorales", path):
+        content = loadmat(path)
+        return {split: [np.asarray(roll, np.uint8) for roll in content[f"{split}data"][0]] for split in
+                ("train", "valid", "test")}  # fmt: skip
 
 
 def time_series(name: str, folder: str | os.PathLike | None = None, *, check: bool = True) -> TimeSeries:
@@ -240,6 +267,6 @@ def time_series(name: str, folder: str | os.PathLike | None = None, *, check: bo
     """
     checks.one_of("name", name, [file.removesuffix(".csv") for file in DATASETS["time_series"].sums])
     path = _fetch_file("time_series", f"{name}.csv", folder, check)
-    with path.open(encoding="utf-8", newline="") as file:
+    with _reading("time_series", path), path.open(encoding="utf-8", newline="") as file:
         _, *rows = csv.reader(file)
-    return TimeSeries([row[0] for row in rows if row], np.array([float(row[1]) for row in rows if row]))
+        return TimeSeries([row[0] for row in rows if row], np.array([float(row[1]) for row in rows if row]))

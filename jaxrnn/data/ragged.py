@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from jaxrnn import checks
+from jaxrnn.data.checks import bucket_lengths
 
 
 class Padded(NamedTuple):
@@ -73,7 +74,8 @@ class Buckets:
         if lengths is None:
             quantiles = np.quantile(sizes, np.arange(1, buckets + 1) / buckets, method="inverted_cdf")
             lengths = [int(size) for size in quantiles]
-        self.lengths = tuple(sorted(set(lengths)))
+        bucket_lengths("lengths", lengths)
+        self.lengths = tuple(sorted(set(map(int, lengths))))
         if sizes.max() > self.lengths[-1]:
             checks.refuse("lengths", f"one of at least {sizes.max()}, the longest sequence", self.lengths)
         self.batch, self.shuffle, self.seed = batch, shuffle, seed

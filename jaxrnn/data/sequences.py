@@ -66,7 +66,7 @@ class Streams:
         if self.history < 0:
             checks.refuse("back", f"at least steps = {steps}", back, "the gradient goes back through the chunk itself")
         length = (len(ids) - 1) // batch // steps * steps  # of one stream
-        if length == 0:
+        if length <= 0:  # of no tokens at all it is below
             checks.refuse("ids", f"more than batch · steps = {batch} · {steps} tokens", len(ids), "use smaller ones")
         begins = np.zeros(len(ids), bool) if resets is None else np.asarray(resets)
         checks.resets(begins, len(ids), ())

@@ -55,7 +55,7 @@ def adding(key: Array, batch: int, steps: int) -> Batch:
 
     Source: Hochreiter & Schmidhuber (1997), Neural Computation 9; with marks anywhere, Bai, Kolter & Koltun (2018).
     """
-    _sizes(batch=batch, steps=steps)
+    _check(key, batch=batch, steps=steps)
     if steps < 2:
         checks.refuse("steps", "at least 2, for two marks", steps)
     value_key, place_key = jax.random.split(key)
@@ -79,7 +79,7 @@ def temporal_order(key: Array, batch: int, steps: int) -> Batch:
 
     Source: Hochreiter & Schmidhuber (1997), task 6a, in the form of Pascanu, Mikolov & Bengio (2013).
     """
-    _sizes(batch=batch, steps=steps)
+    _check(key, batch=batch, steps=steps)
     tenth = steps // 10
     if not tenth:
         checks.refuse("steps", "at least 10, for two tenths to hold a mark", steps)
@@ -108,7 +108,7 @@ def copying(key: Array, batch: int, steps: int, *, symbols: int = 8, length: int
     Source: Hochreiter & Schmidhuber (1997), in the form of Arjovsky, Shah & Bengio (2016), "Unitary evolution
     recurrent neural networks".
     """
-    _sizes(batch=batch, steps=steps, symbols=symbols, length=length)
+    _check(key, batch=batch, steps=steps, symbols=symbols, length=length)
     string = jax.random.randint(key, (length, batch), 1, symbols + 1)
     inputs = jnp.zeros((steps + 2 * length, batch), string.dtype)
     targets, late = inputs.at[-length:].set(string), jnp.arange(len(inputs)) >= steps + length
@@ -132,7 +132,7 @@ def sine(key: Array, batch: int, steps: int, *, shortest: float = 10.0, longest:
 
     Source: Yule (1927), "On a method of investigating periodicities in disturbed series", for the recurrence.
     """
-    _sizes(batch=batch, steps=steps)
+    _check(key, batch=batch, steps=steps)
     checks.number("shortest", shortest)
     checks.number("longest", longest)
     if not 2 < shortest <= longest:
@@ -160,7 +160,7 @@ def flip_flop(key: Array, batch: int, steps: int, *, channels: int = 3, rate: fl
 
     Source: Sussillo & Barak (2013), "Opening the black box", Neural Computation 25.
     """
-    _sizes(batch=batch, steps=steps, channels=channels)
+    _check(key, batch=batch, steps=steps, channels=channels)
     checks.fraction("rate", rate, "the probability of a pulse")
     when_key, sign_key = jax.random.split(key)
     shape = (steps, batch, channels)
@@ -189,7 +189,7 @@ def dyck(key: Array, batch: int, steps: int, *, kinds: int = 2, depth: int = 4) 
     Source: Chomsky & Schützenberger (1963); bounded depth: Hewitt et al. (2020), "RNNs can generate bounded
     hierarchical languages with optimal memory".
     """
-    _sizes(batch=batch, steps=steps, kinds=kinds, depth=depth)
+    _check(key, batch=batch, steps=steps, kinds=kinds, depth=depth)
     if steps % 2:
         checks.refuse("steps", "an even number, as brackets come in pairs", steps)
     every, kind_key = jax.random.split(key)
@@ -213,6 +213,8 @@ def dyck(key: Array, batch: int, steps: int, *, kinds: int = 2, depth: int = 4) 
     return Aligned(words, tops, counts)
 
 
-def _sizes(**sizes: int) -> None:
+def _check(key: Array, **sizes: int) -> None:
+    checks.given("key", key, "jax.random.key(0) makes one")
+    checks.random_key("key", key)
     for name, value in sizes.items():
         checks.size(name, value)

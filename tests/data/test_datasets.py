@@ -132,9 +132,35 @@ def test_a_damaged_file_is_named_with_both_sums(tmp_path):
     found = hashlib.sha256(b"First Citizen:\n").hexdigest()
     dataset = datasets.DATASETS["tiny_shakespeare"]
     words = (f"{tmp_path / 'input.txt'}: expected SHA-256 {dataset.sums['input.txt']}, got {found}; "
-             f"it is damaged or another version than {dataset.url('input.txt')}; check=False takes it")  # fmt: skip
+             f"it is damaged or another version than {dataset.url('input.txt')}")  # fmt: skip
     with pytest.raises(ValueError, match=f"^{re.escape(words)}$"):
         datasets.tiny_shakespeare(tmp_path)
+
+
+NO_TEXT = b"\xff\xfe\x00"
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "error"),
+    [
+        *((name, NO_TEXT, "UnicodeDecodeError") for name in READERS if name not in ("multi30k", "jsb_chorales")),
+        ("sst2", b"good film\n", "ValueError: invalid literal for int"),
+        ("multi30k", NO_TEXT, "BadGzipFile"),
+        ("multi30k", gzip.compress(b"A dog.\n" * 99, mtime=0)[:-9], "EOFError"),
+        ("jsb_chorales", NO_TEXT, ""),
+        ("time_series", b"Month,Sales\n1-01\n", "IndexError"),
+        ("time_series", b"", "ValueError"),
+    ],
+)
+def test_a_damaged_file_that_is_not_checked(tmp_path, name, content, error):
+    """Is named, with what is wrong with it."""
+    for file in datasets.DATASETS[name].sums:
+        write(tmp_path, file, content)
+    words = (
+        rf"^{re.escape(str(tmp_path))}/.*: expected a file of {name}, got another one \({error}.*\); it is dam.*https"
+    )
+    with pytest.raises(ValueError, match=words):
+        READERS[name](tmp_path, check=False)
 
 
 def test_names_that_do_not_exist():

@@ -111,6 +111,10 @@ def test_fit_compiles_each_shape_once(capsys):
         ("targets: expected one for each of the 11 inputs, at least one, got 1", lambda: Buckets(sequences(), [1], 2)),
         ("targets: expected one for each of the 0 inputs, at least one, got 0", lambda: Buckets([], [], 2)),
         ("lengths: expected one of at least 9", lambda: Buckets(sequences(), range(11), 2, lengths=[3])),
+        ("lengths: expected ints of at least 0, got -3", lambda: Buckets([np.ones(2)], [1], 2, lengths=[-3, 4])),
+        ("lengths: expected one length at least, got none; b", lambda: Buckets([np.ones(2)], [1], 2, lengths=[])),
+        ("lengths: expected ints of at least 0, got float 4.5", lambda: Buckets([np.ones(2)], [1], 2, lengths=[4.5])),
+        ("lengths: expected ints, lengths of buckets, got int 4", lambda: Buckets([np.ones(2)], [1], 2, lengths=4)),
         ("batch: expected a positive int, got 0", lambda: Buckets(sequences(), range(11), 0)),
         ("inputs: expected arrays .T_n, ....", lambda: Buckets([np.ones((2, 3)), np.ones((2, 1))], [0, 1], 2)),
         ("inputs: expected arrays .T_n, ....", lambda: Buckets([1, 2], [0, 1], 2)),
@@ -119,7 +123,7 @@ def test_fit_compiles_each_shape_once(capsys):
 )
 def test_refusals(message, call):
     """What does not fit is named."""
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises((TypeError, ValueError), match=message):
         call()
 
 

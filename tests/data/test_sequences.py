@@ -134,6 +134,10 @@ def test_split(back):
     [
         (lambda: Streams(np.arange(12), 2, 6), ValueError,
          "ids: expected more than batch · steps = 2 · 6 tokens, got 12; use smaller ones"),
+        (lambda: Streams(np.zeros(0, int), 1, 1), ValueError,
+         "ids: expected more than batch · steps = 1 · 1 tokens, got 0; use smaller ones"),
+        (lambda: Streams(np.zeros(0, int), 2, 6), ValueError,
+         "ids: expected more than batch · steps = 2 · 6 tokens, got 0; use smaller ones"),
         (lambda: Streams(np.arange(99), 2, 6, back=5), ValueError,
          "back: expected at least steps = 6, got 5; the gradient goes back through the chunk itself"),
         (lambda: Streams(np.arange(99), 2, 6, back=7.0), TypeError, "back: expected a positive int, got float 7.0"),

@@ -185,3 +185,11 @@ def test_every_word_comes():
 def test_refusals(message, call):
     """Word for word."""
     refuses(message, call)
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_a_key_is_no_seed(name):
+    """An int, or nothing, in place of a random key."""
+    words = "TypeError key: expected a %s, got %s; jax.random.key(0) makes one"
+    refuses(words % ("random key", "int 0"), lambda: TASKS[name](0, 2, 10))
+    refuses(words % ("value", "None"), lambda: TASKS[name](None, 2, 10))
