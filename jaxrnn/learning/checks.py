@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 from jaxrnn.checks import describe, outline, refuse
+from jaxrnn.layers import Bidirectional
 from jaxrnn.types import Array, State
 
 
@@ -15,6 +17,22 @@ def loss_result(value: Any) -> tuple[Array, tuple[State, dict]]:
         refuse("loss", "(value, (carry, metrics)) from it", outline(value),
                "return value, ((), {}) where there is no carry and nothing to report", TypeError)  # fmt: skip
     return value
+
+
+def walks_forwards(argument: str, value: Any) -> None:
+    """A model without a part that walks backwards, as far as its parts are fields of dataclasses."""
+    if looks_ahead(value):
+        refuse(argument, "a model that walks forwards", repr(value),
+               "Bidirectional sees the inputs to come, which are the targets of a stream; forward cells alone carry "
+               "their state from chunk to chunk", TypeError)  # fmt: skip
+
+
+def looks_ahead(value: Any) -> bool:
+    """Whether a :class:`~jaxrnn.Bidirectional` is in a model."""
+    parts = value if isinstance(value, tuple) else ()
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        parts = tuple(getattr(value, field.name) for field in dataclasses.fields(value))
+    return isinstance(value, Bidirectional) or any(map(looks_ahead, parts))
 
 
 def train_state(argument: str, value: Any, kind: type) -> None:

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 
 from jaxrnn import checks, losses
 from jaxrnn.data.sequences import Chunk
+from jaxrnn.learning.checks import walks_forwards
 from jaxrnn.learning.step import Loss, Metrics
 from jaxrnn.types import Array, Params, PyTree, State
 from jaxrnn.unroll import unroll
@@ -45,6 +46,10 @@ def window(
     Returns:
         ``(carry, ys)``: the state before the next window, cut from the gradient, and the outputs of the k1 new steps.
 
+    Raises:
+        TypeError: a part of the model is :class:`~jaxrnn.Bidirectional`, whose way back starts at an end unknown yet.
+        ValueError: there are more new steps than steps.
+
     Example:
         >>> import jax, jax.numpy as jnp, jaxrnn as rnn
         >>> cell = rnn.GRU(3, 5)
@@ -56,6 +61,7 @@ def window(
     Source: Williams & Peng (1990), "An efficient gradient-based algorithm for on-line training of recurrent network
     trajectories", Neural Computation 2.
     """
+    walks_forwards("model", model)
     checks.size("steps", steps)
     length = len(jax.tree.leaves(xs)[0])
     if steps > length:
@@ -85,7 +91,11 @@ def stream_loss(model: Any, measure: Measure = losses.cross_entropy, **options: 
     Returns:
         ``loss(params, carry, chunk, key) -> (value, (carry, {}))`` for :func:`train_step`, where chunk is a
         :class:`~jaxrnn.data.Chunk`. How far the gradient goes back is the length of its inputs.
+
+    Raises:
+        TypeError: a part of the model is :class:`~jaxrnn.Bidirectional`, which would see its own targets.
     """
+    walks_forwards("model", model)
 
     def loss(params: Params, carry: State, chunk: Chunk, key: Array | None) -> tuple[Array, tuple[State, Metrics]]:
         carry = checks.state_like("carry", model, carry, chunk.targets.shape[1:])

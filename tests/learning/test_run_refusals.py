@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from refusals import refuses
 
 import jaxrnn as rnn
 from jaxrnn import learning
@@ -55,6 +56,17 @@ def test_refusals(message, call):
     """Named, expected, got."""
     with pytest.raises((TypeError, ValueError), match=message):
         call()
+
+
+@pytest.mark.parametrize("layer", [lambda cell: cell, lambda cell: rnn.Residual(cell, "concat"), rnn.Stack])
+def test_a_model_that_sees_its_targets(layer):
+    """It would learn to copy them, wherever in the model the way back is."""
+    model = rnn.Stack(rnn.Embedding(7, 2), layer(rnn.Bidirectional(rnn.GRU(2, 3))), rnn.Dropout(0.5))
+    words = (
+        f"TypeError model: expected a model that walks forwards, got {model}; Bidirectional sees the inputs to come, …"
+    )
+    refuses(words, lambda: learning.stream_loss(model))
+    refuses(words, lambda: learning.window(model, (), (), jnp.zeros((4, 2), int), steps=2))
 
 
 def test_a_step_returns_a_pair():
