@@ -84,8 +84,10 @@ def train(args: argparse.Namespace) -> None:
         tell=lambda m: f"loss {m['loss']:.3f} nats = {m['loss'] / math.log(2):.3f} bits a character",
     )
     plot(out / "metrics.jsonl", out / "loss.png", args.clip)
-    print(f"best validation loss {end.best:.3f} nats a character at step {end.best_step}; "
-          f"{time.monotonic() - began:.0f} s in all")  # fmt: skip
+    best = "no evaluation had a finite loss"
+    if end.best is not None:
+        best = f"best validation loss {end.best:.3f} nats a character at step {end.best_step}"
+    print(f"{best}; {time.monotonic() - began:.0f} s in all")
     print(f"model, metrics and {out / 'loss.png'} are saved; python scripts/char_lm.py --sample 500 --out {args.out}")
 
 

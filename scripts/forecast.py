@@ -164,7 +164,10 @@ def train(model: rnn.Stack, known: Windows, held_out: Windows, args: argparse.Na
         patience=10,
         tell=lambda m: f"scaled error {m['loss']:.5f}",
     )
-    return kept, end.best_step or 0
+    if end.best_step is None:
+        raise ValueError(f"error of the held-out windows: expected a finite one, got none up to step {end.state.step}; "
+                         "a smaller --rate may help")  # fmt: skip
+    return kept, end.best_step
 
 
 def mackey_glass(count: int = 3000, delay: int = 17, seed: int = 0) -> np.ndarray:

@@ -80,6 +80,15 @@ def test_series(script):
     assert np.abs(np.diff(series)).max() < 0.12
 
 
+def test_evaluations_that_are_all_nan(script, forecast, monkeypatch):
+    """There is no network to forecast with."""
+    monkeypatch.setattr(script, "tell", lambda model, params, inputs: np.full(inputs.shape[1:2], np.nan)[:, None])
+    with pytest.raises(
+        ValueError, match=r"^error of the held-out windows: expected a finite one, got none up to step 10"
+    ):
+        forecast(np.sin(np.arange(600.0)))
+
+
 def test_refusals(forecast, run_script, tmp_path, capsys):
     """One line each, with the address of the data."""
     with pytest.raises(ValueError, match="series: expected parts of more than 200 values, got 60"):

@@ -1,0 +1,27 @@
+"""The character model from the command line: a run to its end, good or bad, and what it writes."""
+
+import jax.numpy as jnp
+
+from jaxrnn import learning
+
+SMALL = ["--width", 4, "--embedding", 3, "--length", 4, "--batch", 2, "--steps", 2, "--sample-length", 3]
+
+
+def test_runs_and_writes(run_script, tmp_path):
+    """To the last line; then it goes on from a prompt."""
+    (tmp_path / "text.txt").write_text("abcd " * 100)
+    told = run_script("char_lm", "--text", "text.txt", *SMALL)
+    assert "best validation loss 1." in told
+    assert (tmp_path / "runs/char_lm/loss.png").stat().st_size > 10_000
+    written = run_script("char_lm", "--sample", 5, "--prompt", "ab").strip("\n")
+    assert written.startswith("ab")
+    assert len(written) == 7
+
+
+def test_evaluations_that_are_all_nan(run_script, tmp_path, monkeypatch):
+    """There is no best one, and the run is saved and drawn all the same."""
+    (tmp_path / "text.txt").write_text("abcd " * 100)
+    monkeypatch.setattr(learning, "mean_loss", lambda *told: (None, jnp.asarray(jnp.nan)))
+    told = run_script("char_lm", "--text", "text.txt", *SMALL)
+    assert "no evaluation had a finite loss; " in told
+    assert (tmp_path / "runs/char_lm/loss.png").exists()
