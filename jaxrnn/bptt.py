@@ -148,7 +148,9 @@ def steps_ahead(cell: Any, params: Params, xs: PyTree) -> int | None:
     numbers, given = (sum(x.size for x in jax.tree.leaves(tree)) for tree in (ahead, xs))
     if jax.default_backend() != "cpu" or numbers <= max(given, 2**20):
         return None
-    return max(1, len(jax.tree.leaves(xs)[0]) * 2**19 // numbers)
+    steps = len(jax.tree.leaves(xs)[0])
+    most = max(1, steps * 2**19 // numbers)
+    return next((n for n in range(most, most // 2, -1) if steps % n == 0), most)  # with no rest, if it can be
 
 
 @dataclasses.dataclass(frozen=True)

@@ -26,6 +26,7 @@ class Model(NamedTuple):
     batch_first: bool = False  # xs is [B, T, I], not [T, B, I]
     step: Callable | None = None  # params, state, x [B, I] -> state, y, for decoding
     start: Any = None  # its first state
+    final: Callable[[Any, jax.Array], Any] | None = None  # params, xs -> the state after the last step
     unlike: tuple[str, ...] = ()  # parameters of the case that this library cannot train
 
 
@@ -83,6 +84,7 @@ def jaxrnn(case: Case, derivative: str | None = None, remat: bool = False) -> Mo
         load=load,
         step=None if case.directions == 2 else model.step,
         start=model.initial_state((case.batch,)),
+        final=lambda p, xs: rnn.unroll(model, p, xs, **options)[0],
     )
 
 

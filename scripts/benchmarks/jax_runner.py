@@ -122,10 +122,12 @@ class Runner:
         return {"times": [seconds], "temporary": temporary(compiled), "residuals": kept}
 
     def remat(self) -> dict[str, Any]:
-        """Bytes for the gradient of the final output by the parameters, as it is and rematerialised."""
+        """Bytes for the gradient of the final state by the parameters, as it is and rematerialised."""
 
         def needed(model: Model) -> int:
-            gradient = jax.grad(lambda p, xs: jnp.mean(jnp.square(model.apply(p, xs)[-1])))
+            assert model.final is not None
+            final = model.final
+            gradient = jax.grad(lambda p, xs: sum(jnp.mean(jnp.square(s)) for s in jax.tree.leaves(final(p, xs))))
             return temporary(jax.jit(gradient).lower(self.params, self.xs).compile())
 
         again = jaxrnn(self.case, remat=True)
