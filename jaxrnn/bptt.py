@@ -243,6 +243,6 @@ def _fixed_point(step: Any, params: Params, state: State, xs: PyTree) -> State:
     def carried(old: Array, new: Any) -> Array:
         old = spread(old.astype(jnp.promote_types(old.dtype, new.dtype)), axes)
         placed = None if axes else getattr(getattr(new, "sharding", None), "spec", None)  # where it is part of the type
-        return old if placed in (None, jax.typeof(old).sharding.spec) else jax.sharding.reshard(old, placed)
+        return old if placed in (None, jax.typeof(old).sharding.spec) else jax.sharding.reshard(old, new.sharding)
 
     return jax.tree.map(carried, state, after)

@@ -65,13 +65,13 @@ def in_chunks(
     if chunk is None:
         return run(state, inputs)
     whole = len(jax.tree.leaves(inputs)[0]) // chunk * chunk  # what is left over is a shorter chunk at the end
-    head = jax.tree.map(lambda x: x[:whole].reshape(-1, chunk, *x.shape[1:]), inputs)
+    head = jax.tree.map(lambda x: x[:whole].reshape(whole // chunk, chunk, *x.shape[1:]), inputs)
     rest = jax.tree.map(lambda x: x[whole:], inputs)
     left_over = whole < len(jax.tree.leaves(inputs)[0])
     if reverse and left_over:
         state, tail = run(state, rest)
     state, ys = jax.lax.scan(run, state, head, reverse=reverse)
-    ys = jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:]), ys)
+    ys = jax.tree.map(lambda a: a.reshape(whole, *a.shape[2:]), ys)
     if not left_over:
         return state, ys
     if not reverse:

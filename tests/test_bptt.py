@@ -318,3 +318,20 @@ def test_batch_over_two_devices():
     environment = os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=2", "JAX_PLATFORMS": "cpu"}
     done = subprocess.run([sys.executable, "-c", PARALLEL], env=environment, capture_output=True, text=True)
     assert done.stdout.splitlines() == ["gathers 0 sums True", *["2 True"] * 3], done.stderr
+
+
+@pytest.mark.parametrize("name", FEW)
+def test_a_mesh_of_one_device(name):
+    """Where shardings are part of types: outputs outside of the mesh's context, the gradient inside of it."""
+    model, params = make(name, "float32")
+    mesh = jax.make_mesh((1,), ("batch",), axis_types=(jax.sharding.AxisType.Explicit,))
+    xs = inputs(model, dtype="float32")
+    spread = jax.device_put(xs, jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec(None, "batch")))
+
+    def loss(params, xs):
+        return (rnn.unroll(model, params, xs)[1] ** 2).sum()
+
+    assert_close(rnn.unroll(model, params, spread)[1], rnn.unroll(model, params, xs)[1], 1e-6)
+    with jax.set_mesh(mesh):
+        got = jax.jit(jax.grad(loss))(params, spread)
+    assert_close(got, jax.grad(loss)(params, xs), 1e-5)

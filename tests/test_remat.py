@@ -32,6 +32,14 @@ def test_remat_changes_no_value(name):
     assert_close((final, ys, states), plain_loop.unroll(model, params, xs, **told))
 
 
+@pytest.mark.parametrize("remat", [True, 2])
+def test_remat_of_an_empty_batch(remat):
+    """No sequences are no error."""
+    model, params = make("lstm")
+    xs = inputs(model)[:, :0]
+    assert rnn.unroll(model, params, xs, remat=remat)[1].shape == (T, 0, zoo.H)
+
+
 @pytest.mark.parametrize("name", ["lstm-peephole-ifo", "bidirectional-both"])
 def test_remat_changes_no_gradient(name):
     """The gradient is exact, with lengths, resets and direction."""

@@ -68,10 +68,15 @@ def is_ahead(cell: Any, xs: Array) -> bool:
     With an LSTM of 128 units the joined product took 0.7 times as long at 24 and at 128 rows too, with 200 units 0.85
     to 1.0 times. The gradient of a GRU took 1.1 times as long with the product ahead at 64 × 256 and 32 × 512.
     """
+    if jax.default_backend() != "cpu":
+        return True
     rows = math.prod(xs.shape[1:-1])
-    units = rows * cell.hidden_size
-    in_step = {"LSTM": rows > 20 and cell.hidden_size < 256, "GRU": units > 8192, "VanillaRNN": cell.hidden_size <= 32}
-    return jax.default_backend() != "cpu" or not in_step.get(type(cell).__name__, False)
+    match type(cell).__name__:
+        case "LSTM":
+            return rows <= 20 or cell.hidden_size >= 256
+        case "GRU":
+            return rows * cell.hidden_size <= 8192
+    return cell.hidden_size > 32
 
 
 # ---- the differential ----
@@ -100,7 +105,8 @@ def of_weights(x: Array, dw: Array) -> Array:
     them make XLA copy an operand, which cost a quarter of the whole gradient at B 64, T 128, H 256. Where the batch may
     be spread over devices its axis is left alone, since a merged one would have to be gathered.
     """
-    if jax.default_backend() == "cpu" and (jax.device_count() == 1 or mesh_axes(x)):
+    spread = any(axis is not None for axis in jax.typeof(x).sharding.spec)  # known where shardings are part of types
+    if jax.default_backend() == "cpu" and (jax.device_count() == 1 or mesh_axes(x)) and not spread:
         return (x.reshape(-1, x.shape[-1]) @ dw).reshape(*x.shape[:-1], dw.shape[-1])
     return x @ dw
 
