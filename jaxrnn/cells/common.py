@@ -53,7 +53,7 @@ def is_ahead(cell: Any, xs: Array) -> bool:
     """Whether products with inputs ``[T, ..., I]`` are best computed before the scan.
 
     An accelerator is bound by the latency of a step, and the less there is in it the better. On a CPU it depends on the
-    shape. Forward, float32, T 128, I = H, 2 cores of an AMD EPYC, rows × units: how many times as long it took with the
+    shape. Forward, float32, T 64 or 128, I = H, 2 cores of an AMD EPYC, rows × units: how many times as long it took with the
     product in the step, joined with that of h for the LSTM.
 
     ==================  ======  =======  =======  ========  ========  ========  ========  ========
@@ -62,7 +62,7 @@ def is_ahead(cell: Any, xs: Array) -> bool:
     LSTM                   1.1      1.4      1.0      0.75       1.1       1.1       1.0       2.2
     GRU, reset before      1.7      1.3      1.2       1.2       1.3       1.0       0.9       2.0
     GRU, reset after       1.1      1.3      1.1       1.2       1.2       1.2       1.0       1.9
-    vanilla                0.9      1.2      0.9       1.3       1.3       1.3       1.0       1.1
+    vanilla                0.9      1.2      0.9       1.3       1.3       1.3       1.1       1.1
     ==================  ======  =======  =======  ========  ========  ========  ========  ========
 
     With an LSTM of 128 units the joined product took 0.7 times as long at 24 and at 128 rows too, with 200 units 0.85
