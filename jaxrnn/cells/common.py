@@ -53,8 +53,8 @@ def is_ahead(cell: Any, xs: Array) -> bool:
     """Whether products with inputs ``[T, ..., I]`` are best computed before the scan.
 
     An accelerator is bound by the latency of a step, and the less there is in it the better. On a CPU it depends on the
-    shape. Forward, float32, T 64 or 128, I = H, 2 cores of an AMD EPYC, rows × units: how many times as long it took with the
-    product in the step, joined with that of h for the LSTM.
+    shape. Forward, float32, T 64 or 128, I = H, 2 cores of an AMD EPYC, rows × units: how many times as long it took
+    with the product in the step, joined with that of h for the LSTM.
 
     ==================  ======  =======  =======  ========  ========  ========  ========  ========
     ..                  1 × 32  1 × 128  16 × 32  32 × 128  20 × 200  64 × 256  32 × 512  8 × 1024
