@@ -83,12 +83,7 @@ def _by_rule(
     how: How, params: Params, state: State, xs: Array, alive: Array | None, resets: Array | None
 ) -> tuple[State, Array, PyTree | None]:
     """The walk of a cell that knows its differential."""
-
-    def step(record: Recurrence, state: State, z: PyTree) -> tuple[State, PyTree]:
-        new, kept = record(state, z)
-        return new, how.cell.output(new, kept)
-
-    return _forward(how, step, params, state, xs, alive, resets, how.keep_states)
+    return _forward(how, how.cell.output, params, state, xs, alive, resets, how.keep_states)
 
 
 @functools.partial(_by_rule.defjvp, symbolic_zeros=True)
@@ -98,9 +93,7 @@ def _differential(how: How, primals: tuple, tangents: tuple) -> tuple[tuple, tup
     dparams, dstate = jax.tree.map(_instantiate, tangents[:2], primals[:2], is_leaf=_is_zero)
     dxs = None if _is_zero(tangents[2]) else tangents[2]  # inputs that nothing moves, data for instance, cost nothing
     cell, first = how.cell, how.first(state, resets)
-    final, kept, states = _forward(
-        how, lambda record, state, z: record(state, z), params, state, xs, alive, resets, keep_states=True
-    )
+    final, kept, states = _forward(how, lambda _, kept: kept, params, state, xs, alive, resets, keep_states=True)
     ys = cell.output(states, kept)
     ys = ys if alive is None else where(alive, ys)
 
@@ -120,17 +113,21 @@ def _differential(how: How, primals: tuple, tangents: tuple) -> tuple[tuple, tup
 
 
 def _forward(
-    how: How, step: Any, params: Params, state: State, xs: PyTree, alive: Array | None, resets: Array | None,
+    how: How, collect: Any, params: Params, state: State, xs: PyTree, alive: Array | None, resets: Array | None,
     keep_states: bool,
 ) -> tuple[State, PyTree, PyTree | None]:  # fmt: skip
-    """Scan ``step(record, state, z)``, where record is the step of the cell."""
+    """Walk by the cell's recurrence, and collect something of each new state and of what was kept with it."""
     first = how.first(state, resets)
 
     def part(state: State, inputs: tuple) -> tuple[State, tuple]:
         xs, alive, resets = inputs
-        zs, record = how.cell.recurrence(params, xs)
-        run = functools.partial(step, record)
-        final, ys, states = walk(run, first, state, zs, alive, resets, reverse=how.reverse, keep_states=keep_states)
+        zs, recur = how.cell.recurrence(params, xs)
+
+        def step(state: State, z: PyTree) -> tuple[State, PyTree]:
+            new, kept = recur(state, z)
+            return new, collect(new, kept)
+
+        final, ys, states = walk(step, first, state, zs, alive, resets, reverse=how.reverse, keep_states=keep_states)
         return final, (ys, states)
 
     inputs, chunk = (xs, alive, resets), steps_ahead(how.cell, params, xs)
