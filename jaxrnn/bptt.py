@@ -24,6 +24,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxrnn import checks
+from jaxrnn.precision import cast_like, differentiable_step, wide_tangent, widen
 from jaxrnn.types import Array, Params, PyTree, Recurrence, State, Time, has_differential, mesh_axes
 from jaxrnn.walk import in_chunks, walk, where
 
@@ -40,9 +41,10 @@ def scan(cell: Any, params: Params, state: State, xs: PyTree, time: Time) -> tup
             cell = Linearized(cell)
         run = _by_rule if has_differential(cell) else _by_autodiff
     how = How(cell, time.reverse, time.keep_states)
+    wide = widen(params)  # over chunks the gradient is a sum
 
     def part(state: State, inputs: tuple) -> tuple[State, tuple]:
-        final, ys, states = run(how, params, state, *inputs)
+        final, ys, states = run(how, cast_like(wide, params), state, *inputs)
         return final, (ys, states)
 
     inputs = xs, time.alive, time.resets
@@ -62,17 +64,18 @@ class How(NamedTuple):
 
     def first(self, state: State, resets: Array | None) -> State:
         """The state that a reset returns to, in the dtype of the state."""
-        return None if resets is None else like(state, self.cell.initial_state(resets.shape[1:]))
+        return None if resets is None else cast_like(self.cell.initial_state(resets.shape[1:]), state)
 
 
 def _by_autodiff(
     how: How, params: Params, state: State, xs: PyTree, alive: Array | None, resets: Array | None
 ) -> tuple[State, PyTree, PyTree | None]:
     """The walk as it is, for any cell."""
+    cell_step = differentiable_step(how.cell.step, params)
 
     def step(state: State, x: PyTree) -> tuple[State, PyTree]:
-        new, y = how.cell.step(params, state, x)
-        return like(state, checks.next_state(state, new)), y
+        new, y = cell_step(state, x)
+        return cast_like(checks.next_state(state, new), state), y
 
     first = how.first(state, resets)
     return walk(step, first, state, xs, alive, resets, reverse=how.reverse, keep_states=how.keep_states)
@@ -143,9 +146,10 @@ def steps_ahead(cell: Any, params: Params, xs: PyTree) -> int | None:
     """
     ahead = jax.eval_shape(lambda *given: cell.recurrence(*given)[0], params, xs)
     numbers, given = (sum(x.size for x in jax.tree.leaves(tree)) for tree in (ahead, xs))
-    if jax.default_backend() != "cpu" or numbers <= max(given, 2**20):
+    known = isinstance(numbers, int) and isinstance(given, int)  # not so in a program exported for any T or B
+    if jax.default_backend() != "cpu" or not known or numbers <= max(given, 2**20):
         return None
-    steps = len(jax.tree.leaves(xs)[0])
+    steps = jax.tree.leaves(xs)[0].shape[0]
     most = max(1, steps * 2**19 // numbers)
     return next((n for n in range(most, most // 2, -1) if steps % n == 0), most)  # with no rest, if it can be
 
@@ -167,7 +171,7 @@ class Linearized:
     def recurrence(self, params: Params, xs: PyTree) -> tuple[PyTree, Recurrence]:
         def step(state: State, x: PyTree) -> tuple[State, PyTree]:
             new, y = self.cell.step(params, state, x)
-            return like(state, checks.next_state(state, new)), y
+            return cast_like(checks.next_state(state, new), state), y
 
         return xs, step
 
@@ -180,8 +184,12 @@ class Linearized:
         def step(params: Params, state: State, x: PyTree) -> tuple[State, PyTree]:
             return self.recurrence(params, x)[1](state, x)
 
+        wide, dwide = widen(params), widen(dparams)  # outside of vmap: the gradient is a sum over all steps
+
         def direct(state: State, x: PyTree, dx: PyTree) -> PyTree:
-            return jax.jvp(step, (params, state, x), (dparams, jax.tree.map(jnp.zeros_like, state), dx))[1]
+            ds = jax.tree.map(jnp.zeros_like, state)
+            like = jax.eval_shape(step, params, state, x)
+            return wide_tangent(step, (wide, state, x), (dwide, ds, dx), like)
 
         def tangent(ds: State, at: tuple) -> tuple[State, PyTree]:
             state, x, v = at
@@ -197,7 +205,7 @@ def _shifted(state: State, states: PyTree, reverse: bool) -> PyTree:
 
     def shift(s: Array, after: Array) -> Array:
         parts = [after[1:], s[None]] if reverse else [s[None], after[:-1]]
-        return jnp.concatenate(parts)[: len(after)]  # none where there is no step
+        return jnp.concatenate(parts)[: after.shape[0]]  # none where there is no step
 
     return jax.tree.map(shift, state, states)
 
@@ -222,16 +230,11 @@ def _one_dtype(*trees: PyTree) -> bool:
     return len(dtypes) == 1 and all(jnp.issubdtype(dtype, jnp.floating) for dtype in dtypes)
 
 
-def like(state: State, new: State) -> State:
-    """A state in the dtypes of another."""
-    return jax.tree.map(lambda old, new: new.astype(old.dtype), state, new)
-
-
 def _fixed_point(step: Any, params: Params, state: State, xs: PyTree) -> State:
     """The state as a step gives it back, so that it can be carried: its dtype, and the devices it is spread over."""
 
     def first(x: Array) -> Any:
-        return jax.eval_shape(lambda x: x[0], x) if len(x) else jax.ShapeDtypeStruct(x.shape[1:], x.dtype)
+        return jax.eval_shape(lambda x: x[0], x) if x.shape[0] != 0 else jax.ShapeDtypeStruct(x.shape[1:], x.dtype)
 
     after, _ = checks.pair("step", jax.eval_shape(step, params, state, jax.tree.map(first, xs)))
     after = checks.next_state(state, after)

@@ -285,6 +285,8 @@ def chunk(argument: str, value: Any, steps: int) -> int | None:
     """False, True or the steps of a chunk; returns the steps, or None for no chunks."""
     if value is False or (value is True and steps == 0):
         return None
+    if not isinstance(steps, int):
+        refuse(argument, "False where the number of steps is symbolic", describe(value), "export without remat")
     if value is True:
         return max(1, round(steps**0.5))
     if isinstance(value, (int, np.integer)) and value > 0:

@@ -15,6 +15,7 @@ import numpy as np
 from jaxrnn import checks
 from jaxrnn.bptt import scan
 from jaxrnn.constructor import is_immutable
+from jaxrnn.precision import cast, differentiable_step
 from jaxrnn.types import Array, Params, PyTree, State, Time, input_ndim, is_layer
 from jaxrnn.walk import before_end, where
 
@@ -167,7 +168,9 @@ def over_time(
 
 def one_step(model: Any, params: Params, state: State, x: PyTree, key: Array | None) -> tuple[State, PyTree]:
     """Take one step of one part of a model; only a layer can use the key."""
-    return model.step(params, state, x, key=key) if is_layer(model) else model.step(params, state, x)
+    if is_layer(model):
+        return model.step(params, state, x, key=key)
+    return differentiable_step(model.step, params)(state, x)
 
 
 def extent(model: Any, xs: PyTree) -> tuple[int, tuple[int, ...]]:
@@ -184,9 +187,4 @@ def first_state(model: Any, params: Params, xs: PyTree) -> State:
 def in_dtype_of(trees: PyTree, state: State) -> State:
     """The state in the floating dtype of other arrays; its integers, complex numbers and bools as they are."""
     dtypes = [x.dtype for x in jax.tree.leaves(trees) if jnp.issubdtype(x.dtype, jnp.floating)]
-    dtype = jnp.result_type(*dtypes) if dtypes else jnp.float32
-
-    def cast(x: Array) -> Array:
-        return x.astype(dtype) if jnp.issubdtype(x.dtype, jnp.floating) else x
-
-    return jax.tree.map(cast, state)
+    return cast(state, jnp.result_type(*dtypes) if dtypes else jnp.float32)

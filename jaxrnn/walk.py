@@ -64,10 +64,11 @@ def in_chunks(
     """
     if chunk is None:
         return run(state, inputs)
-    whole = len(jax.tree.leaves(inputs)[0]) // chunk * chunk  # what is left over is a shorter chunk at the end
+    steps = jax.tree.leaves(inputs)[0].shape[0]
+    whole = steps // chunk * chunk  # what is left over is a shorter chunk at the end
     head = jax.tree.map(lambda x: x[:whole].reshape(whole // chunk, chunk, *x.shape[1:]), inputs)
     rest = jax.tree.map(lambda x: x[whole:], inputs)
-    left_over = whole < len(jax.tree.leaves(inputs)[0])
+    left_over = whole < steps
     if reverse and left_over:
         state, tail = run(state, rest)
     state, ys = jax.lax.scan(run, state, head, reverse=reverse)
@@ -81,7 +82,7 @@ def in_chunks(
 
 def before_end(steps: int, lengths: Array) -> Array:
     """Which steps lie before their sequence's end, ``[T, ...]`` bools from lengths ``[...]``."""
-    return jnp.arange(steps, dtype=jnp.int32).reshape(-1, *[1] * lengths.ndim) < lengths.astype(jnp.int32)
+    return jnp.arange(steps, dtype=jnp.int32).reshape(-1, *[1] * lengths.ndim) < lengths.astype(jnp.int32)[None]
 
 
 def where(mask: Array, tree: PyTree, other: PyTree = None) -> PyTree:

@@ -1,9 +1,10 @@
-"""What every test shares: strict dtype promotion, a quick compiler, and a switch to float64."""
+"""What every test shares: strict dtype and rank promotion, a quick compiler, and a switch to float64."""
 
 import jax
 import pytest
 
 jax.config.update("jax_numpy_dtype_promotion", "strict")
+jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_disable_most_optimizations", True)  # most programs here run once
 
 

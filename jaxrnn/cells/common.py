@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxrnn import checks, initializers
+from jaxrnn.precision import rows
 from jaxrnn.types import Array, PyTree, mesh_axes
 
 Blocks: TypeAlias = tuple[Array, ...]  # z = x w_xh + h w_hh + b_h by blocks of its gates
@@ -19,7 +20,7 @@ Affine: TypeAlias = Callable[[PyTree, Array], Blocks]  # the same as a function 
 def project(params: Any, x: Array) -> Array:
     """``x w_xh + b_h``, the part of a step that needs no state."""
     z = x @ params.w_xh  # [..., G·H]
-    return z if params.b_h is None else z + params.b_h
+    return z if params.b_h is None else z + rows(params.b_h, z)
 
 
 # ---- the form of a step: where x w_xh + h w_hh + b_h is computed, the same on paper and not on a machine ----
@@ -44,7 +45,7 @@ def joined(params: Any, xs: Array, sizes: tuple[int, ...]) -> tuple[Array, Affin
 
     def affine(x: Array, h: Array) -> Blocks:
         z = jnp.concatenate([x, h], -1) @ w
-        return split(z if params.b_h is None else z + params.b_h, sizes)
+        return split(z if params.b_h is None else z + rows(params.b_h, z), sizes)
 
     return xs, affine
 
@@ -68,9 +69,9 @@ def is_ahead(cell: Any, xs: Array) -> bool:
     With an LSTM of 128 units the joined product took 0.7 times as long at 24 and at 128 rows too, with 200 units 0.85
     to 1.0 times. The gradient of a GRU took 1.1 times as long with the product ahead at 64 × 256 and 32 × 512.
     """
-    if jax.default_backend() != "cpu":
-        return True
     rows = math.prod(xs.shape[1:-1])
+    if jax.default_backend() != "cpu" or not isinstance(rows, int):  # of a program exported for any batch
+        return True
     match type(cell).__name__:
         case "LSTM":
             return rows <= 20 or cell.hidden_size >= 256
@@ -86,7 +87,7 @@ def drive(params: Any, dparams: Any, x: Array, dx: Array | None) -> Array:
     """The differential of :func:`project`: ``dx w_xh + x dw_xh + db_h``; a ``dx`` of None is 0."""
     v = of_weights(x, dparams.w_xh)
     v = v if dx is None else v + dx @ params.w_xh
-    return v if dparams.b_h is None else v + dparams.b_h
+    return v if dparams.b_h is None else v + rows(dparams.b_h, v)
 
 
 def times(w: Array) -> Callable[[Array], Array]:

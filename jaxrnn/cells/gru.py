@@ -14,6 +14,7 @@ from jaxrnn import checks, initializers
 from jaxrnn.cells import common
 from jaxrnn.constructor import hyperparameters
 from jaxrnn.initializers import Initializer
+from jaxrnn.precision import rows
 from jaxrnn.types import Array, PyTree, Recurrence
 
 
@@ -135,7 +136,8 @@ class GRU:
         x_z, x_r, x_h = x
         h_h: Any = None
         if of_h.w_candidate is None:
-            product = h @ of_h.w if of_h.b is None else h @ of_h.w + of_h.b
+            product = h @ of_h.w
+            product = product if of_h.b is None else product + rows(of_h.b, product)
             h_z, h_r, h_h = common.split(product, self._each)
         else:
             h_z, h_r = common.split(h @ of_h.w, self._each[1:])
@@ -183,7 +185,8 @@ class GRU:
         product = common.of_weights(before, dof_h.w)
         times = [common.times(w) for w in of_h[:2] if w is not None]
         if dof_h.w_candidate is None:
-            v_z, v_r, v_h = common.split(product if dof_h.b is None else product + dof_h.b, self._each)
+            product = product if dof_h.b is None else product + rows(dof_h.b, product)
+            v_z, v_r, v_h = common.split(product, self._each)
             parts = [v_z, v_r, gates.r * v_h]
         else:
             parts = [product, common.of_weights(gates.r * before, dof_h.w_candidate)]

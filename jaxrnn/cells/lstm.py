@@ -14,6 +14,7 @@ from jaxrnn import checks, initializers
 from jaxrnn.cells import common
 from jaxrnn.constructor import hyperparameters
 from jaxrnn.initializers import Initializer
+from jaxrnn.precision import rows
 from jaxrnn.types import Array, PyTree, Recurrence
 
 
@@ -163,7 +164,7 @@ class LSTM:
             n = names.index(name)
             if plain:
                 return plain[n]
-            return sigmoid(z_gates[n] + p[name] * cell if name in p else z_gates[n])
+            return sigmoid(z_gates[n] + rows(p[name], cell) * cell if name in p else z_gates[n])
 
         f = gate("f", c)
         i = None if self.coupled else gate("i", c)
@@ -208,7 +209,8 @@ class LSTM:
         if self.peepholes:
             parts = dict(zip("foc" if self.coupled else "ifoc", common.split(v, self._each), strict=True))
             for name, dp in self._peepholes(dparams).items():
-                parts[name] += dp * (after.c if name == "o" and self.output_peephole == "current" else before.c)
+                c = after.c if name == "o" and self.output_peephole == "current" else before.c
+                parts[name] += rows(dp, c) * c
             v = jnp.concatenate(list(parts.values()), -1)
         times_w_hh = common.times(params.w_hh)
         return (before.c, after.c, gates, v), lambda ds, at: self._tangent(params, times_w_hh, ds, *at)
@@ -222,7 +224,7 @@ class LSTM:
         p = self._peepholes(params)
 
         def gate(name: str, value: Array, dz: Array, dcell: Array) -> Array:
-            return value * (1 - value) * (dz + p[name] * dcell if name in p else dz)
+            return value * (1 - value) * (dz + rows(p[name], dcell) * dcell if name in p else dz)
 
         df = gate("f", f, dz_f, ds.c)
         i, di = (1 - f, -df) if i is None else (i, gate("i", i, dz_i[0], ds.c))

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from jaxrnn import checks, initializers
 from jaxrnn.constructor import hyperparameters
 from jaxrnn.initializers import Initializer
+from jaxrnn.precision import rows, widen
 from jaxrnn.types import Array, Params, PyTree, Time
 from jaxrnn.walk import where
 
@@ -102,7 +103,7 @@ class Linear(Pointwise):
     def apply(self, params: LinearParams, x: Array, key: Array | None = None) -> Array:
         """``x w + b``."""
         y = x @ params.w
-        return y if params.b is None else y + params.b
+        return y if params.b is None else y + rows(params.b, y)
 
 
 class EmbeddingParams(NamedTuple):
@@ -161,7 +162,9 @@ class Embedding(Pointwise):
 
     def apply(self, params: EmbeddingParams, x: Array, key: Array | None = None) -> Array:
         """Rows ``x`` of ``w``."""
-        return jnp.asarray(params.w).at[x].get(mode="fill", fill_value=jnp.nan, wrap_negative_indices=False)
+        w = widen(jnp.asarray(params.w))  # the gradient of a row is a sum over its tokens
+        y = w.at[x].get(mode="fill", fill_value=jnp.nan, wrap_negative_indices=False)
+        return y.astype(params.w.dtype)
 
     def attend(self, params: EmbeddingParams, h: Array) -> Array:
         """The tied readout ``h wᵀ``: ``[..., size]`` to a score for each token, ``[..., V]``."""

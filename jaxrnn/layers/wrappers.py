@@ -12,6 +12,7 @@ from jaxrnn.constructor import hyperparameters
 from jaxrnn.initializers import Initializer
 from jaxrnn.layers.bidirectional import MERGES, merged_size
 from jaxrnn.layers.pointwise import Embedding, EmbeddingParams
+from jaxrnn.precision import rows
 from jaxrnn.types import Array, Params, PyTree, State, Time, input_ndim
 from jaxrnn.unroll import one_step, over_time
 from jaxrnn.walk import where
@@ -194,4 +195,4 @@ class Tied:
 
     def _read(self, params: TiedParams, h: Array) -> Array:
         scores = self.embedding.attend(params.embedding, h)
-        return scores if params.b is None else scores + params.b
+        return scores if params.b is None else scores + rows(params.b, scores)

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from jaxrnn import checks, initializers
 from jaxrnn.constructor import hyperparameters
 from jaxrnn.initializers import Initializer
+from jaxrnn.precision import broadcast, widen
 from jaxrnn.types import Array
 from jaxrnn.walk import before_end, where
 
@@ -55,8 +56,8 @@ class Attention:
         checks.features("memory", memory, self.memory_size, type(self).__name__)
         alive, memory = None, jnp.asarray(memory)
         if lengths is not None:
-            checks.lengths(lengths, len(memory), memory.shape[1:-1])
-            alive = before_end(len(memory), jnp.asarray(lengths))
+            checks.lengths(lengths, memory.shape[0], memory.shape[1:-1])
+            alive = before_end(memory.shape[0], jnp.asarray(lengths))
             memory = where(alive, memory)
         return Source(memory, self.keys(params, memory), alive)
 
@@ -67,13 +68,14 @@ class Attention:
         them and not copied. Of a memory of length 0 weights and context are 0.
         """
         checks.features("query", query, self.query_size, type(self).__name__)
-        scores = self.scores(params, query, source.keys)
+        scores = widen(self.scores(params, query, source.keys))  # a softmax is a sum over S
         if source.alive is None:
             weights = jax.nn.softmax(scores, axis=0)
         else:
             alive = beside(source.alive, scores.ndim)
             lowest = jnp.finfo(scores.dtype).min
             weights = jnp.where(alive, jax.nn.softmax(jnp.where(alive, scores, lowest), axis=0), 0)
+        weights = weights.astype(query.dtype)
         return jnp.einsum("s...,s...e->...e", weights, source.memory), weights
 
 
@@ -146,7 +148,9 @@ class AdditiveAttention(Attention):
 
     def scores(self, params: AdditiveParams, query: Array, keys: Array) -> Array:
         """``tanh(h w_q + e w_k) · v``."""
-        return jnp.tanh(query @ params.w_q + beside(keys, query.ndim + 1)) @ params.v
+        q, keys = query @ params.w_q, beside(keys, query.ndim + 1)
+        shape = (keys.shape[0], *q.shape)
+        return jnp.tanh(broadcast(q, shape) + broadcast(keys, shape)) @ params.v
 
 
 @hyperparameters

@@ -17,6 +17,7 @@ from jaxrnn import checks
 from jaxrnn.bptt import scan
 from jaxrnn.constructor import hyperparameters
 from jaxrnn.layers import Residual, Stack, Tied
+from jaxrnn.precision import broadcast
 from jaxrnn.tasks import checks as task_checks
 from jaxrnn.tasks.attention import Source
 from jaxrnn.types import Array, Params, PyTree, State, Time
@@ -223,7 +224,7 @@ class Attending:
     def over_time(
         self, params: AttendingParams, state: AttendingState, xs: Array, time: Time, key: Array | None
     ) -> tuple[AttendingState, Array, PyTree | None]:
-        keys = None if key is None else jax.random.split(key, len(xs))
+        keys = None if key is None else jax.random.split(key, xs.shape[0])
         return scan(Keyed(self), params, state, (xs, keys), time)
 
     def weights(self, params: AttendingParams, ys: Array) -> Array:
@@ -273,7 +274,7 @@ def given(argument: str, value: Any) -> Any:
 
 def join(x: Array, context: Array) -> Array:
     """``[x, c]``, the context spread over the axes that x has before its own."""
-    return jnp.concatenate([x, jnp.broadcast_to(context, (*x.shape[:-1], context.shape[-1]))], -1)
+    return jnp.concatenate([x, broadcast(context, (*x.shape[:-1], context.shape[-1]))], -1)
 
 
 def minus(a: int | None, b: int) -> int | None:

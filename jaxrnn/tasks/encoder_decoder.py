@@ -151,16 +151,16 @@ class Writer:
             state, scores = one_step(self.decoder, decoder_params, state, jnp.where(taught, right, own), key)
             return (state, jnp.argmax(scores, -1).astype(jnp.int32)), scores
 
-        keys = None if key is None else jax.random.split(key, len(fed))
+        keys = None if key is None else jax.random.split(key, fed.shape[0])
         _, scores = jax.lax.scan(body, (state, jnp.full_like(fed[0], -1)), (fed, keys))
-        return scores if ends is None else where(before_end(len(fed), ends), scores)
+        return scores if ends is None else where(before_end(fed.shape[0], ends), scores)
 
     def _fed(self, state: State, tokens: Array, token_lengths: Array | None) -> tuple[Array, Array | None]:
         """All tokens but the last, with 0 past the ends, and how many of each sentence are predicted."""
         like, first = floats(self.decoder.initial_state())[0], floats(state)[0]
         task_checks.sentence_each("tokens", tokens, tuple(first.shape[: first.ndim - like.ndim]))
         fed, ends = jnp.asarray(tokens, jnp.int32)[:-1], predictions(tokens, token_lengths)
-        fed = fed if ends is None else where(before_end(len(fed), ends), fed)
+        fed = fed if ends is None else where(before_end(fed.shape[0], ends), fed)
         checks.input_of(self.decoder, "tokens", fed)
         return fed, ends
 
@@ -187,7 +187,7 @@ class Writer:
             params, xs, tokens, lengths=lengths, token_lengths=token_lengths, teaching=teaching, key=key
         )
         right, ends = jnp.asarray(tokens)[1:], predictions(tokens, token_lengths)
-        right = right if ends is None else where(before_end(len(right), ends), right)
+        right = right if ends is None else where(before_end(right.shape[0], ends), right)
         checks.token_ids("tokens", right, scores.shape[-1])
         return losses.cross_entropy(scores, right, lengths=ends, mean=mean, label_smoothing=label_smoothing)
 
@@ -279,7 +279,7 @@ class EncoderDecoder(Writer):
             )
         if ends is None:
             return weights
-        return where(jnp.broadcast_to(before_end(len(fed), ends)[:, None], weights.shape), weights)
+        return where(jnp.broadcast_to(before_end(fed.shape[0], ends)[:, None], weights.shape), weights)
 
 
 @hyperparameters
@@ -344,7 +344,7 @@ def predictions(tokens: Array, token_lengths: Array | None) -> Array | None:
     """How many tokens of each sentence are predicted: all but the first."""
     if token_lengths is None:
         return None
-    checks.lengths(token_lengths, len(tokens), tokens.shape[1:], "token_lengths")
+    checks.lengths(token_lengths, tokens.shape[0], tokens.shape[1:], "token_lengths")
     return jnp.maximum(jnp.asarray(token_lengths), 1) - 1
 
 

@@ -13,6 +13,7 @@ from jaxrnn.constructor import hyperparameters
 from jaxrnn.layers import Bidirectional, Stack
 from jaxrnn.layers.bidirectional import MERGES
 from jaxrnn.layers.pointwise import Pointwise
+from jaxrnn.precision import rows, widen
 from jaxrnn.types import Array, Params
 from jaxrnn.unroll import unroll
 from jaxrnn.walk import before_end, where
@@ -79,8 +80,8 @@ def last(
     _, ys = unroll(model, params, xs, lengths=lengths, reverse=reverse, key=key)
     lengths = _checked(ys, lengths)
     end = jnp.where(lengths > 0, 0, -1) if reverse else lengths - 1
-    steps = jnp.arange(len(ys), dtype=jnp.int32).reshape(-1, *[1] * end.ndim)
-    return where(steps == end, ys).sum(0)
+    steps = jnp.arange(ys.shape[0], dtype=jnp.int32).reshape(-1, *[1] * end.ndim)
+    return where(steps == end[None], ys).sum(0)
 
 
 def _both_ways(part: Any) -> bool:
@@ -101,7 +102,7 @@ def mean(ys: Array, lengths: Array | None = None) -> Array:
         2.0
     """
     lengths = _checked(ys, lengths)
-    return where(before_end(len(ys), lengths), ys).sum(0) / _column(jnp.maximum(lengths, 1), ys)
+    return where(before_end(ys.shape[0], lengths), ys).sum(0) / _column(jnp.maximum(lengths, 1), ys)
 
 
 def maximum(ys: Array, lengths: Array | None = None) -> Array:
@@ -115,7 +116,7 @@ def maximum(ys: Array, lengths: Array | None = None) -> Array:
         -1.0
     """
     lengths = _checked(ys, lengths)
-    alive = before_end(len(ys), lengths)[..., None]
+    alive = before_end(ys.shape[0], lengths)[..., None]
     return where(lengths > 0, jnp.where(alive, ys, -jnp.inf).max(0, initial=-jnp.inf))
 
 
@@ -176,16 +177,17 @@ class AttentionPooling:
         """The shares ``α [T, ...]``: they sum to 1 over each sequence's own steps, and are 0 in its padding."""
         checks.features("ys", ys, self.input_size, "AttentionPooling")
         params, lengths = checks.parameters(self, params), _checked(ys, lengths)
-        alive = before_end(len(ys), lengths)
-        scores = jnp.tanh(where(alive, ys) @ params.w + params.b) @ params.v  # [T, ...]
+        alive = before_end(ys.shape[0], lengths)
+        z = where(alive, ys) @ params.w
+        scores = widen(jnp.tanh(z + rows(params.b, z)) @ params.v)  # [T, ...]; a softmax is a sum over T
         highest = jax.lax.stop_gradient(jnp.where(alive, scores, -jnp.inf).max(0, initial=-jnp.inf))
-        powers = where(alive, jnp.exp(scores - jnp.where(lengths > 0, highest, 0)))
-        return powers / jnp.where(lengths > 0, powers.sum(0), 1)
+        powers = where(alive, jnp.exp(scores - jnp.where(lengths > 0, highest, 0)[None]))
+        return (powers / jnp.where(lengths > 0, powers.sum(0), 1)[None]).astype(ys.dtype)
 
     def apply(self, params: AttentionPoolingParams, ys: Array, lengths: Array | None = None) -> Array:
         """Outputs ``[T, ..., H]`` to one vector each, ``[..., H]``."""
         weights = self.weights(params, ys, lengths)
-        return (weights[..., None] * where(before_end(len(ys), _checked(ys, lengths)), ys)).sum(0)
+        return (weights[..., None] * where(before_end(ys.shape[0], _checked(ys, lengths)), ys)).sum(0)
 
 
 def _checked(ys: Any, lengths: Array | None) -> Array:
@@ -194,8 +196,8 @@ def _checked(ys: Any, lengths: Array | None) -> Array:
     if ys.ndim < 2:
         checks.refuse("ys", "outputs [T, ..., H], 2 axes or more", checks.describe(ys))
     if lengths is None:
-        return jnp.full(ys.shape[1:-1], len(ys), jnp.int32)
-    checks.lengths(lengths, len(ys), tuple(ys.shape[1:-1]))
+        return jnp.full(ys.shape[1:-1], ys.shape[0], jnp.int32)
+    checks.lengths(lengths, ys.shape[0], tuple(ys.shape[1:-1]))
     return jnp.asarray(lengths, jnp.int32)
 
 
