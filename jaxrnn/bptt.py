@@ -26,7 +26,7 @@ import jax.numpy as jnp
 from jaxrnn import checks
 from jaxrnn.precision import cast_like, differentiable_step, wide_tangent, widen
 from jaxrnn.types import Array, Params, PyTree, Recurrence, State, Time, has_differential, mesh_axes
-from jaxrnn.walk import in_chunks, walk, where
+from jaxrnn.walk import in_chunks, real_inputs, walk, where
 
 
 def scan(cell: Any, params: Params, state: State, xs: PyTree, time: Time) -> tuple[State, PyTree, PyTree | None]:
@@ -35,6 +35,7 @@ def scan(cell: Any, params: Params, state: State, xs: PyTree, time: Time) -> tup
         if mask is not None:
             checks.batched(state, mask.shape[1:])
     state = _fixed_point(cell.step, params, state, xs)
+    xs = xs if time.alive is None else real_inputs(time.alive, xs)
     run = _by_autodiff
     if time.derivative != "autodiff" and _one_dtype(params, state, xs):
         if time.derivative == "linearized":
@@ -241,7 +242,9 @@ def _fixed_point(step: Any, params: Params, state: State, xs: PyTree) -> State:
     axes = frozenset().union(*map(mesh_axes, jax.tree.leaves((params, state, xs))))
 
     def carried(old: Array, new: Any) -> Array:
-        old = spread(old.astype(jnp.promote_types(old.dtype, new.dtype)), axes)
+        with jax.numpy_dtype_promotion("standard"):
+            old = old.astype(jnp.promote_types(old.dtype, new.dtype))
+        old = spread(old, axes)
         placed = None if axes else getattr(getattr(new, "sharding", None), "spec", None)  # where it is part of the type
         return old if placed in (None, jax.typeof(old).sharding.spec) else jax.sharding.reshard(old, new.sharding)
 

@@ -18,6 +18,7 @@ import jax.numpy as jnp
 
 from jaxrnn import checks
 from jaxrnn.constructor import hyperparameters, remake
+from jaxrnn.precision import wide_dtype
 from jaxrnn.types import Array
 
 Initializer: TypeAlias = Callable[..., Array]  # (key, shape, dtype) -> array
@@ -51,9 +52,9 @@ class orthogonal:
     scale: float = 1.0
 
     def __call__(self, key: Array, shape: tuple[int, ...], dtype: Any) -> Array:
-        wide = dtype if jnp.finfo(dtype).bits >= 32 else jnp.float32  # the QR decomposition needs float32
+        wide = wide_dtype(dtype)  # the QR decomposition needs float32
         q, r = jnp.linalg.qr(jax.random.normal(key, (max(shape), min(shape)), wide))
-        q = self.scale * q * jnp.sign(jnp.diag(r))  # makes the draw uniform over orthogonal matrices
+        q = self.scale * q * jnp.sign(jnp.diag(r))[None]  # makes the draw uniform over orthogonal matrices
         return (q if shape[0] >= shape[1] else q.T).astype(dtype)
 
 

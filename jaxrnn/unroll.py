@@ -187,4 +187,5 @@ def first_state(model: Any, params: Params, xs: PyTree) -> State:
 def in_dtype_of(trees: PyTree, state: State) -> State:
     """The state in the floating dtype of other arrays; its integers, complex numbers and bools as they are."""
     dtypes = [x.dtype for x in jax.tree.leaves(trees) if jnp.issubdtype(x.dtype, jnp.floating)]
-    return cast(state, jnp.result_type(*dtypes) if dtypes else jnp.float32)
+    with jax.numpy_dtype_promotion("standard"):  # of a cell that casts for itself they may differ
+        return cast(state, jnp.result_type(*dtypes) if dtypes else jnp.float32)

@@ -85,6 +85,24 @@ def before_end(steps: int, lengths: Array) -> Array:
     return jnp.arange(steps, dtype=jnp.int32).reshape(-1, *[1] * lengths.ndim) < lengths.astype(jnp.int32)[None]
 
 
+def real_inputs(alive: Array, xs: PyTree) -> PyTree:
+    """Floating inputs ``[T, ..., I]`` with the first of each sequence in its padding, and 1 where there is none.
+
+    A step that is masked is taken all the same, and its gradient is 0 times its derivative: NaN where that is not
+    finite. So it is taken at an input that may occur, which 0 is not for a cell that divides by it.
+    """
+    if alive.shape[0] == 0:
+        return xs
+
+    def fill(x: Array) -> Array:
+        if not jnp.issubdtype(x.dtype, jnp.inexact) or x.shape[: alive.ndim] != alive.shape:
+            return x
+        first = jax.lax.stop_gradient(where(alive[0], x[0], jnp.ones_like(x[0])))
+        return where(alive, x, jnp.broadcast_to(first[None], x.shape))
+
+    return jax.tree.map(fill, xs)
+
+
 def where(mask: Array, tree: PyTree, other: PyTree = None) -> PyTree:
     """``tree`` where the mask ``[...]`` holds, else ``other`` or 0; leaves are ``[..., *features]``."""
 

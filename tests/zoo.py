@@ -45,7 +45,8 @@ class Average:
         return {"mean": mean, "steps": jnp.zeros(batch_shape, jnp.int32)}
 
     def step(self, params: dict, state: dict, x: jax.Array) -> tuple[dict, jax.Array]:
-        mean = state["mean"] + jax.nn.sigmoid(params["rate"]) * (x - state["mean"])
+        rate = jnp.broadcast_to(jax.nn.sigmoid(params["rate"]), x.shape)
+        mean = state["mean"] + rate * (x - state["mean"])
         return {"mean": mean, "steps": state["steps"] + 1}, x - mean
 
 

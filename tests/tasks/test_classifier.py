@@ -51,7 +51,7 @@ def test_encode_pool_read(name, how):
         "attention": lambda: model.attention.apply(params.pooling, ys, LENGTHS),
     }[how]()
     assert vector.shape == (B, model.width)
-    assert_close(logits, vector @ params.readout.w + params.readout.b)
+    assert_close(logits, vector @ params.readout.w + params.readout.b[None])
     assert_close(logits[2], params.readout.b)
     assert_close(logits[1], model.apply(params, xs[:2, 1]))
 
@@ -68,7 +68,7 @@ def test_dropout_acts_with_a_key_alone(how):
     assert_identical(model.apply(params, xs), plain.apply(params, xs))
     vector = model.encode(params, xs)
     dropped = jax.vmap(lambda key: model.apply(params, xs, key=key))(jax.random.split(jax.random.key(2), 2000))
-    by_hand = vector @ params.readout.w + params.readout.b
+    by_hand = vector @ params.readout.w + params.readout.b[None]
     error = dropped.std(0) / 2000**0.5
     assert (np.abs(dropped.mean(0) - by_hand) < 5 * error).all()  # scaled so that the mean stays
 
