@@ -6,7 +6,7 @@ A cell is its hyperparameters; parameters and state are always arguments.
 from jaxrnn import data, decoding, gradients, initializers, interop, learning, losses, plots, tasks
 from jaxrnn.cells import GRU, LSTM, GRUParams, LSTMParams, LSTMState, VanillaParams, VanillaRNN
 from jaxrnn.constructor import from_call
-from jaxrnn.layers import Bidirectional, Dropout, Embedding, Linear, Residual, Stack, Tied
+from jaxrnn.layers import Bidirectional, Dropout, Embedding, Linear, MixedPrecision, Residual, Stack, Tied
 from jaxrnn.types import Cell, Layer
 from jaxrnn.unroll import trajectory, unroll
 
@@ -23,6 +23,7 @@ __all__ = [
     "LSTMState",
     "Layer",
     "Linear",
+    "MixedPrecision",
     "Residual",
     "Stack",
     "Tied",

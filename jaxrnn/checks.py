@@ -64,6 +64,17 @@ def number(argument: str, value: Any) -> None:
         refuse(argument, "a finite number", value)
 
 
+def known_number(argument: str, value: Any, fix: str = "") -> Any:
+    """A single number; returns it as one of Python, or None for a traced one."""
+    if getattr(value, "shape", ()) != ():
+        refuse(argument, "a single number", describe(value), fix)
+    if not is_concrete(value):
+        return None
+    value = np.asarray(value).item() if hasattr(value, "dtype") else value  # jax would trace a comparison under jit
+    number(argument, value)
+    return value
+
+
 def fraction(argument: str, value: Any, fix: str = "it is the share that is dropped, not kept") -> None:
     """A number in [0, 1)."""
     number(argument, value)

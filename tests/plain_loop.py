@@ -121,7 +121,7 @@ def initial(model: Any) -> Any:
         return tuple(initial(layer) for layer in model.layers)
     if kind == "Bidirectional":
         return initial(model.forward), initial(model.backward or model.forward)
-    if kind in ("Residual", "Tied"):
+    if kind in ("Residual", "Tied", "MixedPrecision"):
         return initial(model.layer)
     return CELLS[kind][1](model)
 
@@ -139,6 +139,8 @@ def walk(model: Any, params: Any, state: Any, xs: list, resets: list) -> tuple[A
     if kind == "Residual":
         final, ys, states = walk(model.layer, params, state, xs, resets)
         return final, [MERGES[model.merge](x, y) for x, y in zip(xs, ys, strict=True)], states
+    if kind == "MixedPrecision":  # of a dtype that is no narrower
+        return walk(model.layer, params, state, xs, resets)
     if kind == "Tied":
         w = params.embedding.w
         final, ys, states = walk(model.layer, params.layer, state, [w[x] for x in xs], resets)

@@ -128,6 +128,7 @@ ZOO: dict[str, Entry] = {
     "residual-concat": Entry(lambda d: rnn.Residual(lstm(d), "concat"), I + H, "past"),
     "tied": Entry(lambda d: rnn.Tied(embedding(d), rnn.Stack(gru(d), lstm(d, H, I))), V, "past"),
     "tied-no-bias": Entry(lambda d: rnn.Tied(embedding(d), gru(d, I, I), use_bias=False), V, "past"),
+    "mixed-precision": Entry(lambda d: rnn.MixedPrecision(rnn.Stack(gru(d), linear(d, H)), d, d), H, "past"),
     "user": Entry(lambda d: Average(I, d), I, "past"),
     "user-in-stack": Entry(lambda d: rnn.Stack(Average(I, d), gru(d), Average(H, d)), H, "past"),
     "user-in-bidirectional": Entry(lambda d: rnn.Bidirectional(Average(I, d)), 2 * I, "all"),

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxrnn.checks import describe, outline, refuse
+from jaxrnn.precision import widen
 from jaxrnn.types import Array, PyTree, input_ndim
 
 
@@ -49,11 +50,6 @@ def square(argument: str, value: Any, axes: int | None = None) -> Array:
         fix = "the w_hh of a gated cell holds one square matrix a gate, jnp.split(w_hh, gates, -1)"
         refuse(argument, f"square matrices, {shape}", describe(value), fix if argument == "w" else "")
     return widen(jnp.asarray(value))
-
-
-def widen(x: Array) -> Array:
-    """Float32 for what is narrower."""
-    return x.astype(jnp.float32) if jnp.finfo(x.dtype).bits < 32 else x
 
 
 def influence(value: Any, kind: type) -> None:

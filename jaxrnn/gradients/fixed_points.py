@@ -25,6 +25,7 @@ from jax.scipy.linalg import solve
 from jaxrnn import checks
 from jaxrnn.gradients import checks as own_checks
 from jaxrnn.gradients.jacobians import flatten, step_jacobian
+from jaxrnn.precision import widen
 from jaxrnn.types import Array, Params, PyTree, State
 
 
@@ -99,14 +100,14 @@ def fixed_points(
     def search(s: Array) -> tuple[Array, Array]:
         def improve(carry: tuple[Array, Array], _: None) -> tuple[tuple[Array, Array], None]:
             s, damping = carry
-            J, change_here = map(own_checks.widen, (jax.jacfwd(change)(s), change(s)))
+            J, change_here = map(widen, (jax.jacfwd(change)(s), change(s)))
             step = solve(J.T @ J + damping * jnp.eye(s.size, dtype=J.dtype), J.T @ change_here, assume_a="pos")
             step = step.astype(s.dtype)
             good = speed(s - step) < speed(s)  # never of what is not finite
             damping = jnp.clip(jnp.where(good, damping / 3, damping * 3), 1e-7, 1e7)
             return (jnp.where(good, s - step, s), damping), None
 
-        (s, _), _ = jax.lax.scan(improve, (s, own_checks.widen(jnp.ones((), s.dtype))), length=steps)
+        (s, _), _ = jax.lax.scan(improve, (s, widen(jnp.ones((), s.dtype))), length=steps)
         return s, speed(s)
 
     points, speeds = map(np.asarray, search(jax.vmap(lambda state: flatten(state)[0])(starts)))
@@ -117,7 +118,7 @@ def fixed_points(
             kept.append(int(n))
     points, speeds = points[kept], speeds[kept]
     states = jax.vmap(rebuild)(jnp.asarray(points))
-    jacobians = np.asarray(own_checks.widen(jax.vmap(lambda state: step_jacobian(cell, params, state, x))(states)))
+    jacobians = np.asarray(widen(jax.vmap(lambda state: step_jacobian(cell, params, state, x))(states)))
     eigenvalues = np.linalg.eigvals(jacobians) + 0j
     eigenvalues = np.take_along_axis(eigenvalues, np.argsort(-np.abs(eigenvalues), axis=-1), axis=-1)
     stable = np.all(np.abs(eigenvalues) < 1, axis=-1)

@@ -23,6 +23,7 @@ from jaxrnn.bptt import scan
 from jaxrnn.constructor import replace_cells
 from jaxrnn.gradients import checks as own_checks
 from jaxrnn.gradients.probe import Probe
+from jaxrnn.precision import widen
 from jaxrnn.types import Array, Params, PyTree, State, Time
 from jaxrnn.unroll import extent, first_state, unroll
 
@@ -116,7 +117,7 @@ def _norm(gradient: Array, axes: int) -> Array:
     if gradient.dtype == jax.dtypes.float0:
         return jnp.zeros(gradient.shape[:axes])
     behind = tuple(range(axes, gradient.ndim))
-    sizes = jnp.abs(gradient)
+    sizes = widen(jnp.abs(gradient))
     largest = sizes.max(behind, keepdims=True, initial=0)
     scale = jnp.where((largest > 0) & jnp.isfinite(largest), largest, 1)
     return scale.squeeze(behind) * jnp.sqrt(jnp.sum((sizes / scale) ** 2, behind))

@@ -13,6 +13,7 @@ from jaxrnn.bptt import scan
 from jaxrnn.constructor import replace_cells
 from jaxrnn.gradients import checks as own_checks
 from jaxrnn.gradients.probe import Probe
+from jaxrnn.precision import widen
 from jaxrnn.types import Array, Params, PyTree, State, Time
 from jaxrnn.unroll import extent, trajectory
 from jaxrnn.walk import before_end
@@ -108,6 +109,7 @@ def gate_statistics(
     def statistics(name: str, gate: Array) -> GateStatistics:
         axes = tuple(range(1 + len(batch)))
         counts = alive.reshape(*alive.shape, *[1] * (gate.ndim - alive.ndim))
+        gate = widen(gate)
         total = jnp.maximum(alive.sum(), 1).astype(gate.dtype)
 
         def mean(values: Array) -> Array:

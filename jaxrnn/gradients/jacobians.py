@@ -15,6 +15,7 @@ from jax.flatten_util import ravel_pytree
 
 from jaxrnn import checks
 from jaxrnn.gradients import checks as own_checks
+from jaxrnn.precision import widen
 from jaxrnn.types import Array, Params, PyTree, State
 from jaxrnn.unroll import extent, first_state, trajectory
 
@@ -155,12 +156,10 @@ def lyapunov_spectrum(
         s, x = inputs
         flat, rebuild = flatten(s)
         _, push = jax.linearize(lambda f: flatten(cell.step(params, rebuild(f), x)[0])[0], flat)
-        q, r = jnp.linalg.qr(own_checks.widen(jax.vmap(push, 1, 1)(q.astype(flat.dtype))))
+        q, r = jnp.linalg.qr(widen(jax.vmap(push, 1, 1)(q.astype(flat.dtype))))
         return q, jnp.log(jnp.abs(jnp.diagonal(r)))
 
-    anywhere = jax.random.normal(
-        jax.random.key(0), (flat.size, flat.size), own_checks.widen(flat).dtype
-    )  # no unit is a direction
+    anywhere = jax.random.normal(jax.random.key(0), (flat.size, flat.size), widen(flat).dtype)  # no unit is a direction
     logs = jax.lax.scan(turn, jnp.linalg.qr(anywhere)[0][:, :count], (before, xs))[1]
     return logs.mean(0)
 

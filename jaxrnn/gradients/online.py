@@ -22,6 +22,7 @@ from jax.flatten_util import ravel_pytree
 from jaxrnn import checks
 from jaxrnn.gradients import checks as own_checks
 from jaxrnn.gradients.jacobians import flatten
+from jaxrnn.precision import cast_like, wide_dtype, widen
 from jaxrnn.types import Array, Params, PyTree, State
 from jaxrnn.unroll import extent, first_state
 
@@ -38,7 +39,7 @@ class Influence(NamedTuple):
 def first_influence(params: Params, state: State) -> Influence:
     """The influence before the first step, zeros ``[S, P]``: the first state does not depend on the parameters."""
     flat_params, flat_state = ravel_pytree(params)[0], flatten(state)[0]
-    return Influence(state, jnp.zeros((flat_state.size, flat_params.size), flat_state.dtype))
+    return Influence(state, jnp.zeros((flat_state.size, flat_params.size), wide_dtype(flat_state.dtype)))
 
 
 def online_step(
@@ -84,10 +85,12 @@ def online_step(
         return (flatten(state)[0], own_checks.loss_value(loss(y, target))), state
 
     (_, value), push, state = jax.linearize(step, s, theta, has_aux=True)
-    through_state = jax.vmap(lambda ds: push(ds, jnp.zeros_like(theta)), 1, (1, 0))(influence.derivative)
+    through_state = jax.vmap(lambda ds: push(ds.astype(s.dtype), jnp.zeros_like(theta)), 1, (1, 0))(
+        influence.derivative
+    )
     direct, _ = jax.jacrev(lambda theta: step(s, theta), has_aux=True)(theta)
-    derivative, gradient = map(jnp.add, through_state, direct)
-    return Influence(state, derivative), (value, unravel_params(gradient))
+    derivative, gradient = map(jnp.add, widen(through_state), widen(direct))
+    return Influence(state, derivative), (value, unravel_params(gradient.astype(theta.dtype)))
 
 
 def rtrl(
@@ -134,10 +137,11 @@ def rtrl(
         influence, total, sums = carry
         x, target = inputs
         influence, (value, gradient) = online_step(model, params, influence, x, target, loss)
-        return (influence, total + value, jax.tree.map(jnp.add, sums, gradient)), None
+        return (influence, total + widen(value), jax.tree.map(jnp.add, sums, widen(gradient))), None
 
-    zeros = jax.tree.map(jnp.zeros_like, params)
+    zeros = widen(jax.tree.map(jnp.zeros_like, params))
     x, target = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape[1:], a.dtype), (xs, targets))
     like = jax.eval_shape(lambda x, target: online_step(model, params, start, x, target, loss)[1][0], x, target)
-    (influence, total, sums), _ = jax.lax.scan(body, (start, jnp.zeros((), like.dtype), zeros), (xs, targets))
-    return influence.state, (total, sums)
+    begin = start, jnp.zeros((), wide_dtype(like.dtype)), zeros
+    (influence, total, sums), _ = jax.lax.scan(body, begin, (xs, targets))
+    return influence.state, (total, cast_like(sums, params))

@@ -1,6 +1,7 @@
 """Layers: each has the same face as a cell, and they nest freely."""
 
 from jaxrnn.layers.bidirectional import Bidirectional
+from jaxrnn.layers.mixed_precision import MixedPrecision
 from jaxrnn.layers.pointwise import Dropout, Embedding, EmbeddingParams, Linear, LinearParams
 from jaxrnn.layers.stack import Stack
 from jaxrnn.layers.wrappers import Residual, Tied, TiedParams
@@ -12,6 +13,7 @@ __all__ = [
     "EmbeddingParams",
     "Linear",
     "LinearParams",
+    "MixedPrecision",
     "Residual",
     "Stack",
     "Tied",

@@ -6,7 +6,7 @@ from typing import Any
 
 import jax.numpy as jnp
 
-from jaxrnn.checks import describe, is_concrete, number, refuse
+from jaxrnn.checks import describe, known_number, refuse
 
 
 def room(argument: str, cell: Any, size: int) -> None:
@@ -41,9 +41,6 @@ def sentence_each(argument: str, value: Any, batch: tuple[int, ...]) -> None:
 
 def probability(argument: str, value: Any) -> None:
     """A number in [0, 1]."""
-    if getattr(value, "shape", ()) != ():
-        refuse(argument, "a single number", describe(value))
-    if is_concrete(value):
-        number(argument, value.item() if hasattr(value, "item") else value)
-        if not 0 <= value <= 1:
-            refuse(argument, "a number in [0, 1]", value, "1 feeds the right tokens always")
+    value = known_number(argument, value)
+    if value is not None and not 0 <= value <= 1:
+        refuse(argument, "a number in [0, 1]", value, "1 feeds the right tokens always")

@@ -16,8 +16,8 @@ import jax.numpy as jnp
 from jaxrnn import checks
 from jaxrnn.bptt import scan
 from jaxrnn.constructor import hyperparameters
-from jaxrnn.layers import Residual, Stack, Tied
-from jaxrnn.precision import broadcast
+from jaxrnn.layers import MixedPrecision, Residual, Stack, Tied
+from jaxrnn.precision import broadcast, cast
 from jaxrnn.tasks import checks as task_checks
 from jaxrnn.tasks.attention import Source
 from jaxrnn.types import Array, Params, PyTree, State, Time
@@ -39,7 +39,7 @@ def about(model: Any, params: Params, encoded: Encoded) -> Params:
         return model.about(params, encoded)
     if isinstance(model, Stack):
         return tuple(about(layer, p, encoded) for layer, p in zip(model.layers, params, strict=True))
-    if isinstance(model, Residual):
+    if isinstance(model, (Residual, MixedPrecision)):
         return about(model.layer, params, encoded)
     if isinstance(model, Tied):
         return params._replace(layer=about(model.layer, params.layer, encoded))
@@ -261,6 +261,8 @@ def attention_weights(model: Any, params: Params, xs: Array, state: State) -> Ar
             _, xs = unroll(layer, p, xs, s)
     if isinstance(model, Residual):
         return attention_weights(model.layer, params, xs, state)
+    if isinstance(model, MixedPrecision):
+        return cast(attention_weights(model.layer, *model.narrow(params, xs, state)), model.output_dtype)
     if isinstance(model, Tied):
         return attention_weights(model.layer, params.layer, model.embedding.apply(params.embedding, xs), state)
     return model.weights(params, unroll(model, params, xs, state)[1])

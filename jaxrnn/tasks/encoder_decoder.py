@@ -17,6 +17,7 @@ from jaxrnn import checks, losses
 from jaxrnn.constructor import hyperparameters
 from jaxrnn.decoding.checks import takes_tokens, written_tokens
 from jaxrnn.layers import Linear
+from jaxrnn.precision import cast_like, widen
 from jaxrnn.tasks import checks as task_checks
 from jaxrnn.tasks.context import Encoded, about, attends, attention_weights
 from jaxrnn.types import Array, Params, PyTree, State
@@ -142,13 +143,16 @@ class Writer:
         if not (isinstance(teaching, (int, float)) and teaching == 0):
             checks.given("key", key, "tokens are chosen by chance; teaching 0 and 1 need none")
 
+        wide = widen(decoder_params)  # over the steps the gradient is a sum
+
         def body(carry: tuple, inputs: tuple) -> tuple[tuple, Array]:
             state, own = carry
+            narrow = cast_like(wide, decoder_params)
             right, key = inputs
             coin, key = (None, None) if key is None else jax.random.split(key)
             first = own < 0  # nothing is written yet
             taught = first if coin is None else first | jax.random.bernoulli(coin, teaching, right.shape)
-            state, scores = one_step(self.decoder, decoder_params, state, jnp.where(taught, right, own), key)
+            state, scores = one_step(self.decoder, narrow, state, jnp.where(taught, right, own), key)
             return (state, jnp.argmax(scores, -1).astype(jnp.int32)), scores
 
         keys = None if key is None else jax.random.split(key, fed.shape[0])

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from jaxrnn import checks, initializers
 from jaxrnn.constructor import hyperparameters
-from jaxrnn.layers import Bidirectional, Stack
+from jaxrnn.layers import Bidirectional, MixedPrecision, Stack
 from jaxrnn.layers.bidirectional import MERGES
 from jaxrnn.layers.pointwise import Pointwise
 from jaxrnn.precision import rows, widen
@@ -65,6 +65,9 @@ def last(
             for part, p, k, back in zip(model.directions, params, keys, (False, True), strict=True)
         ]
         return MERGES[model.merge](*ends)
+    if isinstance(model, MixedPrecision):
+        y = last(model.layer, *model.narrow(params, xs), lengths=lengths, reverse=reverse, key=key)
+        return y.astype(model.output_dtype)
     if isinstance(model, Stack) and _both_ways(model):
         params = checks.parameters(model, params)
         top = max(n for n, layer in enumerate(model.layers) if not isinstance(layer, Pointwise))

@@ -1,0 +1,266 @@
+"""Numbers of 16 bits: sums of many terms are in float32, and mixed precision keeps parameters there."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from contract import assert_identical
+from zoo import ZOO, H, V, inputs, random_params
+
+import jaxrnn as rnn
+from jaxrnn import learning
+from jaxrnn.precision import broadcast, cast
+
+KEY = jax.random.key(0)
+T, B = 128, 32  # 4096 rows
+SUMS = ["b", "b_h", "b_hh", "peepholes"]
+
+
+def named(tree):
+    """Arrays by the name of their field."""
+    return [(path[-1], np.asarray(x, np.float32)) for path, x in jax.tree_util.tree_leaves_with_path(tree)]
+
+
+def assert_near(narrow, wide):
+    """Gradients in bfloat16 beside those in float32: sums over all rows within 3 %, all within 6 %."""
+    for (name, a), (_, b) in zip(named(narrow), named(wide), strict=True):
+        limit = 0.03 if getattr(name, "name", None) in SUMS else 0.06
+        assert np.linalg.norm(a - b) <= limit * np.linalg.norm(b), name
+
+
+def summed(ys, seed=3):
+    """A sum with weights of one sign, as the terms of a long sum may have."""
+    rng = np.random.default_rng(seed)
+    return sum((y.astype(jnp.float32) * rng.uniform(0.5, 1.5, y.shape).astype(np.float32)).sum() for y in
+               jax.tree.leaves(ys))  # fmt: skip
+
+
+@functools.cache
+def gradient_in_float32(name):
+    return gradient(name, "float32")
+
+
+def gradient(name, dtype, **options):
+    model = ZOO[name].build(dtype)
+    params = cast(random_params(ZOO[name].build("bfloat16")), dtype)
+    params = jax.tree.map(lambda p: p * jnp.asarray(0.5, p.dtype), params)
+    xs = cast(inputs(model, T, (B,), dtype="bfloat16"), dtype)
+    return jax.jit(jax.grad(lambda params: summed(rnn.unroll(model, params, xs, **options)[1])))(params)
+
+
+CASES = [
+    *[(name, {}) for name in ("lstm-peephole-ifo", "gru-after", "linear", "tied", "residual-concat", "user")],
+    ("vanilla-tanh", {"remat": True}),
+    ("vanilla-tanh", {"derivative": "linearized"}),
+    ("gru", {"derivative": "autodiff"}),
+    ("user", {"derivative": "linearized"}),
+    ("user", {"remat": 8}),
+]
+MORE = [(name, {}) for name in ZOO if jax.tree.leaves(jax.eval_shape(ZOO[name].build("float32").init, KEY))]
+MORE = [case for case in MORE if case not in CASES and case[0] != "user-in-stack"]  # a difference of equal numbers
+
+
+@pytest.mark.parametrize(
+    ("name", "options"), [*CASES, *[pytest.param(*case, marks=pytest.mark.slow) for case in MORE]], ids=str
+)
+def test_gradients_in_bfloat16(name, options):
+    assert_near(gradient(name, "bfloat16", **options), gradient_in_float32(name))
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"derivative": "linearized"}, {"derivative": "autodiff"}, {"remat": 5}], ids=str
+)
+def test_equal_terms_are_all_counted(options):
+    """Each of 4096 rows adds 1."""
+    cell = rnn.VanillaRNN(1, 1, w_xh_init="zeros", w_hh_init="zeros", dtype="bfloat16")
+    xs = jnp.zeros((T, B, 1), jnp.bfloat16)
+
+    def loss(params):
+        return rnn.unroll(cell, params, xs, **options)[1].astype(jnp.float32).sum()
+
+    assert jax.grad(loss)(cell.init(KEY)).b_h == T * B
+
+
+class Shift:
+    """A user's cell with one parameter for every row, and inputs that are numbers."""
+
+    input_ndim = 0
+
+    def init(self, key):
+        return jnp.zeros((), jnp.bfloat16)
+
+    def initial_state(self, batch_shape=()):
+        return jnp.zeros(batch_shape, jnp.bfloat16)
+
+    def step(self, shift, state, x):
+        return state, x + shift
+
+
+@pytest.mark.parametrize("derivative", ["autodiff", "linearized"])
+@pytest.mark.parametrize("shape", [(T * B,), (T, B), (1, T * B)], ids=str)
+def test_equal_terms_of_a_user_cell(shape, derivative):
+    """Over time, over the batch, over both."""
+    xs = jnp.zeros(shape, jnp.bfloat16)
+
+    def loss(shift):
+        return rnn.unroll(Shift(), shift, xs, derivative=derivative)[1].astype(jnp.float32).sum()
+
+    assert jax.grad(loss)(Shift().init(KEY)) == T * B
+
+
+def test_one_token_read_often():
+    """The gradient of its vector, under an embedding alone, and as a tied readout."""
+    layer = rnn.Embedding(2, 1, dtype="bfloat16")
+    ids = jnp.zeros((1000,), int)
+
+    def loss(params):
+        return rnn.unroll(layer, params, ids)[1].astype(jnp.float32).sum()
+
+    assert jax.grad(loss)(layer.init(KEY)).w[:, 0].tolist() == [1000, 0]
+
+
+def translator(dtype):
+    attention = rnn.tasks.AdditiveAttention(2 * H, H, 3, dtype=dtype)
+    cell = rnn.tasks.Attending(rnn.GRU(H + 2 * H, H, dtype=dtype), attention)
+    embed = functools.partial(rnn.Embedding, w_init=rnn.initializers.normal(0.5), dtype=dtype)
+    decoder = rnn.Stack(embed(V, H), cell, rnn.Linear(3 * H, V, dtype=dtype))
+    encoder = rnn.Stack(embed(V, H), rnn.Bidirectional(rnn.GRU(H, H, dtype=dtype)))
+    return rnn.tasks.EncoderDecoder(encoder, decoder)
+
+
+def assert_near_as_a_whole(narrow, wide):
+    a, b = (np.concatenate([x.ravel() for _, x in named(tree)]) for tree in (narrow, wide))
+    assert np.linalg.norm(a - b) <= 0.06 * np.linalg.norm(b)
+
+
+@pytest.mark.parametrize("teaching", [1.0, jnp.float32(1.0)], ids=["unroll", "loop"])
+def test_encoder_decoder(teaching):
+    """Attention over a memory, in the walk and in the loop of scheduled sampling."""
+    rng = np.random.default_rng(0)
+    source, target = rng.integers(0, V, (5, 64)), np.tile(rng.integers(0, V, (40, 1)), (1, 64))
+    params = translator("bfloat16").init(KEY)
+
+    def loss(dtype, params):
+        scores = translator(dtype).scores(params, source, target, teaching=teaching, key=KEY)
+        return summed(jax.nn.log_softmax(scores.astype(jnp.float32))[..., 0])
+
+    assert_near_as_a_whole(
+        *(jax.jit(jax.grad(functools.partial(loss, d)))(cast(params, d)) for d in ("bfloat16", "float32"))
+    )
+
+
+def test_attention_pooling():
+    """The shares are a softmax over 4096 steps, and their parameters see every one of them."""
+    rng = np.random.default_rng(0)
+    ys = jnp.asarray(rng.normal(1, 1, (T * B, 1, H)), jnp.bfloat16)
+    params = cast(rnn.tasks.AttentionPooling(H, 3).init(KEY), jnp.bfloat16)
+
+    def loss(dtype, params):
+        pool = rnn.tasks.AttentionPooling(H, 3, dtype=dtype)
+        return summed(pool.apply(params, cast(ys, dtype)))
+
+    assert_near_as_a_whole(*(jax.grad(functools.partial(loss, d))(cast(params, d)) for d in ("bfloat16", "float32")))
+
+
+def test_forward_mode_learning_in_bfloat16():
+    """RTRL adds up the gradients of all steps."""
+    cell = rnn.VanillaRNN(1, 1, w_xh_init="zeros", w_hh_init="zeros", dtype="bfloat16")
+    xs, targets = jnp.zeros((1000, 1), jnp.bfloat16), jnp.zeros((1000, 1), jnp.bfloat16)
+    _, (_, gradient) = rnn.gradients.rtrl(cell, cell.init(KEY), xs, targets, lambda y, target: (y - target).sum())
+    assert gradient.b_h == 1000
+
+
+def test_float32_programs_are_as_they_were():
+    """No cast where nothing is narrow."""
+    model = ZOO["stack-mixed"].build("float32")
+    params, xs = random_params(model), inputs(model, dtype="float32")
+    gradient = jax.grad(lambda params: rnn.unroll(model, params, xs)[1].sum())
+    assert "f32" in (program := str(jax.make_jaxpr(gradient)(params)))
+    assert not {"bf16", "f16"} & {word.split("[")[0].split(":")[-1] for word in program.split()}
+    assert str(jax.make_jaxpr(lambda x: broadcast(x, (2, 3)))(xs[0, 0])).count("convert") == 0
+
+
+# ---- mixed precision ----------------------------------------------------------------------------------------------
+
+
+def language_model():
+    return rnn.Stack(rnn.Embedding(V, H), rnn.LSTM(H, H), rnn.Dropout(0.5), rnn.Linear(H, V))
+
+
+def test_mixed_precision_is_a_cast():
+    """The numbers are those of the model in bfloat16; parameters, gradients, states and outputs are in float32."""
+    layer = language_model()
+    model, ids = rnn.MixedPrecision(layer), jnp.arange(12).reshape(6, 2) % V
+    params, lengths = model.init(KEY), np.array([6, 3])
+    final, ys = rnn.unroll(model, params, ids, lengths=lengths, key=KEY)
+    narrow_final, narrow_ys = rnn.unroll(layer, cast(params, "bfloat16"), ids, lengths=lengths, key=KEY)
+    assert_identical(ys, cast(narrow_ys, "float32"))
+    assert_identical(final, cast(narrow_final, "float32"))
+    gradient = jax.grad(lambda params: rnn.unroll(model, params, ids)[1].sum())(params)
+    assert {x.dtype.name for x in jax.tree.leaves((gradient, final, ys, rnn.trajectory(model, params, ids)))} == {
+        "float32"
+    }
+    assert (rnn.MixedPrecision(layer, output_dtype="bfloat16").step(params, final, ids[0])[1]).dtype == jnp.bfloat16
+
+
+def test_mixed_precision_takes_small_steps():
+    """A step of 1e-4 is lost on a weight of 1 in bfloat16, and not in float32."""
+    batch = {"x": jnp.ones((3, 2, 4)), "y": jnp.ones((3, 2, 4))}
+
+    def after_one_step(model, params):
+        def loss(params, carry, batch, key):
+            ys = rnn.unroll(model, params, cast(batch["x"], params.w.dtype))[1]
+            return rnn.losses.squared_error(ys, cast(batch["y"], ys.dtype)), ((), {})
+
+        optimizer = optax.sgd(1e-4)
+        state = learning.train_state(params, optimizer)
+        return jax.jit(learning.train_step(loss, optimizer))(state, batch, KEY)[0].params
+
+    def linear(dtype):
+        return rnn.Linear(4, 4, w_init="ones", use_bias=False, dtype=dtype)
+
+    narrow, mixed = linear("bfloat16"), rnn.MixedPrecision(linear("float32"))
+    assert (after_one_step(narrow, narrow.init(KEY)).w == 1).all()
+    moved = after_one_step(mixed, mixed.init(KEY)).w
+    assert moved.dtype == jnp.float32
+    np.testing.assert_allclose(moved, 1 - 1e-4 * 2 * 3 / 4, atol=1e-6)
+
+
+def test_mixed_precision_anywhere(tmp_path):
+    """Stream loss, checkpoints, classifiers, attention and decoding take it as they take any layer."""
+    model = rnn.MixedPrecision(language_model())
+    optimizer = optax.adam(1e-3)
+    state = learning.train_state(model.init(KEY), optimizer, carry=model.initial_state((2,)))
+    streams = rnn.data.Streams(np.arange(40) % V, batch=2, steps=4)
+    step = learning.train_step(learning.stream_loss(model), optimizer)
+    checkpoints = learning.Checkpoints(tmp_path, model)
+    end = learning.fit(step, state, streams, steps=2, key=KEY, checkpoints=checkpoints, show=False)
+    again, params, _ = learning.load_model(tmp_path)
+    assert again == model
+    assert_identical(params, end.state.params)
+    sampled = rnn.decoding.greedy(model, params, model.initial_state((2,)), jnp.zeros(2, int), steps=3)
+    assert sampled.log_probabilities.dtype == jnp.float32
+
+    both = rnn.MixedPrecision(rnn.Stack(rnn.Embedding(V, H), rnn.Bidirectional(rnn.GRU(H, H))))
+    classifier, ids = rnn.tasks.Classifier(both, 3), jnp.ones((5, 2), int)
+    params = classifier.init(KEY)
+    lengths = np.array([5, 2])
+    end = rnn.tasks.pooling.last(both.layer, cast(params.encoder, "bfloat16"), ids, lengths=lengths)
+    assert_identical(classifier.encode(params, ids, lengths=lengths), cast(end, "float32"))
+
+    plain = translator("float32")
+    writer = rnn.tasks.EncoderDecoder(rnn.MixedPrecision(plain.encoder), rnn.MixedPrecision(plain.decoder))
+    params = writer.init(KEY)
+    looked = writer.alignment(params, ids, ids)
+    np.testing.assert_allclose(looked, plain.alignment(params, ids, ids), atol=0.02)
+    assert looked.dtype == jnp.float32
+
+
+def test_mixed_precision_refuses():
+    with pytest.raises(TypeError, match="layer: expected a cell or layer"):
+        rnn.MixedPrecision(rnn.LSTM)
+    with pytest.raises(TypeError, match="compute_dtype: expected a floating dtype"):
+        rnn.MixedPrecision(rnn.LSTM(2, 3), "int8")
