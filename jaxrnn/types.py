@@ -8,14 +8,21 @@ The order of a pair is always ``(state, y)``, as in :func:`jax.lax.scan`.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol, TypeAlias
+from typing import Any, NamedTuple, Protocol, TypeAlias, TypeVar
 
 import jax
+import jax.export
 
+N = TypeVar("N")
 Array: TypeAlias = jax.Array
 PyTree: TypeAlias = Any
 Params: TypeAlias = PyTree
 State: TypeAlias = PyTree
+
+
+def exportable(cls: type[N]) -> type[N]:
+    """Let a named tuple stand in the arguments and results of a function that ``jax.export`` serialises."""
+    return jax.export.register_namedtuple_serialization(cls, serialized_name=f"jaxrnn.{cls.__name__}")
 
 
 class Cell(Protocol):

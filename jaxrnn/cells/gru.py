@@ -15,9 +15,10 @@ from jaxrnn.cells import common
 from jaxrnn.constructor import hyperparameters
 from jaxrnn.initializers import Initializer
 from jaxrnn.precision import rows
-from jaxrnn.types import Array, PyTree, Recurrence
+from jaxrnn.types import Array, PyTree, Recurrence, exportable
 
 
+@exportable
 class GRUParams(NamedTuple):
     """``w_xh [I, 3H]``, ``w_hh [H, 3H]``, ``b_h [3H]`` or None, ``b_hh [3H]`` or None; gates z, r, h̃."""
 

@@ -15,9 +15,10 @@ from jaxrnn.cells import common
 from jaxrnn.constructor import hyperparameters
 from jaxrnn.initializers import Initializer
 from jaxrnn.precision import rows
-from jaxrnn.types import Array, PyTree, Recurrence
+from jaxrnn.types import Array, PyTree, Recurrence, exportable
 
 
+@exportable
 class LSTMState(NamedTuple):
     """Output ``h [..., H]`` and cell state ``c [..., H]``."""
 
@@ -25,6 +26,7 @@ class LSTMState(NamedTuple):
     c: Array
 
 
+@exportable
 class LSTMParams(NamedTuple):
     """``w_xh [I, G·H]``, ``w_hh [H, G·H]``, ``b_h [G·H]`` or None, ``peepholes [P, H]`` or None.
 

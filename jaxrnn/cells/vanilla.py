@@ -13,7 +13,7 @@ from jaxrnn import checks
 from jaxrnn.cells import common
 from jaxrnn.constructor import hyperparameters
 from jaxrnn.initializers import Initializer
-from jaxrnn.types import Array, PyTree, Recurrence
+from jaxrnn.types import Array, PyTree, Recurrence, exportable
 
 ACTIVATIONS: dict[str, Callable[[Array], Array]] = {"tanh": jnp.tanh, "relu": jax.nn.relu, "sigmoid": jax.nn.sigmoid}
 SLOPES: dict[str, Callable[[Array], Array]] = {  # f'(a) from h = f(a)
@@ -23,6 +23,7 @@ SLOPES: dict[str, Callable[[Array], Array]] = {  # f'(a) from h = f(a)
 }
 
 
+@exportable
 class VanillaParams(NamedTuple):
     """``w_xh [I, H]``, ``w_hh [H, H]``, ``b_h [H]`` or None."""
 

@@ -11,9 +11,10 @@ import numpy as np
 
 from jaxrnn import checks
 from jaxrnn.data.checks import id_stream
-from jaxrnn.types import Array
+from jaxrnn.types import Array, exportable
 
 
+@exportable
 class Chunk(NamedTuple):
     """A piece of B streams: inputs with the history before them, and what follows each of the last k1 inputs."""
 

@@ -12,7 +12,7 @@ from jaxrnn import checks, initializers
 from jaxrnn.constructor import hyperparameters
 from jaxrnn.initializers import Initializer
 from jaxrnn.precision import rows, widen
-from jaxrnn.types import Array, Params, PyTree, Time
+from jaxrnn.types import Array, Params, PyTree, Time, exportable
 from jaxrnn.walk import where
 
 
@@ -42,6 +42,7 @@ class Pointwise:
         return (), ys if time.alive is None else where(time.alive, ys), () if time.keep_states else None
 
 
+@exportable
 class LinearParams(NamedTuple):
     """``w [in, out]``, ``b [out]`` or None."""
 
@@ -106,6 +107,7 @@ class Linear(Pointwise):
         return y if params.b is None else y + rows(params.b, y)
 
 
+@exportable
 class EmbeddingParams(NamedTuple):
     """``w [V, size]``."""
 

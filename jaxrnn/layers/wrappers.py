@@ -13,7 +13,7 @@ from jaxrnn.initializers import Initializer
 from jaxrnn.layers.bidirectional import MERGES, merged_size
 from jaxrnn.layers.pointwise import Embedding, EmbeddingParams
 from jaxrnn.precision import rows
-from jaxrnn.types import Array, Params, PyTree, State, Time, input_ndim
+from jaxrnn.types import Array, Params, PyTree, State, Time, exportable, input_ndim
 from jaxrnn.unroll import one_step, over_time
 from jaxrnn.walk import where
 
@@ -99,6 +99,7 @@ class Residual:
         return MERGES[self.merge](x, y)
 
 
+@exportable
 class TiedParams(NamedTuple):
     """The embedding's ``w [V, size]``, the layer's parameters, and the readout's ``b [V]`` or None."""
 

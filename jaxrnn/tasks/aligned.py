@@ -9,10 +9,11 @@ import jax.numpy as jnp
 
 from jaxrnn import checks
 from jaxrnn.constructor import hyperparameters
-from jaxrnn.types import Array, Params, PyTree, State, input_ndim
+from jaxrnn.types import Array, Params, PyTree, State, exportable, input_ndim
 from jaxrnn.unroll import one_step
 
 
+@exportable
 class DelayedState(NamedTuple):
     """The cell's state, and its last output ``[..., H]``."""
 

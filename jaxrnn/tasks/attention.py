@@ -16,10 +16,11 @@ from jaxrnn import checks, initializers
 from jaxrnn.constructor import hyperparameters
 from jaxrnn.initializers import Initializer
 from jaxrnn.precision import broadcast, widen
-from jaxrnn.types import Array
+from jaxrnn.types import Array, exportable
 from jaxrnn.walk import before_end, where
 
 
+@exportable
 class Source(NamedTuple):
     """What is attended to, prepared once and read at every step."""
 
@@ -84,6 +85,7 @@ def beside(memory: Array, ndim: int) -> Array:
     return jnp.expand_dims(memory, tuple(range(1, 1 + ndim - memory.ndim)))
 
 
+@exportable
 class AdditiveParams(NamedTuple):
     """``w_q [H, A]``, ``w_k [E, A]``, ``v [A]``."""
 
@@ -201,6 +203,7 @@ class DotAttention(Attention):
         return jnp.einsum("...a,s...a->s...", query, keys)
 
 
+@exportable
 class GeneralParams(NamedTuple):
     """``w [E, H]``."""
 

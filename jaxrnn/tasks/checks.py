@@ -28,7 +28,7 @@ def sentence(argument: str, value: Any) -> None:
     """Token ids [T + 1, ...], of which each but the last is fed and each but the first is predicted."""
     if not hasattr(value, "dtype") or not jnp.issubdtype(value.dtype, jnp.integer):
         refuse(argument, "integer token ids [T + 1, ...]", describe(value), "jnp.asarray(ids, dtype=int)", TypeError)
-    if value.ndim == 0 or len(value) < 2:
+    if value.ndim == 0 or (isinstance(value.shape[0], int) and len(value) < 2):  # it may be symbolic
         refuse(argument, "at least 2 tokens, the one to start with and one to write", describe(value), "time first")
 
 

@@ -11,12 +11,13 @@ from jaxrnn import checks
 from jaxrnn.constructor import hyperparameters
 from jaxrnn.layers import Dropout, Linear, LinearParams
 from jaxrnn.tasks.pooling import AttentionPooling, last, maximum, mean
-from jaxrnn.types import Array, Params, PyTree
+from jaxrnn.types import Array, Params, PyTree, exportable
 from jaxrnn.unroll import unroll
 
 POOLINGS = ("last", "mean", "max", "attention")
 
 
+@exportable
 class ClassifierParams(NamedTuple):
     """Those of the encoder, of the pooling (``()`` where it learns nothing) and of the readout."""
 

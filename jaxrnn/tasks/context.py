@@ -20,11 +20,12 @@ from jaxrnn.layers import MixedPrecision, Residual, Stack, Tied
 from jaxrnn.precision import broadcast, cast
 from jaxrnn.tasks import checks as task_checks
 from jaxrnn.tasks.attention import Source
-from jaxrnn.types import Array, Params, PyTree, State, Time
+from jaxrnn.types import Array, Params, PyTree, State, Time, exportable
 from jaxrnn.unroll import one_step, over_time, unroll
 from jaxrnn.walk import where
 
 
+@exportable
 class Encoded(NamedTuple):
     """Something to be put into words."""
 
@@ -46,6 +47,7 @@ def about(model: Any, params: Params, encoded: Encoded) -> Params:
     return params
 
 
+@exportable
 class ConditionedParams(NamedTuple):
     """Those of the cell, and at run time the context ``[..., C]``."""
 
@@ -127,6 +129,7 @@ class Conditioned:
         return final, ys if time.alive is None else where(time.alive, ys), states
 
 
+@exportable
 class AttendingParams(NamedTuple):
     """Those of the cell and of the attention, and at run time what is attended to."""
 
@@ -140,6 +143,7 @@ class AttendingParams(NamedTuple):
         return ("source",)
 
 
+@exportable
 class AttendingState(NamedTuple):
     """The state of the cell, and the last context ``[..., E]``."""
 

@@ -20,11 +20,12 @@ from jaxrnn.layers import Linear
 from jaxrnn.precision import cast_like, widen
 from jaxrnn.tasks import checks as task_checks
 from jaxrnn.tasks.context import Encoded, about, attends, attention_weights
-from jaxrnn.types import Array, Params, PyTree, State
+from jaxrnn.types import Array, Params, PyTree, State, exportable
 from jaxrnn.unroll import extent, one_step, unroll
 from jaxrnn.walk import before_end, where
 
 
+@exportable
 class WriterParams(NamedTuple):
     """Those of the encoder, of the bridge or (), and of the decoder."""
 

@@ -14,7 +14,7 @@ from jaxrnn.layers import Bidirectional, MixedPrecision, Stack
 from jaxrnn.layers.bidirectional import MERGES
 from jaxrnn.layers.pointwise import Pointwise
 from jaxrnn.precision import rows, widen
-from jaxrnn.types import Array, Params
+from jaxrnn.types import Array, Params, exportable
 from jaxrnn.unroll import unroll
 from jaxrnn.walk import before_end, where
 
@@ -123,6 +123,7 @@ def maximum(ys: Array, lengths: Array | None = None) -> Array:
     return where(lengths > 0, jnp.where(alive, ys, -jnp.inf).max(0, initial=-jnp.inf))
 
 
+@exportable
 class AttentionPoolingParams(NamedTuple):
     """``w [H, A]``, ``b [A]``, ``v [A]``."""
 

@@ -1,0 +1,149 @@
+"""Programs exported once for any T and B, serialised, and called elsewhere with plain arrays."""
+
+import json
+import subprocess
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from contract import KINDS, assert_close, make
+from jax import export
+from zoo import ZOO, H, I, V, inputs, random_params, reads_ids
+
+import jaxrnn as rnn
+
+KEY = jax.random.key(0)
+SIZES = [(5, 3), (7, 1)]  # T, B
+CLOSE = 1e-5  # float32
+
+
+def any_size(shape, dtype=jnp.float32):
+    """An array whose axes are named, ``"T, B, 3"``."""
+    return jax.ShapeDtypeStruct(export.symbolic_shape(shape, scope=SCOPE), dtype)
+
+
+SCOPE = export.SymbolicScope()
+
+
+def exported(f, *arguments):
+    """What is left of a function once it has been bytes."""
+    return export.deserialize(export.export(jax.jit(f))(*arguments).serialize()).call
+
+
+def some_lengths(steps, batch):
+    return jnp.asarray(np.resize([steps, steps // 2, 0], batch), jnp.int32)
+
+
+@pytest.mark.parametrize("name", [*KINDS, *[pytest.param(n, marks=pytest.mark.slow) for n in ZOO if n not in KINDS]])
+def test_any_time_and_batch(name):
+    """The same numbers as the library's at every size, with lengths and without."""
+    model, params = make(name, "float32")
+    xs = any_size("T, B", jnp.int32) if reads_ids(model) else any_size(f"T, B, {I}")
+
+    def both(xs, lengths):
+        whole, masked = rnn.unroll(model, params, xs), rnn.unroll(model, params, xs, lengths=lengths)
+        return jax.tree.leaves((whole, masked))
+
+    call = exported(both, xs, any_size("B", jnp.int32))
+    for steps, batch in SIZES:
+        xs, lengths = inputs(model, steps, (batch,), dtype="float32"), some_lengths(steps, batch)
+        assert_close(call(xs, lengths), both(xs, lengths), CLOSE)
+
+
+def test_parameters_and_states_by_name():
+    """Named tuples go in and come out: one program serves any weights, chunk by chunk."""
+    model = rnn.Stack(
+        rnn.Embedding(V, H), rnn.LSTM(H, H, peepholes="ifo"), rnn.GRU(H, H, reset_after=True), rnn.Linear(H, V)
+    )
+    params = random_params(model)
+    state = jax.tree.map(lambda x: any_size(f"B, {x.shape[-1]}"), model.initial_state())
+
+    def serve(params, state, ids):
+        return rnn.unroll(model, params, ids, state)
+
+    call = exported(serve, params, state, any_size("T, B", jnp.int32))
+    ids = inputs(model, 6, (2,))
+    between, first = call(params, model.initial_state((2,)), ids[:4])
+    _, rest = call(params, between, ids[4:])
+    assert isinstance(between[1], rnn.LSTMState)
+    assert_close(jnp.concatenate([first, rest]), rnn.unroll(model, params, ids)[1], CLOSE)
+
+
+def test_gradients():
+    """A train step for any size: the derivative rule, lengths and a loss."""
+    model = rnn.Stack(rnn.LSTM(I, H), rnn.Linear(H, V))
+    params = random_params(model)
+
+    def gradient(params, xs, labels, lengths):
+        def loss(params):
+            return rnn.losses.cross_entropy(rnn.unroll(model, params, xs, lengths=lengths)[1], labels, lengths=lengths)
+
+        return jax.tree.leaves(jax.grad(loss)(params))
+
+    call = exported(gradient, params, any_size(f"T, B, {I}"), any_size("T, B", jnp.int32), any_size("B", jnp.int32))
+    for steps, batch in SIZES:
+        xs, labels = jnp.ones((steps, batch, I)), jnp.ones((steps, batch), jnp.int32)
+        arguments = params, xs, labels, some_lengths(steps, batch)
+        assert_close(call(*arguments), gradient(*arguments), CLOSE)
+
+
+def test_remat_needs_known_steps():
+    cell = rnn.GRU(I, H)
+    with pytest.raises(ValueError, match="remat: expected False where the number of steps is symbolic, got"):
+        exported(lambda xs: rnn.unroll(cell, cell.init(KEY), xs, remat=True)[1], any_size(f"T, B, {I}"))
+
+
+def test_tasks():
+    """A classifier by every pooling, a translator that writes, a tagger's loss."""
+    encoder = rnn.Stack(rnn.Embedding(V, H), rnn.Bidirectional(rnn.GRU(H, H)))
+    models = [rnn.tasks.Classifier(encoder, 3, pooling=how) for how in ("last", "mean", "max", "attention")]
+    classifiers = [(model, random_params(model)) for model in models]
+    attention = rnn.tasks.AdditiveAttention(2 * H, H, 3)
+    decoder = rnn.Stack(rnn.Embedding(V, H), rnn.tasks.Attending(rnn.GRU(3 * H, H), attention), rnn.Linear(3 * H, V))
+    translator = rnn.tasks.EncoderDecoder(encoder, decoder)
+    weights = random_params(translator)
+
+    def serve(ids, lengths, tokens):
+        scores = [model.apply(params, ids, lengths=lengths) for model, params in classifiers]
+        start = translator.begin(weights, ids, lengths=lengths)
+        first = jnp.ones(ids.shape[1], jnp.int32)
+        greedy = rnn.decoding.greedy(decoder, *start, first, steps=4, end=2)
+        drawn = rnn.decoding.sample(decoder, *start, first, steps=4, key=KEY, top_k=3)[1]
+        taught = translator.scores(weights, ids, tokens, lengths=lengths, token_lengths=lengths)
+        return scores, greedy.tokens, drawn, taught
+
+    call = exported(serve, any_size("T, B", jnp.int32), any_size("B", jnp.int32), any_size("S + 1, B", jnp.int32))
+    for steps, batch in SIZES:
+        ids = inputs(encoder, steps, (batch,))
+        arguments = ids, some_lengths(steps, batch), ids
+        assert_close(call(*arguments), serve(*arguments), CLOSE)
+
+
+SERVER = """
+import json, sys
+import numpy as np
+from jax import export
+
+sys.modules["jaxrnn"] = None  # it cannot be imported here
+call = export.deserialize(open(sys.argv[1], "rb").read()).call
+xs = np.asarray(json.loads(sys.argv[2]), np.float32)
+print(json.dumps(np.asarray(call(xs, np.asarray(json.loads(sys.argv[3]), np.int32))).tolist()))
+"""
+
+
+def test_served_without_the_library(tmp_path):
+    """A process that has jax alone gives the same numbers, at a size of its own."""
+    model = rnn.Stack(rnn.Bidirectional(rnn.LSTM(I, H)), rnn.Linear(2 * H, 2))
+    params, xs, lengths = random_params(model), inputs(model, 4, (2,), dtype="float32"), np.array([4, 2])
+
+    def serve(xs, lengths):
+        return rnn.unroll(model, params, xs, lengths=lengths)[1]
+
+    program = export.export(jax.jit(serve))(any_size(f"T, B, {I}"), any_size("B", jnp.int32))
+    (tmp_path / "tagger.bin").write_bytes(program.serialize())
+    (tmp_path / "serve.py").write_text(SERVER)
+    told = [tmp_path / "serve.py", tmp_path / "tagger.bin", json.dumps(np.asarray(xs).tolist()), json.dumps([4, 2])]
+    answer = subprocess.run([sys.executable, *told], capture_output=True, text=True, check=True, cwd=tmp_path)
+    assert_close(np.asarray(json.loads(answer.stdout)), serve(xs, lengths), CLOSE)
