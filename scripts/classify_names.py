@@ -68,6 +68,7 @@ def train(args: argparse.Namespace) -> None:
     print(f"{len(languages)} languages, {' + '.join(f'{len(part.names):,}' for part in parts)} names, "
           f"{len(vocabulary)} letters")  # fmt: skip
 
+    out = common.run_folder(str(folder(args)))
     encoder = rnn.Stack(
         rnn.Embedding(len(vocabulary), args.embedding),
         rnn.Dropout(args.dropout / 2),
@@ -99,7 +100,6 @@ def train(args: argparse.Namespace) -> None:
         logits, labels = score(params, chosen), jnp.asarray(chosen.targets)
         return {"loss": rnn.losses.cross_entropy(logits, labels), "accuracy": rnn.losses.accuracy(logits, labels)}
 
-    out = common.run_folder(str(folder(args)))
     learning.fit(
         learning.train_step(loss, optimizer),
         learning.train_state(params, optimizer),

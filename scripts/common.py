@@ -120,7 +120,7 @@ def fingerprint(*texts: str) -> str:
     sums = hashlib.sha256()
     for text in texts:
         sums.update(hashlib.sha256(text.encode()).digest())
-    return f"{sum(map(len, texts)):,} characters, SHA-256 {sums.hexdigest()}"
+    return f"{sum(map(len, texts)):,} characters, SHA-256 {sums.hexdigest()[:16]}"
 
 
 def known(option: str, symbols: Iterable[str], vocabulary: Any) -> None:

@@ -98,6 +98,7 @@ def batches(rolls: list[np.ndarray], batch: int, **options: Any) -> Buckets:
 def train(kind: str, pieces: dict[str, list[np.ndarray]], args: argparse.Namespace) -> dict[str, float]:
     """Train one model; the measures of its best epoch."""
     began = time.monotonic()
+    out = common.run_folder(f"{args.out}/{kind}")
     model = build(kind, args.units, args.dropout)
     init_key, key = jax.random.split(jax.random.key(args.seed))
     params = model.init(init_key)
@@ -112,7 +113,6 @@ def train(kind: str, pieces: dict[str, list[np.ndarray]], args: argparse.Namespa
         return score(model, params, batch, key), (carry, {})
 
     optimizer = optax.chain(optax.clip_by_global_norm(args.clip), optax.adam(rate))
-    out = common.run_folder(f"{args.out}/{kind}")
     end = learning.fit(
         learning.train_step(loss, optimizer),
         learning.train_state(params, optimizer),

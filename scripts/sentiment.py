@@ -94,6 +94,7 @@ def train(args: argparse.Namespace) -> None:
         common.refuse(f"--least: expected a number of times that some word occurs, got {args.least}")
     if args.sentence is not None:
         asked(args, vocabulary)  # what is wrong with the sentence is said before training
+    out = common.run_folder(str(folder(args)))
     model = build(args, len(vocabulary))
     init_key, key = jax.random.split(jax.random.key(args.seed))
     params = model.init(init_key)
@@ -124,7 +125,6 @@ def train(args: argparse.Namespace) -> None:
         scores, labels = score(model, params, held["dev"].inputs, held["dev"].lengths), jnp.asarray(held["dev"].targets)
         return {"loss": rnn.losses.cross_entropy(scores, labels), "error": 1 - rnn.losses.accuracy(scores, labels)}
 
-    out = common.run_folder(str(folder(args)))
     learning.fit(
         learning.train_step(loss, optimizer),
         learning.train_state(params, optimizer),

@@ -88,8 +88,8 @@ def dates(count: int, tested: int, seed: int) -> Task:
 
     seen, unseen = days[2 * tested :], days[: 2 * tested]
     train, valid, test = pairs(draw.choice(seen, count)), pairs(unseen[:tested]), pairs(unseen[tested:])
-    every = [c for way in forms(datetime.date(2024, 9, 1)) for c in way]
-    source = Vocabulary.of([*every, *itertools.chain(*(a for a, _ in train))], special=SPECIAL)
+    year = map(datetime.date.fromordinal, range(FIRST, FIRST + 365))  # its dates have every letter that a date can have
+    source = Vocabulary.of("".join(itertools.chain(*map(forms, year))), special=SPECIAL)
     return Task("dates", train, valid, test, source, Vocabulary.of("0123456789-", special=SPECIAL), "")
 
 
@@ -225,10 +225,7 @@ def main() -> None:
         return
     began = time.monotonic()
     common.needs("matplotlib", *(["sacrebleu"] if args.data is not None else []))
-    if args.data is not None:
-        task = multi30k(args.data)
-    else:
-        task = dates(args.pairs, min(args.pairs, 1000), args.seed)
+    task = dates(args.pairs, min(args.pairs, 1000), args.seed) if args.data is None else multi30k(args.data)
     train, valid, test = map(task.ids, (task.train, task.valid, task.test))
     longest = max(len(b) for _, b in (*train, *valid, *test))
     shapes = batches([*train, *valid, *test], args.batch, buckets=args.buckets).lengths  # the same for all
@@ -236,9 +233,12 @@ def main() -> None:
         batches(pairs, args.batch, lengths=shapes, shuffle=pairs is train, seed=args.seed)
         for pairs in (train, valid, test)
     )
-    out = common.run_folder(args.out, resume=args.resume)
     model = build(task, args.attention)
     init_key, key = jax.random.split(jax.random.key(args.seed))
+    beam = functools.partial(write, model, steps=limit(task.name, longest), width=args.width)
+    like = jax.eval_shape(model.init, init_key)
+    jax.eval_shape(beam, like, *side_by_side([], shapes[-1], 100))  # a beam that is too wide is refused here
+    out = common.run_folder(args.out, resume=args.resume)
     params = model.init(init_key)
     steps = args.steps or args.epochs * len(data)
     print(model, f"{sum(p.size for p in jax.tree.leaves(params)):,} parameters", sep="\n")
