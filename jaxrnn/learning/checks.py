@@ -22,6 +22,12 @@ def loss_result(value: Any) -> tuple[Array, tuple[State, dict]]:
     return value
 
 
+def optimizer(argument: str, value: Any) -> None:
+    """A gradient transformation."""
+    if not callable(getattr(value, "init", None)) or not callable(getattr(value, "update", None)):
+        refuse(argument, "a transformation of optax", describe(value), "optax.adam(1e-3), for instance", TypeError)
+
+
 def walks_forwards(argument: str, value: Any) -> None:
     """A model without a part that walks backwards, as far as its parts are fields of dataclasses."""
     if looks_ahead(value):
