@@ -4,7 +4,8 @@
     python scripts/char_lm.py --text FILE           # any UTF-8 text
     python scripts/char_lm.py --sample 500 --temperature 0.7 --prompt "The "
 
-Checkpoints, the metrics of every step and the loss curve go to ``--out``; ``--resume`` goes on with a run that ended.
+Checkpoints, the metrics of every step and the loss curve go to ``--out``; ``--resume`` goes on with a run that
+ended, on the same text and with the same settings.
 """
 
 from __future__ import annotations

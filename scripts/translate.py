@@ -293,8 +293,8 @@ def main() -> None:
     speed = (done - before) / end.seconds
     result |= {"script": "translate", "task": task.name, "attention": args.attention, "steps": done,
                "tokens_per_second": round(speed * tokens), "seconds": round(time.monotonic() - began, 1)}  # fmt: skip
-    print(f"{done} of {steps} steps, {speed * tokens:,.0f} tokens of source and target a second with evaluation; "
-          f"all {steps} steps take about {steps / speed / 60:.1f} minutes")  # fmt: skip
+    print(f"{done} of {steps} steps, {speed * tokens:,.0f} tokens of source and target a second with evaluation"
+          + (f"; all {steps} steps take about {steps / speed / 60:.1f} minutes" if speed else ""))  # fmt: skip
     common.draw_loss(out, 1.0, "token", f"Encoder and decoder, {task.name}")
     print(f"{out / 'loss.png'} is drawn")
     draw_attention(task, model, params, test, out, longest, shapes[-1])

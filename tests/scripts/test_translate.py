@@ -85,6 +85,16 @@ def test_runs_and_answers(run_script, refused, tmp_path):
     assert refused("translate", "--sentence", "§ 3 march").startswith(words)
 
 
+@pytest.mark.slow
+def test_a_run_that_has_ended(run_script):
+    """Resumed, it has nothing left to do and says the same of the test."""
+    first, again = (
+        json.loads(run_script("translate", *SMALL, "--steps", 2, *more).splitlines()[-1]) for more in ([], ["--resume"])
+    )
+    assert again.pop("tokens_per_second") == 0 < first.pop("tokens_per_second")
+    assert again | {"seconds": 0} == first | {"seconds": 0}
+
+
 def test_multi30k(run_script, monkeypatch, script, tmp_path):
     """The published model on a few sentences: its size, BLEU, perplexities."""
     pytest.importorskip("sacrebleu")
