@@ -97,7 +97,7 @@ class Checkpoints:
             orbax.save(draft / "params", state.params)
             orbax.wait_until_finished()
             orbax.save(draft / "training", training)
-        told = {"model": _call(self.model), "step": step, "best": best, "key": _written(key),
+        told = {"model": _call(self.model), "step": step, "best": best, "key": written_key(key),
                 "params": _outline(state.params), "training": _outline(training)}  # fmt: skip
         (draft / FACTS).write_text(json.dumps({**(facts or {}), **told}, ensure_ascii=False), "utf-8")
         (draft / SUMS).write_text(json.dumps(_sums(draft)))
@@ -245,7 +245,7 @@ def _facts(folder: pathlib.Path) -> dict[str, Any]:
     return json.loads((folder / FACTS).read_text("utf-8"))
 
 
-def _written(key: Array) -> dict[str, Any]:
+def written_key(key: Array) -> dict[str, Any]:
     """A random key, new style or old (without an implementation), as numbers."""
     typed = jax.numpy.issubdtype(key.dtype, jax.dtypes.prng_key)
     numbers = jax.random.key_data(key) if typed else key
