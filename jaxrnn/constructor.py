@@ -72,13 +72,14 @@ def replace_cells(model: Any, new: Callable[[Any], Any]) -> Any:
 
 def _word(value: Any) -> str:
     if isinstance(value, np.generic):
-        value = value.item()
+        return repr(value.item())
     if not _is_function(value):
         return repr(value)
+    word: str = value.__name__
     for name, module in _OF_JAX.items():  # where it is public, not where its source lies in this version of jax
-        if getattr(module, value.__name__, None) is value:
-            return f"{name}.{value.__name__}"
-    return f"{value.__module__}.{value.__qualname__}" if hasattr(value, "__qualname__") else value.__name__
+        if getattr(module, word, None) is value:
+            return f"{name}.{word}"
+    return f"{value.__module__}.{value.__qualname__}" if hasattr(value, "__qualname__") else word
 
 
 def _is_function(value: Any) -> bool:
