@@ -57,18 +57,26 @@ def train_step(loss: Loss, optimizer: optax.GradientTransformation) -> Step:
     What a transformation asks for further it gets, also inside of ``optax.chain``: ``value`` and ``grad``, the loss
     and its gradient (``optax.contrib.reduce_on_plateau``, ``optax.polyak_sgd``, ``optax.contrib.momo``), and
     ``value_fn``, the loss on this batch as a function of the parameters (``optax.lbfgs`` and its line searches, which
-    run the model several times a step; ``optax.contrib.sophia`` and ``sam`` in its opaque mode). Where the parameters
-    to be used are not those of training, ``fit`` evaluates and saves those of training; at the end
-    ``optax.contrib.schedule_free_eval_params(state.opt_state, state.params)`` gives the others.
+    run the model several times a step; ``optax.contrib.sophia`` and ``sam`` in its opaque mode). What wants anything
+    else is refused, with what it wants.
+
+    Some optimizers train other parameters than those to be used; ``fit`` evaluates and saves what is trained. For the
+    schedule-free ones ``optax.contrib.schedule_free_eval_params(state.opt_state, state.params)`` gives those to be
+    used. ``optax.lookahead`` trains ``optax.LookaheadParams.init_synced(params)``: the loss is given ``fast``;
+    ``slow`` are to be used, and ``load_model`` returns them.
 
     Args:
         loss: ``loss(params, carry, batch, key) -> (value, (carry, metrics))``: the number to be made small, the
             recurrent state to start the next batch with (``()`` for none), and further numbers to report (``{}``).
-        optimizer: any of optax that takes the gradient of the mean loss.
+        optimizer: any of optax, that of :func:`train_state`.
 
     Returns:
         ``step(state, batch, key) -> (state, metrics)``, pure. The metrics hold ``loss``, ``grad_norm`` (global, before
         clipping), ``finite`` and what the loss reports.
+
+    Raises:
+        TypeError, ValueError: the optimizer needs what cannot be given, such as a gradient for each sequence
+            (``optax.contrib.dpsgd``), or the state is that of another one; says what it wanted.
 
     Example:
         >>> import jax, jax.numpy as jnp, jaxrnn as rnn, optax

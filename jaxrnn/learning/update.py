@@ -118,4 +118,5 @@ def in_training(params: Params) -> Params:
 
 
 def _is_narrow(x: Any) -> bool:
-    return jnp.issubdtype(x.dtype, jnp.floating) and jnp.finfo(x.dtype).bits < 32
+    dtype = getattr(x, "dtype", jnp.float32)  # a plain number may stand for an array
+    return jnp.issubdtype(dtype, jnp.floating) and jnp.finfo(dtype).bits < 32

@@ -531,7 +531,7 @@ def test_tensorboard_gets_every_number(monkeypatch, tmp_path):
         ({"key": 3}, TypeError, "key: expected a random key, got int 3; jax.random.key(0) makes one"),
         ({"key": None}, TypeError, "key: expected a value, got None; jax.random.key(0) makes one"),
         ({"facts": {"progress": 1}}, ValueError,
-         "facts: expected names other than model, step, best, key, params, training, progress, made_from, "
+         "facts: expected names other than model, parts, step, best, key, params, training, progress, made_from, "
          "got progress; give it another name"),
     ],
 )  # fmt: skip

@@ -213,6 +213,7 @@ def test_the_measure_of_a_gradient(x64):
         assert finite
     for bad in (np.nan, np.inf, -np.inf):
         assert not measured((jnp.asarray([1.0, bad]), jnp.ones(2)))[2]
+    assert wide((1.0, 2)) == (1.0, 2)
     assert wide({"a": jnp.ones(1, "int8"), "b": jnp.ones(1, "float16"), "k": KEY})["b"].dtype == "float32"
 
 
