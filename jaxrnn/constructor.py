@@ -8,14 +8,18 @@ from __future__ import annotations
 import ast
 import dataclasses
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar, dataclass_transform
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 C = TypeVar("C")
 _CLASSES: dict[str, Callable] = {}  # what from_call may call, by the name it is printed under
+_OF_JAX = {
+    module.__name__: module for module in (jax.nn, jnp, jax.lax, jax.nn.initializers)
+}  # functions to be read back
 
 
 @dataclass_transform(frozen_default=True)
@@ -23,7 +27,8 @@ def hyperparameters(cls: type[C]) -> type[C]:
     """Make a frozen dataclass that prints as its constructor call and may be passed to ``jax.jit``."""
     cls = dataclasses.dataclass(frozen=True, repr=False)(cls)
     cls.__repr__ = call  # type: ignore[method-assign]
-    _CLASSES[cls.__name__] = cls
+    if is_ours(cls) or cls.__name__ not in _CLASSES:  # one of the user's own may have the name of one of these
+        _CLASSES[cls.__name__] = cls
     return jax.tree_util.register_static(cls)
 
 
@@ -67,20 +72,72 @@ def replace_cells(model: Any, new: Callable[[Any], Any]) -> Any:
 
 def _word(value: Any) -> str:
     if isinstance(value, np.generic):
-        value = value.item()
-    if callable(value) and hasattr(value, "__name__") and not dataclasses.is_dataclass(value):
-        return f"{value.__module__}.{value.__qualname__}" if hasattr(value, "__qualname__") else value.__name__
-    return repr(value)
+        return repr(value.item())
+    if not _is_function(value):
+        return repr(value)
+    word: str = value.__name__
+    for name, module in _OF_JAX.items():  # where it is public, not where its source lies in this version of jax
+        if getattr(module, word, None) is value:
+            return f"{name}.{word}"
+    return f"{value.__module__}.{value.__qualname__}" if hasattr(value, "__qualname__") else word
 
 
-def from_call(text: str) -> Any:
+def _is_function(value: Any) -> bool:
+    return callable(value) and hasattr(value, "__name__") and not dataclasses.is_dataclass(value)
+
+
+def is_ours(value: Any) -> bool:
+    """Whether a class is one of this library."""
+    return value.__module__.split(".")[0] == __name__.split(".")[0]
+
+
+def parts(model: Any) -> dict[str, Any]:
+    """The user's own classes and functions in a model, by the names they are printed under.
+
+    A name that stands for several things stands for None.
+    """
+    found: dict[str, Any] = {}
+
+    def note(name: str, thing: Any) -> None:
+        found[name] = thing if found.get(name, thing) is thing else None
+
+    def visit(value: Any) -> None:
+        if isinstance(value, (tuple, list)):
+            for part in value:
+                visit(part)
+        elif _is_function(value):
+            note(_word(value), value)
+        elif dataclasses.is_dataclass(value) or hasattr(value, "initial_state"):
+            printed, kind = repr(value), type(value)
+            note(printed.partition("(")[0] if "(" in printed else kind.__qualname__, kind)
+            for part in getattr(value, "__dict__", {}).values():
+                visit(part)
+
+    visit(model)
+    return {name: thing for name, thing in found.items() if not _is_known(name, thing)}
+
+
+def _is_known(name: str, thing: Any) -> bool:
+    """Whether it is a class of this library, or a function of jax that prints as ``name``."""
+    return is_ours(thing) if isinstance(thing, type) else thing is not None and thing is _of_jax(name)
+
+
+def _of_jax(name: str) -> Any:
+    """The function of jax that is printed so, or None."""
+    module, _, word = name.rpartition(".")
+    return getattr(_OF_JAX.get(module), word, None)
+
+
+def from_call(text: str, own: Mapping[str, Any] | None = None) -> Any:
     """Rebuild a model from its printed form, without evaluating anything else.
 
     Args:
-        text: what ``repr(model)`` gave. Only classes of this library and literals may stand in it.
+        text: what ``repr(model)`` gave. Classes of this library, functions of ``jax.nn``, ``jax.numpy`` and
+            ``jax.lax``, and literals may stand in it.
+        own: further classes and functions that may stand in it, by the names that they are printed under.
 
     Raises:
-        ValueError: the text holds anything else, a user's own class or function for instance.
+        ValueError: the text holds anything else, a user's own class or function that is not in ``own`` for instance.
 
     Example:
         >>> import jaxrnn as rnn
@@ -88,17 +145,22 @@ def from_call(text: str) -> Any:
         >>> rnn.from_call(repr(model)) == model
         True
     """
+    own = _CLASSES | dict(own or {})
 
     def build(node: ast.expr) -> Any:
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in _CLASSES:
+        name = ast.unparse(node.func if isinstance(node, ast.Call) else node)
+        if isinstance(node, ast.Call) and isinstance(own.get(name), type):
             kwargs = {str(k.arg): build(k.value) for k in node.keywords}
-            return _CLASSES[node.func.id](*map(build, node.args), **kwargs)
+            return own[name](*map(build, node.args), **kwargs)
+        if isinstance(node, (ast.Name, ast.Attribute)) and _is_function(own.get(name, _of_jax(name))):
+            return own.get(name, _of_jax(name))  # a function is named, never called
         try:
             return ast.literal_eval(node)
         except ValueError:
             raise ValueError(
-                f"text: expected constructor calls of {', '.join(sorted(_CLASSES))} and literals, "
-                f"got {ast.unparse(node)!r}; build a model with parts of your own in Python"
+                f"text: expected constructor calls of {', '.join(sorted(own))} and literals, "
+                f"got {ast.unparse(node)!r}; say what a name stands for, from_call(text, {{name: class}}), or build a "
+                "model with parts of your own in Python"
             ) from None
 
     if not isinstance(text, str):

@@ -15,13 +15,14 @@ import argparse
 import functools
 import json
 import pathlib
-import sys
 import time
 from typing import Any
 
+import common
 import jax
 import numpy as np
 import optax
+from common import above_zero, not_negative, positive
 
 import jaxrnn as rnn
 from jaxrnn import learning
@@ -33,6 +34,7 @@ CHANCE, TEST = 1 / 6, 2000  # the variance of the sum; sequences of a test
 
 def main() -> None:
     args = arguments()
+    common.needs("matplotlib")
     began = time.monotonic()
     curves = {kind: train(kind, args) for kind in args.cells}
     lowest = {kind: min(errors) for kind, (_, errors) in curves.items()}
@@ -109,31 +111,27 @@ def draw(curves: dict[str, Any], args: argparse.Namespace, path: pathlib.Path) -
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
-    add("--length", type=int, help="T, steps of a sequence; default 200")
+    add("--length", type=positive, help="T, steps of a sequence; default 200")
     add("--cells", nargs="+", choices=CELLS, default=list(CELLS))
-    add("--units", type=int, default=64)
-    add("--batch", type=int, default=32, help="sequences of an optimizer step")
-    add("--rate", type=float, default=3e-3, help="learning rate of Adam")
-    add("--clip", type=float, default=1.0, help="largest norm of the gradient")
-    add("--steps", type=int, help="most optimizer steps; default 8000")
-    add("--steps-per-call", type=int, default=250, help="optimizer steps from one test to the next")
-    add("--enough", type=float, default=5e-4, help="mean squared error that ends a run")
+    add("--units", type=positive, default=64)
+    add("--batch", type=positive, default=32, help="sequences of an optimizer step")
+    add("--rate", type=above_zero, default=3e-3, help="learning rate of Adam")
+    add("--clip", type=common.norm, default=1.0, help="largest norm of the gradient")
+    add("--steps", type=positive, help="most optimizer steps; default 8000")
+    add("--steps-per-call", type=positive, default=250, help="optimizer steps from one test to the next")
+    add("--enough", type=not_negative, default=5e-4, help="mean squared error that ends a run")
     add("--quick", action="store_true", help="T 50 and at most 2000 steps")
-    add("--seed", type=int, default=0)
-    add("--out", default="runs/adding", help="folder of the picture")
+    add("--seed", type=common.seed, default=0)
+    add("--out", type=common.picture_folder, default="runs/adding", help="folder of the picture")
     args = parser.parse_args()
     if args.length is None:
         args.length = 50 if args.quick else 200
     if args.steps is None:
         args.steps = 2000 if args.quick else 8000
-    for name in ("length", "units", "batch", "steps", "steps_per_call"):
-        if (value := getattr(args, name)) < 1:
-            parser.error(f"--{name.replace('_', '-')}: expected a number above 0, got {value}")
+    if args.length < 2:
+        parser.error(f"--length: expected at least 2 steps, for two marks, got {args.length}")
     return args
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except ValueError as error:
-        sys.exit(f"{pathlib.Path(__file__).name}: {error}")
+    common.run(main)

@@ -20,16 +20,19 @@ import pathlib
 import sys
 import time
 
+import common
 from benchmarks import cases, driver, report
+from common import above_zero
 
 
 def main() -> None:
     args = arguments()
+    common.needs("matplotlib")
     out = pathlib.Path(args.out)
     if not args.report:
         run(args, out)
     if not (out / "results.jsonl").exists():
-        sys.exit(f"--out: expected the results of an earlier run, got no {out / 'results.jsonl'}; run without --report")
+        common.refuse(f"--report: expected the results of an earlier run in --out, got no {out / 'results.jsonl'}")
     print(report.write(out))
 
 
@@ -37,12 +40,15 @@ def run(args: argparse.Namespace, out: pathlib.Path) -> None:
     """Measure all jobs, each result written as soon as it is there."""
     began = time.monotonic()
     jobs = selection(args)
+    if args.resume and not (out / "results.jsonl").exists():
+        common.refuse(f"--resume: expected the results of an earlier run in --out, got no {out / 'results.jsonl'}")
     out.mkdir(parents=True, exist_ok=True)
     results = out / "results.jsonl"
     with driver.workers(args.libraries, args.device, args.tf32) as (processes, said):
         if not set(processes) - {"reference"}:
-            sys.exit("--libraries: expected at least one that is installed, got none")
-        header = driver.machine(args.device, args.tf32, said) | {"command": sys.argv[1:]}
+            common.refuse("--libraries: expected at least one that is installed, got none")
+        header = driver.machine(args.device, args.tf32, said)
+        header |= {"budget": args.budget, "rounds": args.rounds, "command": sys.argv[1:]}
         done = resumed(results, header) if args.resume else set()
         with results.open("a" if done else "w") as file:
             if not done:
@@ -65,12 +71,11 @@ def run(args: argparse.Namespace, out: pathlib.Path) -> None:
 
 def resumed(results: pathlib.Path, header: dict) -> set[str]:
     """The keys of the cases that an earlier run has finished, if it ran the same versions on the same machine."""
-    if not results.exists():
-        return set()
     earlier, records = report.read(results)
-    for name in ("cpu", "cores", "device", "tf32", "libraries"):
-        if earlier[name] != header[name]:
-            sys.exit(f"--resume: expected the same {name}, got {header[name]}, there {earlier[name]}; leave it out")
+    for name in ("cpu", "cores", "device", "tf32", "libraries", "budget", "rounds"):
+        if earlier.get(name) != header[name]:
+            common.refuse(f"--resume: expected the same {name} as there, {earlier.get(name)}, got {header[name]}; "
+                          "leave it out")  # fmt: skip
     return {record["key"] for record in records}
 
 
@@ -133,17 +138,15 @@ def arguments() -> argparse.Namespace:
     add("--dtypes", type=several(one_of(*cases.DTYPES)), help=f"some of {', '.join(cases.DTYPES)}")
     add("--device", choices=["cpu", "gpu"], default="cpu")
     add("--tf32", action="store_true", help="on a GPU: TensorFloat-32 products in every library, checked to 5e-3")
-    add("--budget", type=float, default=0.6, help="seconds of timed calls per library and measure (%(default)s)")
+    add("--budget", type=above_zero, default=0.6, help="seconds of timed calls per library and measure (%(default)s)")
     add("--rounds", type=count, default=5, help="turns of every library (%(default)s)")
-    add("--out", default="runs/benchmark", help="folder of the results (%(default)s)")
+    add("--out", type=common.picture_folder, default="runs/benchmark", help="folder of the results (%(default)s)")
     add("--resume", action="store_true", help="go on with an interrupted run")
     args = parser.parse_args()
-    if not args.budget > 0:
-        parser.error(f"argument --budget: expected seconds above 0, got {args.budget}")
     if args.libraries is None:
         args.libraries = [*driver.LIBRARIES, *(["cudnn"] if args.device == "gpu" else [])]
     return args
 
 
 if __name__ == "__main__":
-    main()
+    common.run(main)

@@ -15,13 +15,14 @@ import dataclasses
 import functools
 import json
 import pathlib
-import sys
 import time
 
+import common
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from common import above_zero, positive
 
 import jaxrnn as rnn
 from jaxrnn import learning
@@ -133,6 +134,7 @@ def sentence(ids) -> str:
 
 def main() -> None:
     args = arguments()
+    common.needs("matplotlib")
     began = time.monotonic()
     seen, unseen = scans(args.seed)
     model = build(args.size, args.units)
@@ -202,13 +204,6 @@ def draw_sheet(canvas: np.ndarray, written: list[str], right: list[str], path: p
     figure.savefig(path, dpi=120)
 
 
-def positive(text: str) -> int:
-    """An int above 0, for argparse."""
-    if int(text) <= 0:
-        raise argparse.ArgumentTypeError(f"expected a number above 0, got {text}")
-    return int(text)
-
-
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
@@ -216,9 +211,9 @@ def arguments() -> argparse.Namespace:
     add("--batch", type=positive, default=64, help="pictures of a step")
     add("--size", type=positive, default=256, help="features of the vector that codes a picture")
     add("--units", type=positive, default=128, help="units of the GRU")
-    add("--rate", type=float, default=2e-3, help="learning rate of Adam at the start; it falls to 0 as a cosine")
-    add("--seed", type=int, default=0)
-    add("--out", default="runs/caption_digits", help="folder of the picture")
+    add("--rate", type=above_zero, default=2e-3, help="learning rate of Adam at the start; it falls to 0 as a cosine")
+    add("--seed", type=common.seed, default=0)
+    add("--out", type=common.picture_folder, default="runs/caption_digits", help="folder of the picture")
     add("--quick", action="store_true", help="600 steps")
     args = parser.parse_args()
     args.steps = 600 if args.quick else args.steps
@@ -226,9 +221,4 @@ def arguments() -> argparse.Namespace:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except KeyboardInterrupt:
-        sys.exit("interrupted")
-    except (ValueError, ImportError) as error:
-        sys.exit(f"{pathlib.Path(__file__).name}: {error}")
+    common.run(main)

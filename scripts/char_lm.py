@@ -4,7 +4,8 @@
     python scripts/char_lm.py --text FILE           # any UTF-8 text
     python scripts/char_lm.py --sample 500 --temperature 0.7 --prompt "The "
 
-Checkpoints, the metrics of every step and the loss curve go to ``--out``; ``--resume`` goes on with a run that ended.
+Checkpoints, the metrics of every step and the loss curve go to ``--out``; ``--resume`` goes on with a run that
+ended, on the same text and with the same settings.
 """
 
 from __future__ import annotations
@@ -13,12 +14,12 @@ import argparse
 import functools
 import itertools
 import math
-import pathlib
-import sys
 import time
 
+import common
 import jax
 import optax
+from common import above_zero, not_negative, positive
 
 import jaxrnn as rnn
 from jaxrnn import learning
@@ -32,18 +33,24 @@ def main() -> None:
     if args.sample is None:
         train(args)
     else:
-        model, params, facts = learning.load_model(args.out)
-        print(write(model, params, Vocabulary(tuple(facts["symbols"])), args.sample, args))
+        model, params, facts = common.load_run("char_lm", args.out, "symbols")
+        vocabulary = Vocabulary(tuple(facts["symbols"]))
+        common.known("--prompt", args.prompt, vocabulary)
+        print(write(model, params, vocabulary, args.sample, args))
 
 
 def train(args: argparse.Namespace) -> None:
     began = time.monotonic()
-    text = python_reference() if args.text is None else read(args.text)
+    common.needs("matplotlib")
+    text = python_reference() if args.text is None else common.read_text("--text", args.text)
     vocabulary = Vocabulary.of(text)
     ids = vocabulary.encode(text)
     if len(ids) // 10 <= args.batch * args.length:
-        sys.exit(f"the text has {len(ids):,} characters; --batch {args.batch} --length {args.length} needs more than "
-                 f"{10 * args.batch * args.length:,}: a longer text, or a smaller --batch or --length")  # fmt: skip
+        least = 10 * args.batch * args.length + 10
+        common.refuse(f"--text: expected at least {least:,} characters for --batch {args.batch} --length {args.length},"
+                      f" got {len(ids):,}; a longer text, or a smaller --batch or --length")  # fmt: skip
+    common.known("--prompt", args.prompt, vocabulary)
+    out = common.run_folder(args.out, resume=args.resume)
     cut = len(ids) - len(ids) // 10  # the last tenth validates
     streams, held_out = (Streams(part, args.batch, args.length) for part in (ids[:cut], ids[cut:]))
 
@@ -68,7 +75,8 @@ def train(args: argparse.Namespace) -> None:
         sample = write(model, params, vocabulary, args.sample_length, args)
         return {"loss": validate(params), "sample": f"{'-' * 80}\n{sample}\n{'-' * 80}"}
 
-    out = learning.run_folder(args.out, resume=args.resume)
+    facts = {"script": "char_lm", "text": common.fingerprint(text), "symbols": vocabulary.symbols}
+    facts |= {name: getattr(args, name) for name in ("length", "batch", "rate", "clip", "seed")}
     end = learning.fit(
         learning.train_step(loss, optimizer),
         learning.train_state(params, optimizer, carry=start),
@@ -78,12 +86,12 @@ def train(args: argparse.Namespace) -> None:
         evaluate=evaluate,
         evaluate_every=args.evaluate_every or max(args.steps // 5, 1),
         checkpoints=learning.Checkpoints(out, model),
-        facts={"symbols": vocabulary.symbols},
+        facts=facts,
         log=out / "metrics.jsonl",
         resume=args.resume,
         tell=lambda m: f"loss {m['loss']:.3f} nats = {m['loss'] / math.log(2):.3f} bits a character",
     )
-    plot(out / "metrics.jsonl", out / "loss.png", args.clip)
+    common.draw_loss(out, args.clip, "character", "Character language model")
     best = "no evaluation had a finite loss"
     if end.best is not None:
         best = f"best validation loss {end.best:.3f} nats a character at step {end.best_step}"
@@ -104,41 +112,6 @@ def _write(model, params, prompt, length, temperature, seed):
     return rnn.decoding.sample(model, params, state, prompt[-1], steps=length, key=key, temperature=temperature)[1]
 
 
-def read(path: str) -> str:
-    """A UTF-8 text file, or a word on what is wrong with it."""
-    try:
-        return pathlib.Path(path).read_text("utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        sys.exit(f"--text: expected a UTF-8 text file, got {path}: {error}")
-
-
-def plot(metrics: pathlib.Path, picture: pathlib.Path, clip: float) -> None:
-    """Draw the loss of every step, the validation losses, and where clipping acted."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
-    figure, axes = plt.subplots(figsize=(7, 4.5), layout="constrained")
-    rnn.plots.loss_curve(metrics, axes, clip=clip, quantity="cross entropy [nats a character]")
-    axes.set_title("Character language model")
-    figure.savefig(picture, dpi=150)
-
-
-def positive(text: str) -> int:
-    """An int above 0, for argparse."""
-    if int(text) <= 0:
-        raise argparse.ArgumentTypeError(f"expected a number above 0, got {text}")
-    return int(text)
-
-
-def not_negative(text: str) -> float:
-    """A float of at least 0, for argparse."""
-    if not 0 <= float(text) < float("inf"):
-        raise argparse.ArgumentTypeError(f"expected a number of at least 0, got {text}")
-    return float(text)
-
-
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
@@ -147,15 +120,15 @@ def arguments() -> argparse.Namespace:
     add("--layers", type=positive, default=1)
     add("--width", type=positive, default=256, help="units of a layer")
     add("--embedding", type=positive, default=64, help="features of a character")
-    add("--dropout", type=float, default=0.0, help="share dropped above each layer")
+    add("--dropout", type=common.share, default=0.0, help="share dropped above each layer")
     add("--length", type=positive, default=64, help="characters of a chunk: how far back the gradient goes")
     add("--batch", type=positive, default=32, help="streams read in parallel")
     add("--steps", type=positive, default=1200, help="optimizer steps")
-    add("--rate", type=float, default=3e-3, help="learning rate of Adam at the start; it falls to 0 as a cosine")
-    add("--clip", type=float, default=1.0, help="largest norm of the gradient")
+    add("--rate", type=above_zero, default=3e-3, help="learning rate of Adam at the start; it falls to 0 as a cosine")
+    add("--clip", type=common.norm, default=1.0, help="largest norm of the gradient")
     add("--evaluate-every", type=positive, metavar="STEPS", help="default: a fifth of all steps")
-    add("--seed", type=int, default=0)
-    add("--out", default="runs/char_lm", help="folder of the run")
+    add("--seed", type=common.seed, default=0)
+    add("--out", type=common.folder, default="runs/char_lm", help="folder of the run")
     add("--resume", action="store_true", help="go on with the run in --out")
     add("--sample", type=positive, metavar="N", help="write N characters with the model in --out instead of training")
     add("--sample-length", type=positive, default=300, metavar="N", help="characters written at each evaluation")
@@ -170,9 +143,4 @@ def arguments() -> argparse.Namespace:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except KeyboardInterrupt:
-        sys.exit("interrupted before there was anything to save")
-    except (ValueError, FileNotFoundError) as error:
-        sys.exit(f"{pathlib.Path(__file__).name}: {error}")
+    common.run(main)

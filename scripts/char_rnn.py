@@ -11,13 +11,14 @@ state carried. The last 5 % of every stream validates. Each epoch prints both lo
 from __future__ import annotations
 
 import argparse
-import pathlib
 import time
 
+import common
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from common import positive
 
 import jaxrnn as rnn
 from jaxrnn import learning
@@ -31,14 +32,17 @@ FADE, LAST_FULL_EPOCH = 0.97, 10
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", required=True, metavar="FILE", help="tiny Shakespeare, or any UTF-8 text")
-    parser.add_argument("--epochs", type=int, default=50)
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--epochs", type=positive, default=50)
+    parser.add_argument("--seed", type=common.seed, default=0)
     parser.add_argument("--torch", action="store_true", help="run the control instead")
     args = parser.parse_args()
-    if args.epochs < 1:
-        parser.error(f"--epochs: expected a number above 0, got {args.epochs}")
+    if args.torch:
+        common.needs("torch")
 
-    text = pathlib.Path(args.data).read_text("utf-8")
+    text = common.read_text("--data", args.data)
+    if len(text) <= 2 * BATCH * STEPS:
+        common.refuse(f"--data: expected more than {2 * BATCH * STEPS:,} characters, one chunk of {STEPS} steps of "
+                      f"{BATCH} streams to train and one to validate, got {len(text):,}")  # fmt: skip
     vocabulary = Vocabulary.of(text)
     whole = Streams(vocabulary.encode(text), BATCH, STEPS)
     train, held_out = whole.split(int(0.95 * len(whole)))
@@ -123,4 +127,4 @@ def run_torch(model, params, train, held_out):
 
 
 if __name__ == "__main__":
-    main()
+    common.run(main)

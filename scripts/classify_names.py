@@ -15,15 +15,17 @@ from __future__ import annotations
 import argparse
 import json
 import pathlib
-import sys
 import time
 import unicodedata
+from collections.abc import Sequence
 from typing import NamedTuple
 
+import common
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from common import above_zero, not_negative, positive
 
 import jaxrnn as rnn
 from jaxrnn import learning
@@ -53,6 +55,7 @@ def main() -> None:
 
 def train(args: argparse.Namespace) -> None:
     began = time.monotonic()
+    common.needs("matplotlib")
     names = read(args)
     for name, value in (QUICK if args.quick else FULL).items():
         if getattr(args, name) is None:
@@ -60,9 +63,12 @@ def train(args: argparse.Namespace) -> None:
     languages, parts = split(names, args.seed)
     fitting, choosing, testing = parts
     vocabulary = Vocabulary.of("".join(fitting.names), unknown=UNKNOWN)
+    if args.name is not None:
+        asked(args, languages, vocabulary)  # what is wrong with the name is said before training
     print(f"{len(languages)} languages, {' + '.join(f'{len(part.names):,}' for part in parts)} names, "
           f"{len(vocabulary)} letters")  # fmt: skip
 
+    out = common.run_folder(str(folder(args)))
     encoder = rnn.Stack(
         rnn.Embedding(len(vocabulary), args.embedding),
         rnn.Dropout(args.dropout / 2),
@@ -94,7 +100,6 @@ def train(args: argparse.Namespace) -> None:
         logits, labels = score(params, chosen), jnp.asarray(chosen.targets)
         return {"loss": rnn.losses.cross_entropy(logits, labels), "accuracy": rnn.losses.accuracy(logits, labels)}
 
-    out = learning.run_folder(folder(args))
     learning.fit(
         learning.train_step(loss, optimizer),
         learning.train_state(params, optimizer),
@@ -104,7 +109,7 @@ def train(args: argparse.Namespace) -> None:
         evaluate=evaluate,
         evaluate_every=2 * len(batches),
         checkpoints=learning.Checkpoints(out, model, keep=1),
-        facts={"symbols": vocabulary.symbols, "languages": languages},
+        facts={"script": "classify_names", "symbols": vocabulary.symbols, "languages": languages},
         log=out / "metrics.jsonl",
     )
     model, params, _ = learning.load_model(out)  # the best of the run
@@ -134,22 +139,13 @@ def train(args: argparse.Namespace) -> None:
 
 def answer(args: argparse.Namespace) -> None:
     """Which languages a name may be of, by the model in --out."""
-    name = " ".join(args.name.split())
-    if not any(map(str.isalpha, name)):
-        sys.exit(f"--name: expected a name with at least one letter, got {args.name!r}")
     if not folder(args).is_dir():
         train(args)
-    model, params, facts = learning.load_model(folder(args))
+    model, params, facts = common.load_run("classify_names", folder(args), "symbols", "languages")
     languages, vocabulary = facts["languages"], Vocabulary(tuple(facts["symbols"]), UNKNOWN)
-    if args.language not in (None, *languages):
-        sys.exit(f"--language: expected one of {', '.join(languages)}, got {args.language!r}")
-    ids = spell(name, vocabulary)
-    strange = sorted({letter for letter, i in zip(small(name), ids) if i == vocabulary.id(UNKNOWN)})
-    if strange:
+    name, ids = asked(args, languages, vocabulary)
+    if strange := unknown_letters(name, vocabulary):
         print(f"letters that no name of the training data has, read as unknown: {' '.join(strange)}")
-    if len(strange) == len(set(small(name))):
-        some = "".join(symbol for symbol in vocabulary.symbols if symbol != UNKNOWN)[:60]
-        sys.exit(f"--name: expected letters such as {some}, got none of them in {name!r}")
     shares = np.asarray(jax.nn.softmax(model.apply(params, jnp.asarray(ids))), float)
     for n in np.argsort(-shares)[:5]:
         print(f"{languages[n]:<12} {shares[n]:>6.1%}  {'█' * round(40 * shares[n])}")
@@ -158,6 +154,23 @@ def answer(args: argparse.Namespace) -> None:
     result = {"script": "classify_names", "name": name, "language": languages[int(shares.argmax())],
               "probabilities": dict(zip(languages, shares.round(5).tolist()))}  # fmt: skip
     print(json.dumps(result, ensure_ascii=False))
+
+
+def asked(args: argparse.Namespace, languages: Sequence[str], vocabulary: Vocabulary) -> tuple[str, np.ndarray]:
+    """The name that is asked about, and the ids of its letters."""
+    name = " ".join(args.name.split())
+    if args.language not in (None, *languages):
+        common.refuse(f"--language: expected one of {', '.join(languages)}, got {args.language!r}")
+    if len(unknown_letters(name, vocabulary)) == len(set(small(name))):
+        some = "".join(symbol for symbol in vocabulary.symbols if symbol != UNKNOWN)[:60]
+        common.refuse(f"--name: expected letters such as {some}, got none of them in {name!r}")
+    return name, spell(name, vocabulary)
+
+
+def unknown_letters(name: str, vocabulary: Vocabulary) -> list[str]:
+    """The letters of a name that no name of the training data has, each once."""
+    ids = spell(name, vocabulary)
+    return sorted({letter for letter, i in zip(small(name), ids) if i == vocabulary.id(UNKNOWN)})
 
 
 def folder(args: argparse.Namespace) -> pathlib.Path:
@@ -331,33 +344,31 @@ def arguments() -> argparse.Namespace:
     add("--data", metavar="DIR", help="folder with Arabic.txt … Vietnamese.txt; default: downloaded once")
     add("--quick", action="store_true", help="names of four invented languages, a few seconds")
     add("--cell", choices=CELLS, default="gru")
-    add("--width", type=int, help=f"units of each direction, {told('width')}")
-    add("--embedding", type=int, help=f"features of a letter, {told('embedding')}")
+    add("--width", type=positive, help=f"units of each direction, {told('width')}")
+    add("--embedding", type=positive, help=f"features of a letter, {told('embedding')}")
     add("--pooling", choices=("last", "mean", "max", "attention"), help=told("pooling"))
     add(
         "--dropout",
-        type=float,
+        type=common.share,
         help=f"share dropped before the readout, half of it above the letters, {told('dropout')}",
     )
-    add("--decay", type=float, default=1e-2, help="weight decay")
-    add("--rate", type=float, help=f"learning rate of Adam at the start; it falls to 0, {told('rate')}")
-    add("--batch", type=int, default=64)
-    add("--epochs", type=int, help=told("epochs"))
-    add("--seed", type=int, default=0)
-    add("--out", help="folder of the run; default: runs/classify_names, with --quick runs/classify_names_quick")
+    add("--decay", type=not_negative, default=1e-2, help="weight decay")
+    add("--rate", type=above_zero, help=f"learning rate of Adam at the start; it falls to 0, {told('rate')}")
+    add("--batch", type=positive, default=64)
+    add("--epochs", type=positive, help=told("epochs"))
+    add("--seed", type=common.seed, default=0)
+    add(
+        "--out",
+        type=common.folder,
+        help="folder of the run; default: runs/classify_names, with --quick runs/classify_names_quick",
+    )
     args = parser.parse_args()
     if args.language is not None and args.name is None:
         parser.error("--language: expected a --name to go with it")
-    for name in ("width", "embedding", "batch", "epochs"):
-        if (value := getattr(args, name)) is not None and value < 1:
-            parser.error(f"--{name}: expected a number above 0, got {value}")
+    if args.name is not None and not any(map(str.isalpha, args.name)):
+        parser.error(f"--name: expected a name with at least one letter, got {args.name!r}")
     return args
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except KeyboardInterrupt:
-        sys.exit("interrupted")
-    except (ValueError, FileNotFoundError, ImportError) as error:
-        sys.exit(f"{pathlib.Path(__file__).name}: {error}")
+    common.run(main)

@@ -19,16 +19,17 @@ import itertools
 import json
 import pathlib
 import re
-import sys
 import textwrap
 import time
 from collections.abc import Sequence
 from typing import Any
 
+import common
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from common import above_zero, positive
 
 import jaxrnn as rnn
 from jaxrnn import learning
@@ -44,12 +45,20 @@ BLANK = "___"
 
 def main() -> None:
     args = arguments()
+    common.needs("matplotlib")
     began = time.monotonic()
     sentences = grammar()
     vocabulary = Vocabulary.of(itertools.chain.from_iterable(map(words, sentences)))
     told = [args.sentence] if args.sentence else CHAPTER
     for sentence in told:
         ask(vocabulary, sentence)  # what is wrong with it is said before training
+    text = python_reference()
+    symbols = Vocabulary.of(text)
+    ids = symbols.encode(text)
+    cut = len(ids) * 9 // 10
+    if len(ids) - cut < args.window + args.stride:
+        common.refuse(f"--window, --stride: expected two windows or more in the {len(ids) - cut:,} characters of the "
+                      f"test, got a window of {args.window:,} and a stride of {args.stride:,}")  # fmt: skip
     held_out = {sentence.replace(BLANK, word) for sentence, word in zip(CHAPTER, RIGHT)}
     held_out |= set(np.random.default_rng(args.seed).choice(sentences, len(sentences) // 5, replace=False).tolist())
     test = [vocabulary.encode(words(sentence)) for sentence in sentences if sentence in held_out]
@@ -59,10 +68,6 @@ def main() -> None:
     by_word = compare(models, test, everywhere=True)
     guesses = {sentence: guess(models, vocabulary, sentence) for sentence in told}
 
-    text = python_reference()
-    symbols = Vocabulary.of(text)
-    ids = symbols.encode(text)
-    cut = len(ids) * 9 // 10
     print(f"\ncharacters: {len(ids):,} of the text, {len(symbols)} different, the last tenth for the test")
     windows = np.lib.stride_tricks.sliding_window_view(ids[cut:], args.window)[:: args.stride]
     pieces = np.split(ids[:cut], range(args.window, cut, args.window))
@@ -272,29 +277,28 @@ def arguments() -> argparse.Namespace:
     add("--quick", action="store_true", help="a fifth of the steps")
     add("--sentence", help=f"a sentence with a blank {BLANK} and words of the made-up ones, in place of the chapter's")
     add("--cell", choices=CELLS, default="gru")
-    add("--width", type=int, default=128, help="units of each direction of the bidirectional model of characters")
-    add("--word-width", type=int, default=32, help="the same of the model of words")
-    add("--steps", type=int, default=500, help="optimizer steps of each model of characters")
-    add("--word-steps", type=int, default=800, help="the same of each model of words")
-    add("--window", type=int, default=49, help="characters of a window, odd: as many on each side of the hidden one")
-    add("--stride", type=int, default=10, help="characters from one hidden one of the test to the next")
-    add("--batch", type=int, default=64, help="sentences or windows")
-    add("--rate", type=float, default=5e-3, help="learning rate of Adam at the start; it falls to 0 as a cosine")
-    add("--seed", type=int, default=0)
-    add("--out", default="runs/fill_in_the_blank", help="folder of the picture")
+    add("--width", type=positive, default=128, help="units of each direction of the bidirectional model of characters")
+    add("--word-width", type=positive, default=32, help="the same of the model of words")
+    add("--steps", type=positive, default=500, help="optimizer steps of each model of characters")
+    add("--word-steps", type=positive, default=800, help="the same of each model of words")
+    add(
+        "--window",
+        type=positive,
+        default=49,
+        help="characters of a window, odd: as many on each side of the hidden one",
+    )
+    add("--stride", type=positive, default=10, help="characters from one hidden one of the test to the next")
+    add("--batch", type=positive, default=64, help="sentences or windows")
+    add("--rate", type=above_zero, default=5e-3, help="learning rate of Adam at the start; it falls to 0 as a cosine")
+    add("--seed", type=common.seed, default=0)
+    add("--out", type=common.picture_folder, default="runs/fill_in_the_blank", help="folder of the picture")
     args = parser.parse_args()
     if args.window % 2 == 0:
         parser.error(f"--window: expected an odd number of characters, got {args.window}")
-    for name in ("width", "word-width", "steps", "word-steps", "window", "stride", "batch"):
-        if (value := getattr(args, name.replace("-", "_"))) < 1:
-            parser.error(f"--{name}: expected a number above 0, got {value}")
     if args.quick:
         args.steps, args.word_steps = max(args.steps // 5, 1), max(args.word_steps // 4, 1)
     return args
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except ValueError as error:
-        sys.exit(f"{pathlib.Path(__file__).name}: {error}")
+    common.run(main)

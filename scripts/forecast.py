@@ -16,13 +16,14 @@ import argparse
 import functools
 import json
 import pathlib
-import sys
 import time
 from typing import Any, NamedTuple
 
+import common
 import jax
 import numpy as np
 import optax
+from common import above_zero, not_negative, positive
 
 import jaxrnn as rnn
 from jaxrnn import learning
@@ -64,6 +65,7 @@ class Windows(NamedTuple):
 
 def main() -> None:
     args = arguments()
+    common.needs("matplotlib")
     began = time.monotonic()
     how = SERIES[args.series]
     values = mackey_glass() if args.series == "mackey-glass" else datasets.time_series(args.series, args.data).values
@@ -217,22 +219,15 @@ def arguments() -> argparse.Namespace:
     add("--series", choices=SERIES, default="mackey-glass")
     add("--data", metavar="DIR", help="folder with the CSV files; by default they are downloaded")
     add("--cell", choices=CELLS, default="gru")
-    add("--units", type=int, default=64)
-    add("--steps", type=int, default=1000, help="optimizer steps")
-    add("--batch", type=int, default=32, help="contexts")
-    add("--rate", type=float, default=3e-3, help="learning rate of Adam at the start; it falls to 0 as a cosine")
-    add("--decay", type=float, default=1e-3, help="weight decay")
-    add("--seed", type=int, default=0)
-    add("--out", default="runs/forecast", help="folder of the picture")
-    args = parser.parse_args()
-    for name in ("units", "steps", "batch"):
-        if getattr(args, name) < 1:
-            parser.error(f"--{name}: expected a number above 0, got {getattr(args, name)}")
-    return args
+    add("--units", type=positive, default=64)
+    add("--steps", type=positive, default=1000, help="optimizer steps")
+    add("--batch", type=positive, default=32, help="contexts")
+    add("--rate", type=above_zero, default=3e-3, help="learning rate of Adam at the start; it falls to 0 as a cosine")
+    add("--decay", type=not_negative, default=1e-3, help="weight decay")
+    add("--seed", type=common.seed, default=0)
+    add("--out", type=common.picture_folder, default="runs/forecast", help="folder of the picture")
+    return parser.parse_args()
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except (ValueError, FileNotFoundError, ImportError) as error:
-        sys.exit(f"{pathlib.Path(__file__).name}: {error}")
+    common.run(main)

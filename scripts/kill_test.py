@@ -18,6 +18,8 @@ import tempfile
 import time
 from typing import Any
 
+from common import positive
+
 SAVE_EVERY, STEPS_PER_KILL = 2, 8
 
 
@@ -153,14 +155,11 @@ def train(folder: pathlib.Path, steps: int) -> None:
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--kills", type=int, default=20, help="how many times the run is killed")
+    parser.add_argument("--kills", type=positive, default=20, help="how many times the run is killed")
     parser.add_argument("--seed", type=int, default=0, help="of the moments")
     parser.add_argument("--child", help=argparse.SUPPRESS)
     parser.add_argument("--steps", type=int, help=argparse.SUPPRESS)
-    args = parser.parse_args()
-    if args.kills < 1:
-        parser.error(f"--kills: expected a number above 0, got {args.kills}")
-    return args
+    return parser.parse_args()
 
 
 if __name__ == "__main__":

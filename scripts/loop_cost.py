@@ -17,6 +17,7 @@ import time
 import jax
 import jax.numpy as jnp
 import optax
+from common import positive
 
 import jaxrnn as rnn
 from jaxrnn import learning
@@ -27,12 +28,9 @@ BATCH, STEPS, WIDTH, EMBEDDING = 32, 64, 256, 64
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=10)
-    parser.add_argument("--steps", type=int, default=50, help="optimizer steps of a round")
+    parser.add_argument("--rounds", type=positive, default=10)
+    parser.add_argument("--steps", type=positive, default=50, help="optimizer steps of a round")
     args = parser.parse_args()
-    for name in ("rounds", "steps"):
-        if getattr(args, name) < 1:
-            parser.error(f"--{name}: expected a number above 0, got {getattr(args, name)}")
 
     text = python_reference()
     vocabulary = Vocabulary.of(text)

@@ -17,14 +17,15 @@ import argparse
 import functools
 import json
 import pathlib
-import sys
 import time
 from typing import Any
 
+import common
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from common import above_zero, positive
 
 import jaxrnn as rnn
 from jaxrnn import learning
@@ -43,9 +44,12 @@ QUARTER, VOICES = 480, 4  # MIDI ticks; keys that sound at a time in what is com
 
 def main() -> None:
     args = arguments()
-    midi_library()  # what is missing is said before training
-    pieces = progressions(args.seed) if args.quick else datasets.jsb_chorales(args.data)
+    common.needs("mido", "matplotlib")
     out = pathlib.Path(args.out)
+    if args.compose_only:
+        for kind in args.cells:
+            common.load_run("polyphonic_music", out / kind)  # a run that is missing is said before the first is used
+    pieces = progressions(args.seed) if args.quick else datasets.jsb_chorales(args.data)
     if args.compose_only:
         for kind in args.cells:
             write_chorale(out / kind, pieces, args)
@@ -94,6 +98,7 @@ def batches(rolls: list[np.ndarray], batch: int, **options: Any) -> Buckets:
 def train(kind: str, pieces: dict[str, list[np.ndarray]], args: argparse.Namespace) -> dict[str, float]:
     """Train one model; the measures of its best epoch."""
     began = time.monotonic()
+    out = common.run_folder(f"{args.out}/{kind}")
     model = build(kind, args.units, args.dropout)
     init_key, key = jax.random.split(jax.random.key(args.seed))
     params = model.init(init_key)
@@ -108,7 +113,6 @@ def train(kind: str, pieces: dict[str, list[np.ndarray]], args: argparse.Namespa
         return score(model, params, batch, key), (carry, {})
 
     optimizer = optax.chain(optax.clip_by_global_norm(args.clip), optax.adam(rate))
-    out = learning.run_folder(pathlib.Path(args.out) / kind)
     end = learning.fit(
         learning.train_step(loss, optimizer),
         learning.train_state(params, optimizer),
@@ -119,6 +123,7 @@ def train(kind: str, pieces: dict[str, list[np.ndarray]], args: argparse.Namespa
         evaluate_every=len(train_batches),
         patience=args.patience,
         checkpoints=learning.Checkpoints(out, model, keep=1),
+        facts={"script": "polyphonic_music"},
         log=out / "metrics.jsonl",
         tell=lambda m: f"{m['loss']:.3f} nats a frame",
     )
@@ -175,7 +180,8 @@ def compose(model: rnn.Stack, params: Any, start: jax.Array, steps: int, tempera
 
 def save_midi(roll: np.ndarray, path: pathlib.Path, quarters_a_minute: float = 80) -> None:
     """Write a piano roll ``[T, 88]`` as a MIDI file; a key that goes on sounding is one long note."""
-    mido = midi_library()
+    import mido
+
     track, now = mido.MidiTrack([mido.MetaMessage("set_tempo", tempo=mido.bpm2tempo(quarters_a_minute))]), 0
     for t, changes in enumerate(np.diff(np.pad(np.asarray(roll, int), ((1, 1), (0, 0))), axis=0)):
         for kind, change in (("note_off", -1), ("note_on", 1)):
@@ -183,14 +189,6 @@ def save_midi(roll: np.ndarray, path: pathlib.Path, quarters_a_minute: float = 8
                 track.append(mido.Message(kind, note=LOWEST + int(key), velocity=64, time=(t - now) * QUARTER))
                 now = t
     mido.MidiFile(ticks_per_beat=QUARTER, tracks=[track]).save(path)
-
-
-def midi_library() -> Any:
-    try:
-        import mido
-    except ImportError:
-        raise ImportError("writing MIDI files needs mido; pip install mido") from None
-    return mido
 
 
 def draw(roll: np.ndarray, start: int, path: pathlib.Path, title: str) -> None:
@@ -251,20 +249,20 @@ def arguments() -> argparse.Namespace:
     add("--data", metavar="DIR", help="folder with JSB_Chorales.mat; by default it is downloaded")
     add("--quick", action="store_true", help="learn made-up chord progressions instead, quickly, with 64 units")
     add("--cells", nargs="+", choices=CELLS, default=list(CELLS))
-    add("--units", type=int, help="of each layer; default 200")
-    add("--dropout", type=float, default=0.2, help="share dropped above each layer")
-    add("--epochs", type=int, help="most epochs; default 100")
-    add("--patience", type=int, default=15, help="epochs without a better one on validation pieces that end a run")
-    add("--batch", type=int, default=8, help="pieces")
-    add("--buckets", type=int, help="lengths that pieces are padded to; default 4")
-    add("--rate", type=float, help="learning rate of Adam at the start; default: the best of each cell")
-    add("--clip", type=float, default=1.0, help="largest norm of the gradient")
-    add("--seed", type=int, default=0)
-    add("--out", default="runs/polyphonic_music", help="folder of the runs")
-    add("--compose", type=int, metavar="N", help="quarter notes to compose; given, nothing is trained")
-    add("--temperature", type=float, default=0.7, help="below 1 the likely becomes likelier; above 0")
+    add("--units", type=positive, help="of each layer; default 200")
+    add("--dropout", type=common.share, default=0.2, help="share dropped above each layer")
+    add("--epochs", type=positive, help="most epochs; default 100")
+    add("--patience", type=positive, default=15, help="epochs without a better one on validation pieces that end a run")
+    add("--batch", type=positive, default=8, help="pieces")
+    add("--buckets", type=positive, help="lengths that pieces are padded to; default 4")
+    add("--rate", type=above_zero, help="learning rate of Adam at the start; default: the best of each cell")
+    add("--clip", type=common.norm, default=1.0, help="largest norm of the gradient")
+    add("--seed", type=common.seed, default=0)
+    add("--out", type=common.folder, default="runs/polyphonic_music", help="folder of the runs")
+    add("--compose", type=positive, metavar="N", help="quarter notes to compose; given, nothing is trained")
+    add("--temperature", type=above_zero, default=0.7, help="below 1 the likely becomes likelier; above 0")
     add("--piece", type=int, default=0, help="the test piece whose first frames start the composition")
-    add("--start", type=int, default=8, help="how many of its frames, in quarter notes")
+    add("--start", type=positive, default=8, help="how many of its frames, in quarter notes")
     args = parser.parse_args()
     args.compose_only = args.compose is not None
     chosen: dict[str, Any] = {"compose": 88, "units": 200, "epochs": 100, "buckets": 4, "rate": None}
@@ -275,14 +273,8 @@ def arguments() -> argparse.Namespace:
             setattr(args, name, value)
     if args.start < 2:
         parser.error(f"--start: expected at least 2 frames, got {args.start}")
-    for name in ("temperature", "compose", "epochs", "units", "patience", "batch", "buckets"):
-        if (value := getattr(args, name)) <= 0:
-            parser.error(f"--{name}: expected a number above 0, got {value}")
     return args
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except (ValueError, FileNotFoundError, ImportError) as error:
-        sys.exit(f"{pathlib.Path(__file__).name}: {error}")
+    common.run(main)

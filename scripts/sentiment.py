@@ -14,14 +14,15 @@ import argparse
 import json
 import pathlib
 import re
-import sys
 import time
 from typing import Any
 
+import common
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from common import above_zero, not_negative, positive
 from scipy.optimize import minimize
 from scipy.sparse import csr_array
 
@@ -89,6 +90,11 @@ def train(args: argparse.Namespace) -> None:
             setattr(args, name, value)
     words = [word for sentence, _ in splits["train"] for word in sentence]
     vocabulary = Vocabulary.of(words, least=args.least, unknown=UNKNOWN, special=(PAD, UNKNOWN))
+    if len(vocabulary) == 2:
+        common.refuse(f"--least: expected a number of times that some word occurs, got {args.least}")
+    if args.sentence is not None:
+        asked(args, vocabulary)  # what is wrong with the sentence is said before training
+    out = common.run_folder(str(folder(args)))
     model = build(args, len(vocabulary))
     init_key, key = jax.random.split(jax.random.key(args.seed))
     params = model.init(init_key)
@@ -119,7 +125,6 @@ def train(args: argparse.Namespace) -> None:
         scores, labels = score(model, params, held["dev"].inputs, held["dev"].lengths), jnp.asarray(held["dev"].targets)
         return {"loss": rnn.losses.cross_entropy(scores, labels), "error": 1 - rnn.losses.accuracy(scores, labels)}
 
-    out = learning.run_folder(folder(args))
     learning.fit(
         learning.train_step(loss, optimizer),
         learning.train_state(params, optimizer),
@@ -130,7 +135,7 @@ def train(args: argparse.Namespace) -> None:
         evaluate_every=len(batches),
         monitor="error",
         checkpoints=learning.Checkpoints(out, model, keep=1),
-        facts={"symbols": vocabulary.symbols, "least": args.least},
+        facts={"script": "sentiment", "symbols": vocabulary.symbols, "least": args.least},
         log=out / "metrics.jsonl",
         tell=lambda m: (
             f"loss {m['loss'] / (args.members if 'grad_norm' in m else 1):.3f}"
@@ -159,22 +164,27 @@ def train(args: argparse.Namespace) -> None:
 
 def answer(args: argparse.Namespace) -> None:
     """Whether a sentence is good, by the networks in --out."""
-    words = tokens(args.sentence)
-    if not words:
-        sys.exit(f"--sentence: expected a sentence with at least one word, got {args.sentence!r}")
     if not folder(args).is_dir():
         train(args)
-    model, params, facts = learning.load_model(folder(args))
+    model, params, facts = common.load_run("sentiment", folder(args), "symbols", "least")
     vocabulary = Vocabulary(tuple(facts["symbols"]), UNKNOWN)
+    words, unknown = asked(args, vocabulary)
     ids = vocabulary.encode(words)
-    unknown = [word for word, i in zip(words, ids, strict=True) if i == vocabulary.id(UNKNOWN)]
     if unknown:
         print(f"words seen less than {facts['least']} times, read as unknown: {' '.join(unknown)}")
-    if len(unknown) == len(words):
-        sys.exit(f"--sentence: expected a word that the training sentences hold, got none in {args.sentence!r}")
     good = float(jnp.exp(score(model, params, jnp.asarray(ids)[:, None])[0, 1]))
     print(f"{'good' if good > 0.5 else 'bad'}, with probability {max(good, 1 - good):.1%}")
     print(json.dumps({"script": "sentiment", "sentence": " ".join(words), "good": round(good, 4)}, ensure_ascii=False))
+
+
+def asked(args: argparse.Namespace, vocabulary: Vocabulary) -> tuple[list[str], list[str]]:
+    """The words of the sentence that is asked about, and those of them that are unknown."""
+    words = tokens(args.sentence)
+    known = set(vocabulary.symbols) - {UNKNOWN}
+    unknown = [word for word in words if word not in known]
+    if len(unknown) == len(words):
+        common.refuse(f"--sentence: expected a word that the training sentences hold, got none in {args.sentence!r}")
+    return words, unknown
 
 
 def mean_and_error(values: np.ndarray) -> tuple[float, float]:
@@ -279,30 +289,32 @@ def arguments() -> argparse.Namespace:
     add("--data", metavar="DIR", help="folder with stsa.binary.train, .dev and .test; default: downloaded once")
     add("--quick", action="store_true", help="made-up sentences in which the order decides, a few seconds")
     add("--cell", choices=CELLS, default="lstm")
-    add("--width", type=int, help=f"units of each direction, {told('width')}")
-    add("--embedding", type=int, help=f"features of a word, {told('embedding')}")
+    add("--width", type=positive, help=f"units of each direction, {told('width')}")
+    add("--embedding", type=positive, help=f"features of a word, {told('embedding')}")
     add("--pooling", default="max", choices=("last", "mean", "max", "attention"))
-    add("--least", type=int, default=2, help="how often a word must occur to be known")
-    add("--members", type=int, help=f"networks whose probabilities are averaged, {told('members')}")
-    add("--dropout", type=float, help=f"share dropped of words' features and before the readout, {told('dropout')}")
-    add("--word-dropout", type=float, default=0.1, help="share of words read as unknown in training")
-    add("--decay", type=float, default=1e-2, help="weight decay")
-    add("--rate", type=float, help=f"learning rate of Adam at its highest; it falls to 0, {told('rate')}")
-    add("--batch", type=int, default=50)
-    add("--epochs", type=int, help=told("epochs"))
-    add("--seed", type=int, default=0)
-    add("--out", help="folder of the run; default: runs/sentiment, with --quick runs/sentiment_quick")
+    add("--least", type=positive, default=2, help="how often a word must occur to be known")
+    add("--members", type=positive, help=f"networks whose probabilities are averaged, {told('members')}")
+    add(
+        "--dropout",
+        type=common.share,
+        help=f"share dropped of words' features and before the readout, {told('dropout')}",
+    )
+    add("--word-dropout", type=common.share, default=0.1, help="share of words read as unknown in training")
+    add("--decay", type=not_negative, default=1e-2, help="weight decay")
+    add("--rate", type=above_zero, help=f"learning rate of Adam at its highest; it falls to 0, {told('rate')}")
+    add("--batch", type=positive, default=50)
+    add("--epochs", type=positive, help=told("epochs"))
+    add("--seed", type=common.seed, default=0)
+    add(
+        "--out",
+        type=common.folder,
+        help="folder of the run; default: runs/sentiment, with --quick runs/sentiment_quick",
+    )
     args = parser.parse_args()
-    for name in ("width", "embedding", "least", "members", "batch", "epochs"):
-        if (value := getattr(args, name)) is not None and value < 1:
-            parser.error(f"--{name}: expected a number above 0, got {value}")
+    if args.sentence is not None and not tokens(args.sentence):
+        parser.error(f"--sentence: expected a sentence with at least one word, got {args.sentence!r}")
     return args
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except KeyboardInterrupt:
-        sys.exit("interrupted")
-    except (ValueError, FileNotFoundError, ImportError) as error:
-        sys.exit(f"{pathlib.Path(__file__).name}: {error}")
+    common.run(main)

@@ -17,10 +17,12 @@ import pathlib
 import time
 from typing import Any
 
+import common
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from common import above_zero, positive
 
 import jaxrnn as rnn
 from jaxrnn import learning
@@ -33,6 +35,7 @@ COLOURS = {"clipped": rnn.plots.BLUE, "not clipped": rnn.plots.RED}
 
 def main() -> None:
     args = arguments()
+    common.needs("matplotlib")
     began = time.monotonic()
     model = rnn.Stack(
         rnn.VanillaRNN(SYMBOLS, args.units, w_xh_init=SMALL, w_hh_init=SMALL),
@@ -153,23 +156,20 @@ def draw_errors(updates: list[int], errors: np.ndarray, args: argparse.Namespace
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
-    add("--length", type=int, default=50, help="T, at least 10")
-    add("--updates", type=int, default=100_000)
-    add("--seeds", type=int, default=5)
-    add("--units", type=int, default=50)
-    add("--batch", type=int, default=20)
-    add("--rate", type=float, default=0.01, help="learning rate of plain stochastic gradient descent")
-    add("--clip", type=float, default=1.0, help="largest norm of the gradient in the clipped runs")
-    add("--seed", type=int, default=0, help="the first of all random keys")
-    add("--out", default="runs/temporal_order", help="folder of the picture")
+    add("--length", type=positive, default=50, help="T, at least 10")
+    add("--updates", type=positive, default=100_000)
+    add("--seeds", type=positive, default=5)
+    add("--units", type=positive, default=50)
+    add("--batch", type=positive, default=20)
+    add("--rate", type=above_zero, default=0.01, help="learning rate of plain stochastic gradient descent")
+    add("--clip", type=common.norm, default=1.0, help="largest norm of the gradient in the clipped runs")
+    add("--seed", type=common.seed, default=0, help="the first of all random keys")
+    add("--out", type=common.picture_folder, default="runs/temporal_order", help="folder of the picture")
     args = parser.parse_args()
     if args.length < 10:
         parser.error(f"--length: expected at least 10 symbols, got {args.length}")
-    for name in ("updates", "seeds", "units", "batch", "rate", "clip"):
-        if not getattr(args, name) > 0:
-            parser.error(f"--{name}: expected a number above 0, got {getattr(args, name)}")
     return args
 
 
 if __name__ == "__main__":
-    main()
+    common.run(main)

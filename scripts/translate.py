@@ -25,15 +25,17 @@ import os
 import pathlib
 import re
 import signal
-import sys
 import threading
 import time
 from typing import Any, NamedTuple
 
+import common
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from common import above_zero, positive, probability
+from dates import FIRST, LAST, forms
 
 import jaxrnn as rnn
 from jaxrnn import learning
@@ -73,21 +75,6 @@ def wrapped(vocabulary: Vocabulary, tokens: list[str]) -> np.ndarray:
 
 # ---- dates -----------------------------------------------------------------------------------------------------------
 
-MONTHS = ("january", "february", "march", "april", "may", "june", "july", "august", "september", "october",
-          "november", "december")  # fmt: skip
-DAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
-FIRST, LAST = datetime.date(1900, 1, 1).toordinal(), datetime.date(2099, 12, 31).toordinal()
-
-
-def forms(date: datetime.date) -> list[str]:
-    """The ways people write a date that leave no doubt about it."""
-    y, m, d = date.year, date.month, date.day
-    month, day = MONTHS[m - 1], DAYS[date.weekday()]
-    nth = f"{d}{'th' if 10 < d < 14 else {1: 'st', 2: 'nd', 3: 'rd'}.get(d % 10, 'th')}"
-    return [f"{d} {month} {y}", f"{month} {d}, {y}", f"the {nth} of {month}, {y}", f"{month[:3]} {nth} {y}",
-            f"{day}, {d} {month} {y}", f"{d}.{m}.{y}", f"{y}/{m:02}/{d:02}", f"{d}-{month[:3]}-{y}",
-            f"{day[:3]} {nth} {month[:3]} {y}"]  # fmt: skip
-
 
 def dates(count: int, tested: int, seed: int) -> Task:
     """Dates of two centuries; those of validation and test are on no day of the training."""
@@ -101,8 +88,8 @@ def dates(count: int, tested: int, seed: int) -> Task:
 
     seen, unseen = days[2 * tested :], days[: 2 * tested]
     train, valid, test = pairs(draw.choice(seen, count)), pairs(unseen[:tested]), pairs(unseen[tested:])
-    every = [c for way in forms(datetime.date(2024, 9, 1)) for c in way]
-    source = Vocabulary.of([*every, *itertools.chain(*(a for a, _ in train))], special=SPECIAL)
+    year = map(datetime.date.fromordinal, range(FIRST, FIRST + 365))  # its dates have every letter that a date can have
+    source = Vocabulary.of("".join(itertools.chain(*map(forms, year))), special=SPECIAL)
     return Task("dates", train, valid, test, source, Vocabulary.of("0123456789-", special=SPECIAL), "")
 
 
@@ -129,8 +116,6 @@ def multi30k(folder: str) -> Task:
 
 def attending(kind: str, memory: int, units: int) -> Any:
     """An attention by name."""
-    if kind == "dot" and memory != units:
-        sys.exit(f"--attention dot: the encoder gives {memory} features and the decoder {units}; general takes any")
     return {"additive": lambda: AdditiveAttention(memory, units, units),
             "general": lambda: GeneralAttention(memory, units), "dot": lambda: DotAttention(units)}[kind]()  # fmt: skip
 
@@ -239,10 +224,8 @@ def main() -> None:
         one_sentence(args)
         return
     began = time.monotonic()
-    if args.data is not None:
-        task = multi30k(args.data)
-    else:
-        task = dates(args.pairs, min(args.pairs, 1000), args.seed)
+    common.needs("matplotlib", *(["sacrebleu"] if args.data is not None else []))
+    task = dates(args.pairs, min(args.pairs, 1000), args.seed) if args.data is None else multi30k(args.data)
     train, valid, test = map(task.ids, (task.train, task.valid, task.test))
     longest = max(len(b) for _, b in (*train, *valid, *test))
     shapes = batches([*train, *valid, *test], args.batch, buckets=args.buckets).lengths  # the same for all
@@ -252,6 +235,10 @@ def main() -> None:
     )
     model = build(task, args.attention)
     init_key, key = jax.random.split(jax.random.key(args.seed))
+    beam = functools.partial(write, model, steps=limit(task.name, longest), width=args.width)
+    like = jax.eval_shape(model.init, init_key)
+    jax.eval_shape(beam, like, *side_by_side([], shapes[-1], 100))  # a beam that is too wide is refused here
+    out = common.run_folder(args.out, resume=args.resume)
     params = model.init(init_key)
     steps = args.steps or args.epochs * len(data)
     print(model, f"{sum(p.size for p in jax.tree.leaves(params)):,} parameters", sep="\n")
@@ -275,13 +262,15 @@ def main() -> None:
 
     rate = optax.cosine_decay_schedule(args.rate, steps) if task.name == "dates" else args.rate
     optimizer = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(rate))
-    out = learning.run_folder(args.out, resume=args.resume)
     checkpoints = learning.Checkpoints(out, model, keep=1)
     before = max(checkpoints.steps(), default=0) if args.resume else 0
     if args.minutes:  # as if Ctrl-C were pressed then: the run saves and can be resumed
         timer = threading.Timer(60 * args.minutes, os.kill, (os.getpid(), signal.SIGINT))
         timer.daemon = True
         timer.start()
+    facts = {"script": "translate", "task": task.name, "longest": longest}
+    facts |= {name: getattr(args, name) for name in ("pairs", "teaching", "batch", "buckets", "rate", "seed")}
+    facts |= {"source": task.source.symbols, "target": task.target.symbols}
     end = learning.fit(
         learning.train_step(loss, optimizer),
         learning.train_state(params, optimizer),
@@ -291,7 +280,7 @@ def main() -> None:
         evaluate=evaluate,
         evaluate_every=args.evaluate_every or (-(-steps // 3) if args.data is None else len(data)),
         checkpoints=checkpoints,
-        facts={"source": task.source.symbols, "target": task.target.symbols, "task": task.name, "longest": longest},
+        facts=facts,
         log=out / "metrics.jsonl",
         resume=args.resume,
         tell=tell,
@@ -304,9 +293,11 @@ def main() -> None:
     speed = (done - before) / end.seconds
     result |= {"script": "translate", "task": task.name, "attention": args.attention, "steps": done,
                "tokens_per_second": round(speed * tokens), "seconds": round(time.monotonic() - began, 1)}  # fmt: skip
-    print(f"{done} of {steps} steps, {speed * tokens:,.0f} tokens of source and target a second with evaluation; "
-          f"all {steps} steps take about {steps / speed / 60:.1f} minutes")  # fmt: skip
-    draw_run(task, model, params, test, out, longest, shapes[-1])
+    print(f"{done} of {steps} steps, {speed * tokens:,.0f} tokens of source and target a second with evaluation"
+          + (f"; all {steps} steps take about {steps / speed / 60:.1f} minutes" if speed else ""))  # fmt: skip
+    common.draw_loss(out, 1.0, "token", f"Encoder and decoder, {task.name}")
+    print(f"{out / 'loss.png'} is drawn")
+    draw_attention(task, model, params, test, out, longest, shapes[-1])
     print(json.dumps(result))
 
 
@@ -339,25 +330,20 @@ def judge(task: Task, model: EncoderDecoder, params, data: Buckets, sources: lis
 
 def bleu(texts: list[str], right: list[str]) -> float:
     """BLEU of tokens in lower case, between 0 and 100."""
-    try:
-        import sacrebleu
-    except ImportError:
-        raise ImportError("BLEU is measured by sacrebleu; pip install sacrebleu") from None
+    import sacrebleu
+
     return sacrebleu.corpus_bleu(texts, [right], tokenize="none", force=True).score
 
 
-def draw_run(task: Task, model: EncoderDecoder, params, test: list, out: pathlib.Path, longest: int, size: int) -> None:
-    """The loss curve, and where the decoder looked for each token of four translations."""
+def draw_attention(
+    task: Task, model: EncoderDecoder, params, test: list, out: pathlib.Path, longest: int, size: int
+) -> None:
+    """Where the decoder looked for each token of four translations, if it has attention."""
     import matplotlib
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    figure, axes = plt.subplots(figsize=(7, 4.5), layout="constrained")
-    rnn.plots.loss_curve(out / "metrics.jsonl", axes, clip=1.0, quantity="cross entropy [nats a token]")
-    axes.set_title(f"Encoder and decoder, {task.name}")
-    figure.savefig(out / "loss.png", dpi=150)
-    print(f"{out / 'loss.png'} is drawn")
     if not any("Attending" in repr(layer) for layer in model.decoder.layers):
         return
     figure, places = plt.subplots(2, 2, figsize=(13, 8), layout="constrained")
@@ -368,7 +354,7 @@ def draw_run(task: Task, model: EncoderDecoder, params, test: list, out: pathlib
     counts = np.asarray(rnn.decoding.lengths(written, END))
     align = jax.jit(model.alignment)
     weights = np.asarray(align(params, padded, tokens.astype(np.int32), lengths=lengths, token_lengths=counts + 1))
-    for n, axes in enumerate(places.flat):
+    for n, axes in zip(range(len(sources)), places.flat):
         S, T = lengths[n], counts[n]
         image = axes.imshow(weights[:T, :S, n], cmap="viridis", vmin=0, vmax=1, aspect="auto")
         read, said = task.source.decode(sources[n]), task.target.decode(tokens[1 : T + 1, n])
@@ -384,22 +370,15 @@ def draw_run(task: Task, model: EncoderDecoder, params, test: list, out: pathlib
 
 def one_sentence(args: argparse.Namespace) -> None:
     """Translate what was typed with the model in --out."""
-    model, params, facts = learning.load_model(args.out)
+    model, params, facts = common.load_run("translate", args.out, "task", "source", "target", "longest")
     unknown = "<unk>" if facts["task"] == "multi30k" else None
     source, target = (Vocabulary(tuple(facts[side]), unknown) for side in ("source", "target"))
     task = Task(facts["task"], [], [], [], source, target, "" if facts["task"] == "dates" else " ")
     tokens = list(args.sentence.strip().lower()) if facts["task"] == "dates" else words(args.sentence)
-    if not tokens:
-        sys.exit("--sentence: expected at least one word, got an empty sentence")
+    if unknown is None:
+        common.known("--sentence", tokens, source)
     ids = wrapped(source, tokens)
     print(translate(task, model, params, [ids], len(ids), facts["longest"], args.width)[0])
-
-
-def positive(text: str) -> int:
-    """An int above 0, for argparse."""
-    if int(text) <= 0:
-        raise argparse.ArgumentTypeError(f"expected a number above 0, got {text}")
-    return int(text)
 
 
 def arguments() -> argparse.Namespace:
@@ -407,18 +386,18 @@ def arguments() -> argparse.Namespace:
     add = parser.add_argument
     add("--data", metavar="DIR", help="folder with the files of Multi30k; default: dates, which need none")
     add("--attention", choices=("none", "additive", "general", "dot"), help="default: additive for dates, else none")
-    add("--teaching", type=float, help="probability that the right token is fed; default: 1 for dates, else 0.5")
+    add("--teaching", type=probability, help="probability that the right token is fed; default: 1 for dates, else 0.5")
     add("--epochs", type=positive, help="default: 2 for dates, else 10")
     add("--steps", type=positive, help="optimizer steps, in place of --epochs")
-    add("--minutes", type=float, help="stop and save after so many minutes of training; --resume goes on")
+    add("--minutes", type=above_zero, help="stop and save after so many minutes of training; --resume goes on")
     add("--batch", type=positive, default=128)
     add("--pairs", type=positive, default=40_000, help="dates to learn from")
     add("--buckets", type=positive, help="lengths that sentences are padded to; default: 2 for dates, else 4")
-    add("--rate", type=float, help="learning rate of Adam; default: 4e-3 falling to 0 for dates, else 1e-3")
+    add("--rate", type=above_zero, help="learning rate of Adam; default: 4e-3 falling to 0 for dates, else 1e-3")
     add("--width", type=positive, default=4, help="width of the beam")
     add("--evaluate-every", type=positive, metavar="STEPS", help="default: an epoch, or a third of a run on dates")
-    add("--seed", type=int, default=0)
-    add("--out", help="folder of the run; default: runs/translate_dates or runs/translate_multi30k")
+    add("--seed", type=common.seed, default=0)
+    add("--out", type=common.folder, help="folder of the run; default: runs/translate_dates or runs/translate_multi30k")
     add("--resume", action="store_true", help="go on with the run in --out")
     add("--sentence", metavar="TEXT", help="translate TEXT with the model in --out instead of training")
     add("--quick", action="store_true", help="200 steps")
@@ -431,15 +410,10 @@ def arguments() -> argparse.Namespace:
     args.rate = args.rate or (4e-3 if dates else 1e-3)
     args.out = args.out or f"runs/translate_{'dates' if dates else 'multi30k'}"
     args.steps = args.steps or (200 if args.quick else None)
-    if not 0 <= args.teaching <= 1:
-        parser.error(f"--teaching: expected a probability between 0 and 1, got {args.teaching:g}")
+    if args.sentence is not None and not args.sentence.strip():
+        parser.error("--sentence: expected at least one word, got an empty sentence")
     return args
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except KeyboardInterrupt:
-        sys.exit("interrupted before there was anything to save")
-    except (ValueError, FileNotFoundError, ImportError) as error:
-        sys.exit(f"{pathlib.Path(__file__).name}: {error}")
+    common.run(main)

@@ -15,6 +15,7 @@ import pathlib
 import time
 from typing import Any, NamedTuple
 
+import common
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -57,9 +58,10 @@ def cells(units: int) -> dict[str, Any]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", default="runs/vanishing", help="folder of the picture")
+    parser.add_argument("--out", type=common.picture_folder, default="runs/vanishing", help="folder of the picture")
     parser.add_argument("--quick", action="store_true", help="small sizes, to see that everything runs")
     args = parser.parse_args()
+    common.needs("matplotlib")
     size, out, began = QUICK if args.quick else Size(), pathlib.Path(args.out), time.monotonic()
 
     curves = by_lag(size)
@@ -177,4 +179,4 @@ def draw(curves: dict[str, np.ndarray], losses: np.ndarray, norms: np.ndarray, s
 
 
 if __name__ == "__main__":
-    main()
+    common.run(main)

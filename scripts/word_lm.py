@@ -13,13 +13,14 @@ import argparse
 import dataclasses
 import math
 import pathlib
-import sys
 import time
 
+import common
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from common import positive
 
 import jaxrnn as rnn
 from jaxrnn import learning
@@ -91,9 +92,11 @@ def main() -> None:
     args = arguments()
     recipe = RECIPES[args.size]
     texts = read(pathlib.Path(args.data))
+    check_lengths(texts, recipe.steps, args)
     vocabulary = Vocabulary.of(texts[0], most=10_000, unknown="<unk>")
     train, valid, test = map(vocabulary.encode, texts)
     streams = Streams(train, BATCH, recipe.steps)
+    out = common.run_folder(args.out, resume=args.resume)
     model, loss, optimizer = build(recipe, len(vocabulary), len(streams))
     init_key, key = jax.random.split(jax.random.key(args.seed))
     params = model.init(init_key)
@@ -104,7 +107,6 @@ def main() -> None:
         return {"loss": math.log(perplexity(model, params, valid, BATCH, recipe.steps))}
 
     epochs = args.epochs or recipe.epochs
-    out = learning.run_folder(args.out, resume=args.resume)
     began = time.monotonic()
     end = learning.fit(
         learning.train_step(loss, optimizer),
@@ -115,7 +117,14 @@ def main() -> None:
         evaluate=evaluate,
         evaluate_every=len(streams),
         checkpoints=learning.Checkpoints(out, model, keep=1),
-        facts={"symbols": vocabulary.symbols, "unknown": vocabulary.unknown},
+        facts={
+            "script": "word_lm",
+            "text": common.fingerprint(*map(" ".join, texts)),
+            "symbols": vocabulary.symbols,
+            "unknown": vocabulary.unknown,
+            "size": args.size,
+            "seed": args.seed,
+        },
         log=out / "metrics.jsonl",
         resume=args.resume,
         tell=lambda m: f"perplexity {math.exp(m['loss'] / (recipe.steps if 'grad_norm' in m else 1)):.2f}",
@@ -135,30 +144,39 @@ def read(path: pathlib.Path) -> list[list[str]]:
         files = [path / f"ptb.{part}.txt" for part in ("train", "valid", "test")]
         missing = [file.name for file in files if not file.exists()]
         if missing:
-            sys.exit(
-                f"--data: expected ptb.train.txt, ptb.valid.txt and ptb.test.txt in {path}, {missing[0]} is missing"
-            )
-        return [file.read_text("utf-8").replace("\n", " <eos> ").split() for file in files]
+            common.refuse(f"--data: expected {', '.join(file.name for file in files)} in {path}, got no {missing[0]}")
+        return [words(file) for file in files]
     if not path.exists():
-        sys.exit(f"--data: expected a folder with the Penn Treebank files or a text file, there is no {path}")
-    words = path.read_text("utf-8").replace("\n", " <eos> ").split()
-    a, b = len(words) * 18 // 20, len(words) * 19 // 20
-    return [words[:a], words[a:b], words[b:]]
+        common.refuse(f"--data: expected a folder with the Penn Treebank files or a text file, got no {path}")
+    found = words(path)
+    a, b = len(found) * 18 // 20, len(found) * 19 // 20
+    return [found[:a], found[a:b], found[b:]]
+
+
+def words(file: pathlib.Path) -> list[str]:
+    """The words of a file."""
+    return common.read_text("--data", file).replace("\n", " <eos> ").split()
+
+
+def check_lengths(texts: list[list[str]], steps: int, args: argparse.Namespace) -> None:
+    """Training and validation are read as BATCH streams in chunks of some steps, the test as one stream."""
+    for name, text, batch in zip(("training", "validation", "test"), texts, (BATCH, BATCH, 1)):
+        if len(text) <= batch * steps:
+            common.refuse(f"--data: expected more than {batch * steps:,} words of {name} text for --size {args.size}, "
+                          f"{batch} x {steps} a chunk, got {len(text):,}; a text in one file needs "
+                          f"{20 * (BATCH * steps + 1):,} words in all")  # fmt: skip
 
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", required=True, metavar="PATH", help="folder with the ptb files, or a text file")
     parser.add_argument("--size", choices=RECIPES, default="small")
-    parser.add_argument("--epochs", type=int, help="default: those of the paper")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--out", default="runs/word_lm", help="folder of the run")
+    parser.add_argument("--epochs", type=positive, help="default: those of the paper")
+    parser.add_argument("--seed", type=common.seed, default=0)
+    parser.add_argument("--out", type=common.folder, default="runs/word_lm", help="folder of the run")
     parser.add_argument("--resume", action="store_true", help="go on with the run in --out")
-    args = parser.parse_args()
-    if args.epochs is not None and args.epochs < 1:
-        parser.error(f"--epochs: expected a number above 0, got {args.epochs}")
-    return args
+    return parser.parse_args()
 
 
 if __name__ == "__main__":
-    main()
+    common.run(main)

@@ -181,7 +181,7 @@ def _reading(name: str, path: pathlib.Path) -> Iterator[None]:
 
 def _text(name: str, path: pathlib.Path) -> str:
     with _reading(name, path):
-        return path.read_text("utf-8")
+        return path.read_text("utf-8-sig")  # a local copy may have got a byte order mark
 
 
 def _lines(name: str, path: pathlib.Path) -> list[str]:
@@ -230,7 +230,7 @@ def multi30k(folder: str | os.PathLike | None = None, *, check: bool = True) -> 
     def read(split: str, language: str) -> list[str]:
         path = files[f"{split}.{language}.gz"]
         with _reading("multi30k", path):
-            text = gzip.decompress(path.read_bytes()).decode("utf-8")
+            text = gzip.decompress(path.read_bytes()).decode("utf-8-sig")
         return [line.strip() for line in text.removesuffix("\n").split("\n")]  # a line each, empty or not
 
     splits = {}
@@ -267,6 +267,6 @@ def time_series(name: str, folder: str | os.PathLike | None = None, *, check: bo
     """
     checks.one_of("name", name, [file.removesuffix(".csv") for file in DATASETS["time_series"].sums])
     path = _fetch_file("time_series", f"{name}.csv", folder, check)
-    with _reading("time_series", path), path.open(encoding="utf-8", newline="") as file:
+    with _reading("time_series", path), path.open(encoding="utf-8-sig", newline="") as file:
         _, *rows = csv.reader(file)
         return TimeSeries([row[0] for row in rows if row], np.array([float(row[1]) for row in rows if row]))

@@ -96,7 +96,8 @@ class Streams:
     def split(self, chunks: int) -> tuple[Streams, Streams]:
         """The first chunks of every stream, and the rest as streams of their own: training and validation."""
         if not 0 < chunks < len(self):
-            checks.refuse("chunks", f"a number between 0 and {len(self)}, the chunks of an epoch", chunks)
+            few = "a longer text, or a smaller batch or steps, gives more chunks" if len(self) < 3 else ""
+            checks.refuse("chunks", f"a number between 0 and {len(self)}, the chunks of an epoch", chunks, few)
         border = chunks * self.steps
         first, rest = copy.copy(self), copy.copy(self)
         first._tokens, rest._tokens = self._tokens[: self.history + border + 1], self._tokens[border:]

@@ -88,6 +88,8 @@ class Vocabulary:
                           'unknown="<unk>"')  # fmt: skip
         named = () if unknown is None or unknown in special else (unknown,)
         counts = collections.Counter(text)
+        if not counts and not special and unknown is None:
+            checks.refuse("text", "one symbol at least", "an empty text", "what it was read from may be empty")
         kept = {symbol for symbol, count in counts.items() if count >= least} - {*special, *named}
         if most is not None:
             ranked = sorted(kept, key=lambda symbol: (-counts[symbol], symbol))

@@ -20,15 +20,16 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+import optax
 import orbax.checkpoint as ocp
 
 from jaxrnn import checks
-from jaxrnn.constructor import from_call
+from jaxrnn.learning.rebuild import homes, printed, rebuilt
 from jaxrnn.learning.step import TrainState
 from jaxrnn.types import Array, Params, PyTree
 
 FACTS, SUMS = "facts.json", "sha256.json"
-TAKEN = ("model", "step", "best", "key", "params", "training")  # what a checkpoint says of itself
+TAKEN = ("model", "parts", "step", "best", "key", "params", "training")  # what a checkpoint says of itself
 logging.getLogger("absl").setLevel(logging.ERROR)  # Orbax narrates every save
 
 
@@ -97,8 +98,8 @@ class Checkpoints:
             orbax.save(draft / "params", state.params)
             orbax.wait_until_finished()
             orbax.save(draft / "training", training)
-        told = {"model": _call(self.model), "step": step, "best": best, "key": _written(key),
-                "params": _outline(state.params), "training": _outline(training)}  # fmt: skip
+        told = {"model": printed(self.model), "parts": homes(self.model), "step": step, "best": best,
+                "key": written_key(key), "params": _outline(state.params), "training": _outline(training)}  # fmt: skip
         (draft / FACTS).write_text(json.dumps({**(facts or {}), **told}, ensure_ascii=False), "utf-8")
         (draft / SUMS).write_text(json.dumps(_sums(draft)))
         if final.exists():
@@ -125,8 +126,8 @@ class Checkpoints:
             return None
         folder = _place(self.folder, step)
         facts = _facts(folder)
-        if facts["model"] != _call(self.model):
-            checks.refuse(str(folder), f"a checkpoint of {_call(self.model)}", facts["model"],
+        if facts["model"] != printed(self.model):
+            checks.refuse(str(folder), f"a checkpoint of {printed(self.model)}", facts["model"],
                           "resume with the model it was made with, or start in another folder")  # fmt: skip
         training = like._replace(params=())
         _same(folder, "params", _outline(like.params), facts["params"])
@@ -143,14 +144,21 @@ def load_model(folder: str | os.PathLike, which: str | int = "best", *, model: A
     Args:
         folder: the folder of the run.
         which: ``"best"`` (the newest where none was marked), ``"last"``, or a step.
-        model: only for a model with parts of your own, which the printed call cannot rebuild.
+        model: in place of the one that is stored, for one with parts that cannot be imported: a class or a function
+            of ``__main__``, of a notebook or inside of a function.
 
     Returns:
-        ``(model, params, facts)``.
+        ``(model, params, facts)``: the parameters in the dtypes in which they were saved, of ``optax.lookahead`` the
+        slow ones.
+
+    Classes and functions of your own are stored by module and name. Those modules are imported, which runs them; then
+    classes with ``init``, ``initial_state`` and ``step`` are called with the literals of the printed call, and nothing
+    else is evaluated. Give ``model=`` for a checkpoint that you do not trust: then nothing is imported.
 
     Raises:
         FileNotFoundError: there is no whole checkpoint in the folder.
-        ValueError: the step asked for is not there or damaged, or the model is another than the one given.
+        ValueError: the step asked for is not there or damaged, the model is another than the one given, or a part of it
+            cannot be imported; says which, and of which module.
     """
     folder = pathlib.Path(folder).absolute()
     if isinstance(which, str):
@@ -168,16 +176,14 @@ def load_model(folder: str | os.PathLike, which: str | int = "best", *, model: A
                       'which="last" takes the newest')  # fmt: skip
     place = _place(folder, step)
     facts = _facts(place)
-    if model is None:
-        try:
-            model = from_call(facts["model"])
-        except (ValueError, SyntaxError):
-            checks.refuse("model", f"the model, since its printed call in {place} has parts that are not of jaxrnn",
-                          "None", f"pass {facts['model']}")  # fmt: skip
+    model = rebuilt(facts["model"], facts.get("parts", {}), place) if model is None else model
     like = jax.eval_shape(model.init, jax.random.key(0))
+    ahead = any(name.startswith(".slow") for name in facts["params"].keys() - _outline(like).keys())
+    like = _as_saved(optax.LookaheadParams(like, like) if ahead else like, facts["params"])
     _same(place, "params", _outline(like), facts["params"])
     with ocp.StandardCheckpointer() as orbax:
-        return model, orbax.restore(place / "params", like), facts
+        params = orbax.restore(place / "params", like)
+    return model, params.slow if ahead else params, facts
 
 
 def run_folder(folder: str | os.PathLike, *, resume: bool = False) -> pathlib.Path:
@@ -245,7 +251,7 @@ def _facts(folder: pathlib.Path) -> dict[str, Any]:
     return json.loads((folder / FACTS).read_text("utf-8"))
 
 
-def _written(key: Array) -> dict[str, Any]:
+def written_key(key: Array) -> dict[str, Any]:
     """A random key, new style or old (without an implementation), as numbers."""
     typed = jax.numpy.issubdtype(key.dtype, jax.dtypes.prng_key)
     numbers = jax.random.key_data(key) if typed else key
@@ -260,18 +266,27 @@ def _read_key(key: dict[str, Any]) -> Array:
 # ---- what differs ------------------------------------------------------------------------------------------------
 
 
-def _call(model: Any) -> str:
-    return re.sub(r" at 0x[0-9a-f]+", "", repr(model))  # an address says nothing about the model
-
-
 def _outline(tree: PyTree) -> dict[str, str]:
     """Place, dtype and shape of every array."""
     leaves = jax.tree_util.tree_leaves_with_path(tree)
     return {jax.tree_util.keystr(path): f"{x.dtype}{list(x.shape)}" for path, x in leaves}
 
 
+def _as_saved(like: PyTree, outline: dict[str, str]) -> PyTree:
+    """A tree of shapes in the dtypes of an outline, where both have the same place."""
+
+    def cast(path: tuple, leaf: Any) -> Any:
+        name = outline.get(jax.tree_util.keystr(path), str(leaf.dtype)).partition("[")[0]
+        checks.dtype_available(name)
+        return leaf if name == str(leaf.dtype) else jax.ShapeDtypeStruct(leaf.shape, jax.numpy.dtype(name))
+
+    return jax.tree_util.tree_map_with_path(cast, like)
+
+
 def _same(folder: pathlib.Path, part: str, wanted: dict[str, str], found: dict[str, str]) -> None:
     for place in [*wanted, *found]:
+        here, there = wanted.get(place, "nothing there"), found.get(place, "nothing")
         if wanted.get(place) != found.get(place):
-            checks.refuse(f"{folder}: {part}{place}", wanted.get(place, "nothing there"), found.get(place, "nothing"),
-                          "the run had another model or optimizer")  # fmt: skip
+            only_dtype = here.partition("[")[1:] == there.partition("[")[1:] != ("", "")
+            cast = f", or its parameters were cast: .astype({there.partition('[')[0]!r})" if only_dtype else ""
+            checks.refuse(f"{folder}: {part}{place}", here, there, f"the run had another model or optimizer{cast}")

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import Any, NoReturn
+
+import jax
+import numpy as np
 
 from jaxrnn.checks import describe, outline, refuse
 from jaxrnn.layers import Bidirectional
-from jaxrnn.types import Array, State
+from jaxrnn.types import Array, PyTree, State
 
 
 def loss_result(value: Any) -> tuple[Array, tuple[State, dict]]:
@@ -17,6 +20,12 @@ def loss_result(value: Any) -> tuple[Array, tuple[State, dict]]:
         refuse("loss", "(value, (carry, metrics)) from it", outline(value),
                "return value, ((), {}) where there is no carry and nothing to report", TypeError)  # fmt: skip
     return value
+
+
+def optimizer(argument: str, value: Any) -> None:
+    """A gradient transformation."""
+    if not callable(getattr(value, "init", None)) or not callable(getattr(value, "update", None)):
+        refuse(argument, "a transformation of optax", describe(value), "optax.adam(1e-3), for instance", TypeError)
 
 
 def walks_forwards(argument: str, value: Any) -> None:
@@ -46,6 +55,36 @@ def batch_source(argument: str, value: Any) -> None:
     if not hasattr(value, "__getitem__"):
         refuse(argument, "an object that gives batch n as batches[n]", type(value).__name__,
                "list(...) of a generator, or a class with __getitem__", TypeError)  # fmt: skip
+
+
+def is_plain_sequence(batches: Any) -> bool:
+    """Whether a source of batches has so many and no more: it does not begin anew after the last."""
+    return type(batches) in (list, tuple, np.ndarray) or isinstance(batches, jax.Array)
+
+
+def enough_batches(batches: Any, steps: int) -> None:
+    """One batch a step, as far as their number is known."""
+    if is_plain_sequence(batches) and len(batches) < steps:
+        too_few(f"{type(batches).__name__} of {len(batches)}", steps)
+
+
+def batch(batches: Any, n: int, steps: int) -> PyTree:
+    """Batch number n of a source."""
+    try:
+        return batches[n]
+    except (IndexError, KeyError) as error:
+        count = f" of {len(batches)}" if hasattr(batches, "__len__") else ""
+        too_few(f"{type(error).__name__} from batches[{n}] of {type(batches).__name__}{count}", steps, error)
+
+
+def too_few(got: str, steps: int, cause: Exception | None = None) -> NoReturn:
+    """A source that ends before the run does."""
+    try:
+        refuse("batches", f"batches[n] for n from 0 to {steps - 1}, one a step of steps={steps}", got,
+               "fewer steps, or a source that begins anew: data.Streams, data.Buckets, or a class whose __getitem__ "
+               "takes n modulo the number of batches")  # fmt: skip
+    except ValueError as error:
+        raise error from cause
 
 
 def needs(argument: str, value: Any, other: str, other_value: Any) -> None:

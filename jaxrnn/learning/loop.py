@@ -9,7 +9,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -17,10 +17,13 @@ import numpy as np
 
 from jaxrnn import checks
 from jaxrnn.learning import checks as run_checks
-from jaxrnn.learning.checkpoints import TAKEN, Checkpoints
+from jaxrnn.learning.checkpoints import TAKEN, Checkpoints, written_key
+from jaxrnn.learning.origin import as_json, fingerprint, same_origin
 from jaxrnn.learning.report import Report, Tell, tell_metrics
 from jaxrnn.learning.step import Step, TrainState, several
 from jaxrnn.types import Array, Params, PyTree
+
+KEPT = ("progress", "made_from")  # what fit adds to the facts of a checkpoint
 
 
 class Batches(Protocol):
@@ -58,7 +61,7 @@ def fit(
     patience: int | None = None,
     checkpoints: Checkpoints | None = None,
     save_every: int | None = None,
-    resume: bool = False,
+    resume: bool | Literal["anyway"] = False,
     facts: dict[str, Any] | None = None,
     log: str | os.PathLike | None = None,
     tensorboard: str | os.PathLike | None = None,
@@ -84,8 +87,12 @@ def fit(
         patience: stop after this many evaluations without a better one.
         checkpoints: where to save: at each evaluation, at the end and at Ctrl-C; the best is kept.
         save_every: steps between further checkpoints.
-        resume: go on from the newest whole checkpoint, or start where there is none.
-        facts: stored with each checkpoint, see :meth:`Checkpoints.save`.
+        resume: go on from the newest whole checkpoint, or start where there is none. ``facts``, ``key`` and the data
+            (its first batch, and how many there are where the source goes round) must be those that the run was made
+            from; ``"anyway"`` goes on with others, which count from there on. All else may change: ``steps``,
+            evaluation, patience, saving, reports.
+        facts: stored with each checkpoint, see :meth:`Checkpoints.save`, and compared when the run is resumed: what
+            the run depends on, such as the vocabulary, a learning rate, or the SHA-256 sum of all the data.
         log: JSON-lines file for the metrics of every step.
         tensorboard: folder for TensorBoard files; needs tensorboardX.
         tell: metrics to the words shown on the screen.
@@ -97,7 +104,8 @@ def fit(
 
     Raises:
         NotFiniteError: too many batches in a row had no finite loss or gradient; names the last checkpoint.
-        ValueError: the folder holds another run; ``resume=True`` or another folder.
+        ValueError: the folder holds another run, ``resume=True`` or another folder helps; the run to be resumed was
+            made from other things, both named; there are fewer batches than steps.
     """
     for name, value in (("steps", steps), ("per_call", per_call), ("most_not_finite", most_not_finite)):
         checks.size(name, value)
@@ -108,18 +116,28 @@ def fit(
     run_checks.train_state("state", state, TrainState)
     run_checks.batch_source("batches", batches)
     checks.random_key("key", key)
+    if isinstance(resume, str):
+        checks.one_of("resume", resume, ("anyway",), also=", True or False")
     run_checks.needs("resume", resume, "checkpoints", checkpoints)
     run_checks.needs("patience", patience, "evaluate", evaluate)
     run_checks.needs("evaluate_every", evaluate_every, "evaluate", evaluate)
-    checks.free_names("facts", facts or {}, (*TAKEN, "progress"))
-    run = _Progress()
+    run_checks.enough_batches(batches, steps)
+    checks.free_names("facts", facts or {}, (*TAKEN, *KEPT))
+    facts = as_json("facts", facts or {})
+    run, made_from = _Progress(), {} if checkpoints is None else fingerprint(batches, steps)
     if checkpoints is not None and checkpoints.steps():
         if not resume:
             checks.refuse("checkpoints", "a folder without checkpoints", f"{checkpoints.folder} with some",
                           "resume=True goes on with them")  # fmt: skip
         found = checkpoints.restore(state)
         if found is not None:
-            state, key, run = found.state, found.key, _Progress(**found.facts.get("progress", {}))
+            stored, state, run = found.facts, found.state, _Progress(**found.facts.get("progress", {}))
+            if "made_from" not in stored:  # of a loop of one's own
+                key = found.key
+            elif resume != "anyway":
+                of_the_run = {name: value for name, value in stored.items() if name not in (*TAKEN, *KEPT)}
+                then = {"facts": of_the_run, "key": stored["key"], **stored["made_from"]}
+                same_origin(checkpoints.folder, then, {"facts": facts, "key": written_key(key), **made_from})
     state = jax.tree.map(jnp.copy, state)  # the caller's stays valid: the loop donates its own
     compiled = jax.jit(several(step), donate_argnums=0)
     first, begun, bad = int(state.step), time.monotonic(), int(state.in_a_row)
@@ -127,7 +145,7 @@ def fit(
     shapes: set[str] = set()
 
     with (
-        Report(first, steps, log=log, resume=resume, tensorboard=tensorboard, tell=tell, show=show) as report,
+        Report(first, steps, log=log, resume=bool(resume), tensorboard=tensorboard, tell=tell, show=show) as report,
         _ctrl_c() as asked,
     ):
 
@@ -147,7 +165,7 @@ def fit(
         def save(best: bool) -> None:
             if checkpoints is not None:
                 report.flush()  # the lines up to a step are in the file before its checkpoint is
-                checkpoints.save(state, key, {**(facts or {}), "progress": run._asdict()}, best=best)
+                checkpoints.save(state, key, {**facts, "progress": run._asdict(), "made_from": made_from}, best=best)
 
         if first >= steps:
             report.say(f"nothing to do: the run stands at step {first}, steps={steps}")
@@ -216,11 +234,11 @@ def _group(batches: Batches, done: int, steps: int, per_call: int, *borders: int
         return None
     nearest = min([steps - done] + [every - done % every for every in borders if every is not None])
     if done % per_call == 0 and nearest >= per_call:
-        group = [batches[n] for n in range(done, done + per_call)]
+        group = [run_checks.batch(batches, n, steps) for n in range(done, done + per_call)]
         shapes = [jax.tree.map(np.shape, batch) for batch in group]
         if all(shape == shapes[0] for shape in shapes):
             return jax.tree.map(lambda *leaves: np.stack(leaves), *group)
-    return jax.tree.map(lambda leaf: np.asarray(leaf)[None], batches[done])
+    return jax.tree.map(lambda leaf: np.asarray(leaf)[None], run_checks.batch(batches, done, steps))
 
 
 @contextlib.contextmanager

@@ -10,7 +10,8 @@ import jax.numpy as jnp
 import optax
 
 from jaxrnn import checks
-from jaxrnn.learning.checks import loss_result
+from jaxrnn.learning import checks as run_checks
+from jaxrnn.learning.update import in_training, measured, update, wide
 from jaxrnn.types import Array, Params, PyTree, State
 
 Loss: TypeAlias = Callable[[Params, State, PyTree, Array | None], tuple[Array, tuple[State, dict[str, Array]]]]
@@ -30,8 +31,13 @@ class TrainState(NamedTuple):
 
 
 def train_state(params: Params, optimizer: optax.GradientTransformation, carry: State = ()) -> TrainState:
-    """Return the state before the first step."""
-    state = TrainState(params, optimizer.init(params), carry, *(jnp.zeros((), jnp.int32) for _ in range(3)))
+    """Return the state before the first step.
+
+    The optimizer's state is that of parameters in float32, where they have 16 bits: moments and the smallest changes
+    would be lost in themselves.
+    """
+    run_checks.optimizer("optimizer", optimizer)
+    state = TrainState(params, optimizer.init(wide(params)), carry, *(jnp.zeros((), jnp.int32) for _ in range(3)))
     return jax.tree.map(jnp.copy, state)  # arrays of its own, each once, so that the state may be donated
 
 
@@ -44,14 +50,33 @@ def train_step(loss: Loss, optimizer: optax.GradientTransformation) -> Step:
     ``optax.chain(optax.clip_by_global_norm(1.0), optax.adam(1e-3))``. A batch whose loss or gradient is not finite
     leaves everything as it was and is counted.
 
+    The optimizer works in float32 at least: it is given the gradient and the parameters of a model in bfloat16 or
+    float16 in float32, so that no norm and no second moment overflows; the parameters keep their dtype. A gradient
+    whose square is beyond float32 is scaled down to one whose square is not, in its direction.
+
+    What a transformation asks for further it gets, also inside of ``optax.chain``: ``value`` and ``grad``, the loss
+    and its gradient (``optax.contrib.reduce_on_plateau``, ``optax.polyak_sgd``, ``optax.contrib.momo``), and
+    ``value_fn``, the loss on this batch as a function of the parameters (``optax.lbfgs`` and its line searches, which
+    run the model several times a step; ``optax.contrib.sophia`` and ``sam`` in its opaque mode). What wants anything
+    else is refused, with what it wants.
+
+    Some optimizers train other parameters than those to be used; ``fit`` evaluates and saves what is trained. For the
+    schedule-free ones ``optax.contrib.schedule_free_eval_params(state.opt_state, state.params)`` gives those to be
+    used. ``optax.lookahead`` trains ``optax.LookaheadParams.init_synced(params)``: the loss is given ``fast``;
+    ``slow`` are to be used, and ``load_model`` returns them.
+
     Args:
         loss: ``loss(params, carry, batch, key) -> (value, (carry, metrics))``: the number to be made small, the
             recurrent state to start the next batch with (``()`` for none), and further numbers to report (``{}``).
-        optimizer: any of optax.
+        optimizer: any of optax, that of :func:`train_state`.
 
     Returns:
         ``step(state, batch, key) -> (state, metrics)``, pure. The metrics hold ``loss``, ``grad_norm`` (global, before
         clipping), ``finite`` and what the loss reports.
+
+    Raises:
+        TypeError, ValueError: the optimizer needs what cannot be given, such as a gradient for each sequence
+            (``optax.contrib.dpsgd``), or the state is that of another one; says what it wanted.
 
     Example:
         >>> import jax, jax.numpy as jnp, jaxrnn as rnn, optax
@@ -69,15 +94,19 @@ def train_step(loss: Loss, optimizer: optax.GradientTransformation) -> Step:
         >>> int(state.step), sorted(metrics)
         (1, ['finite', 'grad_norm', 'loss'])
     """
+    run_checks.optimizer("optimizer", optimizer)
 
     def step(state: TrainState, batch: PyTree, key: Array) -> tuple[TrainState, Metrics]:
-        gradient = jax.value_and_grad(lambda *told: loss_result(loss(*told)), has_aux=True)
-        (value, (carry, reported)), grads = gradient(state.params, state.carry, batch, key)
-        norm = optax.tree.norm(grads)
+        gradient = jax.value_and_grad(lambda *told: run_checks.loss_result(loss(*told)), has_aux=True)
+        (value, (carry, reported)), grads = gradient(in_training(state.params), state.carry, batch, key)
+
+        def value_fn(params: Params) -> Array:
+            return loss(in_training(params), state.carry, batch, key)[0]
+
         with jax.numpy_dtype_promotion("standard"):  # optax mixes dtypes; the loss keeps the user's own setting
-            updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
-            params = optax.apply_updates(state.params, updates)
-        finite = jnp.isfinite(value) & jnp.isfinite(norm)
+            grads, norm, finite = measured(wide(grads))
+            params, opt_state = update(optimizer, grads, state.opt_state, state.params, value, value_fn)
+        finite = jnp.isfinite(value) & finite
 
         def kept(new: PyTree, old: PyTree) -> PyTree:
             return jax.tree.map(lambda a, b: jnp.where(finite, a, b), new, old)

@@ -35,6 +35,8 @@ def read(path: pathlib.Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
             found.append(json.loads(text))
         except json.JSONDecodeError:
             break
+    if not found or "run" not in found[0]:
+        raise ValueError(f"results: expected those of a run of benchmark.py, got none in {path}")
     return found[0]["run"], found[1:]
 
 

@@ -62,6 +62,20 @@ def test_text(tmp_path):
     assert datasets.tiny_shakespeare(tmp_path, check=False) == "First:\nSpeak.\n\n"
 
 
+def test_a_byte_order_mark_is_not_content(tmp_path):
+    """Some editors put one before a text that is saved as UTF-8."""
+    write(tmp_path, "input.txt", "\ufeffFirst:\n")
+    write(tmp_path, "names.txt", "\ufeffemma\nava\n")
+    write(tmp_path, "shampoo.csv", '\ufeff"Month","Sales"\r\n"1-01",266.0')
+    for split in ("train", "val", "test_2016_flickr"):
+        for language in ("de", "en"):
+            write(tmp_path, f"{split}.{language}.gz", gzip.compress("\ufeffEin Hund.\n".encode()))
+    assert datasets.tiny_shakespeare(tmp_path, check=False) == "First:\n"
+    assert datasets.makemore_names(tmp_path, check=False) == ["emma", "ava"]
+    assert datasets.time_series("shampoo", tmp_path, check=False).values.tolist() == [266.0]
+    assert datasets.multi30k(tmp_path, check=False)["val"] == [("Ein Hund.", "Ein Hund.")]
+
+
 def test_sst2(tmp_path):
     """A label, then words."""
     for n, split in enumerate(("train", "dev", "test")):

@@ -149,6 +149,9 @@ def test_split(back):
          "resets: expected bool[99], [T, ...], got float64[99]; resets[t] is True where a new sequence starts"),
         (lambda: Streams(np.arange(99), 2, 6).split(8), ValueError,
          "chunks: expected a number between 0 and 8, the chunks of an epoch, got 8"),
+        (lambda: Streams(np.arange(13), 2, 6).split(1), ValueError,
+         "chunks: expected a number between 0 and 1, the chunks of an epoch, got 1; "
+         "a longer text, or a smaller batch or steps, gives more chunks"),
     ],
 )  # fmt: skip
 def test_refusals(call, kind, words):

@@ -142,6 +142,8 @@ def test_another_file_is_refused(tmp_path, content):
                                  "Vocabulary.of(text) collects those of a text"),
         (lambda: Vocabulary(("a", "b", "a")), "symbols: expected at least one symbol, each once, got 3, 2 different; "
                                               "Vocabulary.of(text) collects those of a text"),
+        (lambda: Vocabulary.of(""),
+         "text: expected one symbol at least, got an empty text; what it was read from may be empty"),
         (lambda: Vocabulary(("a",), unknown="?"), "unknown: expected one of the symbols, got '?'"),
         (lambda: Vocabulary.of("ab", most=1),
          "unknown: expected a symbol for what is left out by most, got None; unknown=\"<unk>\""),

@@ -1,6 +1,5 @@
 """Checkpoints: every bit comes back, damage is seen, and what does not fit is refused."""
 
-import dataclasses
 import json
 import pathlib
 import re
@@ -210,7 +209,7 @@ def test_another_dtype_is_refused(tmp_path):
     [
         (lambda f: Checkpoints(f, MODEL, keep=0), ValueError, "keep: expected a positive int, got 0"),
         (lambda f: Checkpoints(f, MODEL).save(state_of(), KEY, {"step": 1, "best": 2, "a": 3}), ValueError,
-         "facts: expected names other than model, step, best, key, params, training, got best, step; "
+         "facts: expected names other than model, parts, step, best, key, params, training, got best, step; "
          "give it another name"),
         (lambda f: load_model(f, "newest"), ValueError, "which: expected one of 'best', 'last', got 'newest'"),
         (lambda f: load_model(f, 7), ValueError,
@@ -227,46 +226,69 @@ def test_refusals(call, kind, words, tmp_path):
 # ---- models with parts of the user's own ---------------------------------------------------------------------------
 
 
-@dataclasses.dataclass(frozen=True)
-class Average:
-    """A cell that is not of the library."""
-
-    size: int
-
-    def init(self, key):
-        return {"rate": jax.random.normal(key, (self.size,))}
-
-    def initial_state(self, batch_shape=()):
-        return jnp.zeros((*batch_shape, self.size))
-
-    def step(self, params, state, x):
-        state = state + params["rate"] * (x - state)
-        return state, state
-
-
-OWN = {
-    "cell": rnn.Stack(Average(2), rnn.GRU(2, 3)),
-    "lambda": rnn.VanillaRNN(2, 3, activation=lambda z: z / (1 + abs(z))),
-    "function": rnn.VanillaRNN(2, 3, activation=jax.nn.gelu),
-    "initializer": rnn.Linear(2, 3, w_init=jax.nn.initializers.constant(2.0)),
+OWN = {  # and what the message says of them
+    "lambda": (rnn.VanillaRNN(2, 3, activation=lambda z: z / (1 + abs(z))), "<lambda> of test_checkpoints cannot be "),
+    "initializer": (
+        rnn.Linear(2, 3, w_init=jax.nn.initializers.constant(2.0)),
+        "constant.<locals>.init of jax._src.nn.initializers cannot be imported",
+    ),
 }
 
 
 @pytest.mark.parametrize("name", OWN)
 def test_a_model_with_parts_of_ones_own_is_given(name, tmp_path):
     """Restored as any other; loaded with model=, and without it the message says so."""
-    model = OWN[name]
+    model, words = OWN[name]
     checkpoints = saved(tmp_path, 3, model=model)
     assert same_bits(checkpoints.restore(state_of(model)).state, state_of(model, step=3, seed=3))
     again, params, _ = load_model(tmp_path, model=model)
     assert again is model
     assert same_bits(params, state_of(model, seed=3).params)
     with pytest.raises(
-        ValueError, match=r"model: expected the model, since .* parts .* not of jaxrnn, got None; pass "
+        ValueError, match=f"^model: expected the model, since .* cannot be rebuilt: .*{words}.*, model="
     ):
         load_model(tmp_path)
     with pytest.raises(ValueError, match=r"params.*expected .*, got .*; the run had another model"):
         load_model(tmp_path, model=rnn.LSTM(2, 3))
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_parameters_come_back_in_the_dtype_they_had(dtype, tmp_path):
+    """Cast to 16 bits they are still those of the model; a run in another dtype is refused, with what to do."""
+    state = state_of(step=3, seed=1)
+    state = state._replace(params=jax.tree.map(lambda p: p.astype(dtype), state.params))
+    Checkpoints(tmp_path, MODEL).save(state, KEY)
+    model, params, _ = load_model(tmp_path)
+    assert model == MODEL
+    assert same_bits(params, state.params)
+    assert same_bits(load_model(tmp_path, model=MODEL)[1], state.params)
+    assert same_bits(Checkpoints(tmp_path, MODEL).restore(state).state, state)
+    words = rf"expected float32.*, got {dtype}.*; the run had another .*cast: \.astype\('{dtype}'\)"
+    with pytest.raises(ValueError, match=words):
+        Checkpoints(tmp_path, MODEL).restore(state_of())
+    with pytest.raises(ValueError, match=r"params.w_xh: expected .*\[2, 12\], got .*\[2, 9\]; the run had"):
+        load_model(tmp_path, model=rnn.GRU(2, 4))
+
+
+def test_float64_needs_to_be_switched_on(tmp_path, x64):
+    """Parameters cast to it are not narrowed in silence."""
+    state = state_of(step=3)
+    state = state._replace(params=jax.tree.map(lambda p: p.astype("float64"), state.params))
+    Checkpoints(tmp_path, MODEL).save(state, KEY)
+    assert same_bits(load_model(tmp_path)[1], state.params)
+    with (
+        jax.enable_x64(False),
+        pytest.raises(ValueError, match="expected float32 while 64-bit is off, got"),
+    ):
+        load_model(tmp_path)
+
+
+def test_the_slow_parameters_of_lookahead_are_loaded(tmp_path):
+    """They are the ones to use."""
+    optimizer = optax.lookahead(optax.sgd(0.1), 2, 0.5)
+    params = optax.LookaheadParams(MODEL.init(KEY), filled(MODEL.init(KEY), 3))
+    Checkpoints(tmp_path, MODEL).save(learning.train_state(params, optimizer), KEY)
+    assert same_bits(load_model(tmp_path)[1], params.slow)
 
 
 def test_an_address_says_nothing_about_a_model(tmp_path):

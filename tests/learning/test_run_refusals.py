@@ -1,5 +1,7 @@
 """What a newcomer gives a run by mistake is refused in words that say what is wanted."""
 
+from collections import deque
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -44,6 +46,14 @@ def plain_loss(params, carry, chunk, key):
         (r"loss: expected \(value, \(carry, metrics\)\) from it",
          lambda: fit(learning.train_step(plain_loss, OPTIMIZER))),
         (r"batches: expected an object that gives batch n", lambda: fit(batches=(STREAMS[n] for n in range(2)))),
+        (r"batches: expected batches\[n\] for n from 0 to 1, one a step of steps=2, got list of 1; fewer steps, or a "
+         r"source that begins anew", lambda: fit(batches=[STREAMS[0]])),
+        (r"batches: .* got tuple of 0", lambda: fit(batches=())),
+        (r"batches: .* got ndarray of 1", lambda: fit(batches=np.zeros((1, 2)))),
+        (r"batches: .* got IndexError from batches\[1\] of deque of 1", lambda: fit(batches=deque([STREAMS[0]]))),
+        (r"batches: .* got KeyError from batches\[1\] of dict of 1", lambda: fit(batches={0: STREAMS[0]})),
+        (r"facts: expected what JSON can hold, got .*int32", lambda: fit(facts={"rate": np.int32(3)})),
+        (r"resume: expected one of 'anyway', True or False, got 'yes'", lambda: fit(resume="yes")),
         (r"checkpoints: expected something, since resume is given", lambda: fit(resume=True)),
         (r"evaluate: expected something, since patience is given", lambda: fit(patience=2)),
         (r"evaluate: expected something, since evaluate_every is given", lambda: fit(evaluate_every=2)),

@@ -14,13 +14,31 @@ SCRIPTS = pathlib.Path(__file__).parent.parent.parent / "scripts"
 def run_script(monkeypatch, tmp_path, capsys):
     """Run a script as a program in an empty folder; returns what it printed. A refusal is a SystemExit."""
     pytest.importorskip("matplotlib")
+    monkeypatch.syspath_prepend(SCRIPTS)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("JAXRNN_DATA", str(tmp_path / "cache"))
 
     def run(name, *told):
-        monkeypatch.setattr(sys, "argv", [name, *map(str, told)])
+        monkeypatch.setattr(sys, "argv", [f"{name}.py", *map(str, told)])
         runpy.run_path(str(SCRIPTS / f"{name}.py"), run_name="__main__")
         return capsys.readouterr().out
+
+    return run
+
+
+@pytest.fixture
+def refused(run_script, capsys):
+    """Run a script that refuses what it is told, with exit code 2; returns the one line that says why."""
+
+    def run(name, *told):
+        with pytest.raises(SystemExit) as end:
+            run_script(name, *told)
+        *usage, line = capsys.readouterr().err.splitlines()
+        assert end.value.code == 2, line
+        assert not usage or usage[0].startswith(f"usage: {name}.py"), usage
+        start = f"{name}.py: error: "
+        assert line.startswith(start), line
+        return line.removeprefix(start)
 
     return run
 

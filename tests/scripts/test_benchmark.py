@@ -199,8 +199,13 @@ def test_a_run(tmp_path, monkeypatch, capsys):
     before = (tmp_path / "results.jsonl").read_text()
     other = json.dumps({"run": run | {"cpu": "another"}})
     (tmp_path / "results.jsonl").write_text(other + "\n" + before.split("\n", 1)[1])
-    with pytest.raises(SystemExit, match="--resume: expected the same cpu"):
+    with pytest.raises(SystemExit, match="2"):
         benchmark.resumed(tmp_path / "results.jsonl", run)
+    told = f"error: --resume: expected the same cpu as there, another, got {run['cpu']}; leave it out"
+    assert told in capsys.readouterr().err
+    with pytest.raises(SystemExit, match="2"):
+        benchmark.resumed(tmp_path / "results.jsonl", run | {"cpu": "another", "rounds": 3})
+    assert "--resume: expected the same rounds as there, 2, got 3" in capsys.readouterr().err
     (tmp_path / "results.jsonl").write_text(before + '{"key": "cut off in the mid')
     assert benchmark.resumed(tmp_path / "results.jsonl", run) == {found["key"]}
 
@@ -211,7 +216,7 @@ def test_a_run(tmp_path, monkeypatch, capsys):
         ("--cells lstm,grus", "expected some of vanilla, .*got 'grus'"),
         ("--shapes 32", "expected shapes BxH such as 32x128, got '32'"),
         ("--steps 0", "expected whole numbers above 0, got '0'"),
-        ("--budget 0", "expected seconds above 0, got 0.0"),
+        ("--budget 0", "expected a number above 0, got 0"),
     ],
 )
 def test_refusals(words, message, monkeypatch, capsys):

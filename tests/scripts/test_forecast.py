@@ -89,16 +89,14 @@ def test_evaluations_that_are_all_nan(script, forecast, monkeypatch):
         forecast(np.sin(np.arange(600.0)))
 
 
-def test_refusals(forecast, run_script, tmp_path, capsys):
+def test_refusals(forecast, refused, tmp_path):
     """One line each, with the address of the data."""
     with pytest.raises(ValueError, match="series: expected parts of more than 200 values, got 60"):
         forecast(np.sin(np.arange(100.0)))
     for content, words in [(None, "no monthly-sunspots.csv"), ("Month,Sunspots", "SHA-256")]:
         if content is not None:
             (tmp_path / "monthly-sunspots.csv").write_text(content)
-        with pytest.raises(SystemExit, match=f"^forecast.py: .*{words}") as refusal:
-            run_script("forecast", "--data", tmp_path, "--series", "monthly-sunspots")
-        assert "https://raw.githubusercontent.com/jbrownlee/Datasets/master/monthly-sunspots.csv" in str(refusal.value)
-    with pytest.raises(SystemExit):
-        run_script("forecast", "--series", "weather")
-    assert "invalid choice: 'weather'" in capsys.readouterr().err
+        told = refused("forecast", "--data", tmp_path, "--series", "monthly-sunspots")
+        assert words in told
+        assert "https://raw.githubusercontent.com/jbrownlee/Datasets/master/monthly-sunspots.csv" in told
+    assert "invalid choice: 'weather'" in refused("forecast", "--series", "weather")

@@ -41,9 +41,6 @@ def test_a_short_run(script, monkeypatch, tmp_path, capsys):
 
 
 @pytest.mark.parametrize("words", ["--length 9", "--seeds 0", "--clip -1", "--rate nan"])
-def test_refusals(words, script, monkeypatch, capsys):
+def test_refusals(words, refused):
     """One line that names the option."""
-    monkeypatch.setattr(sys, "argv", ["temporal_order.py", *words.split()])
-    with pytest.raises(SystemExit):
-        script.arguments()
-    assert f"error: {words.split()[0]}: expected" in capsys.readouterr().err
+    assert f"{words.split()[0]}: expected" in refused("temporal_order", *words.split())

@@ -30,13 +30,13 @@ def read(text, months):
     return datetime.date(year, month, day)
 
 
-def test_forms_mean_their_date(script):
+def test_forms_mean_their_date(script, load_script):
     """Every form of some dates is read back."""
     for day in np.random.default_rng(0).integers(script.FIRST, script.LAST + 1, 100):
         date = datetime.date.fromordinal(int(day))
         forms = script.forms(date)
         assert len(set(forms)) == len(forms)
-        assert [read(form, script.MONTHS) for form in forms] == [date] * len(forms)
+        assert [read(form, load_script("dates").MONTHS) for form in forms] == [date] * len(forms)
     for day, form in (
         (1, "the 1st of"),
         (2, "the 2nd of"),
@@ -70,7 +70,7 @@ def test_batches_hold_every_pair(script):
     np.testing.assert_array_equal(rest.targets, [[7, 4], [0, 0]])
 
 
-def test_runs_and_answers(run_script, tmp_path):
+def test_runs_and_answers(run_script, refused, tmp_path):
     """To the last line, and with a sentence; what cannot be a date is refused."""
     result = json.loads(run_script("translate", *SMALL, "--steps", 2).splitlines()[-1])
     assert (result["task"], result["steps"], result["attention"]) == ("dates", 2, "additive")
@@ -80,10 +80,19 @@ def test_runs_and_answers(run_script, tmp_path):
         assert (tmp_path / f"runs/translate_dates/{name}.png").stat().st_size > 10_000
     answer = run_script("translate", "--sentence", "3 march 1998").strip()
     assert set(answer) <= set("0123456789-<>padstr")
-    with pytest.raises(SystemExit, match=r"^--sentence: expected at least one word, got an empty sentence"):
-        run_script("translate", "--sentence", " ")
-    with pytest.raises(SystemExit, match=r"^translate.py: text: expected only the \d+ symbols of the voc.*, got '§'"):
-        run_script("translate", "--sentence", "§ 3 march")
+    assert refused("translate", "--sentence", " ") == "--sentence: expected at least one word, got an empty sentence"
+    words = "--sentence: expected only symbols that were learnt, got '§'; they are "
+    assert refused("translate", "--sentence", "§ 3 march").startswith(words)
+
+
+@pytest.mark.slow
+def test_a_run_that_has_ended(run_script):
+    """Resumed, it has nothing left to do and says the same of the test."""
+    first, again = (
+        json.loads(run_script("translate", *SMALL, "--steps", 2, *more).splitlines()[-1]) for more in ([], ["--resume"])
+    )
+    assert again.pop("tokens_per_second") == 0 < first.pop("tokens_per_second")
+    assert again | {"seconds": 0} == first | {"seconds": 0}
 
 
 def test_multi30k(run_script, monkeypatch, script, tmp_path):
@@ -112,16 +121,15 @@ def test_published_size(script):
 @pytest.mark.parametrize(
     ("told", "words"),
     [
-        (["--data", "nowhere"], "translate.py: folder: expected the files of multi30k in a folder, got 'nowhere', w"),
+        (["--data", "nowhere"], "folder: expected the files of multi30k in a folder, got 'nowhere', w"),
         (
             ["--data", ""],
-            "translate.py: folder: expected the files of multi30k in a folder, got '', which is none; http",
+            "folder: expected the files of multi30k in a folder, got '', which is none; http",
         ),
-        (["--data", "."], "translate.py: folder: expected the files of multi30k in ., got no train.de.gz; http"),
-        (["--sentence", "3 march", "--out", "nowhere"], "translate.py: .*nowhere"),
+        (["--data", "."], "folder: expected the files of multi30k in ., got no train.de.gz; http"),
+        (["--sentence", "3 march", "--out", "nowhere"], "folder: expected a run with checkpoints, got none in "),
     ],
 )
-def test_refusals(run_script, told, words):
+def test_refusals(refused, told, words):
     """One line, before anything is trained."""
-    with pytest.raises(SystemExit, match=f"^{words}"):
-        run_script("translate", *told)
+    assert refused("translate", *told).startswith(words)

@@ -1,0 +1,208 @@
+"""A model comes back from its folder alone, with classes of the user's own where their module can be imported."""
+
+import importlib
+import json
+import re
+import sys
+import types
+
+import jax
+import jax.numpy as jnp
+import optax
+import pytest
+from runs import KEY, same_bits
+
+import jaxrnn as rnn
+from jaxrnn import learning
+from jaxrnn.learning import Checkpoints, load_model
+
+CELLS = '''
+import dataclasses, jax, jax.numpy as jnp
+import jaxrnn as rnn
+
+def bent(z):
+    return z / (1 + abs(z))
+
+@dataclasses.dataclass(frozen=True)
+class Average:
+    """A cell that is not of the library."""
+    size: int
+    inner: object = None
+
+    def init(self, key):
+        return {"rate": jax.random.normal(key, (self.size,))}
+
+    def initial_state(self, batch_shape=()):
+        return jnp.zeros((*batch_shape, self.size))
+
+    def step(self, params, state, x):
+        state = state + params["rate"] * (x - state)
+        return state, state
+
+class Outer:
+    @dataclasses.dataclass(frozen=True)
+    class Inner(Average):
+        """A class in a class."""
+
+class Forgetful(rnn.GRU):
+    """It inherits how it prints."""
+
+class GRU(Average):
+    """It has the name of another."""
+
+class Plain(Average):
+    """It prints as no call."""
+    __repr__ = object.__repr__
+
+@dataclasses.dataclass(frozen=True)
+class Sharp:
+    """A function, but a class without the methods of a cell."""
+    slope: float
+
+    def __call__(self, z):
+        return jnp.tanh(self.slope * z)
+'''
+
+
+@pytest.fixture
+def cells(tmp_path, monkeypatch):
+    """A module of the user's own."""
+    (tmp_path / "my_package").mkdir()
+    (tmp_path / "my_package" / "cells.py").write_text(CELLS)
+    monkeypatch.syspath_prepend(tmp_path)
+    yield importlib.import_module("my_package.cells")
+    forget()
+
+
+def forget():
+    """As in another process."""
+    for name in [name for name in sys.modules if name.split(".")[0] == "my_package"]:
+        del sys.modules[name]
+    importlib.invalidate_caches()
+
+
+def saved(folder, model):
+    """One checkpoint of it; returns its parameters."""
+    params = model.init(KEY)
+    Checkpoints(folder, model).save(learning.train_state(params, optax.sgd(0.1)), KEY)
+    return params
+
+
+MODELS = {
+    "cell": lambda m: rnn.Stack(m.Average(2), rnn.GRU(2, 3)),
+    "nested": lambda m: rnn.Residual(m.Outer.Inner(2, rnn.GRU(2, 3))),
+    "subclass": lambda m: rnn.Stack(m.Forgetful(2, 3, reset_after=True)),
+    "a name of ours": lambda m: m.GRU(4),
+    "function": lambda m: rnn.VanillaRNN(2, 3, activation=m.bent),
+    "function of jax": lambda m: rnn.VanillaRNN(2, 3, activation=jax.nn.gelu),
+}
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_model_comes_back(name, cells, tmp_path):
+    """From another process: with the class of the module that is imported then."""
+    model = MODELS[name](cells)
+    params, xs = saved(tmp_path / "run", model), jnp.ones((3, 2, getattr(model, "size", 2)))
+    forget()
+    again, loaded, _ = load_model(tmp_path / "run")
+    assert repr(again) == repr(model)
+    assert same_bits(loaded, params)
+    assert same_bits(rnn.unroll(again, loaded, xs)[1], rnn.unroll(model, params, xs)[1])
+    assert ("my_package.cells" in sys.modules) == (name != "function of jax")
+
+
+@pytest.mark.parametrize(
+    ("build", "words"),
+    [
+        (lambda m: rnn.Stack(m.Average(2), m.Plain(2)),
+         r"since Stack\(Average\(size=2, inner=None\), <my_package.cells.Plain object>\) in .* cannot be rebuilt: "
+         r"text: expected what repr\(model\) gave.*model=Stack\(Average\(size=2, inner=None\), Plain\(...\)\)\)$"),
+        (lambda m: rnn.VanillaRNN(2, 3, activation=m.Sharp(2.0)),
+         r"Sharp of my_package.cells is not called, as it is no class with init, initial_state, step, got None; "
+         r"load_model\('.*', model=VanillaRNN\(2, 3, activation=Sharp\(slope=2.0\)\)\)$"),
+        (lambda m: rnn.Stack(m.GRU(2), rnn.GRU(2, 3)), "cannot be rebuilt: several things print as GRU, got None; "),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_written_is_named(build, words, cells, tmp_path):
+    """The part, its module, and the call to be given."""
+    model = build(cells)
+    params = saved(tmp_path / "run", model)
+    with pytest.raises(ValueError, match=words):
+        load_model(tmp_path / "run")
+    assert same_bits(load_model(tmp_path / "run", model=model)[1], params)
+
+
+def test_a_module_that_is_gone_is_named(cells, tmp_path):
+    """Or one that fails when it is imported, or holds the class no more, or another one of its name."""
+    saved(tmp_path / "run", cells.Average(2))
+    place, shorter = tmp_path / "my_package" / "cells.py", "lambda self: f'Average({self.size})'"
+    for text, words in (
+        (None, r"Average of my_package.cells cannot be imported \(ModuleNotFoundError: No module named"),
+        ("1 / 0", r"Average of my_package.cells cannot be imported \(ZeroDivisionError"),
+        ("Mean = 1", r"Average of my_package.cells cannot be imported \(AttributeError"),
+        (CELLS.replace("size: int", "width: int"), r"Average\(size=2, .* unexpected keyword argument 'size'"),
+        (CELLS.replace("    size: int", f"    size: int\n    __repr__ = {shorter}"), r"it is Average\(2\) today"),
+    ):
+        place.unlink() if text is None else place.write_text(text)
+        for cache in (tmp_path / "my_package").glob("__pycache__/*"):
+            cache.unlink()
+        forget()
+        with pytest.raises(ValueError, match=words + r".*; load_model\(.*model=Average\(size=2, inner=None\)\)$"):
+            load_model(tmp_path / "run")
+
+
+def test_a_class_of_main_is_named(monkeypatch, cells, tmp_path):
+    """Another script has another main module, though one class in it may have the same name."""
+    monkeypatch.setattr(cells.Average, "__module__", "__main__")
+    monkeypatch.setattr(sys.modules["__main__"], "Average", cells.Average, raising=False)
+    saved(tmp_path / "run", cells.Average(8))
+    with pytest.raises(
+        ValueError,
+        match=r"Average of __main__ cannot be imported, as .*; load_model\(.*, model=Average\(size=8, inner=None\)\)$",
+    ):
+        load_model(tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    ("call", "home"),
+    [
+        ("Popen(['touch', 'HERE'])", ["subprocess", "Popen"]),
+        ("system('touch HERE')", ["os", "system"]),
+        ("GRU(system('touch HERE'), 3)", ["os", "system"]),
+        ("os.system('touch HERE')", None),
+        ("jax.numpy.save('HERE', 1)", None),
+    ],
+)
+def test_nothing_else_is_called(call, home, tmp_path):
+    """A checkpoint made with ill intent: neither a class without a step nor a function runs."""
+    saved(tmp_path / "run", rnn.GRU(2, 3))
+    facts = tmp_path / "run" / "step-000000000" / "facts.json"
+    told = json.loads(facts.read_text())
+    here = tmp_path / "here"
+    told["model"], name = call.replace("HERE", str(here)), re.search(r"(\w+)\((?=[\['])", call)[1]
+    told["parts"] = {} if home is None else {name: home}
+    facts.write_text(json.dumps(told))
+    sums = facts.with_name("sha256.json")
+    sums.write_text(json.dumps(learning.checkpoints._sums(facts.parent)))
+    with pytest.raises(ValueError, match="cannot be rebuilt"):
+        load_model(tmp_path / "run")
+    assert not list(tmp_path.glob("here*"))
+
+
+def test_a_checkpoint_without_homes_is_read(tmp_path, monkeypatch):
+    """As they were written before."""
+    monkeypatch.setattr(learning.checkpoints, "homes", lambda model: {})
+    saved(tmp_path, rnn.GRU(2, 3))
+    assert load_model(tmp_path)[0] == rnn.GRU(2, 3)
+
+
+def test_names_of_ones_own_are_said():
+    """from_call takes them; a function of jax prints under its public name and is read back."""
+    own = types.SimpleNamespace(step=lambda z: z)
+    own.step.__module__, own.step.__qualname__ = "mine", "step"
+    model = rnn.VanillaRNN(2, 3, activation=own.step)
+    assert rnn.from_call(repr(model), {"mine.step": own.step}) == model
+    for function, name in ((jnp.sin, "jax.numpy.sin"), (jax.nn.silu, "jax.nn.silu"), (jax.lax.tanh, "jax.lax.tanh")):
+        model = rnn.VanillaRNN(2, 3, activation=function)
+        assert repr(model) == f"VanillaRNN(2, 3, activation={name})"
+        assert rnn.from_call(repr(model)) == model
