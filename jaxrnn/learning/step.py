@@ -11,7 +11,8 @@ import optax
 
 from jaxrnn import checks
 from jaxrnn.learning import checks as run_checks
-from jaxrnn.learning.update import in_training, measured, update, wide
+from jaxrnn.learning.update import in_training, measured, update
+from jaxrnn.precision import widen
 from jaxrnn.types import Array, Params, PyTree, State
 
 Loss: TypeAlias = Callable[[Params, State, PyTree, Array | None], tuple[Array, tuple[State, dict[str, Array]]]]
@@ -37,7 +38,7 @@ def train_state(params: Params, optimizer: optax.GradientTransformation, carry: 
     would be lost in themselves.
     """
     run_checks.optimizer("optimizer", optimizer)
-    state = TrainState(params, optimizer.init(wide(params)), carry, *(jnp.zeros((), jnp.int32) for _ in range(3)))
+    state = TrainState(params, optimizer.init(widen(params)), carry, *(jnp.zeros((), jnp.int32) for _ in range(3)))
     return jax.tree.map(jnp.copy, state)  # arrays of its own, each once, so that the state may be donated
 
 
@@ -104,7 +105,7 @@ def train_step(loss: Loss, optimizer: optax.GradientTransformation) -> Step:
             return loss(in_training(params), state.carry, batch, key)[0]
 
         with jax.numpy_dtype_promotion("standard"):  # optax mixes dtypes; the loss keeps the user's own setting
-            grads, norm, finite = measured(wide(grads))
+            grads, norm, finite = measured(widen(grads))
             params, opt_state = update(optimizer, grads, state.opt_state, state.params, value, value_fn)
         finite = jnp.isfinite(value) & finite
 

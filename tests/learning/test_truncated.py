@@ -47,7 +47,7 @@ def by_hand(params, ids, k1, k2):
     xs, ys = rows(ids)
 
     def step(h, x):
-        return jnp.tanh(embedding.w[x] @ cell.w_xh + h @ cell.w_hh + cell.b_h)
+        return jnp.tanh(embedding.w[x] @ cell.w_xh + h @ cell.w_hh + cell.b_h[None])
 
     states = [jnp.zeros((B, 3))]
     for x in xs:
@@ -59,7 +59,7 @@ def by_hand(params, ids, k1, k2):
         for t in range(begin, chunk + k1):
             h = step(h, xs[t])
             if t >= chunk:
-                total -= jax.nn.log_softmax(h @ readout.w + readout.b)[np.arange(B), ys[t]].sum() / (T * B)
+                total -= jax.nn.log_softmax(h @ readout.w + readout.b[None])[np.arange(B), ys[t]].sum() / (T * B)
     return total
 
 
@@ -216,7 +216,7 @@ def test_dropout_follows_the_key():
     np.testing.assert_array_equal(run(KEY), run(KEY))
     assert (run(KEY) != run(jax.random.key(8))).any()
     np.testing.assert_array_equal(run(None), jnp.broadcast_to(params[0].w[0], (3, B, 2)))
-    assert set(np.unique(run(KEY) / params[0].w[0])) == {0, 2}
+    assert set(np.unique(run(KEY) / params[0].w[0, None, None])) == {0, 2}
 
 
 @pytest.mark.parametrize(
