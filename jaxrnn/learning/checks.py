@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+import jax.numpy as jnp
+
 from jaxrnn.checks import describe, outline, refuse
 from jaxrnn.layers import Bidirectional
 from jaxrnn.types import Array, State
@@ -17,6 +19,16 @@ def loss_result(value: Any) -> tuple[Array, tuple[State, dict]]:
         refuse("loss", "(value, (carry, metrics)) from it", outline(value),
                "return value, ((), {}) where there is no carry and nothing to report", TypeError)  # fmt: skip
     return value
+
+
+def batch_count(reported: dict) -> Array:
+    """What a loss reports as ``"count"``, one number; 1 where it reports none."""
+    value = reported.get("count", 1)
+    number = isinstance(value, (int, float)) or (hasattr(value, "dtype") and jnp.issubdtype(value.dtype, jnp.number))
+    if not number or jnp.shape(value) != ():
+        refuse('"count" reported by the loss', "one number, that of the steps or sequences that its mean is over",
+               describe(value), "report other numbers by another name")  # fmt: skip
+    return jnp.asarray(value)
 
 
 def walks_forwards(argument: str, value: Any) -> None:
