@@ -12,7 +12,11 @@ from jaxrnn.data.checks import bucket_lengths, is_aligned
 
 
 class Padded(NamedTuple):
-    """A batch of B sequences, padded at the end with 0; a length of 0 marks a place that holds no sequence."""
+    """A batch of B sequences, padded at the end with 0; a length of 0 marks a place that holds no sequence.
+
+    ``lengths=lengths`` keeps such places out of the loss of targets that are sequences, ``mask=lengths > 0`` out of
+    that of labels.
+    """
 
     inputs: np.ndarray  # [T, B, ...]
     targets: np.ndarray  # [T, B, ...] where targets are sequences, [B, ...] where they are labels

@@ -78,7 +78,7 @@ def beam_search(
         state: the state before ``token``.
         token: ``[...]`` ints, the first input.
         steps: how many tokens at most.
-        width: K, the sequences kept at each step; V and more of them are of use from the second step on.
+        width: K, the sequences kept at each step. It may exceed V: after the first step there are up to K·V candidates.
         end: token that ends a sequence.
         length_penalty: α ≥ 0. At 0 the score is the log probability, which favours the short; at 1 it is the mean log
             probability of a token.
