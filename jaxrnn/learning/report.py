@@ -19,11 +19,12 @@ from jaxrnn import checks
 
 Tell = Callable[[dict[str, float]], str]
 SECONDS_BETWEEN_LINES = 10.0
+QUIET = ("finite", "count")  # in the file alone: they say nothing of how well a run goes
 
 
 def tell_metrics(metrics: dict[str, float]) -> str:
     """Every metric and its value, short."""
-    return "  ".join(f"{name} {value:.4g}" for name, value in metrics.items() if name != "finite")
+    return "  ".join(f"{name} {value:.4g}" for name, value in metrics.items() if name not in QUIET)
 
 
 class Report:

@@ -170,7 +170,7 @@ def test_an_epoch_begins_with_the_initial_state(back):
     sums, carry = [], jnp.zeros(2)
     for n in range(4):
         value, (carry, told) = loss({"w": jnp.ones(())}, carry, streams[n], None)
-        assert told == {}
+        assert told == {"count": 6}  # targets of the chunk
         sums.append(float(value))
     each = [1 + np.cumsum(row) for row in ids[:-1].reshape(2, 6)]
     expected = [sum(row[:3].sum() for row in each), sum(row[3:].sum() for row in each)]
@@ -200,8 +200,9 @@ def test_options_go_to_the_measure():
         seen.update(options, shape=outputs.shape, targets=targets.shape)
         return outputs.sum()
 
-    stream_loss(MODEL, measure, mean="time_sum")(params, MODEL.initial_state((B,)), chunk, None)
+    _, (_, told) = stream_loss(MODEL, measure, mean="time_sum")(params, MODEL.initial_state((B,)), chunk, None)
     assert seen == {"mean": "time_sum", "shape": (4, B, V), "targets": (4, B)}
+    assert told == {"count": B}
 
 
 def test_dropout_follows_the_key():
