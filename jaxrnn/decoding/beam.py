@@ -117,7 +117,7 @@ def _search(
     *, steps: int, width: int, best: int, end: int | None,
 ) -> Beams:  # fmt: skip
     batch = token.shape
-    dtype = wide(jax.eval_shape(model.step, params, state, token)[1].dtype)
+    dtype = wide_dtype(jax.eval_shape(model.step, params, state, token)[1].dtype)
 
     places = jnp.arange(width, dtype=jnp.int32).reshape(width, *[1] * len(batch))  # [K, ...]
     places = jnp.broadcast_to(places, (width, *batch))
