@@ -20,7 +20,6 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-import orbax.checkpoint as ocp
 
 from jaxrnn import checks
 from jaxrnn.constructor import from_call
@@ -29,7 +28,6 @@ from jaxrnn.types import Array, Params, PyTree
 
 FACTS, SUMS = "facts.json", "sha256.json"
 TAKEN = ("model", "step", "best", "key", "params", "training")  # what a checkpoint says of itself
-logging.getLogger("absl").setLevel(logging.ERROR)  # Orbax narrates every save
 
 
 class Checkpoint(NamedTuple):
@@ -93,7 +91,7 @@ class Checkpoints:
         step, training = int(state.step), state._replace(params=())
         final, draft = _place(self.folder, step), self.folder / f"draft-{step}"
         _clear(self.folder)  # what a run left that was killed while it saved
-        with ocp.StandardCheckpointer() as orbax:
+        with _orbax() as orbax:
             orbax.save(draft / "params", state.params)
             orbax.wait_until_finished()
             orbax.save(draft / "training", training)
@@ -131,7 +129,7 @@ class Checkpoints:
         training = like._replace(params=())
         _same(folder, "params", _outline(like.params), facts["params"])
         _same(folder, "training", _outline(training), facts["training"])
-        with ocp.StandardCheckpointer() as orbax:
+        with _orbax() as orbax:
             params = orbax.restore(folder / "params", like.params)
             training = orbax.restore(folder / "training", training)
         return Checkpoint(training._replace(params=params), _read_key(facts["key"]), facts)
@@ -176,7 +174,7 @@ def load_model(folder: str | os.PathLike, which: str | int = "best", *, model: A
                           "None", f"pass {facts['model']}")  # fmt: skip
     like = jax.eval_shape(model.init, jax.random.key(0))
     _same(place, "params", _outline(like), facts["params"])
-    with ocp.StandardCheckpointer() as orbax:
+    with _orbax() as orbax:
         return model, orbax.restore(place / "params", like), facts
 
 
@@ -189,6 +187,14 @@ def run_folder(folder: str | os.PathLike, *, resume: bool = False) -> pathlib.Pa
         print(f"the run in {folder} was set aside as {aside}")
     folder.mkdir(parents=True, exist_ok=True)
     return folder
+
+
+def _orbax() -> Any:
+    """What writes and reads arrays; imported when it is needed, which takes half as long as to import JAX."""
+    import orbax.checkpoint
+
+    logging.getLogger("absl").setLevel(logging.ERROR)  # Orbax narrates every save
+    return orbax.checkpoint.StandardCheckpointer()
 
 
 # ---- folders and files -------------------------------------------------------------------------------------------
