@@ -50,4 +50,6 @@ def spread(x: Array, axes: frozenset[str]) -> Array:
     missing = tuple(sorted(axes - mesh_axes(x)))
     if not missing:
         return x
-    return jax.lax.pcast(x, missing, to="varying") if hasattr(jax.lax, "pcast") else jax.lax.pvary(x, missing)
+    if hasattr(jax.lax, "pcast"):
+        return jax.lax.pcast(x, missing, to="varying")
+    return jax.lax.pvary(x, missing)  # type: ignore[attr-defined]
