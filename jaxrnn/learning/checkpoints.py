@@ -175,7 +175,7 @@ def load_model(folder: str | os.PathLike, which: str | int = "best", *, model: A
     like = jax.eval_shape(model.init, jax.random.key(0))
     _same(place, "params", _outline(like), facts["params"])
     with _orbax() as orbax:
-        return model, orbax.restore(place / "params", like), facts
+        return model, orbax.restore(place / "params", _here(like)), facts
 
 
 def run_folder(folder: str | os.PathLike, *, resume: bool = False) -> pathlib.Path:
@@ -195,6 +195,12 @@ def _orbax() -> Any:
 
     logging.getLogger("absl").setLevel(logging.ERROR)  # Orbax narrates every save
     return orbax.checkpoint.StandardCheckpointer()
+
+
+def _here(like: PyTree) -> PyTree:
+    """The same shapes, to be read to this machine's first device, wherever they were written."""
+    device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=device), like)
 
 
 # ---- folders and files -------------------------------------------------------------------------------------------
