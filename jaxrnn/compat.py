@@ -10,6 +10,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.flatten_util import ravel_pytree
 
 from jaxrnn.types import Array, PyTree
 
@@ -53,3 +54,8 @@ def spread(x: Array, axes: frozenset[str]) -> Array:
     if hasattr(jax.lax, "pcast"):
         return jax.lax.pcast(x, missing, to="varying")
     return jax.lax.pvary(x, missing)  # type: ignore[attr-defined]
+
+
+def ravel(tree: PyTree) -> tuple[Array, Callable[[Array], PyTree]]:
+    """:func:`jax.flatten_util.ravel_pytree`, which before 0.8 makes a number of a tree without leaves."""
+    return ravel_pytree(tree) if jax.tree.leaves(tree) else (jnp.zeros(0), lambda _: tree)

@@ -27,3 +27,13 @@ def test_nothing_is_spread_outside_of_a_mesh():
     x = jnp.ones(3)
     assert compat.mesh_axes(x) == frozenset()
     assert compat.spread(x, frozenset()) is x
+
+
+def test_ravel():
+    """A tree without leaves is a vector of no numbers."""
+    vector, back = compat.ravel({"a": ()})
+    assert vector.shape == (0,)
+    assert back(vector) == {"a": ()}
+    vector, back = compat.ravel((jnp.ones(2), jnp.zeros((1, 1))))
+    assert vector.tolist() == [1, 1, 0]
+    jax.tree.map(np.testing.assert_array_equal, back(vector), (jnp.ones(2), jnp.zeros((1, 1))))
