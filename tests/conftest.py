@@ -2,6 +2,7 @@
 
 import jax
 import pytest
+from versions import enable_x64
 
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
@@ -19,5 +20,5 @@ def optimised():
 @pytest.fixture
 def x64():
     """Run a test with 64-bit numbers switched on."""
-    with jax.enable_x64(True):
+    with enable_x64(True):
         yield

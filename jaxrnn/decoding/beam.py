@@ -11,6 +11,7 @@ from jaxrnn import checks
 from jaxrnn.constructor import is_immutable
 from jaxrnn.decoding.checks import at_most, penalty
 from jaxrnn.decoding.writing import log_softmax, loop, of_token, start, step
+from jaxrnn.precision import wide_dtype
 from jaxrnn.types import Array, Params, State, exportable
 
 

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from runs import KEY
+from versions import enable_x64
 
 import jaxrnn as rnn
 from jaxrnn.data import Streams
@@ -92,7 +93,7 @@ def distance(a, b):
 @pytest.fixture(scope="module")
 def full():
     """Value and gradient of exact back-propagation."""
-    with jax.enable_x64(True):
+    with enable_x64(True):
         return gradient(exact)
 
 
