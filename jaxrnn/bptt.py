@@ -23,9 +23,10 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxrnn import checks
+from jaxrnn import checks, compat
+from jaxrnn.compat import mesh_axes, spread
 from jaxrnn.precision import cast_like, differentiable_step, wide_tangent, widen
-from jaxrnn.types import Array, Params, PyTree, Recurrence, State, Time, has_differential, mesh_axes
+from jaxrnn.types import Array, Params, PyTree, Recurrence, State, Time, has_differential
 from jaxrnn.walk import in_chunks, real_inputs, walk, where
 
 
@@ -102,6 +103,7 @@ def _differential(how: How, primals: tuple, tangents: tuple) -> tuple[tuple, tup
     ys = ys if alive is None else where(alive, ys)
 
     @functools.partial(jax.checkpoint, prevent_cse=False)  # keeps its arguments, and what follows from them not
+    @compat.linear
     def linear(given: tuple, dparams: Params, dstate: State, dxs: Array | None) -> tuple:
         params, state, xs, kept, states = given
         before = _shifted(state, states, how.reverse)
@@ -217,12 +219,6 @@ def _is_zero(tangent: Any) -> bool:
 
 def _instantiate(tangent: Any, primal: Array) -> Array:
     return spread(jnp.zeros_like(primal), mesh_axes(primal)) if _is_zero(tangent) else tangent
-
-
-def spread(x: Array, axes: frozenset[str]) -> Array:
-    """The same array, said to differ along axes of a device mesh, as what it is joined with in a scan does."""
-    missing = tuple(sorted(axes - mesh_axes(x)))
-    return jax.lax.pcast(x, missing, to="varying") if missing else x
 
 
 def _one_dtype(*trees: PyTree) -> bool:

@@ -189,12 +189,8 @@ def token_ids(argument: str, ids: Any, vocabulary: int) -> None:
     """Integers in [0, vocabulary)."""
     if not hasattr(ids, "shape") or not jnp.issubdtype(ids.dtype, jnp.integer):
         refuse(argument, "integer token ids for Embedding", describe(ids), "jnp.asarray(ids, dtype=int)", TypeError)
-    if not is_concrete(ids):
-        return
-    ids = np.asarray(ids)  # an array of jax would be traced here, where one is closed over under jit
-    if ids.size and not (np.min(ids) >= 0 and np.max(ids) < vocabulary):
-        refuse(argument, f"token ids in [0, {vocabulary})", f"values from {np.min(ids)} to {np.max(ids)}",
-               "the vocabulary is too small or the padding id is not in it; lengths= hides padding")  # fmt: skip
+    _within(argument, ids, 0, vocabulary - 1, f"token ids in [0, {vocabulary})",
+            "the vocabulary is too small or the padding id is not in it; lengths= hides padding")  # fmt: skip
 
 
 def given(argument: str, value: Any, fix: str) -> None:
@@ -325,6 +321,26 @@ def labels(argument: str, value: Any, shape: tuple[int, ...]) -> None:
         refuse(argument, f"integer labels {list(shape)}", describe(value), "argmax(-1) undoes one-hot", TypeError)
     if tuple(value.shape) != shape:
         refuse(argument, f"shape {list(shape)}, that of the scores without their last axis", describe(value))
+
+
+def label_values(argument: str, value: Array, classes: int) -> None:
+    """Labels in [0, V)."""
+    _within(argument, value, 0, classes - 1, f"labels in [0, {classes})",
+            f"mask={argument} != -100 passes over those of -100")  # fmt: skip
+
+
+def probabilities(argument: str, value: Array) -> None:
+    """Numbers in [0, 1]."""
+    _within(argument, value, 0, 1, "0, 1 or probabilities between", "mask= or lengths= passes over steps without one")
+
+
+def _within(argument: str, value: Array, low: int, high: int, expected: str, fix: str) -> None:
+    """Values from low to high, where they are known."""
+    if not is_concrete(value):
+        return
+    known = np.asarray(value)  # an array of jax would be traced here, where one is closed over under jit
+    if known.size and not (np.min(known) >= low and np.max(known) <= high):
+        refuse(argument, expected, f"values from {np.min(known)} to {np.max(known)}", fix)
 
 
 def alike(argument: str, value: Any, other: str, like: Any) -> None:

@@ -8,6 +8,12 @@ is named, since published recipes differ in it:
 ``mean="sequence"``       the mean over each sequence's own steps, then over sequences: every sequence weighs the same
 ``mean="time_sum"``       the sum over time, then the mean over sequences (Zaremba et al. 2014)
 ========================  =====================================================================================
+
+A sequence of which no step counts is none: it only fills up the batch, and no mean is divided by it. What a mean is
+divided by is :func:`count`; by it, losses of several batches are brought to that of all of them.
+
+Labels outside of the vocabulary, such as the -100 that PyTorch ignores, are passed over where ``mask=labels != -100``
+says so, and refused otherwise.
 """
 
 from __future__ import annotations
@@ -17,6 +23,7 @@ import jax.numpy as jnp
 import optax
 
 from jaxrnn import checks
+from jaxrnn.precision import widen
 from jaxrnn.types import Array
 from jaxrnn.walk import before_end, where
 
@@ -25,18 +32,48 @@ MEANS = ("step", "sequence", "time_sum")
 
 def reduce(losses: Array, *, lengths: Array | None = None, mask: Array | None = None, mean: str = "step") -> Array:
     """Bring losses of single steps ``[T, ...]`` to one number, by the named mean; 0 where nothing counts."""
-    checks.one_of("mean", mean, MEANS)
     counts = _counts(tuple(losses.shape), lengths, mask)
-    losses = _clean(counts, losses)
-    if counts is None:
-        counts = jnp.ones(losses.shape, bool)
-    if mean == "time_sum":
-        return losses.sum() / max(counts[:1].size, 1)
+    losses = _wide(_clean(counts, losses))
+    number = count(losses.shape, mask=counts, mean=mean)
     if mean == "sequence":
-        steps = counts.sum(0)
-        each = losses.sum(0) / jnp.maximum(steps, 1).astype(losses.dtype)
-        return each.sum() / jnp.maximum((steps > 0).sum(), 1).astype(losses.dtype)
-    return losses.sum() / jnp.maximum(counts.sum(), 1).astype(losses.dtype)
+        steps = losses.shape[0] if counts is None else counts.sum(0)
+        losses = losses.sum(0) / jnp.maximum(steps, 1).astype(losses.dtype)
+    return losses.sum() / jnp.maximum(number, 1).astype(losses.dtype)
+
+
+def count(
+    shape: tuple[int, ...], *, lengths: Array | None = None, mask: Array | None = None, mean: str = "step"
+) -> Array:
+    r"""How many steps or sequences a mean is over: what a batch weighs beside others.
+
+    .. math:: L = \frac{\sum_i n_i L_i}{\sum_i n_i}
+
+    is the loss of several batches i together, n_i this number. A loss that reports it as ``"count"`` is weighed so by
+    :func:`jaxrnn.learning.mean_loss`.
+
+    Args:
+        shape: ``(T, ...)``, that of the labels.
+        lengths: ``[...]`` ints, steps that count of each sequence.
+        mask: ``[T, ...]`` bools, in place of lengths.
+        mean: the mean. Of ``"step"`` it is the number of steps that count, of ``"sequence"`` and ``"time_sum"`` that of
+            the sequences of which a step counts.
+
+    Returns:
+        An int, as an array.
+
+    Raises:
+        TypeError, ValueError: shapes or kinds do not fit.
+
+    Example:
+        >>> import jax.numpy as jnp, jaxrnn as rnn
+        >>> lengths = jnp.array([2, 0, 5])
+        >>> [int(rnn.losses.count((7, 3), lengths=lengths, mean=mean)) for mean in ("step", "sequence")]
+        [7, 2]
+    """
+    checks.one_of("mean", mean, MEANS)
+    counts = _counts(tuple(shape), lengths, mask)
+    counts = jnp.ones(shape, bool) if counts is None else counts
+    return counts.sum() if mean == "step" else counts.any(0).sum()
 
 
 def _counts(shape: tuple[int, ...], lengths: Array | None, mask: Array | None) -> Array | None:
@@ -59,9 +96,18 @@ def _clean(counts: Array | None, x: Array) -> Array:
 
 
 def _wide(x: Array) -> Array:
-    """In 32 bits or better."""
-    wide = jnp.int32 if jnp.issubdtype(x.dtype, jnp.integer) else jnp.float32
-    return x if x.dtype.itemsize >= 4 else x.astype(wide)
+    """In 32 bits or better; ``[T, ..., V]`` may have more labels than a narrow integer holds."""
+    narrow_integer = jnp.issubdtype(x.dtype, jnp.integer) and x.dtype.itemsize < 4
+    return x.astype(jnp.int32) if narrow_integer else widen(x)
+
+
+def _is_label(labels: Array, logits: Array) -> Array:
+    return (labels >= 0) & (labels < logits.shape[-1])
+
+
+def _nan_unless(right: Array, losses: Array) -> Array:
+    """NaN where the targets are wrong, which shows under ``jit``, where their values cannot be refused."""
+    return jnp.where(right, losses, jnp.nan)
 
 
 def cross_entropy(
@@ -101,13 +147,12 @@ def cross_entropy(
     checks.fraction("label_smoothing", label_smoothing, "0.1 leaves 0.9 to the right label")
     counts = _counts(tuple(labels.shape), lengths, mask)
     logits, labels = _wide(_clean(counts, logits)), _wide(_clean(counts, labels))
-    checks.token_ids("labels", labels, logits.shape[-1])
+    checks.label_values("labels", labels, logits.shape[-1])
     losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
-    losses = jnp.where((labels >= 0) & (labels < logits.shape[-1]), losses, jnp.nan)
     if label_smoothing:
         uniform = -jnp.mean(jax.nn.log_softmax(logits), axis=-1)
         losses = (1 - label_smoothing) * losses + label_smoothing * uniform
-    return reduce(losses, mask=counts, mean=mean)
+    return reduce(_nan_unless(_is_label(labels, logits), losses), mask=counts, mean=mean)
 
 
 def squared_error(
@@ -148,7 +193,7 @@ def bernoulli(
 
     Args:
         logits: ``[T, ..., q]``.
-        targets: the same shape, 0 or 1 (or a probability between), floating.
+        targets: the same shape, 0 or 1 (or a probability between), floating; others are treated as wrong labels are.
         lengths, mask, mean: see :func:`cross_entropy`.
 
     Returns:
@@ -165,8 +210,10 @@ def bernoulli(
     """
     checks.alike("targets", targets, "logits", logits)
     counts = _counts(tuple(logits.shape[:-1]), lengths, mask)
-    losses = optax.sigmoid_binary_cross_entropy(_wide(_clean(counts, logits)), _clean(counts, targets))
-    return reduce(losses.sum(-1), mask=counts, mean=mean)
+    logits, targets = _wide(_clean(counts, logits)), _wide(_clean(counts, targets))
+    checks.probabilities("targets", targets)
+    losses = optax.sigmoid_binary_cross_entropy(logits, targets)
+    return reduce(_nan_unless((targets >= 0) & (targets <= 1), losses).sum(-1), mask=counts, mean=mean)
 
 
 def accuracy(
@@ -174,9 +221,11 @@ def accuracy(
 ) -> Array:
     """Share of steps whose likeliest label is the right one; arguments of :func:`cross_entropy`."""
     checks.labels("labels", labels, tuple(logits.shape[:-1]))
-    likeliest = jnp.argmax(logits, -1)
+    counts = _counts(tuple(labels.shape), lengths, mask)
+    labels, likeliest = _wide(_clean(counts, labels)), jnp.argmax(logits, -1)
+    checks.label_values("labels", labels, logits.shape[-1])
     hits = (likeliest == labels.astype(likeliest.dtype)).astype(jnp.float32)
-    return reduce(hits, lengths=lengths, mask=mask, mean=mean)
+    return reduce(_nan_unless(_is_label(labels, logits), hits), mask=counts, mean=mean)
 
 
 def perplexity(nats: Array) -> Array:

@@ -22,14 +22,13 @@ from jaxrnn.types import Array, Params, PyTree, State
 
 
 def is_narrow(x: Any) -> bool:
-    """Whether an array holds floating numbers of fewer than 32 bits."""
-    return jnp.issubdtype(x.dtype, jnp.floating) and jnp.finfo(x.dtype).bits < 32
+    """Whether an array holds floating numbers of fewer than 32 bits; a number of Python does not."""
+    return hasattr(x, "dtype") and jnp.issubdtype(x.dtype, jnp.floating) and jnp.finfo(x.dtype).bits < 32
 
 
 def wide_dtype(dtype: Any) -> Any:
     """Float32 for narrower floating dtypes, others as they are."""
-    narrow = jnp.issubdtype(dtype, jnp.floating) and jnp.finfo(dtype).bits < 32
-    return jnp.dtype(jnp.float32) if narrow else dtype
+    return jnp.dtype(jnp.float32) if is_narrow(jax.ShapeDtypeStruct((), dtype)) else dtype
 
 
 def widen(tree: PyTree) -> PyTree:

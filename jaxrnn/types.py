@@ -110,10 +110,3 @@ def is_layer(model: Any) -> bool:
 def input_ndim(model: Any) -> int:
     """Axes of one input without batch axes: 1 for a vector, 0 for a token id."""
     return getattr(model, "input_ndim", 1)
-
-
-def mesh_axes(x: Any) -> frozenset[str]:
-    """The axes of a device mesh along which this part of an array differs, inside of ``jax.shard_map``; else none."""
-    kind = jax.typeof(x)
-    varying = kind.manual_axis_type.varying if hasattr(kind, "manual_axis_type") else getattr(kind, "vma", ())
-    return frozenset(varying)

@@ -118,7 +118,7 @@ def scores(model: rnn.Stack, params: Any, side: str, batch: Padded) -> jax.Array
 
 def train(pieces: Sequence[np.ndarray], symbols: int, width: int, steps: int, args: argparse.Namespace) -> dict:
     """The trained model of each side: ``{side: (model, params)}``."""
-    batches = Buckets(pieces, pieces, args.batch, buckets=1, seed=args.seed)
+    batches = Buckets(pieces, pieces, args.batch, aligned=True, buckets=1, seed=args.seed)
     rate = optax.cosine_decay_schedule(args.rate, steps)
     optimizer = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(rate))
     trained = {}
@@ -149,7 +149,7 @@ def train(pieces: Sequence[np.ndarray], symbols: int, width: int, steps: int, ar
 
 def compare(models: dict, pieces: Sequence[np.ndarray], *, everywhere: bool) -> dict[str, Any]:
     """Share of right guesses of each model, at every step or in the middle, and what two sides are better by."""
-    batch = Buckets(pieces, pieces, len(pieces), buckets=1, shuffle=False)[0]
+    batch = Buckets(pieces, pieces, len(pieces), aligned=True, buckets=1, shuffle=False)[0]
     steps = np.arange(len(batch.inputs))[:, None]
     asked = steps < batch.lengths if everywhere else np.broadcast_to(steps == len(steps) // 2, batch.inputs.shape)
     hits = {}

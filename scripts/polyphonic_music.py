@@ -92,7 +92,7 @@ def score(model: rnn.Stack, params: Any, batch: Padded, key: jax.Array | None = 
 
 def batches(rolls: list[np.ndarray], batch: int, **options: Any) -> Buckets:
     """Pieces without their last frame, and without their first."""
-    return Buckets([roll[:-1] for roll in rolls], [roll[1:] for roll in rolls], batch, **options)
+    return Buckets([roll[:-1] for roll in rolls], [roll[1:] for roll in rolls], batch, aligned=True, **options)
 
 
 def train(kind: str, pieces: dict[str, list[np.ndarray]], args: argparse.Namespace) -> dict[str, float]:

@@ -158,7 +158,8 @@ def batches(pairs: list[tuple[np.ndarray, np.ndarray]], batch: int, **options: A
         for side, ids in enumerate(pair):
             padded[: len(ids), side] = ids
         both.append(padded)
-    return Buckets(both, [np.array([len(a), len(b)], np.int32) for a, b in pairs], batch, **options)
+    lengths = [np.array([len(a), len(b)], np.int32) for a, b in pairs]
+    return Buckets(both, lengths, batch, aligned=False, **options)
 
 
 def loss_of(model: EncoderDecoder, params, batch: Any, longest: int, teaching: float, key=None):

@@ -5,6 +5,7 @@ import os
 
 import jax
 import pytest
+from versions import enable_x64
 
 # The older code generator of XLA on a CPU compiles a small program in half the time; read when the backend starts.
 OLDER = "--xla_backend_extra_options=xla_cpu_disable_new_fusion_emitters"
@@ -26,5 +27,5 @@ def optimised():
 @pytest.fixture
 def x64():
     """Run a test with 64-bit numbers switched on."""
-    with jax.enable_x64(True):
+    with enable_x64(True):
         yield

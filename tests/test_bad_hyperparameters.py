@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import pytest
 from refusals import refuses
 from spoilt import Holding, NoStep, Unhashable
+from versions import enable_x64
 
 import jaxrnn as rnn
 
@@ -173,7 +174,7 @@ def test_float64_needs_to_be_switched_on(model):
         "ValueError dtype: expected float32 while 64-bit is off, got float64; …'jax_enable_x64', True) switches it on"
     )
     refuses(text, lambda: model.init(KEY))
-    with jax.enable_x64(True):
+    with enable_x64(True):
         assert jax.tree.leaves(model.init(KEY))[0].dtype == jnp.float64
 
 

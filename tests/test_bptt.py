@@ -12,6 +12,7 @@ import pytest
 import zoo
 from contract import arguments, assert_close, make, weighted
 from jax.test_util import check_grads
+from versions import set_mesh
 from zoo import ZOO, B, I, inputs
 
 import jaxrnn as rnn
@@ -290,6 +291,7 @@ def test_final_state_alone_takes_no_memory():
 PARALLEL = """
 import jax, jax.numpy as jnp, numpy as np, jaxrnn as rnn
 from jax.sharding import Mesh, NamedSharding, PartitionSpec as P
+from versions import set_mesh
 mesh = Mesh(np.array(jax.devices()), ("batch",))
 model = rnn.Stack(rnn.LSTM(3, 4), rnn.Bidirectional(rnn.GRU(4, 4)))
 params, xs = model.init(jax.random.key(0)), jax.random.normal(jax.random.key(1), (5, 4, 3))
@@ -304,10 +306,9 @@ text = gradient.lower(*spread).compile().as_text()
 print("gathers", text.count("all-gather("), "sums", text.count("all-reduce(") > 0)
 mapped = jax.jit(jax.shard_map(jax.grad(loss), mesh=mesh, in_specs=specs, out_specs=P()))
 sharded = [gradient(*spread), mapped(*spread)]
-if hasattr(jax, "set_mesh"):  # shardings as a part of types
-    explicit = jax.make_mesh((2,), ("batch",), axis_types=(jax.sharding.AxisType.Explicit,))
-    with jax.set_mesh(explicit):
-        sharded.append(gradient(*(jax.device_put(a, NamedSharding(explicit, s)) for a, s in zip(spread, specs))))
+explicit = jax.make_mesh((2,), ("batch",), axis_types=(jax.sharding.AxisType.Explicit,))  # shardings as a part of types
+with set_mesh(explicit):
+    sharded.append(gradient(*(jax.device_put(a, NamedSharding(explicit, s)) for a, s in zip(spread, specs))))
 for parallel in sharded:
     pairs = zip(jax.tree.leaves(alone), jax.tree.leaves(parallel))
     print(jax.device_count(), all(np.allclose(a, b, rtol=1e-5, atol=1e-6) for a, b in pairs))
@@ -318,6 +319,7 @@ def test_batch_over_two_devices():
     """A batch spread over devices, by shardings or by ``shard_map``: the same gradient, and no array is gathered."""
     flags = f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count=2"
     environment = os.environ | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu", "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
+    environment["PYTHONPATH"] = os.pathsep.join([os.path.dirname(__file__), *sys.path])
     done = subprocess.run([sys.executable, "-c", PARALLEL], env=environment, capture_output=True, text=True)
     assert done.stdout.splitlines() == ["gathers 0 sums True", *["2 True"] * 3], done.stderr
 
@@ -334,6 +336,6 @@ def test_a_mesh_of_one_device(name):
         return (rnn.unroll(model, params, xs)[1] ** 2).sum()
 
     assert_close(rnn.unroll(model, params, spread)[1], rnn.unroll(model, params, xs)[1], 1e-6)
-    with jax.set_mesh(mesh):
+    with set_mesh(mesh):
         got = jax.jit(jax.grad(loss))(params, spread)
     assert_close(got, jax.grad(loss)(params, xs), 1e-5)

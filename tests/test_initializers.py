@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from versions import enable_x64
 
 import jaxrnn as rnn
 from jaxrnn import initializers
@@ -121,7 +122,7 @@ def test_layers_of_a_model_are_drawn_independently():
 )
 def test_names(name, dtype):
     """Every name draws a matrix of the shape and dtype that were asked for, the same as the callable behind it."""
-    with jax.enable_x64(dtype == "float64"):
+    with enable_x64(dtype == "float64"):
         layer, same = rnn.Linear(I, H, w_init=name, dtype=dtype), rnn.Linear(I, H, w_init=NAMED[name], dtype=dtype)
         w = layer.init(KEY).w
         assert (w.shape, w.dtype.name) == ((I, H), dtype)
@@ -131,7 +132,7 @@ def test_names(name, dtype):
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float64"])
 def test_default_cells_in_every_dtype(dtype):
     """The default initializers draw in every floating dtype."""
-    with jax.enable_x64(dtype == "float64"):
+    with enable_x64(dtype == "float64"):
         params = rnn.LSTM(I, H, dtype=dtype).init(KEY)
     assert {leaf.dtype.name for leaf in jax.tree.leaves(params)} == {dtype}
 

@@ -1,5 +1,7 @@
 """Losses against plain loops in NumPy, one step of one sequence at a time."""
 
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -57,7 +59,7 @@ def by_hand(plain, a, b, counts, mean):
     if mean == "sequence":
         own = [sum(steps) / len(steps) for steps in each if steps]
         return sum(own) / max(len(own), 1)
-    return sum(map(sum, each)) / B
+    return sum(map(sum, each)) / max(sum(map(bool, each)), 1)
 
 
 @pytest.mark.parametrize("counting", COUNTS)
@@ -79,7 +81,7 @@ def test_gradient_of_cross_entropy_is_known(mean, x64):
     """Softmax minus one-hot, by the weight that the mean gives a step."""
     loss, logits, labels, _ = make("cross_entropy")
     counts = COUNTS["lengths"][1]
-    weight = {"step": 1 / LENGTHS.sum(), "sequence": 1 / 3 / np.maximum(LENGTHS, 1), "time_sum": 1 / B}[mean]
+    weight = {"step": 1 / LENGTHS.sum(), "sequence": 1 / 3 / np.maximum(LENGTHS, 1), "time_sum": 1 / 3}[mean]
     expected = (jax.nn.softmax(logits) - jax.nn.one_hot(labels, V, dtype="float64")) * (counts * weight)[..., None]
     gradient = jax.grad(loss)(logits, labels, lengths=LENGTHS, mean=mean)
     np.testing.assert_allclose(gradient, expected, rtol=1e-12, atol=1e-15)
@@ -152,16 +154,53 @@ def test_labels_of_few_bits():
     assert losses.cross_entropy(logits, labels) == losses.cross_entropy(logits, labels.astype(int))
 
 
-@pytest.mark.parametrize("label", [-1, V])
-def test_label_outside_of_the_vocabulary(label):
-    """Refused where its value is known; under jit the loss is NaN, never that of another label."""
-    _, logits, labels, _ = make("cross_entropy", "float32")
-    labels = labels.at[1, 1].set(label)
-    with pytest.raises(ValueError, match=rf"labels: expected token ids in \[0, {V}\), got values from "):
-        losses.cross_entropy(logits, labels)
-    assert np.isnan(jax.jit(losses.cross_entropy)(logits, labels))
-    hidden = jax.jit(losses.cross_entropy)(logits, labels, lengths=jnp.array([5, 1, 5, 5]))
-    assert np.isfinite(hidden)
+@pytest.mark.parametrize(
+    ("kind", "wrong", "words"),
+    [
+        *((kind, label, f"labels: expected labels in [0, {V}), got values from {min(label, 0)} to {max(label, V - 1)}; "
+           "mask=labels != -100 passes over those of -100")
+          for kind in ("cross_entropy", "accuracy") for label in (-100, V)),
+        ("bernoulli", -100.0, "targets: expected 0, 1 or probabilities between, got values from -100.0 to 1.0; "
+         "mask= or lengths= passes over steps without one"),
+    ],
+)  # fmt: skip
+def test_targets_that_are_none(kind, wrong, words):
+    """Refused where their values are known; under jit the loss is NaN, never that of another; a mask hides them."""
+    loss, a, b, _ = make(kind, "float32")
+    spoilt = b.at[1, 1].set(wrong)
+    with pytest.raises(ValueError, match=re.escape(words)):
+        loss(a, spoilt)
+    assert np.isnan(jax.jit(loss)(a, spoilt))
+    mask = jnp.ones((T, B), bool).at[1, 1].set(False)
+    assert loss(a, spoilt, mask=mask) == loss(a, b, mask=mask)
+    assert np.isfinite(jax.jit(loss)(a, spoilt, lengths=jnp.array([5, 1, 5, 5])))
+
+
+def test_filler_sequences_divide_no_mean():
+    """Places of length 0, or with nothing in the mask, are no sequences, whatever batch axes there are."""
+    for batch, lengths, expected in (((4,), [2, 0, 0, 0], 2), ((2, 2), [[3, 0], [0, 2]], 2.5), ((), 2, 2), ((), 0, 0)):
+        logits, labels, lengths = jnp.zeros((3, *batch, 5)), jnp.zeros((3, *batch), int), jnp.asarray(lengths)
+        mask = jnp.arange(3).reshape(3, *[1] * len(batch)) < lengths[None]
+        for told in ({"lengths": lengths}, {"mask": mask}):
+            found = [losses.cross_entropy(logits, labels, mean=mean, **told) / jnp.log(5.0) for mean in MEANS]
+            np.testing.assert_allclose(found, [expected > 0, expected > 0, expected], rtol=1e-6)
+            number = int((np.asarray(lengths) > 0).sum())
+            counts = [int(losses.count(labels.shape, mean=mean, **told)) for mean in MEANS]
+            assert counts == [int(np.sum(lengths)), number, number]
+
+
+@pytest.mark.parametrize("mean", MEANS)
+def test_losses_of_parts_by_their_counts_are_that_of_all(mean):
+    """What a batch weighs: cut anywhere between sequences, the parts give the whole."""
+    loss, a, b, _ = make("cross_entropy", "float32")
+    whole, total, numbers = loss(a, b, lengths=LENGTHS, mean=mean), 0.0, 0
+    for part in (slice(0, 1), slice(1, 3), slice(3, 4)):
+        told = {"lengths": LENGTHS[part], "mean": mean}
+        number = int(losses.count(b[:, part].shape, **told))
+        total, numbers = total + number * float(loss(a[:, part], b[:, part], **told)), numbers + number
+    np.testing.assert_allclose(total / numbers, whole, rtol=1e-6)
+    assert losses.count((0, B), mean=mean) == 0
+    assert losses.count((T, B), mean=mean) == (T * B if mean == "step" else B)
 
 
 def test_perplexity_and_bits():

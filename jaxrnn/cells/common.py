@@ -10,8 +10,9 @@ import jax
 import jax.numpy as jnp
 
 from jaxrnn import checks, initializers
+from jaxrnn.compat import mesh_axes
 from jaxrnn.precision import rows
-from jaxrnn.types import Array, PyTree, mesh_axes
+from jaxrnn.types import Array, PyTree
 
 Blocks: TypeAlias = tuple[Array, ...]  # z = x w_xh + h w_hh + b_h by blocks of its gates
 Affine: TypeAlias = Callable[[PyTree, Array], Blocks]  # the same as a function of what is scanned and of h

@@ -8,11 +8,17 @@ from typing import NamedTuple
 import numpy as np
 
 from jaxrnn import checks
-from jaxrnn.data.checks import bucket_lengths
+from jaxrnn.data.checks import bucket_lengths, is_aligned
+from jaxrnn.types import exportable
 
 
+@exportable
 class Padded(NamedTuple):
-    """A batch of B sequences, padded at the end with 0; a length of 0 marks a place that holds no sequence."""
+    """A batch of B sequences, padded at the end with 0; a length of 0 marks a place that holds no sequence.
+
+    ``lengths=lengths`` keeps such places out of the loss of targets that are sequences, ``mask=lengths > 0`` out of
+    that of labels.
+    """
 
     inputs: np.ndarray  # [T, B, ...]
     targets: np.ndarray  # [T, B, ...] where targets are sequences, [B, ...] where they are labels
@@ -31,14 +37,17 @@ class Buckets:
         inputs: N arrays ``[T_n, ...]``.
         targets: N arrays ``[T_n, ...]``, or N labels: numbers or arrays of one shape.
         batch: B.
+        aligned: whether targets are sequences, one target a step of their input, or labels. None: they are labels where
+            all have one shape, and sequences where each is as long as its input. Where both hold, as for vectors of 3
+            beside inputs of 3 steps each, it must be said.
         buckets: how many lengths at the most; they are quantiles of those that occur.
         lengths: the lengths themselves, in place of ``buckets``.
         shuffle: whether epochs are shuffled; otherwise short buckets come first, each in the order given.
         seed: of the shuffling.
 
     Raises:
-        ValueError: there is no sequence, numbers of inputs and targets differ, shapes do not fit each other, or a
-            sequence fits no length.
+        TypeError, ValueError: there is no sequence with a step, numbers of inputs and targets differ, shapes do not fit
+            each other, targets may be taken both ways, or a sequence fits no length.
 
     Example:
         >>> import numpy as np
@@ -57,6 +66,7 @@ class Buckets:
         targets: Sequence,
         batch: int,
         *,
+        aligned: bool | None = None,
         buckets: int = 4,
         lengths: Sequence[int] | None = None,
         shuffle: bool = True,
@@ -68,7 +78,7 @@ class Buckets:
         if not len(inputs) or len(inputs) != len(targets):
             checks.refuse("targets", f"one for each of the {len(inputs)} inputs, at least one", len(targets))
         self.inputs = _alike("inputs", inputs, 1)
-        self.aligned = all(np.shape(y)[:1] == x.shape[:1] for x, y in zip(self.inputs, targets, strict=True))
+        self.aligned = is_aligned(self.inputs, targets, aligned)
         self.targets = _alike("targets", targets, 1 if self.aligned else 0)
         sizes = np.array([len(x) for x in self.inputs])
         if lengths is None:
@@ -124,13 +134,20 @@ class Buckets:
 
 
 def _alike(argument: str, values: Sequence, axes: int) -> list[np.ndarray]:
-    """Arrays of one dtype that holds them all, and of one shape behind the first axes, which are time."""
+    """Arrays of one dtype that holds them all, and of one shape behind the first axes, which are time.
+
+    An empty list says nothing of either: it takes them from the others.
+    """
     arrays = [np.asarray(value) for value in values]
-    shapes = {array.shape[axes:] for array in arrays}
+    full = [array for array in arrays if array.size]
+    if not full:
+        checks.refuse(argument, "one at least that is not empty", f"{len(arrays)} empty ones")
+    shapes = {array.shape[axes:] for array in arrays if axes == 0 or array.shape != (0,)}
     if min(array.ndim for array in arrays) < axes or len(shapes) > 1:
         expected = (
             "arrays [T_n, ...], alike behind the first axis" if axes else "labels of one shape, or a target a step"
         )
         checks.refuse(argument, expected, f"shapes {sorted({array.shape for array in arrays})[:4]}")
-    dtype = np.result_type(*{array.dtype for array in arrays})
-    return [array.astype(dtype, copy=False) for array in arrays]
+    dtype = np.result_type(*{array.dtype for array in full})
+    each = full[0].shape[axes:]
+    return [array.reshape(array.shape[:axes] + each).astype(dtype, copy=False) for array in arrays]

@@ -140,7 +140,8 @@ def sine(key: Array, batch: int, steps: int, *, shortest: float = 10.0, longest:
     period_key, phase_key = jax.random.split(key)
     period = jax.random.uniform(period_key, (batch,), minval=shortest, maxval=longest)
     phase = jax.random.uniform(phase_key, (batch,), maxval=2 * jnp.pi)
-    wave = jnp.sin(2 * jnp.pi * jnp.arange(steps + 1.0)[:, None] / period + phase)[..., None]
+    times = jnp.arange(steps + 1.0)[:, None]
+    wave = jnp.sin(2 * jnp.pi * times / period[None] + phase[None])[..., None]
     counts = jnp.broadcast_to(jnp.arange(steps)[:, None] >= 2, (steps, batch))
     return Aligned(wave[:-1], wave[1:], counts)
 

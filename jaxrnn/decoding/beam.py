@@ -7,17 +7,19 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from jaxrnn import checks
 from jaxrnn.constructor import is_immutable
 from jaxrnn.decoding.checks import at_most, penalty
-from jaxrnn.decoding.writing import log_softmax, loop, of_token, start, step, wide
-from jaxrnn.types import Array, Params, State
-from jaxrnn.walk import where
+from jaxrnn.decoding.writing import log_softmax, loop, of_token, start, step
+from jaxrnn.precision import wide_dtype
+from jaxrnn.types import Array, Params, State, exportable
 
 
+@exportable
 class Beams(NamedTuple):
     """The n best sequences, the best first: :class:`Decoded` with an axis n before the batch, and what ranks them.
 
-    A sequence of probability 0, with score -∞, fills a place where there are fewer than n others.
+    A place that is left over where fewer than n sequences were found has length 0, probability 0 and score -∞.
     """
 
     state: State  # leaves [n, ..., *features]: before the last token, which has not been fed yet
@@ -28,13 +30,20 @@ class Beams(NamedTuple):
 
 
 class Beam(NamedTuple):
-    """The K sequences kept so far."""
+    """The K sequences that go on."""
 
     state: State
     token: Array  # [K, ...] the last one
-    total: Array  # [K, ...] log probability
-    length: Array  # [K, ...]
-    ended: Array  # [K, ...] bool
+    total: Array  # [K, ...] log probability; -∞ where there is no sequence, or one that has ended
+
+
+class Found(NamedTuple):
+    """Sequences that may be returned; a place without one has length 0 and score -∞."""
+
+    state: State
+    score: Array  # [n, ...]
+    length: Array  # [n, ...]
+    place: Array  # [n, ...] where in the beam it was after ``length`` steps
 
 
 def beam_search(
@@ -53,9 +62,13 @@ def beam_search(
 
     .. math:: \mathrm{score}(y_1 … y_L) = \frac{1}{L^α} \sum_{t=1}^L \log p(y_t | y_1 … y_{t-1})
 
-    A sequence that has ended stays in the beam as it is, in one of its K places, as long as it is among the K best;
-    the loop stops once all have ended. Its length L counts ``end``. Sequences that have not ended after the last step
-    are ranked among the others. Width 1 is :func:`greedy`.
+    A sequence that has ended, as one of the K best of its step, leaves the beam and is kept apart, so that none is lost
+    to longer ones that seemed better for a while. The others go on, and at the next step there are K places again. The
+    length L of a sequence counts ``end``. Sequences that have not ended after the last step are ranked among the
+    others. The loop stops as soon as the n best are certain: a log probability only falls, so no sequence that goes on
+    will have a score above its log probability over steps^α.
+
+    Width 1 is :func:`greedy`: if the likeliest token is ``end``, no sequence goes on.
 
     The beams are a leading batch axis: the model is stepped with tokens ``[K, ...]`` and a state of batch shape
     ``(K, ...)``. Whatever it takes within ``params``, an encoded sentence ``[S, B, E]`` for instance, is broadcast over
@@ -67,7 +80,7 @@ def beam_search(
         state: the state before ``token``.
         token: ``[...]`` ints, the first input.
         steps: how many tokens at most.
-        width: K, the sequences kept, at most V.
+        width: K, the sequences kept at each step. It may exceed V: after the first step there are up to K·V candidates.
         end: token that ends a sequence.
         length_penalty: α ≥ 0. At 0 the score is the log probability, which favours the short; at 1 it is the mean log
             probability of a token.
@@ -89,11 +102,11 @@ def beam_search(
         ((7, 3, 2), (3, 2))
 
     Source: Graves (2012), "Sequence transduction with recurrent neural networks"; Sutskever, Vinyals & Le (2014),
-    "Sequence to sequence learning with neural networks"; the division by length^α: Zhang et al., "Dive into deep
-    learning", 10.8.
+    "Sequence to sequence learning with neural networks", section 3.2: what has ended leaves the beam; the division by
+    length^α: Zhang et al., "Dive into deep learning", 10.8.
     """
-    state, token, vocabulary = start(model, params, state, token, steps, end)
-    at_most("width", width, vocabulary, "the size of the vocabulary: no more tokens can come first")
+    state, token, _ = start(model, params, state, token, steps, end)
+    checks.size("width", width)
     at_most("best", best, width, "the width of the beam")
     penalty("length_penalty", length_penalty)
     search = _compiled if is_immutable(model) else _search
@@ -105,52 +118,75 @@ def _search(
     *, steps: int, width: int, best: int, end: int | None,
 ) -> Beams:  # fmt: skip
     batch = token.shape
+    dtype = wide_dtype(jax.eval_shape(model.step, params, state, token)[1].dtype)
+
     places = jnp.arange(width, dtype=jnp.int32).reshape(width, *[1] * len(batch))  # [K, ...]
     places = jnp.broadcast_to(places, (width, *batch))
 
     def score(total: Array, length: Array) -> Array:
         return total / length.astype(total.dtype) ** jnp.asarray(length_penalty, total.dtype)
 
-    def body(beam: Beam, t: Array) -> tuple[Beam, tuple]:
-        new, scores = step(model, params, beam.state, beam.token)  # [K, ..., V]
-        each = log_softmax(scores)
-        length = beam.length + 1
-        if end is not None:  # what has ended goes on as it is, with certainty
-            as_it_is = jnp.where(jnp.arange(each.shape[-1]) == end, 0, -jnp.inf).astype(each.dtype)
-            each = jnp.where(beam.ended[..., None], as_it_is, each)
-            new, length = where(beam.ended, beam.state, new), jnp.where(beam.ended, beam.length, length)
-        parent, token = best_of(score(beam.total[..., None] + each, length[..., None]))
-        state, each, total, length, ended = take((new, each, beam.total, length, beam.ended), parent)
-        each, token = of_token(each, token), token.astype(beam.token.dtype)
-        ended = ended if end is None else ended | (token == end)
-        return Beam(state, token, total + each, length, ended), (token, parent, each)
+    def found_at(t: Array, beam: Beam) -> Found:  # the sequences in the beam, of t tokens
+        return Found(beam.state, score(beam.total, t), jnp.broadcast_to(t, places.shape), places)
 
-    def best_of(scores: Array) -> tuple[Array, Array]:
+    def body(carry: tuple[Beam, Found], t: Array) -> tuple[tuple[Beam, Found], tuple]:
+        beam, found = carry
+        new, scores = step(model, params, beam.state, beam.token)  # [K, ..., V]
+        none = (beam.total == -jnp.inf)[..., None]
+        each = jnp.where(none, -jnp.inf, log_softmax(scores))  # whatever is scored after an end, NaN even
+        parent, token = best_of(beam.total[..., None] + each)
+        new, each, total = take((new, each, beam.total), parent)
+        each, token = of_token(each, token), token.astype(beam.token.dtype)
+        beam = Beam(new, token, total + each)
+        if end is not None:
+            ends = token == end
+            found = better(found, found_at(t + 1, only(ends, beam)))
+            beam = only(~ends, beam)
+        return (beam, found), (token, parent, each)
+
+    def best_of(totals: Array) -> tuple[Array, Array]:
         """Where the K best of ``[K, ..., V]`` come from, and their tokens, each ``[K, ...]``."""
-        V = scores.shape[-1]
-        _, chosen = jax.lax.top_k(jnp.moveaxis(scores, 0, -2).reshape(*batch, width * V), width)
-        chosen = jnp.moveaxis(chosen, -1, 0)
+        V = totals.shape[-1]
+        chosen = first(width, jnp.moveaxis(totals, -1, 1).reshape(width * V, *batch))
         return chosen // V, chosen % V
 
-    def finished(beam: Beam) -> Array:
-        return (beam.ended | (beam.total == -jnp.inf)).all()  # a sequence of probability 0 leads nowhere
+    def only(these: Array, beam: Beam) -> Beam:
+        return beam._replace(total=jnp.where(these, beam.total, -jnp.inf))
+
+    def better(found: Found, others: Found) -> Found:
+        """The n best of both, the best first."""
+        both = jax.tree.map(lambda a, b: jnp.concatenate([a, b]), found, others)
+        return take(both, first(best, both.score))
+
+    def certain(carry: tuple[Beam, Found]) -> Array:
+        beam, found = carry
+        return (score(beam.total, jnp.int32(steps)) <= found.score[-1:]).all()
 
     def back(place: Array, step: tuple) -> tuple[Array, tuple]:
-        token, parent, each = take(step, place)
-        return parent, (token, each)
+        t, trace = step
+        token, parent, each = take(trace, place)
+        inside = t < found.length
+        return jnp.where(inside, parent, place), (jnp.where(inside, token, end or 0), jnp.where(inside, each, 0))
 
-    def spread(x: Array) -> Array:
-        return jnp.broadcast_to(x, (width, *x.shape))
+    def spread(x: Array, count: int) -> Array:
+        return jnp.broadcast_to(x, (count, *x.shape))
 
-    scores = jax.eval_shape(model.step, params, state, token)[1]
-    total = jnp.where(places == 0, 0, -jnp.inf).astype(wide(scores.dtype))  # there is but one sequence to begin with
-    nothing = jnp.zeros_like(places)
-    beam = Beam(jax.tree.map(spread, state), spread(token), total, nothing, nothing.astype(bool))
-    fill = None if end is None else (jnp.full_like(beam.token, end), places, jnp.zeros_like(total))
-    beam, trace = loop(body, beam, steps, None if end is None else finished, fill)
-    _, (tokens, each) = jax.lax.scan(back, places[:best], trace, reverse=True)
-    state, total, length = jax.tree.map(lambda x: x[:best], (beam.state, beam.total, beam.length))
-    return Beams(state, tokens, length, each, score(total, length))
+    total = jnp.where(places == 0, 0, -jnp.inf).astype(dtype)  # there is but one sequence to begin with
+    beam = Beam(jax.tree.map(lambda x: spread(x, width), state), spread(token, width), total)
+    empty = jnp.zeros((best, *batch), jnp.int32)
+    found = Found(jax.tree.map(lambda x: spread(x, best), state), jnp.full(empty.shape, -jnp.inf, dtype), empty, empty)
+    carry, trace = loop(body, (beam, found), steps, None if end is None else certain, (beam.token, places, total))
+    found = better(carry[1], found_at(jnp.int32(steps), carry[0]))  # none of an earlier stop is better
+    times = jnp.arange(steps, dtype=jnp.int32)
+    _, (tokens, each) = jax.lax.scan(back, found.place, (times, trace), reverse=True)
+    each = jnp.where(found.length == 0, -jnp.inf, each)
+    return Beams(found.state, tokens, found.length, each, found.score)
+
+
+def first(count: int, scores: Array) -> Array:
+    """Places of the largest along the first axis, the first of equals; NaN before all, so that it shows."""
+    scores = jnp.moveaxis(jnp.where(jnp.isnan(scores), jnp.inf, scores), 0, -1)
+    return jnp.moveaxis(jax.lax.top_k(scores, count)[1], -1, 0)
 
 
 def take(tree: Any, places: Array) -> Any:

@@ -8,8 +8,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrnn.checks import describe, is_concrete, number, outline, refuse, size
+from jaxrnn.checks import describe, is_concrete, known_number, outline, refuse, size
 from jaxrnn.types import Array, PyTree, input_ndim
+
+ONE_EACH = "jax.vmap takes one for each sequence"
 
 
 def takes_tokens(argument: str, model: Any) -> None:
@@ -83,7 +85,7 @@ def text(argument: str, value: Any, first: Array) -> None:
     """Token ids [T, ...], T at least 1, that follow a first token [...]."""
     if not hasattr(value, "dtype") or not jnp.issubdtype(value.dtype, jnp.integer):
         refuse(argument, "integer token ids [T, ...]", describe(value), "jnp.asarray(ids, dtype=int)", TypeError)
-    if value.ndim != first.ndim + 1 or value.shape[1:] != first.shape or len(value) == 0:
+    if value.ndim != first.ndim + 1 or value.shape[1:] != first.shape or value.shape[0] == 0:
         refuse(argument, f"shape {_axes('T', *first.shape)}, time before the axes of token",
                describe(value), "log_probabilities of one text: token [], tokens [T]")  # fmt: skip
 
@@ -103,12 +105,9 @@ def one_sequence(argument: str, value: Array) -> None:
 
 def warmth(argument: str, value: Any) -> None:
     """A number that is not negative."""
-    if getattr(value, "shape", ()) != ():
-        refuse(argument, "a single number", describe(value), "jax.vmap takes one for each sequence")
-    if is_concrete(value):
-        number(argument, value.item() if hasattr(value, "item") else value)
-        if value < 0:
-            refuse(argument, "a number of at least 0", value, "0 takes the likeliest, 1 the model's own distribution")
+    value = known_number(argument, value, ONE_EACH)
+    if value is not None and value < 0:
+        refuse(argument, "a number of at least 0", value, "0 takes the likeliest, 1 the model's own distribution")
 
 
 def at_most(argument: str, value: Any, limit: int, what: str) -> None:
@@ -120,23 +119,16 @@ def at_most(argument: str, value: Any, limit: int, what: str) -> None:
 
 def share(argument: str, value: Any) -> None:
     """A number in (0, 1]."""
-    _scalar(argument, value)
-    if is_concrete(value) and not 0 < value <= 1:
+    value = known_number(argument, value, ONE_EACH)
+    if value is not None and not 0 < value <= 1:
         refuse(argument, "a number in (0, 1]", value, "it is the probability to keep; 1 keeps all")
 
 
 def penalty(argument: str, value: Any) -> None:
     """A number of at least 0."""
-    _scalar(argument, value)
-    if is_concrete(value) and value < 0:
+    value = known_number(argument, value, ONE_EACH)
+    if value is not None and value < 0:
         refuse(argument, "a number of at least 0", value, "0 ranks by log probability, 1 by its mean over a sequence")
-
-
-def _scalar(argument: str, value: Any) -> None:
-    if getattr(value, "shape", ()) != ():
-        refuse(argument, "a single number", describe(value), "jax.vmap takes one for each sequence")
-    if is_concrete(value):
-        number(argument, value.item() if hasattr(value, "item") else value)
 
 
 def _axes(*sizes: Any) -> str:

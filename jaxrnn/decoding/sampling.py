@@ -13,7 +13,8 @@ import jax.numpy as jnp
 from jaxrnn import checks
 from jaxrnn.constructor import is_immutable
 from jaxrnn.decoding.checks import at_most, known, one_sequence, share, warmth
-from jaxrnn.decoding.writing import Decoded, lengths, log_softmax, loop, of_token, start, step, wide
+from jaxrnn.decoding.writing import Decoded, lengths, log_softmax, loop, of_token, start, step
+from jaxrnn.precision import widen
 from jaxrnn.types import Array, Params, State
 from jaxrnn.walk import where
 
@@ -229,7 +230,7 @@ def choose(
     top_p: float | Array | None = None,
 ) -> Array:
     """Draw one token a row from scores ``[..., V]``; at temperature 0 take the likeliest."""
-    scores = scores.astype(wide(scores.dtype))
+    scores = widen(scores)
     cold = jnp.asarray(temperature) == 0
     warm = scores / jnp.where(cold, 1, temperature).astype(scores.dtype)
     if top_k is None and top_p is None:

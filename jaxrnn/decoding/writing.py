@@ -11,13 +11,15 @@ import jax.numpy as jnp
 from jaxrnn import checks
 from jaxrnn.constructor import is_immutable
 from jaxrnn.decoding.checks import end_token, first_token, no_nan, step_scores, takes_tokens, text, written_tokens
-from jaxrnn.types import Array, Params, PyTree, State, Time
+from jaxrnn.precision import widen
+from jaxrnn.types import Array, Params, PyTree, State, Time, exportable
 from jaxrnn.unroll import over_time
 from jaxrnn.walk import before_end, where
 
 FORWARDS = Time(None, None, reverse=False, keep_states=False, chunk=None, derivative="rule")
 
 
+@exportable
 class Decoded(NamedTuple):
     """What was written, time first.
 
@@ -87,12 +89,7 @@ def loop(
 
 def log_softmax(scores: Array) -> Array:
     """Log probabilities ``[..., V]``, in float32 or better."""
-    return jax.nn.log_softmax(scores.astype(wide(scores.dtype)))
-
-
-def wide(dtype: Any) -> Any:
-    """Float32, or a better dtype as it is."""
-    return dtype if jnp.dtype(dtype).itemsize >= 4 else jnp.float32
+    return jax.nn.log_softmax(widen(scores))
 
 
 def of_token(each: Array, token: Array) -> Array:
@@ -137,7 +134,7 @@ def log_probabilities(
     tokens = jnp.asarray(tokens)
     checks.input_of(model, "tokens", tokens)
     if lengths is not None:
-        checks.lengths(lengths, len(tokens), token.shape)
+        checks.lengths(lengths, tokens.shape[0], token.shape)
     run = _jit_force if is_immutable(model) else _force
     return run(model, params, state, token, tokens, lengths)
 
@@ -146,7 +143,7 @@ def _force(model: Any, params: Params, state: State, token: Array, tokens: Array
     inputs = jnp.concatenate([token[None].astype(tokens.dtype), tokens[:-1]])
     _, scores, _ = over_time(model, params, state, inputs, FORWARDS, None)
     each = of_token(log_softmax(scores), tokens)
-    return each if lengths is None else where(before_end(len(tokens), lengths), each)
+    return each if lengths is None else where(before_end(tokens.shape[0], lengths), each)
 
 
 _jit_force = jax.jit(_force, static_argnums=0, inline=True)
@@ -161,4 +158,4 @@ def lengths(tokens: Array, end: int) -> Array:
         [2, 3]
     """
     ended = jnp.asarray(tokens) == end
-    return jnp.where(ended.any(0), jnp.argmax(ended, 0) + 1, len(ended)).astype(jnp.int32)
+    return jnp.where(ended.any(0), jnp.argmax(ended, 0) + 1, ended.shape[0]).astype(jnp.int32)

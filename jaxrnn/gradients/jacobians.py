@@ -11,9 +11,9 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax.flatten_util import ravel_pytree
 
 from jaxrnn import checks
+from jaxrnn.compat import ravel
 from jaxrnn.gradients import checks as own_checks
 from jaxrnn.precision import widen
 from jaxrnn.types import Array, Params, PyTree, State
@@ -24,7 +24,7 @@ def flatten(state: State) -> tuple[Array, Callable[[Array], State]]:
     """The floating numbers of a state as one vector ``[S]``, and the way back, which leaves all else as it is here."""
     leaves, tree = jax.tree.flatten(state)
     smooth = [jnp.issubdtype(leaf.dtype, jnp.inexact) for leaf in leaves]
-    vector, unravel = ravel_pytree([leaf for leaf, moves in zip(leaves, smooth) if moves])
+    vector, unravel = ravel([leaf for leaf, moves in zip(leaves, smooth) if moves])
 
     def rebuild(vector: Array) -> State:
         moved = iter(unravel(vector))

@@ -17,9 +17,9 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax.flatten_util import ravel_pytree
 
 from jaxrnn import checks
+from jaxrnn.compat import ravel
 from jaxrnn.gradients import checks as own_checks
 from jaxrnn.gradients.jacobians import flatten
 from jaxrnn.precision import cast_like, wide_dtype, widen
@@ -38,7 +38,7 @@ class Influence(NamedTuple):
 
 def first_influence(params: Params, state: State) -> Influence:
     """The influence before the first step, zeros ``[S, P]``: the first state does not depend on the parameters."""
-    flat_params, flat_state = ravel_pytree(params)[0], flatten(state)[0]
+    flat_params, flat_state = ravel(params)[0], flatten(state)[0]
     return Influence(state, jnp.zeros((flat_state.size, flat_params.size), wide_dtype(flat_state.dtype)))
 
 
@@ -76,7 +76,7 @@ def online_step(
     checks.model("model", model)
     own_checks.loss_function(loss, "loss(y, target)")
     own_checks.influence(influence, Influence)
-    theta, unravel_params = ravel_pytree(checks.parameters(model, params))
+    theta, unravel_params = ravel(checks.parameters(model, params))
     s, rebuild = flatten(influence.state)
     own_checks.derivative(influence.derivative, (s.size, theta.size))
 

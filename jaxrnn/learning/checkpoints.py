@@ -21,7 +21,6 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 import optax
-import orbax.checkpoint as ocp
 
 from jaxrnn import checks
 from jaxrnn.learning.rebuild import homes, printed, rebuilt
@@ -30,7 +29,6 @@ from jaxrnn.types import Array, Params, PyTree
 
 FACTS, SUMS = "facts.json", "sha256.json"
 TAKEN = ("model", "parts", "step", "best", "key", "params", "training")  # what a checkpoint says of itself
-logging.getLogger("absl").setLevel(logging.ERROR)  # Orbax narrates every save
 
 
 class Checkpoint(NamedTuple):
@@ -94,7 +92,7 @@ class Checkpoints:
         step, training = int(state.step), state._replace(params=())
         final, draft = _place(self.folder, step), self.folder / f"draft-{step}"
         _clear(self.folder)  # what a run left that was killed while it saved
-        with ocp.StandardCheckpointer() as orbax:
+        with _orbax() as orbax:
             orbax.save(draft / "params", state.params)
             orbax.wait_until_finished()
             orbax.save(draft / "training", training)
@@ -132,7 +130,7 @@ class Checkpoints:
         training = like._replace(params=())
         _same(folder, "params", _outline(like.params), facts["params"])
         _same(folder, "training", _outline(training), facts["training"])
-        with ocp.StandardCheckpointer() as orbax:
+        with _orbax() as orbax:
             params = orbax.restore(folder / "params", like.params)
             training = orbax.restore(folder / "training", training)
         return Checkpoint(training._replace(params=params), _read_key(facts["key"]), facts)
@@ -181,8 +179,8 @@ def load_model(folder: str | os.PathLike, which: str | int = "best", *, model: A
     ahead = any(name.startswith(".slow") for name in facts["params"].keys() - _outline(like).keys())
     like = _as_saved(optax.LookaheadParams(like, like) if ahead else like, facts["params"])
     _same(place, "params", _outline(like), facts["params"])
-    with ocp.StandardCheckpointer() as orbax:
-        params = orbax.restore(place / "params", like)
+    with _orbax() as orbax:
+        params = orbax.restore(place / "params", _here(like))
     return model, params.slow if ahead else params, facts
 
 
@@ -195,6 +193,20 @@ def run_folder(folder: str | os.PathLike, *, resume: bool = False) -> pathlib.Pa
         print(f"the run in {folder} was set aside as {aside}")
     folder.mkdir(parents=True, exist_ok=True)
     return folder
+
+
+def _orbax() -> Any:
+    """What writes and reads arrays; imported when it is needed, which takes half as long as to import JAX."""
+    import orbax.checkpoint
+
+    logging.getLogger("absl").setLevel(logging.ERROR)  # Orbax narrates every save
+    return orbax.checkpoint.StandardCheckpointer()
+
+
+def _here(like: PyTree) -> PyTree:
+    """The same shapes, to be read to this machine's first device, wherever they were written."""
+    device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=device), like)
 
 
 # ---- folders and files -------------------------------------------------------------------------------------------

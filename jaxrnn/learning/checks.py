@@ -6,6 +6,7 @@ import dataclasses
 from typing import Any, NoReturn
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from jaxrnn.checks import describe, outline, refuse
@@ -26,6 +27,16 @@ def optimizer(argument: str, value: Any) -> None:
     """A gradient transformation."""
     if not callable(getattr(value, "init", None)) or not callable(getattr(value, "update", None)):
         refuse(argument, "a transformation of optax", describe(value), "optax.adam(1e-3), for instance", TypeError)
+
+
+def batch_count(reported: dict) -> Array:
+    """What a loss reports as ``"count"``, one number; 1 where it reports none."""
+    value = reported.get("count", 1)
+    number = isinstance(value, (int, float)) or (hasattr(value, "dtype") and jnp.issubdtype(value.dtype, jnp.number))
+    if not number or jnp.shape(value) != ():
+        refuse('"count" reported by the loss', "one number, that of the steps or sequences that its mean is over",
+               describe(value), "report other numbers by another name")  # fmt: skip
+    return jnp.asarray(value)
 
 
 def walks_forwards(argument: str, value: Any) -> None:

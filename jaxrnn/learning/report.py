@@ -9,21 +9,24 @@ import pathlib
 import time
 from collections.abc import Callable
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from jaxrnn import checks
 
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import Progress
+
 Tell = Callable[[dict[str, float]], str]
 SECONDS_BETWEEN_LINES = 10.0
+QUIET = ("finite", "count")  # in the file alone: they say nothing of how well a run goes
 
 
 def tell_metrics(metrics: dict[str, float]) -> str:
     """Every metric and its value, short."""
-    return "  ".join(f"{name} {value:.4g}" for name, value in metrics.items() if name != "finite")
+    return "  ".join(f"{name} {value:.4g}" for name, value in metrics.items() if name not in QUIET)
 
 
 class Report:
@@ -41,6 +44,8 @@ class Report:
 
     def __init__(self, first: int, steps: int, *, log: str | os.PathLike | None, resume: bool,
                  tensorboard: str | os.PathLike | None, tell: Tell, show: bool) -> None:  # fmt: skip
+        from rich.console import Console  # here, for a quick import of the library
+
         self.steps, self.tell, self.show = steps, tell, show
         self.console = Console(highlight=False, emoji=False, soft_wrap=True)
         self.first, self.start, self.last_line = first, time.monotonic(), time.monotonic()
@@ -49,9 +54,7 @@ class Report:
         self.board = None if tensorboard is None else _board(tensorboard)
         self.bar: Progress | None = None
         if show and self.console.is_terminal:
-            rate, left = TextColumn("{task.fields[rate]}"), TimeRemainingColumn()
-            words = TextColumn("{task.fields[words]}")
-            self.bar = Progress(BarColumn(20), MofNCompleteColumn(), rate, left, words, console=self.console)
+            self.bar = _bar(self.console)
             self.task = self.bar.add_task("", total=steps, completed=first, rate="", words="")
 
     def __enter__(self) -> Report:
@@ -113,6 +116,13 @@ class Report:
             for name, value in plain.get("evaluation", plain).items():
                 prefix = "evaluation/" if "evaluation" in plain else "train/"
                 self.board.add_scalar(prefix + name, math.nan if value is None else value, step)
+
+
+def _bar(console: Console) -> Progress:
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    rate, words = (TextColumn(f"{{task.fields[{name}]}}") for name in ("rate", "words"))
+    return Progress(BarColumn(20), MofNCompleteColumn(), rate, TimeRemainingColumn(), words, console=console)
 
 
 def _plain(value: Any) -> Any:

@@ -11,14 +11,16 @@ import optax
 
 from jaxrnn import checks
 from jaxrnn.learning import checks as run_checks
-from jaxrnn.learning.update import in_training, measured, update, wide
-from jaxrnn.types import Array, Params, PyTree, State
+from jaxrnn.learning.update import in_training, measured, update
+from jaxrnn.precision import widen
+from jaxrnn.types import Array, Params, PyTree, State, exportable
 
 Loss: TypeAlias = Callable[[Params, State, PyTree, Array | None], tuple[Array, tuple[State, dict[str, Array]]]]
 Metrics: TypeAlias = dict[str, Array]
 Step: TypeAlias = Callable[["TrainState", PyTree, Array], tuple["TrainState", Metrics]]
 
 
+@exportable
 class TrainState(NamedTuple):
     """All that a run carries from step to step, as one pytree."""
 
@@ -37,7 +39,7 @@ def train_state(params: Params, optimizer: optax.GradientTransformation, carry: 
     would be lost in themselves.
     """
     run_checks.optimizer("optimizer", optimizer)
-    state = TrainState(params, optimizer.init(wide(params)), carry, *(jnp.zeros((), jnp.int32) for _ in range(3)))
+    state = TrainState(params, optimizer.init(widen(params)), carry, *(jnp.zeros((), jnp.int32) for _ in range(3)))
     return jax.tree.map(jnp.copy, state)  # arrays of its own, each once, so that the state may be donated
 
 
@@ -67,7 +69,8 @@ def train_step(loss: Loss, optimizer: optax.GradientTransformation) -> Step:
 
     Args:
         loss: ``loss(params, carry, batch, key) -> (value, (carry, metrics))``: the number to be made small, the
-            recurrent state to start the next batch with (``()`` for none), and further numbers to report (``{}``).
+            recurrent state to start the next batch with (``()`` for none), and further numbers to report (``{}``);
+            ``"count"`` among them says how much the batch weighs in :func:`mean_loss`.
         optimizer: any of optax, that of :func:`train_state`.
 
     Returns:
@@ -104,7 +107,7 @@ def train_step(loss: Loss, optimizer: optax.GradientTransformation) -> Step:
             return loss(in_training(params), state.carry, batch, key)[0]
 
         with jax.numpy_dtype_promotion("standard"):  # optax mixes dtypes; the loss keeps the user's own setting
-            grads, norm, finite = measured(wide(grads))
+            grads, norm, finite = measured(widen(grads))
             params, opt_state = update(optimizer, grads, state.opt_state, state.params, value, value_fn)
         finite = jnp.isfinite(value) & finite
 
@@ -141,17 +144,47 @@ def several(step: Step) -> Step:
 
 
 def mean_loss(loss: Loss, params: Params, carry: State, batches: PyTree) -> tuple[State, Array]:
-    """The mean of a loss over batches with a leading axis, the state carried from one to the next, without dropout.
+    r"""The mean of a loss over batches with a leading axis, the state carried from one to the next, without dropout.
 
-    Returns ``(carry, mean)``.
+    .. math:: L = \frac{\sum_i n_i L_i}{\sum_i n_i}
+
+    A loss says how much its batch weighs by reporting ``"count"``, the n_i steps or sequences that it is the mean over:
+    see :func:`jaxrnn.losses.count`. Then every step weighs the same, in whatever batch it is. Without it every batch
+    weighs the same, which is right where all are equally full. A batch that counts nothing is passed over.
+
+    Args:
+        loss: see :func:`train_step`; its key is None.
+        params: the parameters.
+        carry: the state before the first batch, ``()`` for none.
+        batches: their leaves have a leading axis.
+
+    Returns:
+        ``(carry, mean)``: the state after the last batch, and the mean in float32 or better; 0 where nothing counts.
+
+    Raises:
+        TypeError, ValueError: the loss gives back something else, or its count is no number.
+
+    Example:
+        >>> import jax.numpy as jnp, jaxrnn as rnn
+        >>> def loss(params, carry, batch, key):
+        ...     errors, lengths = batch
+        ...     value = rnn.losses.squared_error(errors, 0 * errors, lengths=lengths)
+        ...     return value, (carry, {"count": rnn.losses.count(errors.shape[:-1], lengths=lengths)})
+        >>> errors = jnp.array([1.0, 3.0]).reshape(2, 1, 1, 1) * jnp.ones((2, 7, 2, 1))
+        >>> _, mean = rnn.learning.mean_loss(loss, None, (), (errors, jnp.array([[1, 2], [6, 0]])))
+        >>> round(float(mean), 4)  # three steps of 1, six of 9
+        6.3333
     """
 
-    def body(carry: State, batch: PyTree) -> tuple[State, Array]:
-        value, (carry, _) = loss(params, carry, batch, None)
-        return carry, value
+    def body(carry: State, batch: PyTree) -> tuple[State, tuple[Array, Array]]:
+        value, (carry, reported) = run_checks.loss_result(loss(params, carry, batch, None))
+        with jax.numpy_dtype_promotion("standard"):
+            dtype = jnp.promote_types(jnp.result_type(value), jnp.float32)
+        return carry, (jnp.asarray(value, dtype), run_checks.batch_count(reported).astype(dtype))
 
-    carry, values = jax.lax.scan(body, carry, batches)
-    return carry, jnp.mean(values)
+    carry, (values, counts) = jax.lax.scan(body, carry, batches)
+    total = counts.sum()
+    return carry, jnp.where(counts == 0, 0, counts * values).sum() / jnp.where(total == 0, 1, total)
 
 
 def average_recurrent(steps: int) -> optax.GradientTransformation:

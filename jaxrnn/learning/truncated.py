@@ -86,16 +86,19 @@ def stream_loss(model: Any, measure: Measure = losses.cross_entropy, **options: 
     Args:
         model: a model that walks forwards, from the chunk's inputs to what ``measure`` compares with its targets.
         measure: ``measure(outputs, targets, **options) -> number``, of :mod:`jaxrnn.losses` for instance.
-        **options: passed to ``measure``.
+        **options: passed to ``measure``; ``lengths``, ``mask`` and ``mean`` say what counts, as in
+            :mod:`jaxrnn.losses`.
 
     Returns:
-        ``loss(params, carry, chunk, key) -> (value, (carry, {}))`` for :func:`train_step`, where chunk is a
-        :class:`~jaxrnn.data.Chunk`. How far the gradient goes back is the length of its inputs.
+        ``loss(params, carry, chunk, key) -> (value, (carry, {"count": n}))`` for :func:`train_step`, where chunk is a
+        :class:`~jaxrnn.data.Chunk` and n, for :func:`mean_loss`, is the :func:`~jaxrnn.losses.count` of its targets.
+        How far the gradient goes back is the length of its inputs.
 
     Raises:
         TypeError: a part of the model is :class:`~jaxrnn.Bidirectional`, which would see its own targets.
     """
     walks_forwards("model", model)
+    counting = {name: options[name] for name in ("lengths", "mask", "mean") if name in options}
 
     def loss(params: Params, carry: State, chunk: Chunk, key: Array | None) -> tuple[Array, tuple[State, Metrics]]:
         carry = checks.state_like("carry", model, carry, chunk.targets.shape[1:])
@@ -104,6 +107,7 @@ def stream_loss(model: Any, measure: Measure = losses.cross_entropy, **options: 
             batch = chunk.targets.shape[1:]
             carry = where(jnp.broadcast_to(chunk.first, batch), model.initial_state(batch), carry)
         carry, ys = window(model, params, carry, chunk.inputs, steps=steps, resets=resets, key=key)
-        return measure(ys, chunk.targets, **options), (carry, {})
+        number = losses.count(chunk.targets.shape, **counting)
+        return measure(ys, chunk.targets, **options), (carry, {"count": number})
 
     return loss

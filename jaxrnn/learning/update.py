@@ -13,19 +13,10 @@ import jax.numpy as jnp
 import optax
 
 from jaxrnn import checks
+from jaxrnn.precision import cast_like, is_narrow, widen
 from jaxrnn.types import Array, Params, PyTree
 
 FURTHER = ("value", "grad", "value_fn", "obj_fn", "grad_fn")  # what transformations may ask for, by optax's names
-
-
-def wide(tree: PyTree) -> PyTree:
-    """Floating numbers of 16 bits or less in float32: their squares, sums and small changes are lost in themselves."""
-    return jax.tree.map(lambda x: x.astype(jnp.float32) if _is_narrow(x) else x, tree)
-
-
-def like(tree: PyTree, other: PyTree) -> PyTree:
-    """A tree in the dtypes of another."""
-    return jax.tree.map(lambda x, y: x.astype(y.dtype), tree, other)
 
 
 def measured(grads: PyTree) -> tuple[PyTree, Array, Array]:
@@ -69,16 +60,18 @@ def update(
 
     def of_wide(moved: Params, obj_fn: Any = None, grad_fn: Any = None) -> Array:
         """The loss; a line search hands on to it all that it was given and does not need."""
-        return wide(value_fn(like(moved, params)))
+        return widen(value_fn(cast_like(moved, params)))
 
-    further = dict(zip(FURTHER, (wide(value), grads, of_wide, of_wide, lambda p, _: jax.grad(of_wide)(p)), strict=True))
-    start = wide(params)
+    further = dict(
+        zip(FURTHER, (widen(value), grads, of_wide, of_wide, lambda p, _: jax.grad(of_wide)(p)), strict=True)
+    )
+    start = widen(params)
     updates, after = _asked(optimizer, further)(grads, opt_state, start)
     checks.same_tree("optimizer: updates", params, updates,
                      "one that takes a gradient of another structure or shape is not supported, such as "
                      "optax.contrib.dpsgd, which wants one for each sequence")  # fmt: skip
     return optax.apply_updates(params, updates), jax.tree.map(
-        lambda new, old: new.astype(old.dtype) if _is_narrow(old) else new, after, opt_state
+        lambda new, old: new.astype(old.dtype) if is_narrow(old) else new, after, opt_state
     )
 
 
@@ -115,8 +108,3 @@ def refuse_optimizer(reason: Exception) -> NoReturn:
 def in_training(params: Params) -> Params:
     """The parameters that the loss is given: of ``optax.lookahead`` the fast ones."""
     return params.fast if isinstance(params, optax.LookaheadParams) else params
-
-
-def _is_narrow(x: Any) -> bool:
-    dtype = getattr(x, "dtype", jnp.float32)  # a plain number may stand for an array
-    return jnp.issubdtype(dtype, jnp.floating) and jnp.finfo(dtype).bits < 32

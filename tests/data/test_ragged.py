@@ -79,7 +79,7 @@ def test_places_left_over_count_for_nothing():
         _, ys = rnn.unroll(model, params, batch.inputs, lengths=batch.lengths)
         return rnn.losses.squared_error(ys, batch.targets, lengths=batch.lengths)
 
-    full, alone = (Buckets(inputs, inputs, batch)[0] for batch in (4, 1))
+    full, alone = (Buckets(inputs, inputs, batch, aligned=True)[0] for batch in (4, 1))
     for a, b in zip(
         *(jax.tree.leaves(jax.value_and_grad(loss)(params, batch)) for batch in (full, alone)), strict=True
     ):
@@ -118,6 +118,12 @@ def test_fit_compiles_each_shape_once(capsys):
         ("batch: expected a positive int, got 0", lambda: Buckets(sequences(), range(11), 0)),
         ("inputs: expected arrays .T_n, ....", lambda: Buckets([np.ones((2, 3)), np.ones((2, 1))], [0, 1], 2)),
         ("inputs: expected arrays .T_n, ....", lambda: Buckets([1, 2], [0, 1], 2)),
+        ("inputs: expected one at least that is not empty, got 2 empty ones", lambda: Buckets([[], []], [0, 1], 2)),
+        ("aligned: expected True or False, got str no", lambda: Buckets([np.ones(2)], [1], 2, aligned="no")),
+        (
+            r"targets: expected a target for each of the 3 steps of inputs\[1\], since aligned=True, got shape \[2\]",
+            lambda: Buckets([np.ones(2), np.ones(3)], [np.ones(2), np.ones(2)], 2, aligned=True),
+        ),
         ("targets: expected labels of one shape", lambda: Buckets([np.ones(4), np.ones(3)], [np.ones(5), 1], 2)),
     ],
 )
@@ -125,6 +131,39 @@ def test_refusals(message, call):
     """What does not fit is named."""
     with pytest.raises((TypeError, ValueError), match=message):
         call()
+
+
+def test_targets_beside_steps():
+    """A vector as long as its sequence may be a label or a target a step: what it is, is said where it is open."""
+    inputs, labels = [np.full(3, n) for n in range(3)], np.eye(3, dtype=int)
+    with pytest.raises(
+        ValueError,
+        match="aligned: expected True or False, since all inputs have 3 steps and all targe"
+        r"ts the shape \[3\], got None; aligned=True: a target for each step; aligned=False: a label",
+    ):
+        Buckets(inputs, labels, 4)
+    told = {"batch": 4, "shuffle": False}
+    batch = Buckets(inputs, labels, aligned=False, **told)[0]
+    assert batch.targets.tolist() == [*labels.tolist(), [0, 0, 0]]  # of the places, one is left over
+    assert (
+        Buckets(inputs, labels[[2, 0, 1]], aligned=True, **told)[0].targets.T[:3].tolist() == labels[[2, 0, 1]].tolist()
+    )
+    ragged = [np.arange(n) for n in (3, 1, 2)]
+    assert Buckets(ragged, ragged, buckets=1, **told)[0].targets.shape == (3, 4)  # no need to say it
+    assert Buckets(ragged, labels, buckets=1, **told)[0].targets.shape == (4, 3)
+    assert Buckets(inputs, [0, 1, 2], **told)[0].targets.shape == (4,)
+
+
+def test_empty_sequences_take_kind_and_shape_of_the_others():
+    """One empty list among token ids makes no floats of them, and one among frames has as many features."""
+    ids = [[], [3, 1], np.zeros(0), [2]]
+    batch = Buckets(ids, ids, 4, buckets=1, shuffle=False)[0]
+    assert np.issubdtype(batch.inputs.dtype, np.integer)
+    assert np.issubdtype(batch.targets.dtype, np.integer)
+    assert batch.inputs.T.tolist() == [[0, 0], [3, 1], [0, 0], [2, 0]]
+    assert batch.lengths.tolist() == [0, 2, 0, 1]
+    frames = Buckets([[], np.ones((2, 3), np.float32)], [0, 1], 2, buckets=1)[0].inputs
+    assert (frames.dtype, frames.shape) == (np.float32, (2, 2, 3))
 
 
 def test_one_dtype_holds_all():

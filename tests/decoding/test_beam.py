@@ -43,20 +43,26 @@ def agree(found, expected, alpha, batch=()):
         np.testing.assert_allclose(total / float(found.lengths[at]) ** alpha, score, atol=1e-5)
 
 
-@pytest.mark.parametrize(("end", "alpha"), [(None, 0.0), (None, 1.0), (3, 0.0), (3, 0.7), (3, 2.0)])
-def test_as_wide_as_the_vocabulary_is_exhaustive_over_two_tokens(end, alpha):
-    """All V beginnings are kept, so all V² continuations are seen; each sequence of the batch by itself."""
-    model = lstm()
+ALPHAS = (0.0, 0.7, 2.0)
+
+
+@pytest.mark.parametrize("end", [None, 3])
+@pytest.mark.parametrize("steps", [2, 3])
+def test_wide_enough_is_exhaustive(steps, end):
+    """All V^(steps - 1) beginnings are kept, so all is seen; each sequence of the batch by itself."""
+    model, width = lstm(), V ** (steps - 1)
     params, state, token = begin(model)
-    told = {"steps": 2, "end": end}
-    found = beam_search(model, params, state, token, **told, width=V, best=V, length_penalty=alpha)
-    firsts = set()
-    for b in range(B):
-        expected = everything(model, params, row(state, b), token[b], size=V, alpha=alpha, **told)
-        assert len(expected) == (V * V if end is None else 1 + (V - 1) * V)
-        agree(found, expected, alpha, (b,))
-        firsts.add(expected[0][1])
-    assert len(firsts) > 1
+    for alpha in ALPHAS:
+        told = {"steps": steps, "end": end}
+        found = beam_search(model, params, state, token, **told, width=width, best=width, length_penalty=alpha)
+        firsts = set()
+        for b in range(B):
+            expected = everything(model, params, row(state, b), token[b], size=V, alpha=alpha, **told)
+            assert len(expected) == (V**steps if end is None else V * (V - 1) ** (steps - 1) + (V - 1) ** (steps - 2) +
+                                     (steps == 3))  # fmt: skip
+            agree(found, expected, alpha, (b,))
+            firsts.add(expected[0][1])
+        assert len(firsts) > 1
 
 
 @pytest.mark.parametrize(
@@ -73,48 +79,101 @@ def test_deep_and_exhaustive(branches, end, steps, alpha, count):
     found = beam_search(model, params, state, token, steps=steps, width=size, best=size, end=end, length_penalty=alpha)
     agree(found, expected, alpha)
     assert (found.scores[count:] == -jnp.inf).all()
+    assert (found.log_probabilities[:, count:].sum(0) == -jnp.inf).all()
+    assert not found.lengths[count:].any()
     if end is not None:
         assert len(set(np.asarray(found.lengths[:count]).tolist())) > 2
 
 
 def by_hand(model, params, state, token, *, steps, width, end, alpha):
     """Beam search for one sequence, as lists."""
-    beam, step = [([], 0.0, state, token)], jax.jit(model.step)
+    beam, ended, step = [([], 0.0, state, token)], [], jax.jit(model.step)
 
     def score(entry):
-        return entry[1] / max(len(entry[0]), 1) ** alpha
+        return entry[1] / len(entry[0]) ** alpha
 
     for _ in range(steps):
         grown = []
         for tokens, total, state, last in beam:
-            if tokens and tokens[-1] == end:
-                grown.append((tokens, total, state, last))
-                continue
             new, scores = step(params, state, last)
             each = log_softmax(scores)
             grown += [([*tokens, v], total + each[v], new, jnp.int32(v)) for v in range(V)]
-        beam = sorted(grown, key=score, reverse=True)[:width]
-    return [(score(entry), tuple(entry[0]), entry[2]) for entry in beam]
+        grown = sorted(grown, key=lambda entry: entry[1], reverse=True)[:width]
+        ended += [entry for entry in grown if entry[0][-1] == end]
+        beam = [entry for entry in grown if entry[0][-1] != end]
+    return [(score(entry), tuple(entry[0]), entry[2]) for entry in sorted(ended + beam, key=score, reverse=True)]
 
 
-@pytest.mark.parametrize(("name", "end", "alpha"), [("lstm", 2, 0.8), ("tied", None, 0.0)])
-def test_a_narrow_beam_is_a_plain_search(name, end, alpha):
+@pytest.mark.parametrize(("name", "end", "width", "best"), [("lstm", 1, 2, 2), ("lstm", 2, 8, 5), ("tied", None, 3, 3)])
+def test_a_narrow_beam_is_a_plain_search(name, end, width, best):
     """Step by step with lists, in float64 totals; the state is that of each sequence's own past."""
     model = MODELS[name]()
     params, state, token = begin(model)
-    found = beam_search(model, params, state, token, steps=STEPS, width=3, best=3, end=end, length_penalty=alpha)
-    for b in range(B):
-        expected = by_hand(model, params, row(state, b), token[b], steps=STEPS, width=3, end=end, alpha=alpha)
-        agree(found, [entry[:2] for entry in expected], alpha, (b,))
-        for place, (_, _, past) in enumerate(expected):
-            jax.tree.map(
-                lambda a, c, i=place, j=b: np.testing.assert_allclose(a[i, j], c, atol=1e-5), found.state, past
-            )
-    if end is not None:
-        assert len(np.unique(found.lengths)) > 1
+    told, seen = {"steps": STEPS, "width": width, "end": end}, set()
+    for alpha in ALPHAS:
+        found = beam_search(model, params, state, token, **told, best=best, length_penalty=alpha)
+        for b in range(B):
+            expected = by_hand(model, params, row(state, b), token[b], **told, alpha=alpha)[:best]
+            agree(found, [entry[:2] for entry in expected], alpha, (b,))
+            for place, (_, _, past) in enumerate(expected):
+                jax.tree.map(
+                    lambda a, c, i=place, j=b: np.testing.assert_allclose(a[i, j], c, atol=1e-5), found.state, past
+                )
+        seen |= set(np.unique(found.lengths))
         past_end = np.arange(STEPS)[:, None, None] >= np.asarray(found.lengths)
         assert (np.asarray(found.tokens)[past_end] == end).all()
         assert (np.asarray(found.log_probabilities)[past_end] == 0).all()
+    assert len(seen) > 1 or end is None
+
+
+@dataclasses.dataclass(frozen=True)
+class Table:
+    """The next token hangs on the last one alone; its parameters are the log probabilities ``[V, V]``."""
+
+    input_ndim: ClassVar[int] = 0
+
+    def initial_state(self, batch_shape=()):
+        return jnp.zeros((*batch_shape, 1), int)
+
+    def init(self, key):
+        return jnp.zeros((40, 40))
+
+    def step(self, params, state, token):
+        return state + 1, params[token]
+
+
+def search(chances, model=None, **told):
+    """From token 0, where 1 is the end: ``{token: {next: probability}}``."""
+    table = np.full((40, 40), -np.inf, np.float32)
+    for token, nexts in chances.items():
+        table[token, list(nexts)] = np.log(list(nexts.values()))
+    return beam_search(model or Table(), jnp.asarray(table), jnp.zeros(1, int), jnp.asarray(0), end=1, **told)
+
+
+def test_what_has_ended_is_not_lost():
+    """Of .3, it is the best, though for one step all that the beam holds is likelier."""
+    flat = dict.fromkeys(range(10, 40), 1 / 30)
+    chances = {0: {1: 0.3, 2: 0.7}, 2: {3: 0.5, 4: 0.5}, 3: flat, 4: flat}
+    for width, best in ((2, 1), (3, 2), (60, 60)):
+        found = search(chances, steps=3, width=width, best=best)
+        assert (written(found, 0), found.state[0]) == ((1,), 1)
+        np.testing.assert_allclose(np.exp(found.scores), [0.3, *[0.35 / 30] * 59][:best], rtol=1e-5)
+
+
+@pytest.mark.parametrize(("alpha", "tokens", "calls"), [(0.0, (1,), 1), (1.0, (2,) * 50, 50)])
+def test_stops_when_no_other_can_be_better(alpha, tokens, calls):
+    """By the score that a sequence may still reach: of .1, but certain from then on, a long one has a better mean."""
+    seen = []
+
+    class Counted(Table):
+        def step(self, params, state, token):
+            jax.debug.callback(lambda _: seen.append(1), token)
+            return super().step(params, state, token)
+
+    found = search({0: {1: 0.9, 2: 0.1}, 2: {2: 1.0}}, Counted(), steps=50, width=2, length_penalty=alpha)
+    jax.effects_barrier()
+    assert written(found, 0) == tokens
+    assert len(seen) == calls
 
 
 def test_probabilities_are_those_of_a_teacher_forced_pass():

@@ -109,8 +109,6 @@ def test_top_k_of_scores(top_k):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"width": V + 1}, "ValueError width: expected at most 6, got 7; 6 is the size of the vocabulary: no more "
-                           "tokens can come first"),
         ({"width": 0}, "ValueError width: expected a positive int, got 0"),
         ({"width": 2.0}, "TypeError width: expected a positive int, got float 2.0"),
         ({"best": 4}, "ValueError best: expected at most 3, got 4; 3 is the width of the beam"),

@@ -66,10 +66,11 @@ class Narrow:
 
     def step(self, params, state, token):
         state, scores = self.model.step(params, state, token)
-        distance = (jnp.arange(self.size) - token[..., None].astype(jnp.int32)) % self.size
+        tokens = jnp.broadcast_to(jnp.arange(self.size), scores.shape)
+        distance = (tokens - token[..., None].astype(jnp.int32)) % self.size
         allowed = (distance > 0) & (distance <= self.branches)
         if self.end is not None:
-            allowed |= jnp.arange(self.size) == self.end
+            allowed |= tokens == self.end
         return state, jnp.where(allowed, scores, -jnp.inf)
 
 

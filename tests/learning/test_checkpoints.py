@@ -1,9 +1,12 @@
 """Checkpoints: every bit comes back, damage is seen, and what does not fit is refused."""
 
 import json
+import os
 import pathlib
 import re
 import shutil
+import subprocess
+import sys
 import warnings
 
 import jax
@@ -137,6 +140,32 @@ def test_load_model(best, which, step, tmp_path):
     assert facts["step"] == step
     assert same_bits(params, state_of(seed=step).params)
     assert type(params) is rnn.GRUParams
+
+
+SPREAD = """
+import sys
+import jax, jaxrnn as rnn, optax
+from jaxrnn import learning
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+model = rnn.GRU(2, 3)
+params = jax.tree.map(jax.numpy.ones_like, model.init(jax.random.key(0)))
+params = jax.device_put(params, NamedSharding(Mesh(jax.devices(), "d"), PartitionSpec()))
+assert len(params.w_hh.devices()) == 2
+learning.Checkpoints(sys.argv[1], model).save(learning.train_state(params, optax.sgd(1.0)), jax.random.key(0))
+"""
+
+
+def test_load_model_that_was_trained_on_two_devices(tmp_path):
+    """It is read to the one that is here."""
+    environment = os.environ | {
+        "XLA_FLAGS": "--xla_force_host_platform_device_count=2",
+        "JAX_PLATFORMS": "cpu",
+        "PYTHONPATH": os.pathsep.join(sys.path),
+    }
+    subprocess.run([sys.executable, "-c", SPREAD, str(tmp_path)], env=environment, check=True)
+    _, params, _ = load_model(tmp_path)
+    assert same_bits(params, jax.tree.map(jnp.ones_like, MODEL.init(KEY)))
+    assert params.w_hh.devices() == {jax.devices()[0]}
 
 
 def test_saving_a_step_again_replaces_it(tmp_path):

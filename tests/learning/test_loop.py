@@ -1,5 +1,6 @@
 """The loop: the same run bit for bit, whatever disturbs it, and what it says while it goes."""
 
+import functools
 import io
 import json
 import math
@@ -475,9 +476,8 @@ def test_nothing_is_said_where_nothing_shall_be(capsys):
 def test_a_bar_on_a_terminal(monkeypatch):
     """With the steps done, the rate and the time left."""
     screen = io.StringIO()
-    monkeypatch.setattr(
-        report, "Console", lambda **options: Console(file=screen, force_terminal=True, width=120, **options)
-    )
+    terminal = functools.partial(Console, file=screen, force_terminal=True, width=120)
+    monkeypatch.setattr("rich.console.Console", terminal)
     run(show=True, steps=8, evaluate=judge)
     plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", screen.getvalue())
     assert re.search(r"8/8 [0-9.]+ steps/s 0:00:00 .*loss", plain)

@@ -36,7 +36,7 @@ class Average:
         return jnp.zeros((*batch_shape, self.size))
 
     def step(self, params, state, x):
-        state = state + params["rate"] * (x - state)
+        state = state + jnp.broadcast_to(params["rate"], x.shape) * (x - state)
         return state, state
 
 class Outer:

@@ -239,6 +239,28 @@ def test_mean_loss_carries_the_state(x64):
     np.testing.assert_allclose(final, carry, rtol=1e-12)
 
 
+def test_mean_loss_weighs_by_the_count(x64):
+    """Of batches that are not equally full it is the mean over all their steps; an empty one, even if NaN, is none."""
+    values = np.random.default_rng(0).normal(size=(4, 7))
+    mask = np.arange(7) < np.array([7, 1, 0, 3])[:, None]
+
+    def loss(params, carry, batch, key):
+        value, counts = batch
+        count = counts.sum()
+        return jnp.where(counts, value, 0).sum() / count.astype(value.dtype), (carry + 1, {"count": count})
+
+    steps, mean = learning.mean_loss(loss, None, jnp.array(0), (values, mask))
+    np.testing.assert_allclose(mean, values[mask].mean(), rtol=1e-12)
+    assert steps == 4
+    assert learning.mean_loss(loss, None, 0, (values[:2], mask[2:3].repeat(2, 0)))[1] == 0
+
+
+def test_mean_loss_in_bfloat16_is_summed_in_float32():
+    """Of 1000 batches one is 2, the others are 1."""
+    values = jnp.ones(1000, "bfloat16").at[0].set(2)
+    assert learning.mean_loss(lambda p, c, b, k: (b, (c, {})), None, (), values)[1] == np.float32(1.001)
+
+
 def test_a_state_may_be_donated():
     """It shares no array with the caller's parameters, nor holds one twice."""
     params, carry = small_params(), jnp.zeros((2, 3))
@@ -251,6 +273,16 @@ def test_a_state_may_be_donated():
 
 
 # ---- refusals ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("count", [jnp.ones(3), "many"])
+def test_a_count_is_one_number(count):
+    """Named, as is what else a loss may give back that is none."""
+    with pytest.raises(ValueError, match='"count" reported by the loss: expected one number, that of the steps'):
+        learning.mean_loss(lambda p, c, b, k: (b, (c, {"count": count})), None, (), jnp.ones(2))
+    with pytest.raises(TypeError, match=r"loss: expected \(value, \(carry, metrics\)\) from it"):
+        learning.mean_loss(lambda p, c, b, k: b, None, (), jnp.ones(2))
+
 
 FIX = "; train_state(params, optimizer, carry=...) takes the first one, () for none"
 CARRIES = {

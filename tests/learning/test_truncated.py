@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from runs import KEY
+from versions import enable_x64
 
 import jaxrnn as rnn
 from jaxrnn.data import Streams
@@ -47,7 +48,7 @@ def by_hand(params, ids, k1, k2):
     xs, ys = rows(ids)
 
     def step(h, x):
-        return jnp.tanh(embedding.w[x] @ cell.w_xh + h @ cell.w_hh + cell.b_h)
+        return jnp.tanh(embedding.w[x] @ cell.w_xh + h @ cell.w_hh + cell.b_h[None])
 
     states = [jnp.zeros((B, 3))]
     for x in xs:
@@ -59,7 +60,7 @@ def by_hand(params, ids, k1, k2):
         for t in range(begin, chunk + k1):
             h = step(h, xs[t])
             if t >= chunk:
-                total -= jax.nn.log_softmax(h @ readout.w + readout.b)[np.arange(B), ys[t]].sum() / (T * B)
+                total -= jax.nn.log_softmax(h @ readout.w + readout.b[None])[np.arange(B), ys[t]].sum() / (T * B)
     return total
 
 
@@ -92,7 +93,7 @@ def distance(a, b):
 @pytest.fixture(scope="module")
 def full():
     """Value and gradient of exact back-propagation."""
-    with jax.enable_x64(True):
+    with enable_x64(True):
         return gradient(exact)
 
 
@@ -170,7 +171,7 @@ def test_an_epoch_begins_with_the_initial_state(back):
     sums, carry = [], jnp.zeros(2)
     for n in range(4):
         value, (carry, told) = loss({"w": jnp.ones(())}, carry, streams[n], None)
-        assert told == {}
+        assert told == {"count": 6}  # targets of the chunk
         sums.append(float(value))
     each = [1 + np.cumsum(row) for row in ids[:-1].reshape(2, 6)]
     expected = [sum(row[:3].sum() for row in each), sum(row[3:].sum() for row in each)]
@@ -200,8 +201,9 @@ def test_options_go_to_the_measure():
         seen.update(options, shape=outputs.shape, targets=targets.shape)
         return outputs.sum()
 
-    stream_loss(MODEL, measure, mean="time_sum")(params, MODEL.initial_state((B,)), chunk, None)
+    _, (_, told) = stream_loss(MODEL, measure, mean="time_sum")(params, MODEL.initial_state((B,)), chunk, None)
     assert seen == {"mean": "time_sum", "shape": (4, B, V), "targets": (4, B)}
+    assert told == {"count": B}
 
 
 def test_dropout_follows_the_key():
@@ -216,7 +218,7 @@ def test_dropout_follows_the_key():
     np.testing.assert_array_equal(run(KEY), run(KEY))
     assert (run(KEY) != run(jax.random.key(8))).any()
     np.testing.assert_array_equal(run(None), jnp.broadcast_to(params[0].w[0], (3, B, 2)))
-    assert set(np.unique(run(KEY) / params[0].w[0])) == {0, 2}
+    assert set(np.unique(run(KEY) / params[0].w[0, None, None])) == {0, 2}
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import sys
 import jax
 import numpy as np
 import pytest
+from versions import enable_x64
 
 SCRIPTS = pathlib.Path(__file__).parent.parent.parent / "scripts"
 sys.path.insert(0, str(SCRIPTS))
@@ -122,7 +123,7 @@ def reference():
 
     def of(cell):
         if cell not in found:
-            with jax.enable_x64(True):
+            with enable_x64(True):
                 found[cell] = Runner("reference", Case(cell, **TINY)).check(["gradient"])
         return found[cell]
 

@@ -96,15 +96,15 @@ def test_learns_what_comes_first():
     def loss(params, carry, batch, key):
         logits = model.apply(params, batch.inputs, lengths=batch.lengths, key=key)
         counts = batch.lengths > 0
-        hits = rnn.losses.accuracy(logits, batch.targets, mask=counts)
-        return rnn.losses.cross_entropy(logits, batch.targets, mask=counts), (carry, {"accuracy": hits})
+        return rnn.losses.cross_entropy(logits, batch.targets, mask=counts), (carry, {})
 
     step = jax.jit(learning.several(learning.train_step(loss, optimizer)))
     state = learning.train_state(model.init(jax.random.key(0)), optimizer)
     many = jax.tree.map(lambda *leaves: np.stack(leaves), *(batches[n] for n in range(60)))
     _, metrics = step(state, many, jax.random.key(1))
-    assert metrics["accuracy"][:3].mean() < 0.7
-    assert metrics["accuracy"][-3:].mean() == 1.0
+    assert (
+        metrics["loss"][-3:].mean() < 0.5 < 1 < metrics["loss"][:3].mean()
+    )  # log 3 by guessing; of 12 seeds 0.11 at most
 
 
 @pytest.mark.parametrize(

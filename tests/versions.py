@@ -1,0 +1,10 @@
+"""What tests call by another name in the oldest versions of JAX that the library runs on."""
+
+import jax
+
+if hasattr(jax, "enable_x64"):  # from 0.8 on
+    enable_x64 = jax.enable_x64
+else:
+    from jax.experimental import enable_x64  # noqa: F401
+
+set_mesh = jax.set_mesh if hasattr(jax, "set_mesh") else jax.sharding.use_mesh  # from 0.7.1 on
