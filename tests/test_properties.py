@@ -95,7 +95,7 @@ def test_packed_documents_equal_documents_alone(name, packs, reverse):
     """Documents that share a row, with a reset where each starts, know nothing of one another."""
     model = ZOO[name].build("float64")
     params = random_params(model)
-    T, B = 6, len(packs)  # one shape for all: op by op, each shape is compiled anew
+    T, B = 6, len(packs)  # one shape for all
     xs, lengths = inputs(model, T, (B,)), np.array(list(map(sum, packs)))
     if reverse:  # backwards, a document starts at its last step
         starts = [np.cumsum(pack) - 1 for pack in packs]
@@ -104,13 +104,12 @@ def test_packed_documents_equal_documents_alone(name, packs, reverse):
     resets = np.zeros((T, B), bool)
     for b, start in enumerate(starts):
         resets[start, b] = True
-    with jax.disable_jit():
-        _, ys = rnn.unroll(model, params, xs, lengths=lengths, resets=resets, reverse=reverse)
-        for b, pack in enumerate(packs):
-            for end, length in zip(np.cumsum(pack), pack, strict=True):
-                own = slice(end - length, end)
-                alone = rnn.unroll(model, params, xs[own, b], reverse=reverse)[1]
-                assert_close(jax.tree.map(lambda y, own=own, b=b: y[own, b], ys), alone)
+    _, ys = rnn.unroll(model, params, xs, lengths=lengths, resets=resets, reverse=reverse)
+    for b, pack in enumerate(packs):
+        for end, length in zip(np.cumsum(pack), pack, strict=True):
+            own = slice(end - length, end)
+            alone = rnn.unroll(model, params, xs[own, b], reverse=reverse)[1]
+            assert_close(jax.tree.map(lambda y, own=own, b=b: y[own, b], ys), alone)
 
 
 @trying

@@ -134,11 +134,6 @@ ZOO: dict[str, Entry] = {
     "user-in-bidirectional": Entry(lambda d: rnn.Bidirectional(Average(I, d)), 2 * I, "all"),
 }
 
-# Those that differ from another in an option alone
-VARIANTS = [
-    name for name in ZOO if name.endswith(("-relu", "-sigmoid", "-no-bias", "-i", "-o", "-fo", "-sum", "-mean"))
-]
-
 STEPPING = [name for name, entry in ZOO.items() if entry.sees != "all"]  # models that can walk step by step
 
 

@@ -1,6 +1,4 @@
-"""Models whose layers are all of one width: what runs op by op is then compiled once for many of them."""
-
-import functools
+"""Models whose layers are all of one width: what one of them compiles serves others."""
 
 import jax
 import jax.numpy as jnp
@@ -70,17 +68,6 @@ def linear(scale, dtype="float32"):
     cell = rnn.VanillaRNN(N, N, activation=straight, use_bias=False, dtype=dtype)
     q, _ = np.linalg.qr(np.random.default_rng(0).normal(size=(N, N)))
     return cell, random_params(cell)._replace(w_hh=jnp.asarray(scale * q, dtype))
-
-
-def op_by_op(test):
-    """Run a test without compiling its scans."""
-
-    @functools.wraps(test)
-    def run(*args, **kwargs):
-        with jax.disable_jit():
-            test(*args, **kwargs)
-
-    return run
 
 
 def case(name):

@@ -1,7 +1,4 @@
-"""How the gradient flows: against a Python loop with pushes, dense Jacobians, theory and hand-made chunks.
-
-Much runs op by op, which is quick for so many models; what only a compiler can spoil is added compiled.
-"""
+"""How the gradient flows: against a Python loop with pushes, dense Jacobians, theory and hand-made chunks."""
 
 import dataclasses
 import functools
@@ -13,7 +10,7 @@ import pushed_loop
 import pytest
 import zoo
 from jax.flatten_util import ravel_pytree
-from one_width import ALIVE, FAMILIES, LENGTHS, MODELS, RESETS, B, N, T, assert_close, case, linear, op_by_op
+from one_width import ALIVE, FAMILIES, LENGTHS, MODELS, RESETS, B, N, T, assert_close, case, linear
 
 import jaxrnn as rnn
 from jaxrnn.gradients import gain, gradient_flow, gradient_parts, truncation_error
@@ -52,7 +49,6 @@ PARTS = ["vanilla", "GRU"]  # of the stack; the LSTM there has no peepholes
         ("both directions", "forwards"),
     ],
 )
-@op_by_op
 def test_flow_is_that_of_a_loop_with_pushes(name, kind, x64):
     """Every layer, direction and part of a state, whatever the walk is told."""
     model, params, xs = case(name)
@@ -71,7 +67,6 @@ def test_flow_compiled(x64):
         assert_close(flow, pushed_loop.flow(model, params, xs, loss, **walk))
 
 
-@op_by_op
 def test_flow_by_hand(x64):
     """Units by themselves, h_t = h_{t-1} / 2 + x_t, and L the sum of h_T: dL/dh_t = 2^(t - T) in each of four."""
     cell, params = linear(0.5, "float64")
@@ -87,7 +82,6 @@ def test_flow_by_hand(x64):
     assert_close(last(resets=resets), from_the_border)
 
 
-@op_by_op
 def test_lstm_without_the_output(x64):
     """The loss sees h alone: the last c has no step left to act through."""
     flow = gradient_flow(*case("LSTM"), lambda final, ys: final.h.sum())
@@ -182,7 +176,6 @@ def test_gain_of_a_linear_network(scale):
 
 
 @pytest.mark.parametrize(("name", "at"), [("LSTM", 2), ("both directions", 2), ("user", -1)])
-@op_by_op
 def test_gain_is_that_of_dense_jacobians(name, at, x64):
     """The norm, feature by feature, is that of the whole matrix; a pair of outputs counts as one."""
     model, params, xs = case(name)
@@ -190,14 +183,12 @@ def test_gain_is_that_of_dense_jacobians(name, at, x64):
 
 
 @pytest.mark.parametrize("walk", [{"lengths": LENGTHS}, {"resets": RESETS, "reverse": True}])
-@op_by_op
 def test_gain_of_other_walks(walk, x64):
     """Nothing flows past an end or across a reset."""
     model, params, xs = case("GRU")
     assert_close(gain(model, params, xs, at=1, **walk), pushed_loop.gain(model, params, xs, 1, **walk))
 
 
-@op_by_op
 def test_gain_of_token_ids(x64):
     """Ids have no derivative; a counter in a state has 0."""
     model = rnn.Stack(rnn.Embedding(N, N, dtype="float64"), zoo.Average(N, "float64"))
@@ -251,7 +242,6 @@ def test_parts_in_float32():
         np.testing.assert_allclose(part.sum(0), g, atol=1e-6 * jnp.abs(g).max())
 
 
-@op_by_op
 def test_parts_one_by_one(x64):
     """The part of a step is the gradient of a loop in which that step alone has parameters of its own."""
     cell, params, xs = case("GRU")
@@ -297,7 +287,6 @@ def test_truncation_is_that_of_chunks(x64):
     np.testing.assert_allclose(share, jnp.linalg.norm(whole - cut) / jnp.linalg.norm(whole), rtol=1e-9)
 
 
-@op_by_op
 def test_truncation_of_nothing(x64):
     """Nothing is dropped by chunks as long as the walk, nor at borders of which nothing passes, nor of no gradient."""
     model, params, xs = case("GRU")
@@ -309,7 +298,6 @@ def test_truncation_of_nothing(x64):
     assert error(lambda final, ys: jnp.zeros(()), every=1) == 0
 
 
-@op_by_op
 def test_truncation_in_both_directions(x64):
     """Each direction is cut where its own walk has taken k steps."""
     cell, _, xs = case("GRU")

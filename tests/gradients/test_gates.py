@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from one_width import LENGTHS, RESETS, B, D, N, T, op_by_op
+from one_width import LENGTHS, RESETS, B, D, N, T
 from zoo import random_params, random_state
 
 import jaxrnn as rnn
@@ -57,7 +57,6 @@ def assert_close(got, expected):
 
 
 @pytest.mark.parametrize("cell", GATED, ids=repr)
-@op_by_op
 def test_statistics_are_those_of_a_loop(cell, x64):
     """Every gate of every cell that has any, whatever the walk is told; padding does not count."""
     params, xs = random_params(cell), 3 * XS
@@ -67,7 +66,6 @@ def test_statistics_are_those_of_a_loop(cell, x64):
     assert_close(gate_statistics(cell, params, xs, state, **walk), slowly(cell, params, xs, state, **walk))
 
 
-@op_by_op
 def test_models(x64):
     """A whole model has the statistics of its cells, layer by layer; those without gates have none."""
     both = rnn.Bidirectional(rnn.LSTM(N, N, **D), rnn.GRU(N, N, **D), merge="sum")
@@ -87,7 +85,6 @@ def with_forget_bias(bias):
     return cell, zeros._replace(b_h=zeros.b_h.at[N : 2 * N].set(bias))
 
 
-@op_by_op
 def test_time_constant(x64):
     """A gate that is always f keeps 1/e after -1 / log f steps; one that is open for ever keeps for ever."""
     for bias, memory in [(2.0, -1 / np.log(1 / (1 + np.exp(-2)))), (0.0, 1 / np.log(2)), (100.0, np.inf)]:

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from one_width import N, T, case, linear, op_by_op
+from one_width import N, T, case, linear
 from zoo import Average, random_params, random_state
 
 import jaxrnn as rnn
@@ -74,7 +74,6 @@ def test_counters_have_no_part(x64):
 
 
 @pytest.mark.parametrize("name", ["LSTM", "user"])
-@op_by_op
 def test_products_are_derivatives_of_walks(name, x64):
     """J_T ⋯ J_1 is the derivative of the last state with respect to the first, by reverse mode over a Python loop."""
     model, params, _ = case(name)

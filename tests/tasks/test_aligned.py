@@ -32,8 +32,7 @@ def test_both_directions_see_all_but_the_step_itself(name):
     cell = ZOO[name].build("float64")
     both = rnn.Bidirectional(Delayed(cell))
     params, xs = random_params(both), inputs(cell)
-    with jax.disable_jit():
-        _, ys = rnn.unroll(both, params, xs, lengths=LENGTHS)
+    _, ys = rnn.unroll(both, params, xs, lengths=LENGTHS)
     for b, n in enumerate(LENGTHS):
         ahead, back = (by_hand(cell, p, part) for p, part in zip(params, (xs[:n, b], xs[:n, b][::-1]), strict=True))
         assert_close(ys[:n, b], np.concatenate([ahead, back[::-1]], -1))
@@ -45,10 +44,9 @@ def test_a_reset_hides_what_was_before():
     """The first output of a new document is 0; a chunk goes on where the one before it ended."""
     cell = ZOO["gru"].build("float64")
     delayed, params, xs = Delayed(cell), random_params(cell), inputs(cell)
-    with jax.disable_jit():
-        _, ys = rnn.unroll(delayed, params, xs, resets=RESETS)
-        middle, first = rnn.unroll(delayed, params, xs[:2], resets=RESETS[:2])
-        _, second = rnn.unroll(delayed, params, xs[2:], middle, resets=RESETS[2:])
+    _, ys = rnn.unroll(delayed, params, xs, resets=RESETS)
+    middle, first = rnn.unroll(delayed, params, xs[:2], resets=RESETS[:2])
+    _, second = rnn.unroll(delayed, params, xs[2:], middle, resets=RESETS[2:])
     assert_close(jnp.concatenate([first, second]), ys)
     for b in range(B):
         starts = sorted({0, *np.flatnonzero(RESETS[:, b])})
@@ -62,8 +60,7 @@ def test_the_step_itself_is_not_seen():
     model = rnn.Stack(rnn.Bidirectional(Delayed(ZOO["lstm"].build("float64")), Delayed(ZOO["gru"].build("float64"))))
     xs = np.repeat(np.asarray(inputs(model, batch=(1,))), 1 + T, axis=1)
     xs[np.arange(T), np.arange(T)] += 1  # column t has another input at step t, the last column has none
-    with jax.disable_jit():
-        _, ys = rnn.unroll(model, random_params(model), jnp.asarray(xs))
+    _, ys = rnn.unroll(model, random_params(model), jnp.asarray(xs))
     changed = (ys[:, :T] != ys[:, T:]).any(-1)
     np.testing.assert_array_equal(changed, ~np.eye(T, dtype=bool))
 

@@ -20,13 +20,6 @@ LENGTHS = np.array([T, 2, 0])
 KINDS = ["lstm", "stack-embedding", "bidirectional-of-stack", "user-in-bidirectional"]
 
 
-@pytest.fixture
-def by_hand():
-    """Step by step, since compiling takes longer than a few small cases."""
-    with jax.disable_jit():
-        yield
-
-
 def make(name, how, dtype="float64", **options):
     """A classifier over a model of the zoo, whose width is given where the model does not tell it."""
     encoder, width = ZOO[name].build(dtype), ZOO[name].width
@@ -35,7 +28,7 @@ def make(name, how, dtype="float64", **options):
     return model, random_params(model)
 
 
-@pytest.mark.usefixtures("x64", "by_hand")
+@pytest.mark.usefixtures("x64")
 @pytest.mark.parametrize("name", KINDS)
 @pytest.mark.parametrize("how", POOLINGS)
 def test_encode_pool_read(name, how):

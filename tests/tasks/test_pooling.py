@@ -22,14 +22,7 @@ POOLS = {  # a function of (ys, lengths), and the same of one sequence without p
     ),
 }
 every_pool = pytest.mark.parametrize("name", POOLS)
-pytestmark = pytest.mark.usefixtures("x64", "by_hand")
-
-
-@pytest.fixture
-def by_hand():
-    """Step by step, since compiling takes longer than a few small cases."""
-    with jax.disable_jit():
-        yield
+pytestmark = pytest.mark.usefixtures("x64")
 
 
 def attention(ys, w, b, v):
