@@ -16,9 +16,9 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_disable_most_optimizations", True)  # most programs here run once
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def optimised():
-    """Compile the tests of a module as users do."""
+    """Compile a test as users do."""
     jax.config.update("jax_disable_most_optimizations", False)
     yield
     jax.config.update("jax_disable_most_optimizations", True)

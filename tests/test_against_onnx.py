@@ -24,7 +24,6 @@ OPSET, IR_VERSION = 14, 8
 ATOL = 1e-5
 FAR = 1e-2  # a wrong weight must miss by more than this, in outputs and in every part of the final state
 SHAPE = (6, 4, 3, 5)  # T, B, I, H
-pytestmark = pytest.mark.usefixtures("optimised")
 SHAPES = [(1, 1, 1, 1), (2, 3, 8, 2), (17, 5, 2, 9)]
 DIRECTIONS = ["forward", "reverse", "bidirectional"]
 
@@ -192,7 +191,7 @@ class Case:
         for name, direction, lengths in itertools.product(CELLS, DIRECTIONS, [False, True])
     ],
 )
-def test_outputs_and_final_state(name, direction, lengths):
+def test_outputs_and_final_state(name, direction, lengths, optimised):
     """From a state that is not zero, every cell gives the outputs and the final state of its ONNX operator."""
     errors = Case(name, direction, lengths=lengths).errors()
     assert all(error <= ATOL for error in errors.values()), errors

@@ -16,7 +16,6 @@ torch = pytest.importorskip("torch")
 nn = torch.nn
 torch.set_num_threads(1)
 
-pytestmark = pytest.mark.usefixtures("optimised")
 T, B, IN, H = 6, 3, 4, 5
 LENGTHS = [4, 6, 1]
 MODULES = {
@@ -138,7 +137,7 @@ def test_values_and_gradients(kind, layers, bidirectional, bias):
 
 @each_kind
 @pytest.mark.parametrize("bidirectional", [pytest.param(False, marks=pytest.mark.slow), True])
-def test_values_and_gradients_with_lengths(kind, bidirectional):
+def test_values_and_gradients_with_lengths(kind, bidirectional, optimised):
     check_against_torch(kind, make(kind, 2, bidirectional), 1e-5, lengths=LENGTHS)
 
 
