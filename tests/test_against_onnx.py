@@ -39,9 +39,15 @@ CELLS = {
 }
 
 FULL = ("lstm-ifo", "coupled-fo", "gru-after")
-FEW = [  # of the peephole subsets the full ones; the rest: pytest -m slow
-    pytest.param(name, marks=[] if "-" not in name or name in FULL else pytest.mark.slow) for name in CELLS
-]
+KINDS = ("tanh", "lstm", *FULL, "gru")  # of activations and peephole subsets one of each kind
+
+
+def slow(*values: Any, unless: bool) -> Any:
+    """A case of ``pytest -m slow``, unless it is the first of its kind."""
+    return pytest.param(*values, marks=[] if unless else pytest.mark.slow)
+
+
+FEW = [slow(name, unless=name in KINDS) for name in CELLS]
 
 INPUTS = {
     "RNN": ["X", "W", "R", "B", "sequence_lens", "initial_h"],
@@ -179,9 +185,13 @@ class Case:
 # ---- values ------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("lengths", [False, True], ids=["full", "lengths"])
-@pytest.mark.parametrize("direction", DIRECTIONS)
-@pytest.mark.parametrize("name", CELLS)
+@pytest.mark.parametrize(
+    ("name", "direction", "lengths"),
+    [
+        slow(name, direction, lengths, unless=name in FULL or (direction == "bidirectional" and lengths))
+        for name, direction, lengths in itertools.product(CELLS, DIRECTIONS, [False, True])
+    ],
+)
 def test_outputs_and_final_state(name, direction, lengths):
     """From a state that is not zero, every cell gives the outputs and the final state of its ONNX operator."""
     errors = Case(name, direction, lengths=lengths).errors()

@@ -36,11 +36,16 @@ import jaxrnn as rnn
 pytestmark = pytest.mark.usefixtures("x64")
 
 
+def fast(names, slow=lambda name: name not in KINDS):
+    """Models for a test: those beyond one of each kind are cases of ``pytest -m slow``."""
+    return [pytest.param(name, marks=[pytest.mark.slow] * slow(name)) for name in names]
+
+
 # ---- shapes and dtypes ---------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float64"])
-@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize("name", fast(ALL))
 def test_shapes_and_dtypes(name, dtype):
     """Parameters, outputs and states have the model's dtype; states have the shapes of the equations."""
     model = ZOO[name].build(dtype)
@@ -77,8 +82,14 @@ def test_values_in_bfloat16(name):
 # ---- values --------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("case", CASES)
-@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize(
+    ("name", "case"),
+    [
+        pytest.param(name, case, marks=[pytest.mark.slow] * (name not in KINDS and case != "plain"))
+        for name in ALL
+        for case in CASES
+    ],
+)
 def test_equals_plain_loop_op_by_op(name, case):
     """Final state, outputs and every state on the way are those of the plain loop, in every case."""
     model, params = make(name)
@@ -114,7 +125,7 @@ def test_any_batch_axes(name, batch):
 
 
 @pytest.mark.parametrize("reverse", [False, True])
-@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize("name", fast(ALL))
 def test_a_single_step(name, reverse):
     """T = 1."""
     model, params = make(name)
@@ -139,7 +150,7 @@ def test_no_step(name):
 
 
 @pytest.mark.parametrize("reverse", [False, True])
-@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize("name", fast(ALL))
 def test_lengths_of_zero(name, reverse):
     """Nothing but padding: the state as it was, and zeros."""
     model, params = make(name)
@@ -156,7 +167,7 @@ def test_lengths_of_zero(name, reverse):
 
 
 @pytest.mark.parametrize("reverse", [False, True])
-@pytest.mark.parametrize("name", STEPPING)
+@pytest.mark.parametrize("name", fast(STEPPING))
 def test_trajectory_ends_in_the_final_state(name, reverse):
     """The entry walked last is the final state; forwards, the state stands still in the padding."""
     model, params = make(name)
@@ -181,7 +192,7 @@ def test_trajectory_compiled(name):
 
 
 @pytest.mark.parametrize("reverse", [False, True])
-@pytest.mark.parametrize("name", STEPPING)
+@pytest.mark.parametrize("name", fast(STEPPING))
 def test_chunks_equal_one_walk(name, reverse):
     """A long sequence may be walked in chunks, each starting with the state of the one before."""
     model, params = make(name)
@@ -196,7 +207,7 @@ def test_chunks_equal_one_walk(name, reverse):
     assert_close((state, jnp.concatenate(ys[::-1] if reverse else ys)), whole)
 
 
-@pytest.mark.parametrize("name", STEPPING)
+@pytest.mark.parametrize("name", fast(STEPPING))
 def test_steps_equal_unroll(name):
     """Step by step as in decoding, the result is that of the whole."""
     model, params = make(name)
@@ -249,7 +260,7 @@ def test_ensemble_by_vmap(name):
     members = [random_params(model, seed) for seed in (0, 10)]
     xs, told = inputs(model), arguments(model, "everything")
     stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *members)
-    final, ys = jax.vmap(lambda params: rnn.unroll(model, params, xs, **told))(stacked)
+    final, ys = jax.jit(jax.vmap(lambda params: rnn.unroll(model, params, xs, **told)))(stacked)
     for index, params in enumerate(members):
         one = jax.tree.map(lambda leaf, at=index: leaf[at], (final, ys))
         assert_close(one, plain_loop.unroll(model, params, xs, **told)[:2])
@@ -260,10 +271,11 @@ def test_check_grads(name):
     """Forward and reverse derivatives agree with each other and with finite differences."""
     model, params = make(name)
     xs = inputs(model)
+    walk = jax.jit(lambda p, x: floats(rnn.unroll(model, p, x)))
     if reads_ids(model):
-        check_grads(lambda p: floats(rnn.unroll(model, p, xs)), (params,), order=1, modes=("fwd", "rev"))
+        check_grads(lambda p: walk(p, xs), (params,), order=1, modes=("fwd", "rev"))
     else:
-        check_grads(lambda p, x: floats(rnn.unroll(model, p, x)), (params, xs), order=1, modes=("fwd", "rev"))
+        check_grads(walk, (params, xs), order=1, modes=("fwd", "rev"))
 
 
 @pytest.mark.parametrize("name", ["bidirectional-of-stack", "residual-concat", "tied", "user-in-stack"])
@@ -278,10 +290,11 @@ def test_forward_mode(name):
     def slow_loss(params):
         return weighted(plain_loop.unroll(model, params, xs, **told)[:2])
 
-    assert_close(jax.jvp(loss, (params,), (direction,)), (loss(params), slope(slow_loss, params, direction)), SLOPE)
+    value, along = jax.jit(lambda params, direction: jax.jvp(loss, (params,), (direction,)))(params, direction)
+    assert_close((value, along), (slow_loss(params), slope(slow_loss, params, direction)), SLOPE)
 
 
-@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize("name", fast(ALL, slow=lambda name: name in VARIANTS))
 def test_gradients_and_padding(name):
     """The gradient is that of the plain loop; what the padding holds, even NaN, changes no value and no gradient.
 
@@ -317,7 +330,7 @@ def test_gradients_and_padding(name):
         assert abs(slope(slow_loss, point, direction) - dot) < SLOPE
 
 
-@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize("name", fast(ALL))
 def test_resets_in_the_padding_change_nothing(name):
     """Past its end a sequence has no borders."""
     model, params = make(name)
@@ -346,7 +359,7 @@ def influence(model, params, xs, steps, **told):
         return np.array([chosen(jnp.where(here == t, other, xs)) != chosen(xs) for t in range(T)])
 
 
-@pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.slow] * (n in VARIANTS)) for n in ALL])
+@pytest.mark.parametrize("name", fast(ALL))
 def test_outputs_see_what_they_should(name):
     """A forward model never sees the future, exactly; a bidirectional one sees everything; a map only its input."""
     model, params = make(name)

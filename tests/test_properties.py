@@ -88,14 +88,14 @@ def test_reverse_is_flipping(walk):
 @settings(trying, max_examples=5)
 @given(
     st.sampled_from(MODELS),
-    st.lists(st.lists(st.sampled_from([1, 3]), min_size=1, max_size=2), min_size=1, max_size=2),
+    st.lists(st.lists(st.sampled_from([1, 3]), min_size=1, max_size=2), min_size=2, max_size=2),
     st.booleans(),
 )
 def test_packed_documents_equal_documents_alone(name, packs, reverse):
     """Documents that share a row, with a reset where each starts, know nothing of one another."""
     model = ZOO[name].build("float64")
     params = random_params(model)
-    T, B = max(map(sum, packs)), len(packs)
+    T, B = 6, len(packs)  # one shape for all: op by op, each shape is compiled anew
     xs, lengths = inputs(model, T, (B,)), np.array(list(map(sum, packs)))
     if reverse:  # backwards, a document starts at its last step
         starts = [np.cumsum(pack) - 1 for pack in packs]

@@ -124,15 +124,20 @@ def check_against_torch(kind, module, tolerance, dtype="float32", lengths=None):
 # ---- values and gradients ----------------------------------------------------------------------------------------
 
 
+SHAPES = [(1, True, False), (1, False, True), (2, False, False), (3, True, True)]  # layers, bias, both ways
+OTHERS = [(1, True, True), (1, False, False), (2, False, True), (3, True, False)]
+
+
 @each_kind
-@each_direction
-@pytest.mark.parametrize(("layers", "bias"), [(1, False), (1, True), (2, False), (3, True)])
+@pytest.mark.parametrize(
+    ("layers", "bias", "bidirectional"), [*SHAPES, *(pytest.param(*shape, marks=pytest.mark.slow) for shape in OTHERS)]
+)
 def test_values_and_gradients(kind, layers, bidirectional, bias):
     check_against_torch(kind, make(kind, layers, bidirectional, bias), 1e-5)
 
 
 @each_kind
-@each_direction
+@pytest.mark.parametrize("bidirectional", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_values_and_gradients_with_lengths(kind, bidirectional):
     check_against_torch(kind, make(kind, 2, bidirectional), 1e-5, lengths=LENGTHS)
 

@@ -9,9 +9,14 @@ import sys
 SCRIPT = pathlib.Path(__file__).parents[2] / "scripts" / "kill_test.py"
 
 
-def test_killed_and_resumed_is_undisturbed():
+def test_killed_and_resumed_is_undisturbed(tmp_path):
     """Two kills here; `python scripts/kill_test.py` makes twenty."""
-    quick = {**os.environ, "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}  # to compile, not to run
+    quick = {  # to compile, not to run
+        **os.environ,
+        "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
+        "JAX_COMPILATION_CACHE_DIR": str(tmp_path),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+    }
     command = [sys.executable, SCRIPT, "--kills", "2"]
     done = subprocess.run(command, capture_output=True, text=True, env=quick)
     verdict = r"2 kills \(.*\), 32 steps, \d+ s: identical to an undisturbed run, bit for bit\n"

@@ -9,7 +9,8 @@ from optax import contrib
 from runs import KEY, Noise, same_bits, small_loss, small_params, small_state
 
 from jaxrnn import learning
-from jaxrnn.learning.update import measured, wide
+from jaxrnn.learning.update import measured
+from jaxrnn.precision import widen
 
 PLATEAU = optax.chain(optax.adam(0.1), contrib.reduce_on_plateau(patience=1, factor=0.5, cooldown=1))
 NORMALIZED = optax.chain(contrib.normalize(), optax.sgd(0.1))
@@ -66,7 +67,12 @@ def test_an_optimizer_gets_what_it_asks_for(name):
     with jax.numpy_dtype_promotion("standard"):
         for n in range(4):
             state = one(optimizer, names, *state, Noise()[n], jax.random.fold_in(KEY, n))
-    assert same_bits((end.params, end.carry, end.opt_state), state)
+    assert jax.tree.structure((end.params, end.carry, end.opt_state)) == jax.tree.structure(state)
+    for a, b in zip(jax.tree.leaves((end.params, end.carry, end.opt_state)), jax.tree.leaves(state), strict=True):
+        if jnp.issubdtype(a.dtype, jnp.floating):  # two programs: the compiler may round them in its own ways
+            np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
+        else:
+            assert same_bits(a, b)
     assert int(end.skipped) == 0
     assert not same_bits(end.params, start.params)
 
@@ -213,8 +219,8 @@ def test_the_measure_of_a_gradient(x64):
         assert finite
     for bad in (np.nan, np.inf, -np.inf):
         assert not measured((jnp.asarray([1.0, bad]), jnp.ones(2)))[2]
-    assert wide((1.0, 2)) == (1.0, 2)
-    assert wide({"a": jnp.ones(1, "int8"), "b": jnp.ones(1, "float16"), "k": KEY})["b"].dtype == "float32"
+    assert widen((1.0, 2)) == (1.0, 2)
+    assert widen({"a": jnp.ones(1, "int8"), "b": jnp.ones(1, "float16"), "k": KEY})["b"].dtype == "float32"
 
 
 def test_the_parameters_to_use_of_schedule_free():

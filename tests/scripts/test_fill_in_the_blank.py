@@ -9,6 +9,7 @@ import pytest
 from jaxrnn.data import Vocabulary
 
 SMALL = ["--word-width", 8, "--word-steps", 2, "--width", 8, "--steps", 2, "--stride", 1000, "--batch", 8]
+SMALL += ["--cell", "vanilla"]
 
 
 @pytest.fixture
