@@ -97,7 +97,10 @@ FORMS = [(*shape, {"reset_after": True} if name == "gru-after" else {}) for name
 FORMS += [(*shape, {}) for shape in IN_CHUNKS.values()]
 
 
-@pytest.mark.parametrize(("make", "batch", "units", "steps", "options"), FORMS)
+MORE = [pytest.param(*form, marks=pytest.mark.slow) for form in (FORMS[2], *FORMS[4:])]
+
+
+@pytest.mark.parametrize(("make", "batch", "units", "steps", "options"), [FORMS[0], FORMS[1], FORMS[3], *MORE])
 def test_every_form_of_a_step(make, batch, units, steps, options, x64):
     """Where a shape asks for another form, the same value, gradient and slope of the gradient."""
     model = make("float64", units=units, **options)
