@@ -11,8 +11,6 @@ from typing import Any
 from jaxrnn.checks import refuse
 from jaxrnn.constructor import declared, from_call, parts
 
-METHODS = ("init", "initial_state", "step")  # of a cell or layer
-
 
 def printed(model: Any) -> str:
     """The constructor call of a model; an address says nothing about it."""
@@ -30,8 +28,8 @@ def homes(model: Any) -> dict[str, list[str] | None]:
 def rebuilt(call: str, own: dict[str, list[str] | None], folder: os.PathLike) -> Any:
     """The model that prints as ``call``; refuses where a part of it cannot be had, and names the part.
 
-    The modules of ``own`` are imported. Of them only classes with the three methods of a cell are called, with
-    literals and models as arguments; functions are not called here.
+    The modules of ``own`` are imported. Of them only classes with a method ``init``, which draws the parameters of a
+    model, are called, with literals and models as arguments; functions are not called here.
     """
     if " object>" in call:
         refuse("model", f"the model, since {call} in {folder} does not print as its constructor call", "None",
@@ -61,8 +59,8 @@ def _imported(name: str, home: list[str] | None) -> Any:
         thing = functools.reduce(getattr, qualname.split("."), importlib.import_module(module))
     except Exception as error:  # whatever the module does on import
         raise LookupError(f"{place} cannot be imported ({type(error).__name__}: {error})") from error
-    if isinstance(thing, type) and not all(callable(getattr(thing, method, None)) for method in METHODS):
-        raise LookupError(f"{place} is not called, as it is no class with {', '.join(METHODS)}")
+    if isinstance(thing, type) and not callable(getattr(thing, "init", None)):
+        raise LookupError(f"{place} is not called, as it has no method init, as models have")
     return thing
 
 
