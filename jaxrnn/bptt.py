@@ -238,8 +238,9 @@ def _fixed_point(step: Any, params: Params, state: State, xs: PyTree) -> State:
     axes = frozenset().union(*map(mesh_axes, jax.tree.leaves((params, state, xs))))
 
     def carried(old: Array, new: Any) -> Array:
-        with jax.numpy_dtype_promotion("standard"):
-            old = old.astype(jnp.promote_types(old.dtype, new.dtype))
+        if old.dtype != new.dtype:
+            with jax.numpy_dtype_promotion("standard"):
+                old = old.astype(jnp.promote_types(old.dtype, new.dtype))
         old = spread(old, axes)
         placed = None if axes else getattr(getattr(new, "sharding", None), "spec", None)  # where it is part of the type
         return old if placed in (None, jax.typeof(old).sharding.spec) else jax.sharding.reshard(old, new.sharding)

@@ -32,6 +32,11 @@ def hyperparameters(cls: type[C]) -> type[C]:
     return jax.tree_util.register_static(cls)
 
 
+def declared(name: str) -> Any:
+    """The class of that name that :func:`hyperparameters` has made in this process, or None."""
+    return _CLASSES.get(name)
+
+
 def call(model: Any) -> str:
     """Print an instance as the shortest constructor call that makes it."""
     words = []

@@ -43,7 +43,7 @@ def cast(tree: PyTree, dtype: Any) -> PyTree:
 
 def cast_like(tree: PyTree, like: PyTree) -> PyTree:
     """Arrays in the dtypes of another tree of the same structure."""
-    return jax.tree.map(lambda x, like: x.astype(like.dtype), tree, like)
+    return jax.tree.map(lambda x, like: x if x.dtype == like.dtype else x.astype(like.dtype), tree, like)
 
 
 def broadcast(x: Array, shape: tuple[int, ...]) -> Array:

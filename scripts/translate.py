@@ -236,9 +236,6 @@ def main() -> None:
     )
     model = build(task, args.attention)
     init_key, key = jax.random.split(jax.random.key(args.seed))
-    beam = functools.partial(write, model, steps=limit(task.name, longest), width=args.width)
-    like = jax.eval_shape(model.init, init_key)
-    jax.eval_shape(beam, like, *side_by_side([], shapes[-1], 100))  # a beam that is too wide is refused here
     out = common.run_folder(args.out, resume=args.resume)
     params = model.init(init_key)
     steps = args.steps or args.epochs * len(data)

@@ -85,7 +85,7 @@ def by_lag(size: Size) -> dict[str, np.ndarray]:
     for name, cell in list(cells(size.units).items())[: size.cells]:
         params = cell.init(jax.random.key(0))
         norms = jax.jit(lambda params, cell=cell: gain(cell, params, xs).by_input)(params)
-        curves[name] = np.asarray(norms / norms[-1])[-size.lags :]
+        curves[name] = np.asarray(norms / norms[-1:])[-size.lags :]
         left = "".join(f"{np.median(curves[name][-1 - lag]):>10.2g}" for lag in lags)
         exponent = lyapunov_spectrum(cell, params, xs[:, 0], exponents=1)[0]
         print(f"{name:<32}{left}{exponent:>28.3f}", flush=True)

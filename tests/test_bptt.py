@@ -12,7 +12,7 @@ import pytest
 import zoo
 from contract import arguments, assert_close, make, weighted
 from jax.test_util import check_grads
-from versions import set_mesh
+from versions import EXPLICIT_GRADIENTS, set_mesh
 from zoo import ZOO, B, I, inputs
 
 import jaxrnn as rnn
@@ -98,7 +98,10 @@ FORMS += [(*shape, {}) for shape in IN_CHUNKS.values()]
 FORMS = [pytest.param(*form, marks=[pytest.mark.slow] * (form[0] is zoo.gru and not form[-1])) for form in FORMS]
 
 
-@pytest.mark.parametrize(("make", "batch", "units", "steps", "options"), FORMS)
+MORE = [pytest.param(*form, marks=pytest.mark.slow) for form in (FORMS[2], *FORMS[4:])]
+
+
+@pytest.mark.parametrize(("make", "batch", "units", "steps", "options"), [FORMS[0], FORMS[1], FORMS[3], *MORE])
 def test_every_form_of_a_step(make, batch, units, steps, options, x64):
     """Where a shape asks for another form, the same value, gradient and slope of the gradient."""
     model = make("float64", units=units, **options)
@@ -109,7 +112,8 @@ def test_every_form_of_a_step(make, batch, units, steps, options, x64):
     got, expected = (
         jax.jit(lambda f=f: (f(at), jax.jvp(jax.grad(f), (at,), (zoo.filled(at, 7),))))() for f in losses(model, told)
     )
-    assert_close(got, expected, CLOSE)
+    largest = max(float(jnp.abs(leaf).max()) for leaf in jax.tree.leaves(expected))  # 1e5, of sums over 4,480 rows
+    assert_close(got, expected, max(CLOSE, 1e-14 * largest))  # float64 rounds each term by 1e-16 of it
     assert (common.is_ahead(model, xs), bptt.steps_ahead(model, params, xs) is None) == (steps > 3, steps == 3)
 
 
@@ -337,6 +341,8 @@ def test_a_mesh_of_one_device(name):
         return (rnn.unroll(model, params, xs)[1] ** 2).sum()
 
     assert_close(rnn.unroll(model, params, spread)[1], rnn.unroll(model, params, xs)[1], 1e-6)
+    if not EXPLICIT_GRADIENTS:
+        pytest.skip("this JAX refuses the gradient of any product with such inputs")
     with set_mesh(mesh):
         got = jax.jit(jax.grad(loss))(params, spread)
     assert_close(got, jax.grad(loss)(params, xs), 1e-5)

@@ -165,6 +165,13 @@ def test_attention_pooling():
     assert_near_as_a_whole(*(jax.grad(functools.partial(loss, d))(cast(params, d)) for d in ("bfloat16", "float32")))
 
 
+def test_mean_pooling_in_float16():
+    """Neither the sum of the outputs nor their number need fit into float16."""
+    mean = rnn.tasks.pooling.mean
+    assert mean(jnp.full((5000, 1, 1), 20.0, jnp.float16)).tolist() == [[20.0]]
+    assert mean(jnp.ones((70000, 1, 1), jnp.float16), jnp.array([70000])).tolist() == [[1.0]]
+
+
 def test_forward_mode_learning_in_bfloat16():
     """RTRL adds up the gradients of all steps."""
     cell = rnn.VanillaRNN(1, 1, w_xh_init="zeros", w_hh_init="zeros", dtype="bfloat16")
@@ -250,6 +257,13 @@ def test_mixed_precision_anywhere(tmp_path):
     lengths = np.array([5, 2])
     end = rnn.tasks.pooling.last(both.layer, cast(params.encoder, "bfloat16"), ids, lengths=lengths)
     assert_identical(classifier.encode(params, ids, lengths=lengths), cast(end, "float32"))
+
+    readout = rnn.MixedPrecision(rnn.Stack(rnn.Dropout(0.5), rnn.MixedPrecision(rnn.Linear(2 * H, 2))))
+    tagger = rnn.Stack(*both.layer.layers, readout)  # maps of single steps follow the ends of both directions
+    params = tagger.init(KEY)
+    end = rnn.tasks.pooling.last(both.layer, params[:2], ids, lengths=lengths)
+    scores = rnn.tasks.pooling.last(tagger, params, ids, lengths=lengths)
+    np.testing.assert_allclose(scores, end @ params[2][1].w + params[2][1].b[None], atol=0.02)
 
     plain = translator("float32")
     writer = rnn.tasks.EncoderDecoder(rnn.MixedPrecision(plain.encoder), rnn.MixedPrecision(plain.decoder))

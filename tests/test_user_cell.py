@@ -248,8 +248,13 @@ class Unit(Gated):
         return Gated.step(self, params, h, x / jnp.linalg.norm(x, axis=-1, keepdims=True))
 
 
-@pytest.mark.parametrize("derivative", ["autodiff", "linearized"])
-@pytest.mark.parametrize("wrap", [lambda cell: cell, rnn.Bidirectional, lambda cell: rnn.Stack(cell, Unit(H, H))])
+def deep(cell):
+    return rnn.Stack(cell, Unit(H, H))
+
+
+@pytest.mark.parametrize(
+    ("wrap", "derivative"), [(rnn.Stack, "autodiff"), (deep, "linearized"), (rnn.Bidirectional, "autodiff")]
+)
 def test_padding_of_cells_that_cannot_take_zeros(wrap, derivative):
     """The padding stays out of the gradient even where 0 is no input, and of empty sequences too."""
     model, xs = wrap(Unit(I, H)), random(T, B, I)
@@ -266,6 +271,28 @@ def test_padding_of_cells_that_cannot_take_zeros(wrap, derivative):
     assert_close(dparams, jax.tree.map(jnp.add, *each))
     assert not np.asarray(dxs)[2:, 1].any()
     assert not np.asarray(dxs)[:, 2].any()
+
+
+class Noisy:
+    """A cell that carries a random key in its state."""
+
+    def init(self, key):
+        return jnp.ones(())
+
+    def initial_state(self, batch_shape=()):
+        return {"key": jax.random.key(1), "h": jnp.zeros(batch_shape)}
+
+    def step(self, params, state, x):
+        key, now = jax.random.split(state["key"])
+        h = state["h"] + params * x.sum(-1) + jax.random.normal(now, state["h"].shape, x.dtype)
+        return {"key": key, "h": h}, h
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_a_random_key_in_the_state(dtype):
+    xs = jnp.ones((T, B, I), dtype)
+    gradient = jax.grad(lambda params: rnn.unroll(Noisy(), params, xs)[1].astype(jnp.float32).sum())
+    assert gradient(jnp.ones((), dtype)) == sum(range(1, T + 1)) * B * I
 
 
 class Wide:

@@ -1,4 +1,4 @@
-"""What tests call by another name in the oldest versions of JAX that the library runs on."""
+"""What tests call by another name, or cannot ask for, in the oldest versions of JAX that the library runs on."""
 
 import jax
 
@@ -8,3 +8,6 @@ else:
     from jax.experimental import enable_x64  # noqa: F401
 
 set_mesh = jax.set_mesh if hasattr(jax, "set_mesh") else jax.sharding.use_mesh  # from 0.7.1 on
+
+# The gradient of ``x @ w`` where an explicit mesh spreads x: JAX 0.10.0 and before refuse it, in plain functions too.
+EXPLICIT_GRADIENTS = jax.__version_info__ >= (0, 10, 1)

@@ -150,8 +150,8 @@ def load_model(folder: str | os.PathLike, which: str | int = "best", *, model: A
         slow ones.
 
     Classes and functions of your own are stored by module and name. Those modules are imported, which runs them; then
-    classes with ``init``, ``initial_state`` and ``step`` are called with the literals of the printed call, and nothing
-    else is evaluated. Give ``model=`` for a checkpoint that you do not trust: then nothing is imported.
+    classes with a method ``init`` are called with the literals of the printed call, and nothing else is evaluated. Give
+    ``model=`` for a checkpoint that you do not trust: then nothing is imported.
 
     Raises:
         FileNotFoundError: there is no whole checkpoint in the folder.

@@ -47,8 +47,8 @@ def same_origin(folder: os.PathLike, run: dict[str, Any], now: dict[str, Any]) -
     if found is not None:
         place, was, given = found
         checks.refuse(place, f"{_word(was, given)} as in the run in {folder}", _word(given, was),
-                      "resume with what the run was made from, start in another folder, or go on with other things "
-                      'on purpose: resume="anyway"')  # fmt: skip
+                      "resume with what the run was made from, or start in another folder; fit(..., "
+                      'resume="anyway") goes on with other things on purpose')  # fmt: skip
 
 
 def _array(leaf: PyTree) -> str:

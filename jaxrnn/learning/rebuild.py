@@ -9,9 +9,7 @@ import re
 from typing import Any
 
 from jaxrnn.checks import refuse
-from jaxrnn.constructor import from_call, parts
-
-METHODS = ("init", "initial_state", "step")  # of a cell or layer
+from jaxrnn.constructor import declared, from_call, parts
 
 
 def printed(model: Any) -> str:
@@ -30,9 +28,12 @@ def homes(model: Any) -> dict[str, list[str] | None]:
 def rebuilt(call: str, own: dict[str, list[str] | None], folder: os.PathLike) -> Any:
     """The model that prints as ``call``; refuses where a part of it cannot be had, and names the part.
 
-    The modules of ``own`` are imported. Of them only classes with the three methods of a cell are called, with
-    literals and models as arguments; functions are not called here.
+    The modules of ``own`` are imported. Of them only classes with a method ``init``, which draws the parameters of a
+    model, are called, with literals and models as arguments; functions are not called here.
     """
+    if " object>" in call:
+        refuse("model", f"the model, since {call} in {folder} does not print as its constructor call", "None",
+               f"load_model({str(folder)!r}, model={_written(call)}), or make its class a dataclass")  # fmt: skip
     try:
         model = from_call(call, {name: _imported(name, home) for name, home in own.items()})
         if printed(model) == call:
@@ -49,15 +50,17 @@ def _imported(name: str, home: list[str] | None) -> Any:
     if home is None:
         raise LookupError(f"several things print as {name}")
     module, qualname = home
-    place = f"{qualname} of {module}"
+    place, known = f"{qualname} of {module}", declared(name)
+    if known is not None and [known.__module__, known.__qualname__] == home:
+        return known
     if module == "__main__" or "<" in qualname:
         raise LookupError(f"{place} cannot be imported, as it is not at the top of a module with a name")
     try:
         thing = functools.reduce(getattr, qualname.split("."), importlib.import_module(module))
     except Exception as error:  # whatever the module does on import
         raise LookupError(f"{place} cannot be imported ({type(error).__name__}: {error})") from error
-    if isinstance(thing, type) and not all(callable(getattr(thing, method, None)) for method in METHODS):
-        raise LookupError(f"{place} is not called, as it is no class with {', '.join(METHODS)}")
+    if isinstance(thing, type) and not callable(getattr(thing, "init", None)):
+        raise LookupError(f"{place} is not called, as it has no method init, as models have")
     return thing
 
 

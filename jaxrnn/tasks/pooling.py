@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from jaxrnn import checks, initializers
 from jaxrnn.constructor import hyperparameters
-from jaxrnn.layers import Bidirectional, MixedPrecision, Stack
+from jaxrnn.layers import Bidirectional, MixedPrecision, Residual, Stack
 from jaxrnn.layers.bidirectional import MERGES
 from jaxrnn.layers.pointwise import Pointwise
 from jaxrnn.precision import rows, widen
@@ -70,7 +70,7 @@ def last(
         return y.astype(model.output_dtype)
     if isinstance(model, Stack) and _both_ways(model):
         params = checks.parameters(model, params)
-        top = max(n for n, layer in enumerate(model.layers) if not isinstance(layer, Pointwise))
+        top = max(n for n, layer in enumerate(model.layers) if not _of_single_steps(layer))
         below_key, top_key, above_key = (None,) * 3 if key is None else jax.random.split(key, 3)
         below, above = Stack(*model.layers[:top]) if top else None, model.layers[top + 1 :]
         if below is not None:
@@ -85,6 +85,14 @@ def last(
     end = jnp.where(lengths > 0, 0, -1) if reverse else lengths - 1
     steps = jnp.arange(ys.shape[0], dtype=jnp.int32).reshape(-1, *[1] * end.ndim)
     return where(steps == end[None], ys).sum(0)
+
+
+def _of_single_steps(part: Any) -> bool:
+    """Whether a layer is a map of single steps, so that the end of a walk is not its own."""
+    if isinstance(part, Stack):
+        return all(map(_of_single_steps, part.layers))
+    inside = part.layer if isinstance(part, (MixedPrecision, Residual)) else part
+    return isinstance(inside, Pointwise) or (inside is not part and _of_single_steps(inside))
 
 
 def _both_ways(part: Any) -> bool:
@@ -105,7 +113,8 @@ def mean(ys: Array, lengths: Array | None = None) -> Array:
         2.0
     """
     lengths = _checked(ys, lengths)
-    return where(before_end(ys.shape[0], lengths), ys).sum(0) / _column(jnp.maximum(lengths, 1), ys)
+    total = widen(where(before_end(ys.shape[0], lengths), ys)).sum(0)
+    return (total / _column(jnp.maximum(lengths, 1), total)).astype(ys.dtype)
 
 
 def maximum(ys: Array, lengths: Array | None = None) -> Array:
@@ -191,7 +200,8 @@ class AttentionPooling:
     def apply(self, params: AttentionPoolingParams, ys: Array, lengths: Array | None = None) -> Array:
         """Outputs ``[T, ..., H]`` to one vector each, ``[..., H]``."""
         weights = self.weights(params, ys, lengths)
-        return (weights[..., None] * where(before_end(ys.shape[0], _checked(ys, lengths)), ys)).sum(0)
+        terms = weights[..., None] * where(before_end(ys.shape[0], _checked(ys, lengths)), ys)
+        return widen(terms).sum(0).astype(ys.dtype)
 
 
 def _checked(ys: Any, lengths: Array | None) -> Array:

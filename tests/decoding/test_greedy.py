@@ -53,7 +53,7 @@ def test_log_probabilities_are_those_of_unroll():
     tokens = jnp.asarray(np.random.default_rng(1).integers(0, V, (STEPS, B)))
     each = log_probabilities(model, params, state, token, tokens)
     np.testing.assert_allclose(each, forced(model, params, state, token, tokens), atol=1e-5)
-    count = jnp.array([STEPS, 3, 0])
+    count = np.array([STEPS, 3, 0])
     short = log_probabilities(model, params, state, token, tokens, lengths=count)
     np.testing.assert_allclose(short, np.where(np.arange(STEPS)[:, None] < count, each, 0), atol=1e-6)
     found = greedy(model, params, state, token, steps=STEPS)

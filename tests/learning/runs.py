@@ -4,12 +4,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import pytest
 
 import jaxrnn as rnn
 from jaxrnn import learning
 from jaxrnn.data import Streams
 
 KEY = jax.random.key(7)
+
+
+def more(*cases):
+    """Further cases of what the others show, for ``pytest -m slow``."""
+    return [pytest.param(case, marks=pytest.mark.slow) for case in cases]
 
 
 def bits(tree):

@@ -260,9 +260,15 @@ def remat_run(case, remat):
     return jax.jit(jax.value_and_grad(loss, (0, 1, 2)))(params, xs, state)
 
 
+FURTHER = [("reverse", 1), ("reverse", 2), ("reverse", 7), ("bidirectional", 3)]
+
+
 @pytest.mark.parametrize(
     ("case", "remat"),
-    [*(("reverse", remat) for remat in (1, 2, 3, 7, True)), ("bidirectional", 3), ("bidirectional", 1)],
+    [
+        *[("reverse", 3), ("reverse", True), ("bidirectional", 1)],
+        *[pytest.param(case, remat, marks=pytest.mark.slow) for case, remat in FURTHER],
+    ],
 )
 def test_rematerialised_chunks_are_exact(case, remat):
     """No chunk but 1 divides T = 11: value and gradients are those of plain back-propagation."""

@@ -20,6 +20,15 @@ from benchmarks.cases import Case  # noqa: E402
 sys.path.remove(str(SCRIPTS))
 
 CLOSE = 1e-5
+
+
+@pytest.fixture(autouse=True)
+def as_others_write():
+    """Other libraries add ``[H]`` to ``[B, H]``."""
+    with jax.numpy_rank_promotion("allow"):
+        yield
+
+
 TINY = {"batch": 2, "steps": 3, "inputs": 4, "hidden": 5}
 
 

@@ -88,7 +88,6 @@ def test_texts(refused, script, file, words):
         ("sentiment --quick --sentence ...", "--sentence: expected a word that the training sentences hold"),
         ("sentiment --quick --least 10000", "--least: expected a number of times that some word occurs, got 10000"),
         ("translate --resume --pairs 9", "--resume: expected a run with checkpoints in --out, got none in 'runs"),
-        ("translate --pairs 9 --width 99", "width: expected at most 14, got 99"),
         ("translate --data good", "folder: expected the files of multi30k in a folder, got 'good', which is none"),
         ("translate --sentence 1.1.1999", "folder: expected a run with checkpoints, got none in "),
         ("polyphonic_music --quick --compose 9", "folder: expected a run with checkpoints, got none in "),

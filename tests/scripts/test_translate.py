@@ -95,6 +95,7 @@ def test_a_run_that_has_ended(run_script):
     assert again | {"seconds": 0} == first | {"seconds": 0}
 
 
+@pytest.mark.slow
 def test_multi30k(run_script, monkeypatch, script, tmp_path):
     """The published model on a few sentences: its size, BLEU, perplexities."""
     pytest.importorskip("sacrebleu")
