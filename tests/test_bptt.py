@@ -98,10 +98,7 @@ FORMS += [(*shape, {}) for shape in IN_CHUNKS.values()]
 FORMS = [pytest.param(*form, marks=[pytest.mark.slow] * (form[0] is zoo.gru and not form[-1])) for form in FORMS]
 
 
-MORE = [pytest.param(*form, marks=pytest.mark.slow) for form in (FORMS[2], *FORMS[4:])]
-
-
-@pytest.mark.parametrize(("make", "batch", "units", "steps", "options"), [FORMS[0], FORMS[1], FORMS[3], *MORE])
+@pytest.mark.parametrize(("make", "batch", "units", "steps", "options"), FORMS)
 def test_every_form_of_a_step(make, batch, units, steps, options, x64):
     """Where a shape asks for another form, the same value, gradient and slope of the gradient."""
     model = make("float64", units=units, **options)

@@ -14,7 +14,7 @@ import jaxrnn as rnn
 pytestmark = pytest.mark.usefixtures("x64")
 
 CLOSE = 1e-10  # in float64
-EXAMPLES = 10
+EXAMPLES = 6
 MODELS = ["lstm-peephole-ifo", "stack-embedding", "bidirectional-of-stack", "user-in-stack"]
 trying = settings(
     max_examples=EXAMPLES,

@@ -144,8 +144,8 @@ def reference():
     ("library", "cells"),
     [
         ("jaxrnn", "vanilla lstm-peephole gru gru-after lstm-bidirectional"),
-        ("flax", "vanilla gru-after lstm-bidirectional"),
-        ("nnx", "vanilla gru-after lstm-bidirectional"),
+        pytest.param("flax", "vanilla gru-after lstm-bidirectional", marks=pytest.mark.slow),
+        pytest.param("nnx", "vanilla gru-after lstm-bidirectional", marks=pytest.mark.slow),
         ("haiku", "gru lstm-bidirectional"),
         ("keras", "gru gru-after lstm-bidirectional"),
         ("equinox", "gru-after lstm-bidirectional"),
@@ -185,6 +185,7 @@ def test_what_a_library_lacks_is_said(cell):
 # ---- a run -------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_run(tmp_path, monkeypatch, capsys):
     """Two libraries and the reference in processes of their own, one case; then resumed."""
     command = ["benchmark.py", "--libraries", "jaxrnn,flax", "--cells", "lstm", "--shapes", "1x3", "--steps", "4"]

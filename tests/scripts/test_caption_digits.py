@@ -13,6 +13,7 @@ def script(load_script):
     return load_script("caption_digits")
 
 
+@pytest.mark.slow
 def test_runs(run_script, tmp_path):
     """To the last line, and draws its sheet."""
     printed = run_script("caption_digits", "--steps", 2, "--batch", 4, "--size", 8, "--units", 8)

@@ -17,6 +17,7 @@ def script(load_script):
     return load_script("fill_in_the_blank")
 
 
+@pytest.mark.slow
 def test_runs(run_script, tmp_path):
     """To the last line, with a sentence of the user's."""
     printed = run_script("fill_in_the_blank", *SMALL, "--sentence", "Ann is ___ thirsty.")

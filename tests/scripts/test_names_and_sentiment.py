@@ -99,6 +99,7 @@ def test_grams_scores_and_parts(script):
     assert sum(len(set(part.names)) for part in parts) == len({name for name, _ in told})  # each name in one part
 
 
+@pytest.mark.slow
 def test_sentiment(script, refused):
     """Order decides, so the bag of words guesses and the network knows; a sentence gets its answer."""
     result = last_line(script("sentiment", "--quick", "--members", "1"))

@@ -24,6 +24,7 @@ def rolls(script):
     return [(draw.random((steps, script.KEYS)) < 0.05).astype(np.uint8) for steps in (7, 3, 5)]
 
 
+@pytest.mark.slow
 def test_runs(run_script, tmp_path):
     """To the last line; then one more piece by the model that was kept."""
     mido = pytest.importorskip("mido")

@@ -70,6 +70,7 @@ def test_batches_hold_every_pair(script):
     np.testing.assert_array_equal(rest.targets, [[7, 4], [0, 0]])
 
 
+@pytest.mark.slow
 def test_runs_and_answers(run_script, refused, tmp_path):
     """To the last line, and with a sentence; what cannot be a date is refused."""
     result = json.loads(run_script("translate", *SMALL, "--steps", 2).splitlines()[-1])

@@ -10,6 +10,7 @@ pytest.importorskip("matplotlib")
 SCRIPTS = pathlib.Path(__file__).parent.parent.parent / "scripts"
 
 
+@pytest.mark.slow
 def test_quick(monkeypatch, tmp_path, capsys):
     """It runs, tells the story in numbers and draws it."""
     monkeypatch.syspath_prepend(SCRIPTS)

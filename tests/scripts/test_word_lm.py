@@ -40,6 +40,7 @@ def twin(model, params, streams, recipe, batch):
                 weight -= grad * torch.clamp(recipe.clip / norm, max=1.0)  # c g / ‖g‖ where ‖g‖ > c
 
 
+@pytest.mark.slow
 def test_twenty_batches_of_the_small_model(monkeypatch):
     """Loss and gradient norm agree batch by batch, the gradient being clipped and applied in between."""
     torch.set_num_threads(1)
