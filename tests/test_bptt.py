@@ -95,9 +95,6 @@ IN_STEP = {"lstm": (zoo.lstm, 21, 4, 3), "gru": (zoo.gru, 65, 128, 3), "gru-afte
 IN_CHUNKS = {"lstm": (zoo.lstm, 20, 64, 211), "gru": (zoo.gru, 64, 128, 45), "vanilla": (zoo.vanilla, 64, 256, 70)}
 FORMS = [(*shape, {"reset_after": True} if name == "gru-after" else {}) for name, shape in IN_STEP.items()]
 FORMS += [(*shape, {}) for shape in IN_CHUNKS.values()]
-FORMS = [pytest.param(*form, marks=[pytest.mark.slow] * (form[0] is zoo.gru and not form[-1])) for form in FORMS]
-
-
 MORE = [pytest.param(*form, marks=pytest.mark.slow) for form in (FORMS[2], *FORMS[4:])]
 
 
