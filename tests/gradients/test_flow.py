@@ -37,7 +37,7 @@ def loss(final, ys):
 # ---- the flow of a loss --------------------------------------------------------------------------------------------
 
 
-PARTS = ["vanilla", "GRU"]  # of the stack; the LSTM there has no peepholes
+PARTS = ["vanilla", "GRU", "both directions", "residual"]  # of larger ones; the LSTM of the stack has no peepholes
 
 
 @pytest.mark.parametrize(
@@ -175,7 +175,9 @@ def test_gain_of_a_linear_network(scale):
     assert by_input.shape == (31, 2)
 
 
-@pytest.mark.parametrize(("name", "at"), [("LSTM", 2), ("both directions", 2), ("user", -1)])
+@pytest.mark.parametrize(
+    ("name", "at"), [("both directions", 2), ("user", -1), pytest.param("LSTM", 2, marks=pytest.mark.slow)]
+)
 def test_gain_is_that_of_dense_jacobians(name, at, x64):
     """The norm, feature by feature, is that of the whole matrix; a pair of outputs counts as one."""
     model, params, xs = case(name)
@@ -215,7 +217,8 @@ def of_cells(model, tree):
 @pytest.mark.parametrize(
     ("name", "kind"),
     [(name, "plain") for name in FAMILIES]
-    + [(name, "all") for name in ("stack", "both directions", "residual", "tied", "user")],
+    + [(name, "all") for name in ("stack", "user")]
+    + [pytest.param(name, "all", marks=pytest.mark.slow) for name in ("both directions", "residual", "tied")],
 )
 def test_parts_add_up_to_the_gradient(name, kind, x64):
     """For every cell and option; in stacks and both directions, with everything a walk can be told."""

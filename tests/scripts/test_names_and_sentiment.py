@@ -33,6 +33,7 @@ def last_line(printed):
     return json.loads(printed.splitlines()[-1])
 
 
+@pytest.mark.slow
 def test_names(script, refused, tmp_path):
     """Vowels that agree over the whole word are beyond trigrams, not beyond the network; a name gets its answer."""
     result = last_line(script("classify_names", "--quick"))
