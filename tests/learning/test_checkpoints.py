@@ -15,6 +15,7 @@ import numpy as np
 import optax
 import pytest
 from runs import KEY, bits, more, same_bits
+from versions import enable_x64
 
 import jaxrnn as rnn
 from jaxrnn import learning
@@ -306,7 +307,7 @@ def test_float64_needs_to_be_switched_on(tmp_path, x64):
     Checkpoints(tmp_path, MODEL).save(state, KEY)
     assert same_bits(load_model(tmp_path)[1], state.params)
     with (
-        jax.enable_x64(False),
+        enable_x64(False),
         pytest.raises(ValueError, match="expected float32 while 64-bit is off, got"),
     ):
         load_model(tmp_path)
