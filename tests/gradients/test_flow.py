@@ -297,7 +297,7 @@ def test_truncation_of_nothing(x64):
     for every in (T, T + 3):
         assert error(loss, every=every) < 1e-14
     borders = jnp.zeros((T, B), bool).at[2].set(True).at[4].set(True)
-    assert error(loss, every=2, resets=borders) == 0
+    assert error(loss, every=2, resets=borders) < 1e-14  # rounding of two programs; what is dropped above is > 0.01
     assert error(lambda final, ys: jnp.zeros(()), every=1) == 0
 
 
