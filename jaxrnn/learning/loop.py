@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import math
 import os
 import signal
@@ -139,7 +140,7 @@ def fit(
                 then = {"facts": of_the_run, "key": stored["key"], **stored["made_from"]}
                 same_origin(checkpoints.folder, then, {"facts": facts, "key": written_key(key), **made_from})
     state = jax.tree.map(jnp.copy, state)  # the caller's stays valid: the loop donates its own
-    compiled = jax.jit(several(step), donate_argnums=0)
+    compiled = _compiled(step)
     first, begun, bad = int(state.step), time.monotonic(), int(state.in_a_row)
     stopped = "early" if patience is not None and run.worse >= patience else "finished"
     shapes: set[str] = set()
@@ -205,6 +206,12 @@ def fit(
             report.say(f"{len(shapes)} shapes of batches were compiled")
         jax.block_until_ready(state)
     return Fit(state, stopped, run.best, run.best_step, time.monotonic() - begun, len(shapes))
+
+
+@functools.lru_cache(maxsize=8)
+def _compiled(step: Step) -> Step:
+    """The steps of a group as one program; a further call of ``fit`` with the same step uses it again."""
+    return jax.jit(several(step), donate_argnums=0)
 
 
 class _Progress(NamedTuple):
