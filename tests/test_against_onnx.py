@@ -187,7 +187,7 @@ class Case:
 @pytest.mark.parametrize(
     ("name", "direction", "lengths"),
     [
-        slow(name, direction, lengths, unless=direction == "bidirectional" and (lengths or name in FULL))
+        slow(name, direction, lengths, unless=direction == "bidirectional" and lengths)
         for name, direction, lengths in itertools.product(CELLS, DIRECTIONS, [False, True])
     ],
 )

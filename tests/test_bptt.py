@@ -13,7 +13,7 @@ import zoo
 from contract import arguments, assert_close, make, weighted
 from jax.test_util import check_grads
 from versions import EXPLICIT_GRADIENTS, set_mesh
-from zoo import ZOO, B, I, inputs
+from zoo import ZOO, B, I, few, inputs
 
 import jaxrnn as rnn
 from jaxrnn import bptt
@@ -74,17 +74,19 @@ def compare(name, case, derivatives):
     assert_close(got, expected, CLOSE)
 
 
-slow = [pytest.param(name, marks=[] if name in FEW else pytest.mark.slow) for name in CELLS]
-
-
-@pytest.mark.parametrize("case", ["plain", "everything"])
-@pytest.mark.parametrize("name", slow)
+@pytest.mark.parametrize(
+    ("name", "case"),
+    few(
+        [(name, case) for name in CELLS for case in ("plain", "everything")],
+        [("vanilla-tanh", "everything"), ("lstm-peephole-ifo", "everything"), ("gru", "plain")],
+    ),
+)
 def test_first_order(name, case, x64):
     """In any mode, with masks, resets, a start and reversed time."""
     compare(name, case, first_order)
 
 
-@pytest.mark.parametrize("name", ["linearized", *slow])
+@pytest.mark.parametrize("name", few(["linearized", *CELLS], ["linearized", "lstm-peephole-ifo"]))
 def test_second_order(name, x64):
     """By every pair of modes, with everything told."""
     compare(name, "everything", second_order)
@@ -95,7 +97,7 @@ IN_STEP = {"lstm": (zoo.lstm, 21, 4, 3), "gru": (zoo.gru, 65, 128, 3), "gru-afte
 IN_CHUNKS = {"lstm": (zoo.lstm, 20, 64, 211), "gru": (zoo.gru, 64, 128, 45), "vanilla": (zoo.vanilla, 64, 256, 70)}
 FORMS = [(*shape, {"reset_after": True} if name == "gru-after" else {}) for name, shape in IN_STEP.items()]
 FORMS += [(*shape, {}) for shape in IN_CHUNKS.values()]
-FORMS = [pytest.param(*form, marks=[pytest.mark.slow] * (form[0] is zoo.gru and not form[-1])) for form in FORMS]
+FORMS = [pytest.param(*form, marks=[pytest.mark.slow] * (form[0] is not zoo.lstm)) for form in FORMS]
 
 
 @pytest.mark.parametrize(("make", "batch", "units", "steps", "options"), FORMS)
@@ -142,7 +144,7 @@ def test_a_subclass_is_differentiated_by_autodiff(x64):
     def unrolled(params):
         return weighted(rnn.unroll(cell, params, xs)[1])
 
-    assert_close(jax.value_and_grad(unrolled)(params), jax.value_and_grad(plain)(params))
+    assert_close(jax.jit(jax.value_and_grad(unrolled))(params), jax.jit(jax.value_and_grad(plain))(params))
 
 
 def test_an_activation_that_mixes_units(x64):
@@ -150,7 +152,7 @@ def test_an_activation_that_mixes_units(x64):
     cell = rnn.VanillaRNN(I, 4, activation=jax.nn.softmax, dtype="float64")
     at = zoo.random_params(cell), zoo.random_state(cell), inputs(cell)
     by_rule, by_autodiff = losses(cell, {})
-    assert_close(jax.grad(by_rule)(at), jax.grad(by_autodiff)(at))
+    assert_close(jax.jit(jax.grad(by_rule))(at), jax.jit(jax.grad(by_autodiff))(at))
 
 
 def test_mixed_dtypes_promote_as_the_step_does():
@@ -158,7 +160,7 @@ def test_mixed_dtypes_promote_as_the_step_does():
     cell = rnn.GRU(I, 4, dtype="bfloat16")
     at = zoo.random_params(cell), zoo.random_state(cell), inputs(cell, dtype="float32")
     with jax.numpy_dtype_promotion("standard"):
-        got, expected = (jax.grad(f)(at) for f in losses(cell, {}))
+        got, expected = (jax.jit(jax.grad(f))(at) for f in losses(cell, {}))
     assert [a.dtype for a in jax.tree.leaves(got)] == [b.dtype for b in jax.tree.leaves(expected)]
     assert_close(got, expected)
 
@@ -168,18 +170,18 @@ def test_half_precision(name, x64):
     """In bfloat16 the gradient of the rule is as near to the exact one as that of autodiff."""
     model, params = make(name)
     at = params, zoo.random_state(model), inputs(model)
-    exact = jnp.concatenate([x.ravel() for x in jax.tree.leaves(jax.grad(losses(model, {})[0])(at))])
+    exact = jnp.concatenate([x.ravel() for x in jax.tree.leaves(jax.jit(jax.grad(losses(model, {})[0]))(at))])
     half = make(name, "bfloat16")[0]
     errors = []
     for loss in losses(half, {}):
-        gradient = jax.grad(loss)(jax.tree.map(lambda x: x.astype("bfloat16"), at))
+        gradient = jax.jit(jax.grad(loss))(jax.tree.map(lambda x: x.astype("bfloat16"), at))
         flat = jnp.concatenate([x.astype("float64").ravel() for x in jax.tree.leaves(gradient)])
         errors.append(float(jnp.linalg.norm(flat - exact) / jnp.linalg.norm(exact)))
     assert errors[0] < max(1.2 * errors[1], 0.01)
     assert errors[0] < 0.05
 
 
-@pytest.mark.parametrize("name", ["gru", *(pytest.param(n, marks=pytest.mark.slow) for n in CELLS if n != "gru")])
+@pytest.mark.parametrize("name", few(CELLS, ["vanilla-tanh"]))
 def test_numerical_gradients(name, x64):
     """To second order and in both modes, at a length at which differences of the function are exact enough."""
     model, params = make(name)
@@ -241,7 +243,7 @@ def test_a_cell_is_traced_as_often_for_a_long_sequence_as_for_a_short_one():
     for steps in (5, 500):
         cell = Counting(I, 4)
         xs = jnp.ones((steps, B, I))
-        jax.grad(lambda p, cell=cell, xs=xs: rnn.unroll(cell, p, xs)[1].sum())(cell.init(jax.random.key(0)))
+        jax.jit(jax.grad(lambda p, cell=cell, xs=xs: rnn.unroll(cell, p, xs)[1].sum()))(cell.init(jax.random.key(0)))
         counts[steps] = len(cell.calls)
     assert counts[5] == counts[500] > 0
 
@@ -342,4 +344,4 @@ def test_a_mesh_of_one_device(name):
         pytest.skip("this JAX refuses the gradient of any product with such inputs")
     with set_mesh(mesh):
         got = jax.jit(jax.grad(loss))(params, spread)
-    assert_close(got, jax.grad(loss)(params, xs), 1e-5)
+    assert_close(got, jax.jit(jax.grad(loss))(params, xs), 1e-5)

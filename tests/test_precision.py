@@ -81,7 +81,7 @@ def test_equal_terms_are_all_counted(options):
     def loss(params):
         return rnn.unroll(cell, params, xs, **options)[1].astype(jnp.float32).sum()
 
-    assert jax.grad(loss)(cell.init(KEY)).b_h == T * B
+    assert jax.jit(jax.grad(loss))(cell.init(KEY)).b_h == T * B
 
 
 class Shift:
@@ -108,7 +108,7 @@ def test_equal_terms_of_a_user_cell(shape, derivative):
     def loss(shift):
         return rnn.unroll(Shift(), shift, xs, derivative=derivative)[1].astype(jnp.float32).sum()
 
-    assert jax.grad(loss)(Shift().init(KEY)) == T * B
+    assert jax.jit(jax.grad(loss))(Shift().init(KEY)) == T * B
 
 
 def test_one_token_read_often():
@@ -119,7 +119,7 @@ def test_one_token_read_often():
     def loss(params):
         return rnn.unroll(layer, params, ids)[1].astype(jnp.float32).sum()
 
-    assert jax.grad(loss)(layer.init(KEY)).w[:, 0].tolist() == [1000, 0]
+    assert jax.jit(jax.grad(loss))(layer.init(KEY)).w[:, 0].tolist() == [1000, 0]
 
 
 def translator(dtype):
@@ -162,7 +162,9 @@ def test_attention_pooling():
         pool = rnn.tasks.AttentionPooling(H, 3, dtype=dtype)
         return summed(pool.apply(params, cast(ys, dtype)))
 
-    assert_near_as_a_whole(*(jax.grad(functools.partial(loss, d))(cast(params, d)) for d in ("bfloat16", "float32")))
+    assert_near_as_a_whole(
+        *(jax.jit(jax.grad(functools.partial(loss, d)))(cast(params, d)) for d in ("bfloat16", "float32"))
+    )
 
 
 def test_mean_pooling_in_float16():
@@ -206,7 +208,7 @@ def test_mixed_precision_is_a_cast():
     narrow_final, narrow_ys = rnn.unroll(layer, cast(params, "bfloat16"), ids, lengths=lengths, key=KEY)
     assert_identical(ys, cast(narrow_ys, "float32"))
     assert_identical(final, cast(narrow_final, "float32"))
-    gradient = jax.grad(lambda params: rnn.unroll(model, params, ids)[1].sum())(params)
+    gradient = jax.jit(jax.grad(lambda params: rnn.unroll(model, params, ids)[1].sum()))(params)
     assert {x.dtype.name for x in jax.tree.leaves((gradient, final, ys, rnn.trajectory(model, params, ids)))} == {
         "float32"
     }

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 import jaxrnn as rnn
 from jaxrnn.types import input_ndim
@@ -135,6 +136,14 @@ ZOO: dict[str, Entry] = {
 }
 
 STEPPING = [name for name, entry in ZOO.items() if entry.sees != "all"]  # models that can walk step by step
+
+
+def few(cases: list, fast: list) -> list:
+    """The cases of a test; those that are not among the fast ones are run by ``pytest -m slow`` alone."""
+    return [
+        pytest.param(*(c if isinstance(c, tuple) else (c,)), marks=[] if c in fast else [pytest.mark.slow])
+        for c in cases
+    ]
 
 
 def reads_ids(model: Any) -> bool:

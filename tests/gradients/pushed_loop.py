@@ -75,7 +75,7 @@ def flow(model, params, xs, loss, state=None, **walk):
     def pushed(pushes):
         return loss(*unroll(model, params, xs, pushes, state, **walk))
 
-    return norms(jax.grad(pushed, allow_int=True)(zeros(model, xs)))
+    return norms(jax.jit(jax.grad(pushed, allow_int=True))(zeros(model, xs)))
 
 
 def gain(model, params, xs, at, **walk):
@@ -85,7 +85,8 @@ def gain(model, params, xs, at, **walk):
         _, ys = unroll(model, params, xs, pushes, **walk)
         return jnp.concatenate([y[at] for y in jax.tree.leaves(ys)], -1)  # [B, q]
 
-    by_push, by_input = jax.jacrev(output, argnums=(0, 1), allow_int=True)(zeros(model, xs), xs)  # leaves [B, q, ...]
+    jacobians = jax.jit(jax.jacrev(output, argnums=(0, 1), allow_int=True))
+    by_push, by_input = jacobians(zeros(model, xs), xs)  # leaves [B, q, ...]
     root = by_input.shape[1] ** 0.5
     by_input = np.stack([np.linalg.norm(by_input[b, :, :, b], axis=(0, 2)) for b in range(len(by_input))], 1)
     return jax.tree.map(lambda n: n / root, norms(by_push)), by_input / root

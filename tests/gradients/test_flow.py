@@ -11,6 +11,7 @@ import pytest
 import zoo
 from jax.flatten_util import ravel_pytree
 from one_width import ALIVE, FAMILIES, LENGTHS, MODELS, RESETS, B, N, T, assert_close, case, linear
+from zoo import few
 
 import jaxrnn as rnn
 from jaxrnn.gradients import gain, gradient_flow, gradient_parts, truncation_error
@@ -37,7 +38,13 @@ def loss(final, ys):
 # ---- the flow of a loss --------------------------------------------------------------------------------------------
 
 
-PARTS = ["vanilla", "GRU", "both directions", "residual"]  # of larger ones; the LSTM of the stack has no peepholes
+PARTS = [
+    "vanilla",
+    "GRU",
+    "stack",
+    "both directions",
+    "residual",
+]  # of larger ones; the LSTM of the stack has no peepholes
 
 
 @pytest.mark.parametrize(
@@ -45,8 +52,8 @@ PARTS = ["vanilla", "GRU", "both directions", "residual"]  # of larger ones; the
     [
         *(pytest.param(name, "all", marks=[pytest.mark.slow] * (name in PARTS)) for name in MODELS),
         *(pytest.param(name, "plain", marks=pytest.mark.slow) for name in MODELS),
-        ("stack", "forwards"),
         ("both directions", "forwards"),
+        pytest.param("stack", "forwards", marks=pytest.mark.slow),
     ],
 )
 def test_flow_is_that_of_a_loop_with_pushes(name, kind, x64):
@@ -216,9 +223,11 @@ def of_cells(model, tree):
 
 @pytest.mark.parametrize(
     ("name", "kind"),
-    [(name, "plain") for name in FAMILIES]
-    + [(name, "all") for name in ("stack", "user")]
-    + [pytest.param(name, "all", marks=pytest.mark.slow) for name in ("both directions", "residual", "tied")],
+    few(
+        [(name, "plain") for name in FAMILIES]
+        + [(name, "all") for name in ("stack", "user", "both directions", "residual", "tied")],
+        [("every LSTM", "plain"), ("stack", "all"), ("user", "all")],
+    ),
 )
 def test_parts_add_up_to_the_gradient(name, kind, x64):
     """For every cell and option; in stacks and both directions, with everything a walk can be told."""
@@ -239,7 +248,7 @@ def test_parts_in_float32():
     """The same compiled, at 1e-6 of the largest."""
     model, xs = rnn.LSTM(N, N, peepholes="ifo"), jax.random.normal(KEY, (T, B, N))
     params = zoo.random_params(model)
-    whole = jax.grad(lambda params: loss(*rnn.unroll(model, params, xs)))(params)
+    whole = jax.jit(jax.grad(lambda params: loss(*rnn.unroll(model, params, xs))))(params)
     parts = gradient_parts(model, params, xs, loss)
     for part, g in zip(parts, whole, strict=True):
         np.testing.assert_allclose(part.sum(0), g, atol=1e-6 * jnp.abs(g).max())
@@ -259,7 +268,8 @@ def test_parts_one_by_one(x64):
 
     for at in (0, 3):
         assert_close(
-            jax.tree.map(lambda part, at=at: part[at], parts), jax.grad(functools.partial(with_own, at))(params)
+            jax.tree.map(lambda part, at=at: part[at], parts),
+            jax.jit(jax.grad(functools.partial(with_own, at)))(params),
         )
 
 

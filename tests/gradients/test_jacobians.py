@@ -88,7 +88,7 @@ def test_products_are_derivatives_of_walks(name, x64):
         return vector(state)
 
     smooth = {n: s for n, s in enumerate(jax.tree.leaves(start)) if jnp.issubdtype(s.dtype, jnp.inexact)}
-    expected = np.concatenate(list(jax.jacrev(last)(smooth).values()), -1)
+    expected = np.concatenate(list(jax.jit(jax.jacrev(last))(smooth).values()), -1)
     np.testing.assert_allclose(np.linalg.multi_dot(jacobians[::-1]), expected, atol=1e-12)
 
 

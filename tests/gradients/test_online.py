@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import zoo
 from one_width import FAMILIES, B, N, T, assert_close, case
+from zoo import few
 
 import jaxrnn as rnn
 from jaxrnn.gradients import first_influence, online_step, rtrl
@@ -15,7 +16,7 @@ def squared(y, target):
     return jnp.sum((y - target) ** 2)
 
 
-@pytest.mark.parametrize("name", [*FAMILIES, "tied", "user"])
+@pytest.mark.parametrize("name", few([*FAMILIES, "tied", "user"], ["every LSTM", "tied", "user"]))
 def test_rtrl_is_bptt(name, x64):
     """Loss, gradient and final state, for every cell and option, in stacks and around an embedding."""
     model, params, xs = case(name)
@@ -27,7 +28,7 @@ def test_rtrl_is_bptt(name, x64):
 
     @jax.jit
     def both(params):
-        backwards = jax.value_and_grad(loss, has_aux=True)(params)
+        backwards = jax.jit(jax.value_and_grad(loss, has_aux=True))(params)
         return rtrl(model, params, xs, targets, squared, state), backwards
 
     got, ((value, final), gradient) = both(params)
@@ -40,7 +41,7 @@ def test_rtrl_without_batch(x64):
     cell, params, xs = case("vanilla")
     xs = xs[:, 0]
     targets = jnp.ones((T, N))
-    value, gradient = jax.value_and_grad(lambda p: squared(rnn.unroll(cell, p, xs)[1], targets))(params)
+    value, gradient = jax.jit(jax.value_and_grad(lambda p: squared(rnn.unroll(cell, p, xs)[1], targets)))(params)
     assert_close(rtrl(cell, params, xs, targets, squared)[1], (value, gradient))
 
 
@@ -50,7 +51,7 @@ def test_each_step_has_the_gradient_of_its_own_loss(x64):
     targets = jnp.ones((T, B, N))
     influence = first_influence(params, cell.initial_state((B,)))
     step = jax.jit(lambda influence, x, target: online_step(cell, params, influence, x, target, squared))
-    every = jax.jacrev(lambda p: jnp.sum((rnn.unroll(cell, p, xs)[1] - targets) ** 2, (1, 2)))(
+    every = jax.jit(jax.jacrev(lambda p: jnp.sum((rnn.unroll(cell, p, xs)[1] - targets) ** 2, (1, 2))))(
         params
     )  # leaves [T, ...]
     for t in range(T):
@@ -67,7 +68,7 @@ def test_influence_is_the_derivative_of_the_state(x64):
     step = jax.jit(lambda influence, x, target: online_step(cell, params, influence, x, target, squared)[0])
     for x, target in zip(xs, targets, strict=True):
         influence = step(influence, x, target)
-    expected = jax.jacrev(lambda p: rnn.unroll(cell, p, xs)[0]["mean"])(params)["rate"]
+    expected = jax.jit(jax.jacrev(lambda p: rnn.unroll(cell, p, xs)[0]["mean"]))(params)["rate"]
     np.testing.assert_allclose(influence.derivative, expected.reshape(B * N, N), atol=1e-10)
     assert influence.state["steps"].tolist() == [T] * B
 
@@ -98,7 +99,7 @@ def test_memory_does_not_grow_with_the_steps():
         return rtrl(cell, params, xs, targets, squared)[1][1]
 
     def backwards(params, xs, targets):
-        return jax.grad(lambda params: squared(rnn.unroll(cell, params, xs)[1], targets))(params)
+        return jax.jit(jax.grad(lambda params: squared(rnn.unroll(cell, params, xs)[1], targets)))(params)
 
     def needs(gradient, steps):
         lowered = jax.jit(gradient).lower(params, jnp.ones((steps, N)), jnp.ones((steps, N)))
