@@ -5,7 +5,7 @@ A cell is its hyperparameters; parameters and state are always arguments.
 
 from jaxrnn import data, decoding, gradients, initializers, interop, learning, losses, plots, tasks
 from jaxrnn.cells import GRU, LSTM, GRUParams, LSTMParams, LSTMState, VanillaParams, VanillaRNN
-from jaxrnn.constructor import from_call
+from jaxrnn.constructor import from_repr
 from jaxrnn.layers import Bidirectional, Dropout, Embedding, Linear, MixedPrecision, Residual, Stack, Tied
 from jaxrnn.types import Cell, Layer
 from jaxrnn.unroll import trajectory, unroll
@@ -31,7 +31,7 @@ __all__ = [
     "VanillaRNN",
     "data",
     "decoding",
-    "from_call",
+    "from_repr",
     "gradients",
     "initializers",
     "interop",

@@ -24,131 +24,137 @@ import jax
 import jax.numpy as jnp
 
 from jaxrnn import checks, compat
-from jaxrnn.compat import mesh_axes, spread
+from jaxrnn.compat import mesh_axes, pvary
 from jaxrnn.precision import cast_like, differentiable_step, wide_tangent, widen
-from jaxrnn.types import Array, Params, PyTree, Recurrence, State, Time, has_differential
-from jaxrnn.walk import in_chunks, real_inputs, walk, where
+from jaxrnn.scan import fill_padding, masked_scan, scan_chunks, where
+from jaxrnn.types import Array, Params, PyTree, Recurrence, ScanOptions, State, has_differential
 
 
-def scan(cell: Any, params: Params, state: State, xs: PyTree, time: Time) -> tuple[State, PyTree, PyTree | None]:
+def unroll_cell(
+    cell: Any, params: Params, state: State, xs: PyTree, options: ScanOptions
+) -> tuple[State, PyTree, PyTree | None]:
     """Run a cell over time, and choose how that is differentiated."""
-    for mask in (time.alive, time.resets):
+    for mask in (options.mask, options.resets):
         if mask is not None:
-            checks.batched(state, mask.shape[1:])
-    state = _fixed_point(cell.step, params, state, xs)
-    xs = xs if time.alive is None else real_inputs(time.alive, xs)
-    run = _by_autodiff
-    if time.derivative != "autodiff" and _one_dtype(params, state, xs):
-        if time.derivative == "linearized":
+            checks.batch_leading(state, mask.shape[1:])
+    state = _carry_like_output(cell.step, params, state, xs)
+    xs = xs if options.mask is None else fill_padding(options.mask, xs)
+    run = _unroll_by_autodiff
+    if options.derivative != "autodiff" and _single_dtype(params, state, xs):
+        if options.derivative == "linearized":
             cell = Linearized(cell)
-        run = _by_rule if has_differential(cell) else _by_autodiff
-    how = How(cell, time.reverse, time.keep_states)
-    wide = widen(params)  # over chunks the gradient is a sum
+        run = _unroll_by_rule if has_differential(cell) else _unroll_by_autodiff
+    spec = ScanSpec(cell, options.reverse, options.return_states)
+    wide_params = widen(params)  # over chunks the gradient is a sum
 
     def part(state: State, inputs: tuple) -> tuple[State, tuple]:
-        final, ys, states = run(how, cast_like(wide, params), state, *inputs)
+        final, ys, states = run(spec, cast_like(wide_params, params), state, *inputs)
         return final, (ys, states)
 
-    inputs = xs, time.alive, time.resets
+    inputs = xs, options.mask, options.resets
     rematerialised = functools.partial(jax.checkpoint, prevent_cse=False)(part)
-    final, (ys, states) = in_chunks(
-        part if time.chunk is None else rematerialised, state, inputs, time.reverse, time.chunk
+    final, (ys, states) = scan_chunks(
+        part if options.chunk is None else rematerialised, state, inputs, options.reverse, options.chunk
     )
     return final, ys, states
 
 
-class How(NamedTuple):
+class ScanSpec(NamedTuple):
     """What is known of a walk before any array is."""
 
     cell: Any
     reverse: bool
-    keep_states: bool
+    return_states: bool
 
     def first(self, state: State, resets: Array | None) -> State:
         """The state that a reset returns to, in the dtype of the state."""
         return None if resets is None else cast_like(self.cell.initial_state(resets.shape[1:]), state)
 
 
-def _by_autodiff(
-    how: How, params: Params, state: State, xs: PyTree, alive: Array | None, resets: Array | None
+def _unroll_by_autodiff(
+    spec: ScanSpec, params: Params, state: State, xs: PyTree, mask: Array | None, resets: Array | None
 ) -> tuple[State, PyTree, PyTree | None]:
     """The walk as it is, for any cell."""
-    cell_step = differentiable_step(how.cell.step, params)
+    cell_step = differentiable_step(spec.cell.step, params)
 
     def step(state: State, x: PyTree) -> tuple[State, PyTree]:
         new, y = cell_step(state, x)
         return cast_like(checks.next_state(state, new), state), y
 
-    first = how.first(state, resets)
-    return walk(step, first, state, xs, alive, resets, reverse=how.reverse, keep_states=how.keep_states)
+    first = spec.first(state, resets)
+    return masked_scan(step, first, state, xs, mask, resets, reverse=spec.reverse, return_states=spec.return_states)
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
-def _by_rule(
-    how: How, params: Params, state: State, xs: Array, alive: Array | None, resets: Array | None
+def _unroll_by_rule(
+    spec: ScanSpec, params: Params, state: State, xs: Array, mask: Array | None, resets: Array | None
 ) -> tuple[State, Array, PyTree | None]:
     """The walk of a cell that knows its differential."""
-    return _forward(how, how.cell.output, params, state, xs, alive, resets, how.keep_states)
+    return _forward_scan(spec, spec.cell.output, params, state, xs, mask, resets, spec.return_states)
 
 
-@functools.partial(_by_rule.defjvp, symbolic_zeros=True)
-def _differential(how: How, primals: tuple, tangents: tuple) -> tuple[tuple, tuple]:
+@functools.partial(_unroll_by_rule.defjvp, symbolic_zeros=True)
+def _unroll_jvp(spec: ScanSpec, primals: tuple, tangents: tuple) -> tuple[tuple, tuple]:
     """The walk once more, with gates and states kept, and the linear recurrence that they define."""
-    params, state, xs, alive, resets = primals
+    params, state, xs, mask, resets = primals
     dparams, dstate = jax.tree.map(_instantiate, tangents[:2], primals[:2], is_leaf=_is_zero)
     dxs = None if _is_zero(tangents[2]) else tangents[2]  # inputs that nothing moves, data for instance, cost nothing
-    cell, first = how.cell, how.first(state, resets)
-    final, kept, states = _forward(how, lambda _, kept: kept, params, state, xs, alive, resets, keep_states=True)
-    ys = cell.output(states, kept)
-    ys = ys if alive is None else where(alive, ys)
+    cell, first = spec.cell, spec.first(state, resets)
+    final, residuals, states = _forward_scan(
+        spec, lambda _, residuals: residuals, params, state, xs, mask, resets, return_states=True
+    )
+    ys = cell.output(states, residuals)
+    ys = ys if mask is None else where(mask, ys)
 
     @functools.partial(jax.checkpoint, prevent_cse=False)  # keeps its arguments, and what follows from them not
-    @compat.linear
-    def linear(given: tuple, dparams: Params, dstate: State, dxs: Array | None) -> tuple:
-        params, state, xs, kept, states = given
-        before = _shifted(state, states, how.reverse)
+    @compat.linear_map
+    def linear(fixed: tuple, dparams: Params, dstate: State, dxs: Array | None) -> tuple:
+        params, state, xs, residuals, states = fixed
+        before = _previous_states(state, states, spec.reverse)
         if resets is not None:
             before = where(resets, jax.tree.map(lambda f, b: jnp.broadcast_to(f, b.shape), first, before), before)
-        vs, step = cell.differential(params, dparams, xs, dxs, before, states, kept)
+        vs, step = cell.differential(params, dparams, xs, dxs, before, states, residuals)
         step = functools.partial(jax.checkpoint, prevent_cse=False)(step)
         none = jax.tree.map(jnp.zeros_like, dstate)  # a reset returns to a state that nothing moves
-        return walk(step, none, dstate, vs, alive, resets, reverse=how.reverse, keep_states=how.keep_states)
+        return masked_scan(step, none, dstate, vs, mask, resets, reverse=spec.reverse, return_states=spec.return_states)
 
-    differential = linear((params, state, xs, kept, states), dparams, dstate, dxs)
-    return (final, ys, states if how.keep_states else None), differential
+    differential = linear((params, state, xs, residuals, states), dparams, dstate, dxs)
+    return (final, ys, states if spec.return_states else None), differential
 
 
-def _forward(
-    how: How, collect: Any, params: Params, state: State, xs: PyTree, alive: Array | None, resets: Array | None,
-    keep_states: bool,
+def _forward_scan(
+    spec: ScanSpec, collect: Any, params: Params, state: State, xs: PyTree, mask: Array | None, resets: Array | None,
+    return_states: bool,
 ) -> tuple[State, PyTree, PyTree | None]:  # fmt: skip
     """Walk by the cell's recurrence, and collect something of each new state and of what was kept with it."""
-    first = how.first(state, resets)
+    first = spec.first(state, resets)
 
     def part(state: State, inputs: tuple) -> tuple[State, tuple]:
-        xs, alive, resets = inputs
-        zs, recur = how.cell.recurrence(params, xs)
+        xs, mask, resets = inputs
+        zs, recur = spec.cell.recurrence(params, xs)
 
         def step(state: State, z: PyTree) -> tuple[State, PyTree]:
-            new, kept = recur(state, z)
-            return new, collect(new, kept)
+            new, residuals = recur(state, z)
+            return new, collect(new, residuals)
 
-        final, ys, states = walk(step, first, state, zs, alive, resets, reverse=how.reverse, keep_states=keep_states)
+        final, ys, states = masked_scan(
+            step, first, state, zs, mask, resets, reverse=spec.reverse, return_states=return_states
+        )
         return final, (ys, states)
 
-    inputs, chunk = (xs, alive, resets), steps_ahead(how.cell, params, xs)
-    final, (ys, states) = in_chunks(part, state, inputs, how.reverse, chunk)
+    inputs, chunk = (xs, mask, resets), projection_chunk(spec.cell, params, xs)
+    final, (ys, states) = scan_chunks(part, state, inputs, spec.reverse, chunk)
     return final, ys, states
 
 
-def steps_ahead(cell: Any, params: Params, xs: PyTree) -> int | None:
+def projection_chunk(cell: Any, params: Params, xs: PyTree) -> int | None:
     """For how many steps at a time a CPU computes what needs no state; None: for all.
 
     Fresh memory costs a CPU more than a second pass over memory that it has in its cache: an LSTM of 20 × 200, T 128,
     took 43 ms for its gradient with 8 MB computed ahead, and 35 ms with 2 MB at a time.
     """
-    ahead = jax.eval_shape(lambda *given: cell.recurrence(*given)[0], params, xs)
-    numbers, given = (sum(x.size for x in jax.tree.leaves(tree)) for tree in (ahead, xs))
+    precomputed_projection = jax.eval_shape(lambda *given: cell.recurrence(*given)[0], params, xs)
+    numbers, given = (sum(x.size for x in jax.tree.leaves(tree)) for tree in (precomputed_projection, xs))
     known = isinstance(numbers, int) and isinstance(given, int)  # not so in a program exported for any T or B
     if jax.default_backend() != "cpu" or not known or numbers <= max(given, 2**20):
         return None
@@ -187,12 +193,12 @@ class Linearized:
         def step(params: Params, state: State, x: PyTree) -> tuple[State, PyTree]:
             return self.recurrence(params, x)[1](state, x)
 
-        wide, dwide = widen(params), widen(dparams)  # outside of vmap: the gradient is a sum over all steps
+        wide_params, dwide = widen(params), widen(dparams)  # outside of vmap: the gradient is a sum over all steps
 
         def direct(state: State, x: PyTree, dx: PyTree) -> PyTree:
             ds = jax.tree.map(jnp.zeros_like, state)
             like = jax.eval_shape(step, params, state, x)
-            return wide_tangent(step, (wide, state, x), (dwide, ds, dx), like)
+            return wide_tangent(step, (wide_params, state, x), (dwide, ds, dx), like)
 
         def tangent(ds: State, at: tuple) -> tuple[State, PyTree]:
             state, x, v = at
@@ -203,7 +209,7 @@ class Linearized:
         return (before, xs, jax.vmap(direct)(before, xs, dxs)), tangent
 
 
-def _shifted(state: State, states: PyTree, reverse: bool) -> PyTree:
+def _previous_states(state: State, states: PyTree, reverse: bool) -> PyTree:
     """The state before each step, ``[T, ...]``, from the states after them."""
 
     def shift(s: Array, after: Array) -> Array:
@@ -218,22 +224,22 @@ def _is_zero(tangent: Any) -> bool:
 
 
 def _instantiate(tangent: Any, primal: Array) -> Array:
-    return spread(jnp.zeros_like(primal), mesh_axes(primal)) if _is_zero(tangent) else tangent
+    return pvary(jnp.zeros_like(primal), mesh_axes(primal)) if _is_zero(tangent) else tangent
 
 
-def _one_dtype(*trees: PyTree) -> bool:
+def _single_dtype(*trees: PyTree) -> bool:
     """Whether all arrays are of one floating dtype; a mixture is left to autodiff, which promotes as the step does."""
     dtypes = {jnp.result_type(x) for x in jax.tree.leaves(trees)}
     return len(dtypes) == 1 and all(jnp.issubdtype(dtype, jnp.floating) for dtype in dtypes)
 
 
-def _fixed_point(step: Any, params: Params, state: State, xs: PyTree) -> State:
+def _carry_like_output(step: Any, params: Params, state: State, xs: PyTree) -> State:
     """The state as a step gives it back, so that it can be carried: its dtype, and the devices it is spread over."""
 
     def first(x: Array) -> Any:
         return jax.eval_shape(lambda x: x[0], x) if x.shape[0] != 0 else jax.ShapeDtypeStruct(x.shape[1:], x.dtype)
 
-    after, _ = checks.pair("step", jax.eval_shape(step, params, state, jax.tree.map(first, xs)))
+    after, _ = checks.step_result("step", jax.eval_shape(step, params, state, jax.tree.map(first, xs)))
     after = checks.next_state(state, after)
     axes = frozenset().union(*map(mesh_axes, jax.tree.leaves((params, state, xs))))
 
@@ -241,7 +247,7 @@ def _fixed_point(step: Any, params: Params, state: State, xs: PyTree) -> State:
         if old.dtype != new.dtype:
             with jax.numpy_dtype_promotion("standard"):
                 old = old.astype(jnp.promote_types(old.dtype, new.dtype))
-        old = spread(old, axes)
+        old = pvary(old, axes)
         placed = None if axes else getattr(getattr(new, "sharding", None), "spec", None)  # where it is part of the type
         return old if placed in (None, jax.typeof(old).sharding.spec) else jax.sharding.reshard(old, new.sharding)
 

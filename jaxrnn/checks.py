@@ -148,7 +148,7 @@ def model(argument: str, value: Any) -> None:
                f"{type(value).__name__} without {', '.join(missing)}", fix, TypeError)  # fmt: skip
 
 
-def part(argument: str, value: Any) -> None:
+def layer(argument: str, value: Any) -> None:
     """A model that another is built of; its hash must exist, since the whole is hashable."""
     model(argument, value)
     try:
@@ -158,7 +158,7 @@ def part(argument: str, value: Any) -> None:
                "declare it with @dataclass(frozen=True); arrays belong into its parameters", TypeError)  # fmt: skip
 
 
-def chained(layers: tuple) -> None:
+def consecutive_sizes(layers: tuple) -> None:
     """Each layer takes what the one below gives, as far as both say."""
     width, giver = None, ""
     for index, layer in enumerate(layers):
@@ -166,7 +166,7 @@ def chained(layers: tuple) -> None:
         if takes is not None and width is not None and takes != width:
             refuse(f"layers[{index}]", f"input size {width}, the output size of {giver}", f"{takes} in {layer!r}")
         gives = getattr(layer, "output_size", None)
-        width = gives if gives is not None or not getattr(layer, "keeps_size", False) else width
+        width = gives if gives is not None or not getattr(layer, "preserves_size", False) else width
         giver = f"layers[{index}]" if gives is not None else giver
 
 
@@ -193,7 +193,7 @@ def token_ids(argument: str, ids: Any, vocabulary: int) -> None:
             "the vocabulary is too small or the padding id is not in it; lengths= hides padding")  # fmt: skip
 
 
-def given(argument: str, value: Any, fix: str) -> None:
+def required(argument: str, value: Any, fix: str) -> None:
     """Anything but None."""
     if value is None:
         refuse(argument, "a value", "None", fix, TypeError)
@@ -230,13 +230,13 @@ def same_tree(argument: str, expected: PyTree, got: PyTree, fix: str) -> PyTree:
     """A tree of the expected structure and leaf shapes; names the first place that differs.
 
     Plain tuples and lists may stand for named tuples: ``(h, c)`` is an LSTM's state. Fields that a named tuple lists in
-    ``at_run_time`` are filled later, with anything. Returns the tree as expected.
+    ``runtime_fields`` are filled later, with anything. Returns the tree as expected.
     """
     if isinstance(expected, tuple):
         fields = getattr(expected, "_fields", None)
         stranger = getattr(got, "_fields", fields) != fields
         if not isinstance(got, (tuple, list)) or len(got) != len(expected) or stranger:
-            refuse(argument, outline(expected), outline(got), fix, TypeError)
+            refuse(argument, tree_summary(expected), tree_summary(got), fix, TypeError)
         places = [f".{name}" for name in fields] if fields else [f"[{i}]" for i in range(len(expected))]
         free = [f".{name}" for name in getattr(expected, "at_run_time", ())]
         parts = [
@@ -246,7 +246,7 @@ def same_tree(argument: str, expected: PyTree, got: PyTree, fix: str) -> PyTree:
         return type(expected)(*parts) if fields else tuple(parts)
     wanted, leaves = jax.tree.leaves(expected), jax.tree.leaves(got)
     if jax.tree.structure(expected) != jax.tree.structure(got):  # type: ignore[operator]
-        refuse(argument, outline(expected), outline(got), fix, TypeError)
+        refuse(argument, tree_summary(expected), tree_summary(got), fix, TypeError)
     for e, g in zip(wanted, leaves, strict=True):
         if tuple(e.shape) != tuple(jnp.shape(g)):
             refuse(argument, f"shape {list(e.shape)}", describe(g), fix)
@@ -255,7 +255,7 @@ def same_tree(argument: str, expected: PyTree, got: PyTree, fix: str) -> PyTree:
     return got
 
 
-def outline(tree: PyTree) -> str:
+def tree_summary(tree: PyTree) -> str:
     if isinstance(tree, (tuple, list)):
         fields = getattr(tree, "_fields", None)
         return f"{type(tree).__name__}({', '.join(fields)})" if fields else f"{type(tree).__name__} of {len(tree)}"
@@ -343,7 +343,7 @@ def _within(argument: str, value: Array, low: int, high: int, expected: str, fix
         refuse(argument, expected, f"values from {np.min(known)} to {np.max(known)}", fix)
 
 
-def alike(argument: str, value: Any, other: str, like: Any) -> None:
+def same_shape(argument: str, value: Any, other: str, like: Any) -> None:
     """A floating array of the shape of another."""
     if not hasattr(value, "dtype") or not jnp.issubdtype(value.dtype, jnp.floating):
         refuse(
@@ -368,28 +368,30 @@ def lengths(value: Any, steps: int, batch: tuple[int, ...], argument: str = "len
                "a length counts the steps before the padding")  # fmt: skip
 
 
-def stepping(cell: Any, params: Params, state: State, x: Array) -> tuple[Params, State]:
+def step_arguments(cell: Any, params: Params, state: State, x: Array) -> tuple[Params, State]:
     """The arguments of one step of a built-in cell; returns parameters and state, named."""
     cell.check_input("x", x)
     return parameters(cell, params), state_like("state", cell, state, x.shape[:-1])
 
 
-def one_each(argument: str, value: Any, count: int, owner: str) -> None:
+def one_per_layer(argument: str, value: Any, count: int, owner: str) -> None:
     """A tuple with one entry a part."""
     if not isinstance(value, (tuple, list)) or len(value) != count:
-        refuse(argument, f"tuple of {count}, one entry a layer of {owner}", outline(value), error=TypeError)
+        refuse(argument, f"tuple of {count}, one entry a layer of {owner}", tree_summary(value), error=TypeError)
 
 
 def array(argument: str, value: Any, owner: str) -> None:
     """An array, and no pair of them."""
     if not hasattr(value, "shape"):
-        refuse(argument, f"an array for {owner}", outline(value), 'merge="concat" joins both directions', TypeError)
+        refuse(
+            argument, f"an array for {owner}", tree_summary(value), 'merge="concat" joins both directions', TypeError
+        )
 
 
-def pair(argument: str, value: Any) -> tuple[State, PyTree]:
+def step_result(argument: str, value: Any) -> tuple[State, PyTree]:
     """What a step gave back: (state, y)."""
     if not isinstance(value, tuple) or len(value) != 2:
-        refuse(argument, "the pair (state, y) from it", outline(value), "return state, y", TypeError)
+        refuse(argument, "the pair (state, y) from it", tree_summary(value), "return state, y", TypeError)
     return value
 
 
@@ -404,7 +406,7 @@ def next_carry(carry: State, new: State) -> State:
                      "train_state(params, optimizer, carry=...) takes the first one, () for none")  # fmt: skip
 
 
-def batched(state: State, batch: tuple[int, ...]) -> None:
+def batch_leading(state: State, batch: tuple[int, ...]) -> None:
     """Every part of a state starts with the batch axes, so that lengths and resets can choose among sequences."""
     for leaf in jax.tree.leaves(state):
         if tuple(leaf.shape[: len(batch)]) != batch:

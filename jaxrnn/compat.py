@@ -17,8 +17,8 @@ from jaxrnn.types import Array, PyTree
 SCANS_ARE_TRANSPOSED = jax.__version_info__ >= (0, 10)
 
 
-def linear(function: Callable[..., PyTree]) -> Callable[..., PyTree]:
-    """A ``function(given, *xs)`` that is linear in ``xs``, such that the scans in it can be transposed.
+def linear_map(function: Callable[..., PyTree]) -> Callable[..., PyTree]:
+    """A ``function(constants, *xs)`` that is linear in ``xs``, such that the scans in it can be transposed.
 
     Before 0.10 JAX transposes a scan only along arguments that ``jvp`` has marked as linear, so there the function is
     taken as the differential at 0 of itself. What that computes at 0 is used by nothing, and compiled away.
@@ -26,9 +26,9 @@ def linear(function: Callable[..., PyTree]) -> Callable[..., PyTree]:
     if SCANS_ARE_TRANSPOSED:
         return function
 
-    def differential(given: Any, *xs: PyTree) -> PyTree:
+    def differential(constants: Any, *xs: PyTree) -> PyTree:
         zeros = jax.tree.map(jnp.zeros_like, xs)
-        return jax.jvp(lambda *xs: function(given, *xs), zeros, xs)[1]
+        return jax.jvp(lambda *xs: function(constants, *xs), zeros, xs)[1]
 
     return differential
 
@@ -43,7 +43,7 @@ def mesh_axes(x: Any) -> frozenset[str]:
     return frozenset(varying)
 
 
-def spread(x: Array, axes: frozenset[str]) -> Array:
+def pvary(x: Array, axes: frozenset[str]) -> Array:
     """The same array, said to differ along axes of a device mesh, as what it is joined with in a scan does.
 
     ``jax.lax.pcast`` is there from 0.9 on, and ``jax.lax.pvary`` before.

@@ -1,6 +1,6 @@
 """A model is its constructor call: frozen, comparable, hashable, picklable, and printed as that call.
 
-:func:`hyperparameters` makes a class so; :func:`from_call` reads the printed form back.
+:func:`hyperparameters` makes a class so; :func:`from_repr` reads the printed form back.
 """
 
 from __future__ import annotations
@@ -113,8 +113,8 @@ def parts(model: Any) -> dict[str, Any]:
         elif _is_function(value):
             note(_word(value), value)
         elif dataclasses.is_dataclass(value) or hasattr(value, "initial_state"):
-            printed, kind = repr(value), type(value)
-            note(printed.partition("(")[0] if "(" in printed else kind.__qualname__, kind)
+            constructor_call, kind = repr(value), type(value)
+            note(constructor_call.partition("(")[0] if "(" in constructor_call else kind.__qualname__, kind)
             for part in getattr(value, "__dict__", {}).values():
                 visit(part)
 
@@ -133,7 +133,7 @@ def _of_jax(name: str) -> Any:
     return getattr(_OF_JAX.get(module), word, None)
 
 
-def from_call(text: str, own: Mapping[str, Any] | None = None) -> Any:
+def from_repr(text: str, own: Mapping[str, Any] | None = None) -> Any:
     """Rebuild a model from its printed form, without evaluating anything else.
 
     Args:
@@ -147,7 +147,7 @@ def from_call(text: str, own: Mapping[str, Any] | None = None) -> Any:
     Example:
         >>> import jaxrnn as rnn
         >>> model = rnn.Stack(rnn.Embedding(65, 128), rnn.LSTM(128, 256), rnn.Linear(256, 65))
-        >>> rnn.from_call(repr(model)) == model
+        >>> rnn.from_repr(repr(model)) == model
         True
     """
     own = _CLASSES | dict(own or {})

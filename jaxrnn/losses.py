@@ -24,8 +24,8 @@ import optax
 
 from jaxrnn import checks
 from jaxrnn.precision import widen
+from jaxrnn.scan import sequence_mask, where
 from jaxrnn.types import Array
-from jaxrnn.walk import before_end, where
 
 MEANS = ("step", "sequence", "time_sum")
 
@@ -82,7 +82,7 @@ def _counts(shape: tuple[int, ...], lengths: Array | None, mask: Array | None) -
         checks.refuse("mask", "lengths or mask", "both", "mask the steps past the end yourself")
     if lengths is not None:
         checks.lengths(lengths, shape[0], shape[1:])
-        return before_end(shape[0], lengths)
+        return sequence_mask(shape[0], lengths)
     if mask is not None:
         checks.mask("mask", mask, shape)
         return jnp.asarray(mask)
@@ -178,7 +178,7 @@ def squared_error(
         >>> float(rnn.losses.squared_error(jnp.zeros((7, 2, 3)), jnp.full((7, 2, 3), 2.0)))
         4.0
     """
-    checks.alike("targets", targets, "outputs", outputs)
+    checks.same_shape("targets", targets, "outputs", outputs)
     counts = _counts(tuple(outputs.shape[:-1]), lengths, mask)
     outputs, targets = _wide(_clean(counts, outputs)), _wide(_clean(counts, targets))
     return reduce(jnp.mean((outputs - targets) ** 2, -1), mask=counts, mean=mean)
@@ -208,7 +208,7 @@ def bernoulli(
         >>> round(float(loss), 4)  # 4 log 2
         2.7726
     """
-    checks.alike("targets", targets, "logits", logits)
+    checks.same_shape("targets", targets, "logits", logits)
     counts = _counts(tuple(logits.shape[:-1]), lengths, mask)
     logits, targets = _wide(_clean(counts, logits)), _wide(_clean(counts, targets))
     checks.probabilities("targets", targets)

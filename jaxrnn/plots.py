@@ -36,7 +36,7 @@ def flow_by_lag(curves: Mapping[str, ArrayLike], axes: Axes | None = None, *, qu
 
     Args:
         curves: by name, norms ``[T, ...]`` over time as :func:`~jaxrnn.gradients.gradient_flow` and
-            :func:`~jaxrnn.gradients.gain` give them; over batch axes the median is drawn, and a band from the smallest
+            :func:`~jaxrnn.gradients.sensitivity` give them; over batch axes the median is drawn, and a band from the smallest
             to the largest. The h and c of an LSTM are two curves.
         axes: where to draw; by default a new figure.
         quantity: what is drawn, for the vertical axis.
@@ -47,7 +47,7 @@ def flow_by_lag(curves: Mapping[str, ArrayLike], axes: Axes | None = None, *, qu
     Example:
         >>> import jax, jax.numpy as jnp, jaxrnn as rnn
         >>> cells = {"vanilla": rnn.VanillaRNN(3, 8), "GRU": rnn.GRU(3, 8)}
-        >>> curves = {name: rnn.gradients.gain(cell, cell.init(jax.random.key(0)), jnp.ones((20, 4, 3))).by_input
+        >>> curves = {name: rnn.gradients.sensitivity(cell, cell.init(jax.random.key(0)), jnp.ones((20, 4, 3))).by_input
         ...           for name, cell in cells.items()}
         >>> axes = rnn.plots.flow_by_lag(curves, quantity="‖∂hₙ / ∂xₙ₋ₖ‖ / √q")
         >>> axes.get_xlabel(), axes.get_yscale()
@@ -130,7 +130,7 @@ def gate_saturation(statistics: Mapping[str, GateStatistics], axes: Axes | None 
         checks.refuse("statistics", "those of a cell with gates", "none", "gate_statistics gives one dict a cell")
     for name, gate in statistics.items():
         if not np.size(getattr(gate, "shut", ())):
-            checks.refuse(f"statistics[{name!r}]", "those of one gate, from gate_statistics", checks.outline(gate),
+            checks.refuse(f"statistics[{name!r}]", "those of one gate, from gate_statistics", checks.tree_summary(gate),
                           error=TypeError)  # fmt: skip
     axes = _axes(axes)
     shut, wide = (np.array([np.mean(getattr(statistics[n], part)) for n in names]) for part in ("shut", "open"))
@@ -259,13 +259,13 @@ def fixed_points(found: FixedPoints, trajectories: State, axes: Axes | None = No
         >>> axes = rnn.plots.fixed_points(found, states)
     """
     if not hasattr(found, "points"):
-        checks.refuse("found", "what gradients.fixed_points gives", checks.outline(found), error=TypeError)
+        checks.refuse("found", "what gradients.fixed_points gives", checks.tree_summary(found), error=TypeError)
     size = np.shape(found.points)[-1]
     expected = f"states [T, ..., {size}], those of the fixed points"
     leaves = [_numbers("trajectories", s, expected) for s in jax.tree.leaves(trajectories) if not _counts(s)]
-    alike = len({leaf.shape[:-1] for leaf in leaves}) == 1 and min(leaf.ndim for leaf in leaves) > 1
-    if not alike or sum(leaf.shape[-1] for leaf in leaves) != size:
-        checks.refuse("trajectories", expected, checks.outline(trajectories), "rnn.trajectory gives them")
+    same_shape = len({leaf.shape[:-1] for leaf in leaves}) == 1 and min(leaf.ndim for leaf in leaves) > 1
+    if not same_shape or sum(leaf.shape[-1] for leaf in leaves) != size:
+        checks.refuse("trajectories", expected, checks.tree_summary(trajectories), "rnn.trajectory gives them")
     walks = np.concatenate(leaves, -1)  # [T, ..., S]
     if not np.isfinite(walks).all():
         checks.refuse("trajectories", "finite numbers", f"{(~np.isfinite(walks)).sum()} that are not")
@@ -329,18 +329,20 @@ def _dot(rows: np.ndarray) -> str:
 def _by_name(argument: str, value: Any, expected: str, fix: str = "") -> None:
     """A dict."""
     if not isinstance(value, Mapping):
-        checks.refuse(argument, f"{expected}, a dict", checks.outline(value), fix, TypeError)
+        checks.refuse(argument, f"{expected}, a dict", checks.tree_summary(value), fix, TypeError)
 
 
 def _numbers(argument: str, value: Any, expected: str, dtype: Any = float) -> np.ndarray:
     """Numbers as an array with an axis at least."""
     if hasattr(value, "_fields"):
         fields = " and ".join(f".{name}" for name in value._fields)
-        checks.refuse(argument, f"an array, {expected}", checks.outline(value), f"each of {fields} is one", TypeError)
+        checks.refuse(
+            argument, f"an array, {expected}", checks.tree_summary(value), f"each of {fields} is one", TypeError
+        )
     try:
         array = np.asarray(value, dtype)
     except (TypeError, ValueError):
-        checks.refuse(argument, f"an array, {expected}", checks.outline(value), error=TypeError)
+        checks.refuse(argument, f"an array, {expected}", checks.tree_summary(value), error=TypeError)
     if not array.ndim:
         checks.refuse(argument, f"an array, {expected}", checks.describe(value), error=TypeError)
     if not array.size:

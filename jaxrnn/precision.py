@@ -51,7 +51,7 @@ def broadcast(x: Array, shape: tuple[int, ...]) -> Array:
     return jnp.broadcast_to(widen(x), shape).astype(x.dtype)
 
 
-def rows(vector: Array, like: Array) -> Array:
+def broadcast_rows(vector: Array, like: Array) -> Array:
     """A vector ``[H]`` for every row of ``like [..., H]``: a bias, a peephole weight."""
     return broadcast(vector, like.shape)
 

@@ -43,13 +43,13 @@ class Cell(Protocol):
         """Take ``x [..., I]`` and return the next state and the output."""
 
 
-class Time(NamedTuple):
+class ScanOptions(NamedTuple):
     """How a sequence is walked; the same for every cell of a model."""
 
-    alive: Array | None  # [T, ...] bool: step t lies before its sequence's end; None: all do
+    mask: Array | None  # [T, ...] bool: step t lies before its sequence's end; None: all do
     resets: Array | None  # [T, ...] bool: the state returns to the initial one before step t
     reverse: bool  # from the last step to the first
-    keep_states: bool  # collect every state, not only the last
+    return_states: bool  # collect every state, not only the last
     chunk: int | None  # differentiate in rematerialised chunks of so many steps; None: keep all that is needed
     derivative: str  # "rule", "linearized" or "autodiff": how a cell is differentiated, see jaxrnn.bptt
 
@@ -64,7 +64,7 @@ class Layer(Cell, Protocol):
         """Take one step with every part."""
 
     def over_time(
-        self, params: Params, state: State, xs: PyTree, time: Time, key: Array | None
+        self, params: Params, state: State, xs: PyTree, options: ScanOptions, key: Array | None
     ) -> tuple[State, PyTree, PyTree | None]:
         """Return the final state, the outputs of all steps, and all states (None unless asked for)."""
 
@@ -80,13 +80,20 @@ class Differential(Cell, Protocol):
     """
 
     def recurrence(self, params: Params, xs: PyTree) -> tuple[PyTree, Recurrence]:
-        """``zs`` and ``step(state, z) -> (state, kept)``: what the differential needs beside the states is kept."""
+        """``zs`` and ``step(state, z) -> (state, residuals)``: what the differential needs beside the states is kept."""
 
-    def output(self, state: State, kept: PyTree) -> PyTree:
+    def output(self, state: State, residuals: PyTree) -> PyTree:
         """The output, from the new state and what was kept."""
 
     def differential(
-        self, params: Params, dparams: Params, xs: PyTree, dxs: PyTree | None, before: State, after: State, kept: PyTree
+        self,
+        params: Params,
+        dparams: Params,
+        xs: PyTree,
+        dxs: PyTree | None,
+        before: State,
+        after: State,
+        residuals: PyTree,
     ) -> tuple[PyTree, Recurrence]:
         """``vs`` and ``step(ds, v) -> (ds, dy)``, linear in ``dparams``, ``dxs`` (None for 0) and ``ds``.
 

@@ -13,11 +13,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxrnn import checks
-from jaxrnn.bptt import scan
+from jaxrnn.bptt import unroll_cell
 from jaxrnn.constructor import is_immutable
 from jaxrnn.precision import cast, differentiable_step
-from jaxrnn.types import Array, Params, PyTree, State, Time, input_ndim, is_layer
-from jaxrnn.walk import before_end, where
+from jaxrnn.scan import sequence_mask, where
+from jaxrnn.types import Array, Params, PyTree, ScanOptions, State, input_ndim, is_layer
 
 
 def unroll(
@@ -70,7 +70,9 @@ def unroll(
         >>> ys.shape, float(jnp.abs(ys[4:, 1]).sum())
         ((7, 2, 5), 0.0)
     """
-    final, ys, _ = _walk(model, params, xs, state, lengths, resets, key, reverse, remat, derivative, keep_states=False)
+    final, ys, _ = _checked_unroll(
+        model, params, xs, state, lengths, resets, key, reverse, remat, derivative, return_states=False
+    )
     return final, ys
 
 
@@ -99,18 +101,20 @@ def trajectory(
         >>> states.c.shape
         (7, 2, 5)
     """
-    return _walk(model, params, xs, state, lengths, resets, key, reverse, remat, derivative, keep_states=True)[2]
+    return _checked_unroll(
+        model, params, xs, state, lengths, resets, key, reverse, remat, derivative, return_states=True
+    )[2]
 
 
-def _walk(
+def _checked_unroll(
     model: Any, params: Params, xs: PyTree, state: State | None, lengths: Array | None, resets: Array | None,
-    key: Array | None, reverse: bool, remat: int | bool, derivative: str, *, keep_states: bool,
+    key: Array | None, reverse: bool, remat: int | bool, derivative: str, *, return_states: bool,
 ) -> tuple[State, PyTree, PyTree]:  # fmt: skip
     """Check the arguments and run, compiled once for each immutable model."""
     checks.model("model", model)
     params = checks.parameters(model, params)
     checks.sequence("xs", model, xs)
-    steps, batch = extent(model, xs)
+    steps, batch = sequence_shape(model, xs)
     state = state if state is None else checks.state_like("state", model, state, batch)
     shown = xs
     if lengths is not None:
@@ -123,29 +127,31 @@ def _walk(
     checks.random_key("key", key)
     chunk = checks.chunk("remat", remat, steps)
     checks.one_of("derivative", derivative, ("rule", "linearized", "autodiff"))
-    run = _compiled if is_immutable(model) else _run
-    return run(
+    unroll_ = _compiled if is_immutable(model) else _unroll
+    return unroll_(
         model, params, xs, state, lengths, resets, key,
-        reverse=reverse, keep_states=keep_states, chunk=chunk, derivative=derivative,
+        reverse=reverse, return_states=return_states, chunk=chunk, derivative=derivative,
     )  # fmt: skip
 
 
-def _run(
+def _unroll(
     model: Any, params: Params, xs: PyTree, state: State | None, lengths: Array | None, resets: Array | None,
-    key: Array | None, *, reverse: bool, keep_states: bool, chunk: int | None, derivative: str,
+    key: Array | None, *, reverse: bool, return_states: bool, chunk: int | None, derivative: str,
 ) -> tuple[State, PyTree, PyTree]:  # fmt: skip
-    steps, _ = extent(model, xs)
-    alive = None
+    steps, _ = sequence_shape(model, xs)
+    mask = None
     if lengths is not None:
-        alive = before_end(steps, lengths)
-        xs = where(alive, xs)  # whatever the padding holds, even NaN, stays out of values and gradients
-        resets = resets if resets is None else resets & alive  # past its end a sequence has no borders
+        mask = sequence_mask(steps, lengths)
+        xs = where(mask, xs)  # whatever the padding holds, even NaN, stays out of values and gradients
+        resets = resets if resets is None else resets & mask  # past its end a sequence has no borders
     if state is None:
-        state = first_state(model, params, xs)
-    return over_time(model, params, state, xs, Time(alive, resets, reverse, keep_states, chunk, derivative), key)
+        state = default_state(model, params, xs)
+    return over_time(
+        model, params, state, xs, ScanOptions(mask, resets, reverse, return_states, chunk, derivative), key
+    )
 
 
-_compiled = jax.jit(_run, static_argnames=("model", "reverse", "keep_states", "chunk", "derivative"), inline=True)
+_compiled = jax.jit(_unroll, static_argnames=("model", "reverse", "return_states", "chunk", "derivative"), inline=True)
 
 
 def _hide_padding(ids: Array, lengths: Array) -> Array | np.ndarray:
@@ -153,17 +159,17 @@ def _hide_padding(ids: Array, lengths: Array) -> Array | np.ndarray:
     known = checks.is_concrete(ids) and checks.is_concrete(lengths)
     if not known or not jnp.issubdtype(ids.dtype, jnp.integer) or ids.ndim != 1 + lengths.ndim:
         return ids
-    alive = np.arange(len(ids)).reshape(-1, *[1] * lengths.ndim) < np.asarray(lengths)
-    return np.where(alive, np.asarray(ids), 0)
+    mask = np.arange(len(ids)).reshape(-1, *[1] * lengths.ndim) < np.asarray(lengths)
+    return np.where(mask, np.asarray(ids), 0)
 
 
 def over_time(
-    model: Any, params: Params, state: State, xs: PyTree, time: Time, key: Array | None
+    model: Any, params: Params, state: State, xs: PyTree, options: ScanOptions, key: Array | None
 ) -> tuple[State, PyTree, PyTree | None]:
     """Run one part of a model: a layer walks by itself, a cell is scanned. For layers; users call :func:`unroll`."""
     if is_layer(model):
-        return model.over_time(params, state, xs, time, key)
-    return scan(model, params, state, xs, time)
+        return model.over_time(params, state, xs, options, key)
+    return unroll_cell(model, params, state, xs, options)
 
 
 def one_step(model: Any, params: Params, state: State, x: PyTree, key: Array | None) -> tuple[State, PyTree]:
@@ -173,18 +179,18 @@ def one_step(model: Any, params: Params, state: State, x: PyTree, key: Array | N
     return differentiable_step(model.step, params)(state, x)
 
 
-def extent(model: Any, xs: PyTree) -> tuple[int, tuple[int, ...]]:
+def sequence_shape(model: Any, xs: PyTree) -> tuple[int, tuple[int, ...]]:
     """Number of steps T and batch shape of a sequence for this model."""
     shape = jax.tree.leaves(xs)[0].shape
     return shape[0], tuple(shape[1 : len(shape) - input_ndim(model)])
 
 
-def first_state(model: Any, params: Params, xs: PyTree) -> State:
+def default_state(model: Any, params: Params, xs: PyTree) -> State:
     """The state that a walk starts from by default: the model's own, in the dtype of parameters and inputs."""
-    return in_dtype_of((params, xs), model.initial_state(extent(model, xs)[1]))
+    return cast_state((params, xs), model.initial_state(sequence_shape(model, xs)[1]))
 
 
-def in_dtype_of(trees: PyTree, state: State) -> State:
+def cast_state(trees: PyTree, state: State) -> State:
     """The state in the floating dtype of other arrays; its integers, complex numbers and bools as they are."""
     dtypes = [x.dtype for x in jax.tree.leaves(trees) if jnp.issubdtype(x.dtype, jnp.floating)]
     with jax.numpy_dtype_promotion("standard"):  # of a cell that casts for itself they may differ

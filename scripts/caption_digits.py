@@ -68,7 +68,7 @@ def convolve(x, kernel, stride: int):
 
 
 def build(size: int, units: int) -> rnn.tasks.Captioner:
-    cell = rnn.tasks.Conditioned(rnn.GRU(16 + size, units), size)  # it sees the vector at every step
+    cell = rnn.tasks.ContextCell(rnn.GRU(16 + size, units), size)  # it sees the vector at every step
     decoder = rnn.Stack(rnn.Embedding(len(WORDS), 16), cell, rnn.Dropout(0.1), rnn.Linear(units + size, len(WORDS)))
     return rnn.tasks.Captioner(PictureNet(size), decoder)
 
@@ -121,9 +121,9 @@ class Fresh:
 @functools.partial(jax.jit, static_argnums=0)
 def write(model: rnn.tasks.Captioner, params, canvas):
     """Captions ``[6, B]``, <end> after their ends."""
-    start = model.begin(params, canvas)
+    start = model.start_decoder(params, canvas)
     first = jnp.full(len(canvas), START, jnp.int32)
-    return rnn.decoding.greedy(model.decoder, *start, first, steps=MOST + 1, end=END).tokens
+    return rnn.decoding.greedy(model.decoder, *start, first, steps=MOST + 1, eos=END).tokens
 
 
 def sentence(ids) -> str:
@@ -167,7 +167,9 @@ def main() -> None:
         key=key,
         evaluate=evaluate,
         evaluate_every=max(args.steps // 5, 1),
-        tell=lambda m: f"loss {m['loss']:.4f}" if "grad_norm" in m else f"{m['loss']:.2%} of unseen captions wrong",
+        format_metrics=lambda m: (
+            f"loss {m['loss']:.4f}" if "grad_norm" in m else f"{m['loss']:.2%} of unseen captions wrong"
+        ),
     )
     written = captions(end.state.params)
     exact = [a == b for a, b in zip(written, right)]

@@ -33,8 +33,8 @@ def main() -> None:
     if args.sample is None:
         train(args)
     else:
-        model, params, facts = common.load_run("char_lm", args.out, "symbols")
-        vocabulary = Vocabulary(tuple(facts["symbols"]))
+        model, params, metadata = common.load_run("char_lm", args.out, "symbols")
+        vocabulary = Vocabulary(tuple(metadata["symbols"]))
         common.known("--prompt", args.prompt, vocabulary)
         print(write(model, params, vocabulary, args.sample, args))
 
@@ -75,8 +75,8 @@ def train(args: argparse.Namespace) -> None:
         sample = write(model, params, vocabulary, args.sample_length, args)
         return {"loss": validate(params), "sample": f"{'-' * 80}\n{sample}\n{'-' * 80}"}
 
-    facts = {"script": "char_lm", "text": common.fingerprint(text), "symbols": vocabulary.symbols}
-    facts |= {name: getattr(args, name) for name in ("length", "batch", "rate", "clip", "seed")}
+    metadata = {"script": "char_lm", "text": common.fingerprint(text), "symbols": vocabulary.symbols}
+    metadata |= {name: getattr(args, name) for name in ("length", "batch", "rate", "clip", "seed")}
     end = learning.fit(
         learning.train_step(loss, optimizer),
         learning.train_state(params, optimizer, carry=start),
@@ -86,10 +86,10 @@ def train(args: argparse.Namespace) -> None:
         evaluate=evaluate,
         evaluate_every=args.evaluate_every or max(args.steps // 5, 1),
         checkpoints=learning.Checkpoints(out, model),
-        facts=facts,
+        metadata=metadata,
         log=out / "metrics.jsonl",
         resume=args.resume,
-        tell=lambda m: f"loss {m['loss']:.3f} nats = {m['loss'] / math.log(2):.3f} bits a character",
+        format_metrics=lambda m: f"loss {m['loss']:.3f} nats = {m['loss'] / math.log(2):.3f} bits a character",
     )
     common.draw_loss(out, args.clip, "character", "Character language model")
     best = "no evaluation had a finite loss"

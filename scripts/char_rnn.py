@@ -75,7 +75,7 @@ def run_jaxrnn(model, params, train, held_out):
         return RATE * FADE ** jnp.maximum(step // len(train) + 1 - LAST_FULL_EPOCH, 0)
 
     optimizer = optax.chain(optax.clip(CLIP), optax.rmsprop(rate, DECAY, EPSILON, eps_in_sqrt=False))
-    epoch = jax.jit(learning.several(learning.train_step(loss, optimizer)), donate_argnums=0)
+    epoch = jax.jit(learning.scan_steps(learning.train_step(loss, optimizer)), donate_argnums=0)
     start = model.initial_state((BATCH,))
     validate = jax.jit(lambda params, chunks: learning.mean_loss(loss, params, start, chunks)[1] / STEPS)
     state = learning.train_state(params, optimizer, carry=start)

@@ -109,7 +109,7 @@ def train(args: argparse.Namespace) -> None:
         evaluate=evaluate,
         evaluate_every=2 * len(batches),
         checkpoints=learning.Checkpoints(out, model, keep=1),
-        facts={"script": "classify_names", "symbols": vocabulary.symbols, "languages": languages},
+        metadata={"script": "classify_names", "symbols": vocabulary.symbols, "languages": languages},
         log=out / "metrics.jsonl",
     )
     model, params, _ = learning.load_model(out)  # the best of the run
@@ -141,8 +141,8 @@ def answer(args: argparse.Namespace) -> None:
     """Which languages a name may be of, by the model in --out."""
     if not folder(args).is_dir():
         train(args)
-    model, params, facts = common.load_run("classify_names", folder(args), "symbols", "languages")
-    languages, vocabulary = facts["languages"], Vocabulary(tuple(facts["symbols"]), UNKNOWN)
+    model, params, metadata = common.load_run("classify_names", folder(args), "symbols", "languages")
+    languages, vocabulary = metadata["languages"], Vocabulary(tuple(metadata["symbols"]), UNKNOWN)
     name, ids = asked(args, languages, vocabulary)
     if strange := unknown_letters(name, vocabulary):
         print(f"letters that no name of the training data has, read as unknown: {' '.join(strange)}")

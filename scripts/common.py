@@ -27,7 +27,7 @@ def refuse(message: object) -> NoReturn:
 
 def run(main: Callable[[], None]) -> None:
     """Call the main function of a script, and tell in one line what was wrong with its input, or with its training."""
-    from jaxrnn.learning import NotFiniteError
+    from jaxrnn.learning import NonFiniteError
 
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
@@ -36,7 +36,7 @@ def run(main: Callable[[], None]) -> None:
         main()
     except KeyboardInterrupt:
         sys.exit("interrupted")
-    except NotFiniteError as error:
+    except NonFiniteError as error:
         sys.exit(f"{pathlib.Path(sys.argv[0]).name}: {error}")
     except (ValueError, FileNotFoundError, PermissionError, ImportError) as error:
         refuse(error)
@@ -151,10 +151,10 @@ def load_run(script: str, out: str | os.PathLike, *names: str) -> tuple[Any, Any
     """Model, parameters and facts of a run of this script; the facts of these names are among them."""
     from jaxrnn import learning
 
-    model, params, facts = learning.load_model(out)
-    if facts.get("script", script) != script or not facts.keys() >= set(names):
-        refuse(f"--out: expected a run of {script}.py, got one of {facts.get('script', 'another script')} in {out}")
-    return model, params, facts
+    model, params, metadata = learning.load_model(out)
+    if metadata.get("script", script) != script or not metadata.keys() >= set(names):
+        refuse(f"--out: expected a run of {script}.py, got one of {metadata.get('script', 'another script')} in {out}")
+    return model, params, metadata
 
 
 def draw_loss(folder: pathlib.Path, clip: float, symbol: str, title: str) -> None:

@@ -33,8 +33,8 @@ from common import above_zero, positive
 
 import jaxrnn as rnn
 from jaxrnn import learning
-from jaxrnn.data import Buckets, Padded, Vocabulary, python_reference
-from jaxrnn.tasks import Delayed
+from jaxrnn.data import Buckets, PaddedBatch, Vocabulary, python_reference
+from jaxrnn.tasks import DelayCell
 
 CELLS = {"vanilla": rnn.VanillaRNN, "lstm": rnn.LSTM, "gru": rnn.GRU}
 SIDES = ("both", "left", "right")
@@ -92,7 +92,7 @@ def main() -> None:
 
 def build(cell: Any, side: str, symbols: int, width: int, embedding: int = 32) -> rnn.Stack:
     """Scores for the symbol at every step, of which the model sees what comes before, after, or both."""
-    one = Delayed(cell(embedding, width))
+    one = DelayCell(cell(embedding, width))
     recurrent, features = (rnn.Bidirectional(one), 2 * width) if side == "both" else (one, width)
     return rnn.Stack(rnn.Embedding(symbols, embedding), recurrent, rnn.Linear(features, symbols))
 
@@ -111,7 +111,7 @@ def as_large(cell: Any, side: str, symbols: int, width: int) -> rnn.Stack:
     return build(cell, side, symbols, widths[least])
 
 
-def scores(model: rnn.Stack, params: Any, side: str, batch: Padded) -> jax.Array:
+def scores(model: rnn.Stack, params: Any, side: str, batch: PaddedBatch) -> jax.Array:
     """``[T, B, V]``."""
     return rnn.unroll(model, params, batch.inputs, lengths=jnp.asarray(batch.lengths), reverse=side == "right")[1]
 
@@ -167,7 +167,7 @@ def compare(models: dict, pieces: Sequence[np.ndarray], *, everywhere: bool) -> 
     return result
 
 
-def likeliest(model: rnn.Stack, side: str, params: Any, batch: Padded) -> jax.Array:
+def likeliest(model: rnn.Stack, side: str, params: Any, batch: PaddedBatch) -> jax.Array:
     return scores(model, params, side, batch).argmax(-1)
 
 
@@ -188,7 +188,7 @@ def ask(vocabulary: Vocabulary, sentence: str) -> tuple[np.ndarray, int]:
 def guess(models: dict, vocabulary: Vocabulary, sentence: str) -> dict[str, dict[str, float]]:
     """What each model holds of the words for the blank of a sentence: its probability of every word."""
     ids, place = ask(vocabulary, sentence)
-    batch = Padded(ids, ids, np.array(len(ids), np.int32))
+    batch = PaddedBatch(ids, ids, np.array(len(ids), np.int32))
     shares = {}
     for side, (model, params) in models.items():
         probabilities = jax.nn.softmax(scores(model, params, side, batch)[place])

@@ -84,7 +84,7 @@ def main() -> None:
 
     ahead = (test.origins + skipped)[:, None] + np.arange(1, how.horizon + 1)  # [B, h]
     truth, ago = values[ahead], values[ahead - how.lag]
-    network = mean + scale * np.asarray(tell(model, params, test.inputs))
+    network = mean + scale * np.asarray(predict(model, params, test.inputs))
     forecasts = {
         args.cell: ago * np.exp(network) if how.grows else network,
         "a season ago": ago,
@@ -117,7 +117,7 @@ def windows(scaled: np.ndarray, how: Series, start: int, end: int) -> Windows:
 
 
 @functools.partial(jax.jit, static_argnames="model")
-def tell(model: rnn.Stack, params: Any, inputs: jax.Array) -> jax.Array:
+def predict(model: rnn.Stack, params: Any, inputs: jax.Array) -> jax.Array:
     """The forecasts ``[B, h]`` at the end of each context."""
     return rnn.unroll(model, params, inputs)[1][-1]
 
@@ -144,7 +144,7 @@ def train(model: rnn.Stack, known: Windows, held_out: Windows, args: argparse.Na
 
     def evaluate(params, step):
         nonlocal best, kept
-        error = float(((tell(model, params, held_out.inputs) - held_out.targets[-1]) ** 2).mean())
+        error = float(((predict(model, params, held_out.inputs) - held_out.targets[-1]) ** 2).mean())
         if error < best:
             best, kept = error, jax.device_get(params)
         return {"loss": error}
@@ -160,11 +160,11 @@ def train(model: rnn.Stack, known: Windows, held_out: Windows, args: argparse.Na
         Shuffled(known, args.batch, args.seed),
         steps=args.steps,
         key=key,
-        per_call=5,
+        steps_per_execution=5,
         evaluate=evaluate,
         evaluate_every=max(args.steps // 40, 1),
         patience=10,
-        tell=lambda m: f"scaled error {m['loss']:.5f}",
+        format_metrics=lambda m: f"scaled error {m['loss']:.5f}",
     )
     if end.best_step is None:
         raise ValueError(f"error of the held-out windows: expected a finite one, got none up to step {end.state.step}; "

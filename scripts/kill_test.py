@@ -137,7 +137,7 @@ def train(folder: pathlib.Path, steps: int) -> None:
         streams,
         steps=steps,
         key=key,
-        per_call=SAVE_EVERY,
+        steps_per_execution=SAVE_EVERY,
         evaluate=lambda params, step: {"loss": jax.numpy.abs(params[3].w).max()},
         evaluate_every=3 * SAVE_EVERY,
         checkpoints=learning.Checkpoints(folder, model),

@@ -29,7 +29,7 @@ from common import above_zero, positive
 
 import jaxrnn as rnn
 from jaxrnn import learning
-from jaxrnn.data import Buckets, Padded, datasets
+from jaxrnn.data import Buckets, PaddedBatch, datasets
 
 KEYS, LOWEST = 88, 21  # of a piano; the MIDI note of key 0
 CELLS: dict[str, Any] = {
@@ -82,7 +82,7 @@ def build(kind: str, units: int, dropout: float) -> rnn.Stack:
     return rnn.Stack(cell(KEYS, units), drop, cell(units, units), drop, rnn.Linear(units, KEYS))
 
 
-def score(model: rnn.Stack, params: Any, batch: Padded, key: jax.Array | None = None) -> jax.Array:
+def score(model: rnn.Stack, params: Any, batch: PaddedBatch, key: jax.Array | None = None) -> jax.Array:
     """Nats a frame of a batch of pieces."""
     frames, following = (jnp.asarray(a, jnp.float32) for a in batch[:2])
     lengths = jnp.asarray(batch.lengths)
@@ -123,9 +123,9 @@ def train(kind: str, pieces: dict[str, list[np.ndarray]], args: argparse.Namespa
         evaluate_every=len(train_batches),
         patience=args.patience,
         checkpoints=learning.Checkpoints(out, model, keep=1),
-        facts={"script": "polyphonic_music"},
+        metadata={"script": "polyphonic_music"},
         log=out / "metrics.jsonl",
-        tell=lambda m: f"{m['loss']:.3f} nats a frame",
+        format_metrics=lambda m: f"{m['loss']:.3f} nats a frame",
     )
     _, params, _ = learning.load_model(out)
     return {

@@ -135,9 +135,9 @@ def train(args: argparse.Namespace) -> None:
         evaluate_every=len(batches),
         monitor="error",
         checkpoints=learning.Checkpoints(out, model, keep=1),
-        facts={"script": "sentiment", "symbols": vocabulary.symbols, "least": args.least},
+        metadata={"script": "sentiment", "symbols": vocabulary.symbols, "least": args.least},
         log=out / "metrics.jsonl",
-        tell=lambda m: (
+        format_metrics=lambda m: (
             f"loss {m['loss'] / (args.members if 'grad_norm' in m else 1):.3f}"
             + (f", {m['error']:.1%} wrong" if "error" in m else "")
         ),
@@ -166,12 +166,12 @@ def answer(args: argparse.Namespace) -> None:
     """Whether a sentence is good, by the networks in --out."""
     if not folder(args).is_dir():
         train(args)
-    model, params, facts = common.load_run("sentiment", folder(args), "symbols", "least")
-    vocabulary = Vocabulary(tuple(facts["symbols"]), UNKNOWN)
+    model, params, metadata = common.load_run("sentiment", folder(args), "symbols", "least")
+    vocabulary = Vocabulary(tuple(metadata["symbols"]), UNKNOWN)
     words, unknown = asked(args, vocabulary)
     ids = vocabulary.encode(words)
     if unknown:
-        print(f"words seen less than {facts['least']} times, read as unknown: {' '.join(unknown)}")
+        print(f"words seen less than {metadata['least']} times, read as unknown: {' '.join(unknown)}")
     good = float(jnp.exp(score(model, params, jnp.asarray(ids)[:, None])[0, 1]))
     print(f"{'good' if good > 0.5 else 'bad'}, with probability {max(good, 1 - good):.1%}")
     print(json.dumps({"script": "sentiment", "sentence": " ".join(words), "good": round(good, 4)}, ensure_ascii=False))

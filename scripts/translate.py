@@ -40,7 +40,7 @@ from dates import FIRST, LAST, forms
 import jaxrnn as rnn
 from jaxrnn import learning
 from jaxrnn.data import Buckets, Vocabulary, datasets
-from jaxrnn.tasks import AdditiveAttention, Attending, Conditioned, DotAttention, EncoderDecoder, GeneralAttention
+from jaxrnn.tasks import AdditiveAttention, AttentionCell, ContextCell, DotAttention, EncoderDecoder, GeneralAttention
 
 SPECIAL = ("<pad>", "<start>", "<end>")
 START, END = 1, 2
@@ -136,10 +136,10 @@ def build(task: Task, attention: str) -> EncoderDecoder:
     reader: Any
     cell: Any
     if attention == "none":
-        reader, cell = gru(embedding, units), Conditioned(gru(embedding + context, units), context)
+        reader, cell = gru(embedding, units), ContextCell(gru(embedding + context, units), context)
     else:
         reader = rnn.Bidirectional(gru(embedding, units // 2))
-        cell = Attending(gru(embedding + context, units), attending(attention, context, units))
+        cell = AttentionCell(gru(embedding + context, units), attending(attention, context, units))
     encoder = rnn.Stack(*embedded(task.source), reader)
     decoder = rnn.Stack(*embedded(task.target), rnn.Residual(cell, "concat"),
                         rnn.Linear(embedding + units + context, len(task.target)))  # fmt: skip
@@ -162,20 +162,22 @@ def batches(pairs: list[tuple[np.ndarray, np.ndarray]], batch: int, **options: A
     return Buckets(both, lengths, batch, aligned=False, **options)
 
 
-def loss_of(model: EncoderDecoder, params, batch: Any, longest: int, teaching: float, key=None):
+def loss_of(model: EncoderDecoder, params, batch: Any, longest: int, teacher_forcing: float, key=None):
     """Cross entropy of a batch, and how many tokens it has; ``longest`` is the longest target there is."""
     source, tokens = batch.inputs[..., 0], batch.inputs[:longest, ..., 1]
     read, written = batch.targets[:, 0], batch.targets[:, 1]
-    nats = model.loss(params, source, tokens, lengths=read, token_lengths=written, teaching=teaching, key=key)
+    nats = model.loss(
+        params, source, tokens, lengths=read, token_lengths=written, teacher_forcing=teacher_forcing, key=key
+    )
     return nats, jnp.maximum(written - 1, 0).sum()
 
 
 _judged = jax.jit(loss_of, static_argnames=("model", "longest", "teaching"))
 
 
-def perplexity(model: EncoderDecoder, params, data: Buckets, longest: int, teaching: float) -> float:
+def perplexity(model: EncoderDecoder, params, data: Buckets, longest: int, teacher_forcing: float) -> float:
     """Of all tokens of a data set: teacher-forced at 1, free-running at 0."""
-    sums = [_judged(model, params, data[n], longest, teaching) for n in range(len(data))]
+    sums = [_judged(model, params, data[n], longest, teacher_forcing) for n in range(len(data))]
     counts = np.array([float(count) for _, count in sums])
     return math.exp(float(np.dot([float(nats) for nats, _ in sums], counts) / counts.sum()))
 
@@ -183,12 +185,12 @@ def perplexity(model: EncoderDecoder, params, data: Buckets, longest: int, teach
 @functools.partial(jax.jit, static_argnames=("model", "steps", "width"))
 def write(model: EncoderDecoder, params, source, lengths, *, steps: int, width: int):
     """Translations ``[steps, B]``; width 1 is greedy, more is beam search by the mean log probability of a token."""
-    start = model.begin(params, source, lengths=lengths)
+    start = model.start_decoder(params, source, lengths=lengths)
     first = jnp.full(lengths.shape, START, jnp.int32)
     if width == 1:
-        return rnn.decoding.greedy(model.decoder, *start, first, steps=steps, end=END).tokens
+        return rnn.decoding.greedy(model.decoder, *start, first, steps=steps, eos=END).tokens
     found = rnn.decoding.beam_search(
-        model.decoder, *start, first, steps=steps, end=END, width=width, length_penalty=1.0
+        model.decoder, *start, first, steps=steps, eos=END, width=width, length_penalty=1.0
     )
     return found.tokens[:, 0]
 
@@ -253,7 +255,7 @@ def main() -> None:
         shown = [f"    {task.glue.join(a)}  →  {text}" for (a, _), text in zip(task.valid, texts)]
         return {"loss": math.log(told["forced"]), **told, "examples": "\n".join(shown)}
 
-    def tell(m):
+    def format_metrics(m):
         if "grad_norm" in m:
             return f"loss {m['loss']:.3f}"
         return f"validation perplexity {m['forced']:.3f} teacher-forced, {m['free']:.3f} free-running"
@@ -266,9 +268,9 @@ def main() -> None:
         timer = threading.Timer(60 * args.minutes, os.kill, (os.getpid(), signal.SIGINT))
         timer.daemon = True
         timer.start()
-    facts = {"script": "translate", "task": task.name, "longest": longest}
-    facts |= {name: getattr(args, name) for name in ("pairs", "teaching", "batch", "buckets", "rate", "seed")}
-    facts |= {"source": task.source.symbols, "target": task.target.symbols}
+    metadata = {"script": "translate", "task": task.name, "longest": longest}
+    metadata |= {name: getattr(args, name) for name in ("pairs", "teaching", "batch", "buckets", "rate", "seed")}
+    metadata |= {"source": task.source.symbols, "target": task.target.symbols}
     end = learning.fit(
         learning.train_step(loss, optimizer),
         learning.train_state(params, optimizer),
@@ -278,10 +280,10 @@ def main() -> None:
         evaluate=evaluate,
         evaluate_every=args.evaluate_every or (-(-steps // 3) if args.data is None else len(data)),
         checkpoints=checkpoints,
-        facts=facts,
+        metadata=metadata,
         log=out / "metrics.jsonl",
         resume=args.resume,
-        tell=tell,
+        format_metrics=format_metrics,
     )
     if args.minutes:
         timer.cancel()
@@ -368,15 +370,15 @@ def draw_attention(
 
 def one_sentence(args: argparse.Namespace) -> None:
     """Translate what was typed with the model in --out."""
-    model, params, facts = common.load_run("translate", args.out, "task", "source", "target", "longest")
-    unknown = "<unk>" if facts["task"] == "multi30k" else None
-    source, target = (Vocabulary(tuple(facts[side]), unknown) for side in ("source", "target"))
-    task = Task(facts["task"], [], [], [], source, target, "" if facts["task"] == "dates" else " ")
-    tokens = list(args.sentence.strip().lower()) if facts["task"] == "dates" else words(args.sentence)
+    model, params, metadata = common.load_run("translate", args.out, "task", "source", "target", "longest")
+    unknown = "<unk>" if metadata["task"] == "multi30k" else None
+    source, target = (Vocabulary(tuple(metadata[side]), unknown) for side in ("source", "target"))
+    task = Task(metadata["task"], [], [], [], source, target, "" if metadata["task"] == "dates" else " ")
+    tokens = list(args.sentence.strip().lower()) if metadata["task"] == "dates" else words(args.sentence)
     if unknown is None:
         common.known("--sentence", tokens, source)
     ids = wrapped(source, tokens)
-    print(translate(task, model, params, [ids], len(ids), facts["longest"], args.width)[0])
+    print(translate(task, model, params, [ids], len(ids), metadata["longest"], args.width)[0])
 
 
 def arguments() -> argparse.Namespace:

@@ -23,7 +23,7 @@ import optax
 
 import jaxrnn as rnn
 from jaxrnn import learning
-from jaxrnn.gradients import gain, gradient_flow, lyapunov_spectrum
+from jaxrnn.gradients import gradient_flow, lyapunov_spectrum, sensitivity
 from jaxrnn.initializers import orthogonal
 
 INPUTS, SYMBOLS, BATCH, CLIP, RATE = 8, 4, 16, 1.0, 0.1
@@ -84,7 +84,7 @@ def by_lag(size: Size) -> dict[str, np.ndarray]:
     print(f"{'what is left of ∂h_n/∂x_n after':<32}{heads}   largest Lyapunov exponent")
     for name, cell in list(cells(size.units).items())[: size.cells]:
         params = cell.init(jax.random.key(0))
-        norms = jax.jit(lambda params, cell=cell: gain(cell, params, xs).by_input)(params)
+        norms = jax.jit(lambda params, cell=cell: sensitivity(cell, params, xs).by_input)(params)
         curves[name] = np.asarray(norms / norms[-1:])[-size.lags :]
         left = "".join(f"{np.median(curves[name][-1 - lag]):>10.2g}" for lag in lags)
         exponent = lyapunov_spectrum(cell, params, xs[:, 0], exponents=1)[0]

@@ -117,7 +117,7 @@ def main() -> None:
         evaluate=evaluate,
         evaluate_every=len(streams),
         checkpoints=learning.Checkpoints(out, model, keep=1),
-        facts={
+        metadata={
             "script": "word_lm",
             "text": common.fingerprint(*map(" ".join, texts)),
             "symbols": vocabulary.symbols,
@@ -127,7 +127,7 @@ def main() -> None:
         },
         log=out / "metrics.jsonl",
         resume=args.resume,
-        tell=lambda m: f"perplexity {math.exp(m['loss'] / (recipe.steps if 'grad_norm' in m else 1)):.2f}",
+        format_metrics=lambda m: f"perplexity {math.exp(m['loss'] / (recipe.steps if 'grad_norm' in m else 1)):.2f}",
     )
     speed = int(end.state.step) * BATCH * recipe.steps / (time.monotonic() - began)
     measured = [perplexity(model, end.state.params, train[: len(valid)], BATCH, recipe.steps),

@@ -78,5 +78,7 @@ def weighted(tree, seed=5):
 
 def slope(f, point, direction):
     """The derivative of ``f`` in a direction, by finite differences."""
-    ahead, behind = (jax.tree.map(lambda x, d, s=s: x + s * NUDGE * d, point, direction) for s in (1, -1))
-    return (f(ahead) - f(behind)) / (2 * NUDGE)
+    precomputed_projection, behind = (
+        jax.tree.map(lambda x, d, s=s: x + s * NUDGE * d, point, direction) for s in (1, -1)
+    )
+    return (f(precomputed_projection) - f(behind)) / (2 * NUDGE)

@@ -182,7 +182,11 @@ def unroll(
         finals.append(final)
         all_ys.append(padded(ys[:: -1 if reverse else 1], steps))
         all_states.append(padded(states[:: -1 if reverse else 1], steps))
-    return side_by_side(finals, batch, 0), side_by_side(all_ys, batch, 1), side_by_side(all_states, batch, 1)
+    return (
+        concatenate_state(finals, batch, 0),
+        concatenate_state(all_ys, batch, 1),
+        concatenate_state(all_states, batch, 1),
+    )
 
 
 def double(x: Any) -> np.ndarray:
@@ -204,7 +208,7 @@ def padded(entries: list, steps: int) -> Any:
     return jax.tree.map(lambda *leaves: np.stack(leaves), *entries, *[empty] * (steps - len(entries)))
 
 
-def side_by_side(trees: list, batch: tuple[int, ...], axis: int) -> Any:
+def concatenate_state(trees: list, batch: tuple[int, ...], axis: int) -> Any:
     """One tree whose leaves have the batch axes at ``axis``."""
     some = next(tree for tree in trees if tree is not None)
     trees = [jax.tree.map(np.zeros_like, some) if tree is None else tree for tree in trees]

@@ -131,13 +131,13 @@ MODELS = {
         rnn.Tied(EMBEDDING, GRU)
     ),
     "ValueError text: expected constructor calls of …Bidirectional, …, got 'Average(3)'; …in Python": lambda: (
-        rnn.from_call("Stack(Average(3))")
+        rnn.from_repr("Stack(Average(3))")
     ),
-    "ValueError text: expected …and literals, got \"__import__('os')\"; …": lambda: rnn.from_call("__import__('os')"),
-    "ValueError text: expected …, got 'zoo.softsign'; …": lambda: rnn.from_call(
+    "ValueError text: expected …and literals, got \"__import__('os')\"; …": lambda: rnn.from_repr("__import__('os')"),
+    "ValueError text: expected …, got 'zoo.softsign'; …": lambda: rnn.from_repr(
         "VanillaRNN(3, 4, activation=zoo.softsign)"
     ),
-    "ValueError text: expected …and literals, got 'rnn.LSTM(3, 4)'; …": lambda: rnn.from_call("rnn.LSTM(3, 4)"),
+    "ValueError text: expected …and literals, got 'rnn.LSTM(3, 4)'; …": lambda: rnn.from_repr("rnn.LSTM(3, 4)"),
 }
 
 
@@ -185,9 +185,9 @@ def test_float64_states_need_it_too():
 
 
 TO_COME = {
-    "ValueError text: expected …": lambda: rnn.from_call("LSTM(3,"),
-    "TypeError text: expected …, got int 3…": lambda: rnn.from_call(3),
-    "ValueError text: expected constructor calls of …Bidirectional, …": lambda: rnn.from_call("Mine()"),
+    "ValueError text: expected …": lambda: rnn.from_repr("LSTM(3,"),
+    "TypeError text: expected …, got int 3…": lambda: rnn.from_repr(3),
+    "ValueError text: expected constructor calls of …Bidirectional, …": lambda: rnn.from_repr("Mine()"),
     "TypeError dtype: expected …, got None…": lambda: rnn.GRU(I, H, dtype=None),
     "ValueError b_h_init: … 'identity'…": lambda: rnn.GRU(I, H, b_h_init="identity").init(KEY),
     "ValueError b_h_init: … 'orthogonal'…": lambda: rnn.GRU(I, H, b_h_init="orthogonal").init(KEY),

@@ -25,12 +25,12 @@ FEW = ["vanilla-tanh", "lstm-peephole-ifo", "gru"]  # the rest: pytest -m slow
 CLOSE = 1e-10
 
 
-def losses(model, told):
+def losses(model, kwargs):
     """The same number of ``(params, state, xs)`` by the rule and by autodiff."""
 
     def loss(derivative, at):
         params, state, xs = at
-        seen = rnn.unroll(model, params, xs, state, derivative=derivative, **told)
+        seen = rnn.unroll(model, params, xs, state, derivative=derivative, **kwargs)
         return weighted(jax.tree.map(jnp.sin, seen))
 
     rule = "rule" if has_differential(model) else "linearized"
@@ -66,10 +66,10 @@ def compare(name, case, derivatives):
     if params is None:
         params = zoo.random_params(model)
     assert has_differential(model) == (name != "linearized")
-    told = {k: v for k, v in arguments(model, case).items() if k != "state"}
+    kwargs = {k: v for k, v in arguments(model, case).items() if k != "state"}
     at = params, zoo.random_state(model), inputs(model)
     along, across = zoo.filled(at, 7), zoo.filled(at, 8)
-    got, expected = (jax.jit(functools.partial(derivatives, f))(at, along, across) for f in losses(model, told))
+    got, expected = (jax.jit(functools.partial(derivatives, f))(at, along, across) for f in losses(model, kwargs))
     assert all(jnp.abs(leaf).max() > 0 for leaf in jax.tree.leaves(expected))
     assert_close(got, expected, CLOSE)
 
@@ -106,14 +106,17 @@ def test_every_form_of_a_step(make, batch, units, steps, options, x64):
     model = make("float64", units=units, **options)
     params = jax.tree.map(lambda p: p / units**0.5, zoo.random_params(model))
     xs = zoo.filled(jnp.zeros((steps, batch, I)), 3)
-    told = {"lengths": jnp.arange(batch) % steps + 1, "reverse": batch % 2 == 0}
+    kwargs = {"lengths": jnp.arange(batch) % steps + 1, "reverse": batch % 2 == 0}
     at = params, zoo.random_state(model, (batch,)), xs
     got, expected = (
-        jax.jit(lambda f=f: (f(at), jax.jvp(jax.grad(f), (at,), (zoo.filled(at, 7),))))() for f in losses(model, told)
+        jax.jit(lambda f=f: (f(at), jax.jvp(jax.grad(f), (at,), (zoo.filled(at, 7),))))() for f in losses(model, kwargs)
     )
     largest = max(float(jnp.abs(leaf).max()) for leaf in jax.tree.leaves(expected))  # 1e5, of sums over 4,480 rows
     assert_close(got, expected, max(CLOSE, 1e-14 * largest))  # float64 rounds each term by 1e-16 of it
-    assert (common.is_ahead(model, xs), bptt.steps_ahead(model, params, xs) is None) == (steps > 3, steps == 3)
+    assert (common.precompute_projection(model, xs), bptt.projection_chunk(model, params, xs) is None) == (
+        steps > 3,
+        steps == 3,
+    )
 
 
 # ---- where the rule does not hold, autodiff takes over -------------------------------------------------------------
@@ -198,7 +201,7 @@ def test_numerical_gradients(name, x64):
 
 
 @pytest.mark.parametrize(("name", "kept"), [("vanilla-tanh", 1), ("lstm", 6), ("lstm-coupled", 5), ("gru", 4)])
-def test_memory(name, kept):
+def test_memory(name, residuals):
     """The gradient keeps states and gates of each step: h; h, c, i, f, o, c̃; h, z, r, h̃; and nothing else of size T."""
     model, params = make(name, "float32")
 
@@ -207,7 +210,7 @@ def test_memory(name, kept):
         _, pull = jax.vjp(lambda p: rnn.unroll(model, p, xs)[1], params)
         return zoo.count(pull) - xs.size
 
-    assert numbers(20) - numbers(10) == 10 * B * kept * zoo.H
+    assert numbers(20) - numbers(10) == 10 * B * residuals * zoo.H
 
 
 def count_equations(jaxpr):

@@ -16,9 +16,9 @@ def test_linear_by_its_differential(monkeypatch):
         return jax.lax.scan(lambda s, v: (w * s + v, w * s - v), s, vs)
 
     expected, pull = jax.vjp(lambda s, vs: recurrence(w, s, vs), s, vs)
-    got = compat.linear(recurrence)(w, s, vs)
+    got = compat.linear_map(recurrence)(w, s, vs)
     jax.tree.map(np.testing.assert_array_equal, got, expected)
-    transposed = jax.linear_transpose(lambda s, vs: compat.linear(recurrence)(w, s, vs), s, vs)
+    transposed = jax.linear_transpose(lambda s, vs: compat.linear_map(recurrence)(w, s, vs), s, vs)
     jax.tree.map(np.testing.assert_allclose, transposed(expected), pull(expected))
 
 
@@ -26,7 +26,7 @@ def test_nothing_is_spread_outside_of_a_mesh():
     """Outside of ``shard_map`` an array differs along no axis, and is left as it is."""
     x = jnp.ones(3)
     assert compat.mesh_axes(x) == frozenset()
-    assert compat.spread(x, frozenset()) is x
+    assert compat.pvary(x, frozenset()) is x
 
 
 def test_ravel():

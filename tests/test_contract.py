@@ -102,13 +102,13 @@ def cases_of(name):
 def test_equals_plain_loop_op_by_op(name, case):
     """Final state, outputs and every state on the way are those of the plain loop, in every case."""
     model, params = make(name)
-    xs, told = inputs(model), arguments(model, case)
+    xs, kwargs = inputs(model), arguments(model, case)
     with jax.disable_jit():
-        final, ys = rnn.unroll(model, params, xs, **told)
-        states = rnn.trajectory(model, params, xs, **told)
-    if "lengths" in told:  # states past the end are another test's matter
+        final, ys = rnn.unroll(model, params, xs, **kwargs)
+        states = rnn.trajectory(model, params, xs, **kwargs)
+    if "lengths" in kwargs:  # states past the end are another test's matter
         states = jax.tree.map(lambda s: jnp.where(ALIVE.reshape(T, B, *[1] * (s.ndim - 2)), s, s * 0), states)
-    assert_close((final, ys, states), plain_loop.unroll(model, params, xs, **told))
+    assert_close((final, ys, states), plain_loop.unroll(model, params, xs, **kwargs))
 
 
 @pytest.mark.parametrize("name", KINDS)
@@ -127,9 +127,9 @@ def test_any_batch_axes(name, batch):
     xs, state = inputs(model, batch=batch), random_state(model, batch)
     lengths = np.asarray(rng.integers(0, T + 1, batch))
     alive = np.arange(T).reshape(T, *[1] * len(batch)) < lengths
-    told = {"state": state, "lengths": lengths, "resets": (rng.random((T, *batch)) < 0.4) & alive}
-    got = rnn.unroll(model, params, xs, **told)
-    assert_close(got, plain_loop.unroll(model, params, xs, **told)[:2])
+    kwargs = {"state": state, "lengths": lengths, "resets": (rng.random((T, *batch)) < 0.4) & alive}
+    got = rnn.unroll(model, params, xs, **kwargs)
+    assert_close(got, plain_loop.unroll(model, params, xs, **kwargs)[:2])
 
 
 @pytest.mark.parametrize("reverse", [False, True])
@@ -137,12 +137,12 @@ def test_any_batch_axes(name, batch):
 def test_a_single_step(name, reverse):
     """T = 1."""
     model, params = make(name)
-    told = {"state": random_state(model), "lengths": np.array([1, 0, 1]), "resets": RESETS[:1], "reverse": reverse}
+    kwargs = {"state": random_state(model), "lengths": np.array([1, 0, 1]), "resets": RESETS[:1], "reverse": reverse}
     xs = inputs(model, steps=1)
     with jax.disable_jit():
-        plain, full = rnn.unroll(model, params, xs), rnn.unroll(model, params, xs, **told)
+        plain, full = rnn.unroll(model, params, xs), rnn.unroll(model, params, xs, **kwargs)
     assert_close(plain, plain_loop.unroll(model, params, xs)[:2])
-    assert_close(full, plain_loop.unroll(model, params, xs, **told)[:2])
+    assert_close(full, plain_loop.unroll(model, params, xs, **kwargs)[:2])
 
 
 @pytest.mark.parametrize("name", KINDS)
@@ -179,10 +179,10 @@ def test_lengths_of_zero(name, reverse):
 def test_trajectory_ends_in_the_final_state(name, reverse):
     """The entry walked last is the final state; forwards, the state stands still in the padding."""
     model, params = make(name)
-    xs, told = inputs(model), {"state": random_state(model), "lengths": LENGTHS, "reverse": reverse}
+    xs, kwargs = inputs(model), {"state": random_state(model), "lengths": LENGTHS, "reverse": reverse}
     with jax.disable_jit():
-        final, _ = rnn.unroll(model, params, xs, **told)
-        states = rnn.trajectory(model, params, xs, **told)
+        final, _ = rnn.unroll(model, params, xs, **kwargs)
+        states = rnn.trajectory(model, params, xs, **kwargs)
     assert_identical(jax.tree.map(lambda s: s[0 if reverse else -1], states), final)
     stopped = 2  # LENGTHS[1]
     if not reverse:
@@ -195,8 +195,8 @@ def test_trajectory_ends_in_the_final_state(name, reverse):
 def test_trajectory_compiled(name):
     """Compiled, the states are the same."""
     model, params = make(name)
-    xs, told = inputs(model), {"state": random_state(model), "resets": RESETS}
-    assert_close(rnn.trajectory(model, params, xs, **told), plain_loop.unroll(model, params, xs, **told)[2])
+    xs, kwargs = inputs(model), {"state": random_state(model), "resets": RESETS}
+    assert_close(rnn.trajectory(model, params, xs, **kwargs), plain_loop.unroll(model, params, xs, **kwargs)[2])
 
 
 @pytest.mark.parametrize("reverse", [False, True])
@@ -266,12 +266,12 @@ def test_ensemble_by_vmap(name):
     """``vmap`` over parameters gives each member's result."""
     model = ZOO[name].build("float64")
     members = [random_params(model, seed) for seed in (0, 10)]
-    xs, told = inputs(model), arguments(model, "everything")
+    xs, kwargs = inputs(model), arguments(model, "everything")
     stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *members)
-    final, ys = jax.jit(jax.vmap(lambda params: rnn.unroll(model, params, xs, **told)))(stacked)
+    final, ys = jax.jit(jax.vmap(lambda params: rnn.unroll(model, params, xs, **kwargs)))(stacked)
     for index, params in enumerate(members):
         one = jax.tree.map(lambda leaf, at=index: leaf[at], (final, ys))
-        assert_close(one, plain_loop.unroll(model, params, xs, **told)[:2])
+        assert_close(one, plain_loop.unroll(model, params, xs, **kwargs)[:2])
 
 
 @pytest.mark.parametrize("name", ["vanilla-tanh", "lstm-peephole-ifo", "gru-after", "stack-embedding", "user"])
@@ -290,13 +290,13 @@ def test_check_grads(name):
 def test_forward_mode(name):
     """``jvp`` is the slope of the plain loop, through lengths, resets and direction."""
     model, params = make(name)
-    xs, told, direction = inputs(model), arguments(model, "everything"), random_params(model, seed=6)
+    xs, kwargs, direction = inputs(model), arguments(model, "everything"), random_params(model, seed=6)
 
     def loss(params):
-        return weighted(rnn.unroll(model, params, xs, **told))
+        return weighted(rnn.unroll(model, params, xs, **kwargs))
 
     def slow_loss(params):
-        return weighted(plain_loop.unroll(model, params, xs, **told)[:2])
+        return weighted(plain_loop.unroll(model, params, xs, **kwargs)[:2])
 
     value, along = jax.jit(lambda params, direction: jax.jvp(loss, (params,), (direction,)))(params, direction)
     assert_close((value, along), (slow_loss(params), slope(slow_loss, params, direction)), SLOPE)
@@ -309,26 +309,26 @@ def test_gradients_and_padding(name):
     Lengths, resets, a given state and the reversed direction are all in it.
     """
     model, params = make(name)
-    ids, xs, told = reads_ids(model), inputs(model), arguments(model, "everything")
-    reverse = told.pop("reverse")
+    ids, xs, kwargs = reads_ids(model), inputs(model), arguments(model, "everything")
+    reverse = kwargs.pop("reverse")
 
-    def loss(params, xs, told):
-        final, ys = rnn.unroll(model, params, xs, reverse=reverse, **told)
+    def loss(params, xs, kwargs):
+        final, ys = rnn.unroll(model, params, xs, reverse=reverse, **kwargs)
         return weighted((final, ys)), (final, ys)
 
     run = jax.jit(jax.value_and_grad(loss, argnums=0 if ids else (0, 1), has_aux=True))
     padding = ~ALIVE if ids else ~ALIVE[..., None]
     dirty = jnp.where(padding, (xs + 1) % zoo.V if ids else jnp.nan, xs)
-    (value, (final, ys)), gradients = run(params, xs, told)
-    assert_identical(run(params, dirty, told), ((value, (final, ys)), gradients))
-    assert_close((final, ys), plain_loop.unroll(model, params, xs, reverse=reverse, **told)[:2])
+    (value, (final, ys)), gradients = run(params, xs, kwargs)
+    assert_identical(run(params, dirty, kwargs), ((value, (final, ys)), gradients))
+    assert_close((final, ys), plain_loop.unroll(model, params, xs, reverse=reverse, **kwargs)[:2])
     for y in jax.tree.leaves(ys):
         assert (np.asarray(y)[~ALIVE] == 0).all()
     if not ids:
         assert (np.asarray(gradients[1])[~ALIVE] == 0).all()
 
     def slow_loss(point):
-        final, ys, _ = plain_loop.unroll(model, *((point, xs) if ids else point), reverse=reverse, **told)
+        final, ys, _ = plain_loop.unroll(model, *((point, xs) if ids else point), reverse=reverse, **kwargs)
         return weighted((final, ys))
 
     point = params if ids else (params, xs)
@@ -345,19 +345,19 @@ def test_resets_in_the_padding_change_nothing(name):
     xs, state = inputs(model), random_state(model)
     with jax.disable_jit():
         for reverse in (False, True):
-            told = {"lengths": LENGTHS, "reverse": reverse}
-            got = rnn.unroll(model, params, xs, state, resets=~ALIVE, **told)
-            assert_identical(got, rnn.unroll(model, params, xs, state, resets=ALIVE & ~ALIVE, **told))
+            kwargs = {"lengths": LENGTHS, "reverse": reverse}
+            got = rnn.unroll(model, params, xs, state, resets=~ALIVE, **kwargs)
+            assert_identical(got, rnn.unroll(model, params, xs, state, resets=ALIVE & ~ALIVE, **kwargs))
 
 
 # ---- causality -----------------------------------------------------------------------------------------------------
 
 
-def influence(model, params, xs, steps, **told):
+def influence(model, params, xs, steps, **kwargs):
     """Which inputs the outputs at ``steps`` depend on: ``[T]`` bools."""
 
     def chosen(xs):
-        return weighted(jax.tree.map(lambda y: y[steps], rnn.unroll(model, params, xs, **told)[1]))
+        return weighted(jax.tree.map(lambda y: y[steps], rnn.unroll(model, params, xs, **kwargs)[1]))
 
     with jax.disable_jit():
         if not reads_ids(model):

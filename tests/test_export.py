@@ -101,17 +101,19 @@ def test_tasks():
     models = [rnn.tasks.Classifier(encoder, 3, pooling=how) for how in ("last", "mean", "max", "attention")]
     classifiers = [(model, random_params(model)) for model in models]
     attention = rnn.tasks.AdditiveAttention(2 * H, H, 3)
-    decoder = rnn.Stack(rnn.Embedding(V, H), rnn.tasks.Attending(rnn.GRU(3 * H, H), attention), rnn.Linear(3 * H, V))
+    decoder = rnn.Stack(
+        rnn.Embedding(V, H), rnn.tasks.AttentionCell(rnn.GRU(3 * H, H), attention), rnn.Linear(3 * H, V)
+    )
     translator = rnn.tasks.EncoderDecoder(encoder, decoder)
     weights = random_params(translator)
 
     def serve(ids, lengths, tokens):
         scores = [model.apply(params, ids, lengths=lengths) for model, params in classifiers]
-        start = translator.begin(weights, ids, lengths=lengths)
+        start = translator.start_decoder(weights, ids, lengths=lengths)
         first = jnp.ones(ids.shape[1], jnp.int32)
-        greedy = rnn.decoding.greedy(decoder, *start, first, steps=4, end=2)
+        greedy = rnn.decoding.greedy(decoder, *start, first, steps=4, eos=2)
         drawn = rnn.decoding.sample(decoder, *start, first, steps=4, key=KEY, top_k=3)[1]
-        taught = translator.scores(weights, ids, tokens, lengths=lengths, token_lengths=lengths)
+        taught = translator.logits(weights, ids, tokens, lengths=lengths, token_lengths=lengths)
         return scores, greedy.tokens, drawn, taught
 
     call = exported(serve, any_size("T, B", jnp.int32), any_size("B", jnp.int32), any_size("S + 1, B", jnp.int32))
@@ -144,6 +146,6 @@ def test_served_without_the_library(tmp_path):
     program = export.export(jax.jit(serve))(any_size(f"T, B, {I}"), any_size("B", jnp.int32))
     (tmp_path / "tagger.bin").write_bytes(program.serialize())
     (tmp_path / "serve.py").write_text(SERVER)
-    told = [tmp_path / "serve.py", tmp_path / "tagger.bin", json.dumps(np.asarray(xs).tolist()), json.dumps([4, 2])]
-    answer = subprocess.run([sys.executable, *told], capture_output=True, text=True, check=True, cwd=tmp_path)
+    args = [tmp_path / "serve.py", tmp_path / "tagger.bin", json.dumps(np.asarray(xs).tolist()), json.dumps([4, 2])]
+    answer = subprocess.run([sys.executable, *args], capture_output=True, text=True, check=True, cwd=tmp_path)
     assert_close(np.asarray(json.loads(answer.stdout)), serve(xs, lengths), CLOSE)

@@ -241,7 +241,7 @@ def test_everywhere():
     assert 0.095 < np.abs(numbers).max() <= 0.1
     assert all(len(np.unique(leaf)) > 0.9 * leaf.size for leaf in leaves), "every array is drawn"
     assert jax.tree.map(jnp.shape, drawn.init(KEY)) == jax.tree.map(jnp.shape, model.init(KEY))
-    assert rnn.from_call(repr(drawn)) == drawn
+    assert rnn.from_repr(repr(drawn)) == drawn
     assert everywhere(drawn, initializers.uniform(0.1)) == drawn
 
 

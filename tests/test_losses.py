@@ -68,12 +68,12 @@ def by_hand(plain, a, b, counts, mean):
 def test_value_is_that_of_a_plain_loop(kind, mean, counting, x64):
     """Every loss, every mean, every way to say what counts; 0 where nothing does."""
     loss, a, b, plain = make(kind)
-    told, counts = COUNTS[counting]
+    kwargs, counts = COUNTS[counting]
     expected = by_hand(plain, np.asarray(a), np.asarray(b), counts, mean)
     if counting.startswith("none"):
         assert expected == 0
     # hits are counted in float32
-    np.testing.assert_allclose(loss(a, b, mean=mean, **told), expected, rtol=1e-6 if kind == "accuracy" else 1e-12)
+    np.testing.assert_allclose(loss(a, b, mean=mean, **kwargs), expected, rtol=1e-6 if kind == "accuracy" else 1e-12)
 
 
 @pytest.mark.parametrize("mean", MEANS)
@@ -92,12 +92,12 @@ def test_gradient_of_cross_entropy_is_known(mean, x64):
 def test_padding_changes_no_bit(kind, counting):
     """NaN outputs and labels that are none: value and gradient stay as they are, and 0 in the padding."""
     loss, a, b, _ = make(kind, "float32")
-    told, counts = COUNTS[counting]
+    kwargs, counts = COUNTS[counting]
     alone = counts.reshape(T, B, 1)
     nonsense = jnp.asarray(-100 if jnp.issubdtype(b.dtype, jnp.integer) else np.nan, b.dtype)
     dirty = jnp.where(alone, a, np.nan), jnp.where(counts if b.ndim == 2 else alone, b, nonsense)
     for mean in MEANS:
-        run = jax.value_and_grad(lambda a, b, mean=mean: loss(a, b, mean=mean, **told))
+        run = jax.value_and_grad(lambda a, b, mean=mean: loss(a, b, mean=mean, **kwargs))
         (value, gradient), (clean, gradient_clean) = run(*dirty), run(a, b)
         assert value == clean
         np.testing.assert_array_equal(gradient, gradient_clean)
@@ -124,9 +124,9 @@ def test_batch_axes_may_be_absent_or_many():
     """No batch axis is a batch of 1, two are one of their product."""
     loss, a, b, _ = make("cross_entropy", "float32")
     mean = "sequence"
-    told = {"lengths": jnp.asarray(LENGTHS), "mean": mean}
+    kwargs = {"lengths": jnp.asarray(LENGTHS), "mean": mean}
     folded = loss(a.reshape(T, 2, 2, V), b.reshape(T, 2, 2), lengths=jnp.asarray(LENGTHS).reshape(2, 2), mean=mean)
-    np.testing.assert_allclose(folded, loss(a, b, **told), rtol=1e-6)
+    np.testing.assert_allclose(folded, loss(a, b, **kwargs), rtol=1e-6)
     single = loss(a[:, 1], b[:, 1], lengths=jnp.asarray(2), mean=mean)
     np.testing.assert_allclose(single, loss(a[:, 1:2], b[:, 1:2], lengths=jnp.array([2]), mean=mean), rtol=1e-6)
 
@@ -181,11 +181,11 @@ def test_filler_sequences_divide_no_mean():
     for batch, lengths, expected in (((4,), [2, 0, 0, 0], 2), ((2, 2), [[3, 0], [0, 2]], 2.5), ((), 2, 2), ((), 0, 0)):
         logits, labels, lengths = jnp.zeros((3, *batch, 5)), jnp.zeros((3, *batch), int), jnp.asarray(lengths)
         mask = jnp.arange(3).reshape(3, *[1] * len(batch)) < lengths[None]
-        for told in ({"lengths": lengths}, {"mask": mask}):
-            found = [losses.cross_entropy(logits, labels, mean=mean, **told) / jnp.log(5.0) for mean in MEANS]
+        for kwargs in ({"lengths": lengths}, {"mask": mask}):
+            found = [losses.cross_entropy(logits, labels, mean=mean, **kwargs) / jnp.log(5.0) for mean in MEANS]
             np.testing.assert_allclose(found, [expected > 0, expected > 0, expected], rtol=1e-6)
             number = int((np.asarray(lengths) > 0).sum())
-            counts = [int(losses.count(labels.shape, mean=mean, **told)) for mean in MEANS]
+            counts = [int(losses.count(labels.shape, mean=mean, **kwargs)) for mean in MEANS]
             assert counts == [int(np.sum(lengths)), number, number]
 
 
@@ -195,9 +195,9 @@ def test_losses_of_parts_by_their_counts_are_that_of_all(mean):
     loss, a, b, _ = make("cross_entropy", "float32")
     whole, total, numbers = loss(a, b, lengths=LENGTHS, mean=mean), 0.0, 0
     for part in (slice(0, 1), slice(1, 3), slice(3, 4)):
-        told = {"lengths": LENGTHS[part], "mean": mean}
-        number = int(losses.count(b[:, part].shape, **told))
-        total, numbers = total + number * float(loss(a[:, part], b[:, part], **told)), numbers + number
+        kwargs = {"lengths": LENGTHS[part], "mean": mean}
+        number = int(losses.count(b[:, part].shape, **kwargs))
+        total, numbers = total + number * float(loss(a[:, part], b[:, part], **kwargs)), numbers + number
     np.testing.assert_allclose(total / numbers, whole, rtol=1e-6)
     assert losses.count((0, B), mean=mean) == 0
     assert losses.count((T, B), mean=mean) == (T * B if mean == "step" else B)

@@ -37,14 +37,14 @@ def test_models_differ():
 
 @pytest.mark.parametrize("name", ALL)
 def test_repr_is_the_constructor_call(name):
-    """``from_call`` reads a library model back; with parts of a user's own, Python does."""
+    """``from_repr`` reads a library model back; with parts of a user's own, Python does."""
     model = ZOO[name].build("bfloat16")
     if "user" in name or "callable" in name:
         assert eval(repr(model), {**vars(rnn), **vars(zoo), "zoo": zoo}) == model
         with pytest.raises(ValueError, match="text: expected constructor calls"):
-            rnn.from_call(repr(model))
+            rnn.from_repr(repr(model))
     else:
-        assert rnn.from_call(repr(model)) == model
+        assert rnn.from_repr(repr(model)) == model
 
 
 @pytest.mark.parametrize(
@@ -54,7 +54,7 @@ def test_repr_is_the_constructor_call(name):
 )
 def test_numbers_of_numpy_print_as_numbers(model):
     """A size or a rate that NumPy computed is as good as one that was typed."""
-    assert rnn.from_call(repr(model)) == model
+    assert rnn.from_repr(repr(model)) == model
 
 
 def test_repr_is_short():

@@ -16,7 +16,7 @@ from jaxrnn.precision import broadcast, cast
 
 KEY = jax.random.key(0)
 T, B = 128, 32  # 4096 rows
-SUMS = ["b", "b_h", "b_hh", "peepholes"]
+CHECKSUMS = ["b", "b_h", "b_hh", "peepholes"]
 
 
 def named(tree):
@@ -27,7 +27,7 @@ def named(tree):
 def assert_near(narrow, wide):
     """Gradients in bfloat16 beside those in float32: sums over all rows within 3 %, all within 6 %."""
     for (name, a), (_, b) in zip(named(narrow), named(wide), strict=True):
-        limit = 0.03 if getattr(name, "name", None) in SUMS else 0.06
+        limit = 0.03 if getattr(name, "name", None) in CHECKSUMS else 0.06
         assert np.linalg.norm(a - b) <= limit * np.linalg.norm(b), name
 
 
@@ -124,7 +124,7 @@ def test_one_token_read_often():
 
 def translator(dtype):
     attention = rnn.tasks.AdditiveAttention(2 * H, H, 3, dtype=dtype)
-    cell = rnn.tasks.Attending(rnn.GRU(H + 2 * H, H, dtype=dtype), attention)
+    cell = rnn.tasks.AttentionCell(rnn.GRU(H + 2 * H, H, dtype=dtype), attention)
     embed = functools.partial(rnn.Embedding, w_init=rnn.initializers.normal(0.5), dtype=dtype)
     decoder = rnn.Stack(embed(V, H), cell, rnn.Linear(3 * H, V, dtype=dtype))
     encoder = rnn.Stack(embed(V, H), rnn.Bidirectional(rnn.GRU(H, H, dtype=dtype)))
@@ -136,15 +136,15 @@ def assert_near_as_a_whole(narrow, wide):
     assert np.linalg.norm(a - b) <= 0.06 * np.linalg.norm(b)
 
 
-@pytest.mark.parametrize("teaching", [1.0, jnp.float32(1.0)], ids=["unroll", "loop"])
-def test_encoder_decoder(teaching):
+@pytest.mark.parametrize("teacher_forcing", [1.0, jnp.float32(1.0)], ids=["unroll", "loop"])
+def test_encoder_decoder(teacher_forcing):
     """Attention over a memory, in the walk and in the loop of scheduled sampling."""
     rng = np.random.default_rng(0)
     source, target = rng.integers(0, V, (5, 64)), np.tile(rng.integers(0, V, (40, 1)), (1, 64))
     params = translator("bfloat16").init(KEY)
 
     def loss(dtype, params):
-        scores = translator(dtype).scores(params, source, target, teaching=teaching, key=KEY)
+        scores = translator(dtype).logits(params, source, target, teacher_forcing=teacher_forcing, key=KEY)
         return summed(jax.nn.log_softmax(scores.astype(jnp.float32))[..., 0])
 
     assert_near_as_a_whole(

@@ -31,18 +31,18 @@ def walks(draw, models=MODELS, steps=(1, 4)):
     model = ZOO[draw(st.sampled_from(models))].build("float64")
     T, B = draw(st.sampled_from(steps)), draw(st.sampled_from([1, 3]))
     rng = np.random.default_rng(draw(st.integers(0, 2**16)))
-    told = {"reverse": draw(st.booleans())}
+    kwargs = {"reverse": draw(st.booleans())}
     if draw(st.booleans()):
-        told["lengths"] = rng.integers(0, T + 1, B)
+        kwargs["lengths"] = rng.integers(0, T + 1, B)
     if draw(st.booleans()):
-        told["resets"] = rng.random((T, B)) < draw(st.sampled_from([0.1, 0.5, 1.0]))
+        kwargs["resets"] = rng.random((T, B)) < draw(st.sampled_from([0.1, 0.5, 1.0]))
     if draw(st.booleans()):
-        told["state"] = random_state(model, (B,), seed=int(rng.integers(99)))
+        kwargs["state"] = random_state(model, (B,), seed=int(rng.integers(99)))
     return (
         model,
         random_params(model, seed=int(rng.integers(99))),
         inputs(model, T, (B,), seed=int(rng.integers(99))),
-        told,
+        kwargs,
     )
 
 
@@ -63,26 +63,26 @@ def within_lengths(xs, lengths):
 @given(walks())
 def test_any_walk_equals_the_plain_loop(walk):
     """Whatever is asked, the plain loop agrees."""
-    model, params, xs, told = walk
-    if "lengths" in told and not told["lengths"].any():
-        told["lengths"][0] = 1  # the plain loop needs one step to know the shape of an output
-    assert_close(rnn.unroll(model, params, xs, **told), plain_loop.unroll(model, params, xs, **told)[:2])
+    model, params, xs, kwargs = walk
+    if "lengths" in kwargs and not kwargs["lengths"].any():
+        kwargs["lengths"][0] = 1  # the plain loop needs one step to know the shape of an output
+    assert_close(rnn.unroll(model, params, xs, **kwargs), plain_loop.unroll(model, params, xs, **kwargs)[:2])
 
 
 @trying
 @given(walks())
 def test_reverse_is_flipping(walk):
     """Walking backwards is walking the sequences turned around, each within its own length."""
-    model, params, xs, told = walk
+    model, params, xs, kwargs = walk
     T, B = xs.shape[:2]
-    lengths = told.get("lengths", np.full(B, T))
-    told["reverse"] = False
-    flipped = {**told, "reverse": True}
-    if "resets" in told:
-        flipped["resets"] = within_lengths(told["resets"], lengths)
+    lengths = kwargs.get("lengths", np.full(B, T))
+    kwargs["reverse"] = False
+    flipped = {**kwargs, "reverse": True}
+    if "resets" in kwargs:
+        flipped["resets"] = within_lengths(kwargs["resets"], lengths)
     final, ys = rnn.unroll(model, params, within_lengths(xs, lengths), **flipped)
     ys = jax.tree.map(lambda y: within_lengths(y, lengths), ys)
-    assert_close((final, ys), rnn.unroll(model, params, xs, **told))
+    assert_close((final, ys), rnn.unroll(model, params, xs, **kwargs))
 
 
 @settings(trying, max_examples=5)
@@ -116,14 +116,14 @@ def test_packed_documents_equal_documents_alone(name, packs, reverse):
 @given(walks(), st.randoms(use_true_random=False))
 def test_the_order_of_a_batch_means_nothing(walk, random):
     """Sequences in another order give the same results in that order."""
-    model, params, xs, told = walk
+    model, params, xs, kwargs = walk
     B = xs.shape[1]
     order = np.array(random.sample(range(B), B))
-    shuffled = dict(told)
+    shuffled = dict(kwargs)
     for argument, axis in (("lengths", 0), ("resets", 1), ("state", 0)):
-        if argument in told:
-            shuffled[argument] = jax.tree.map(lambda a, axis=axis: jnp.take(a, order, axis), told[argument])
-    final, ys = rnn.unroll(model, params, xs, **told)
+        if argument in kwargs:
+            shuffled[argument] = jax.tree.map(lambda a, axis=axis: jnp.take(a, order, axis), kwargs[argument])
+    final, ys = rnn.unroll(model, params, xs, **kwargs)
     expected = jax.tree.map(lambda s: s[order], final), jax.tree.map(lambda y: y[:, order], ys)
     assert_close(rnn.unroll(model, params, xs[:, order], **shuffled), expected)
 
@@ -132,13 +132,13 @@ def test_the_order_of_a_batch_means_nothing(walk, random):
 @given(walks(), st.integers(1, 2))
 def test_more_padding_changes_nothing(walk, more):
     """Steps past every end, whatever they hold, add zeros to the outputs and nothing else."""
-    model, params, xs, told = walk
+    model, params, xs, kwargs = walk
     T, B = xs.shape[:2]
-    told["lengths"] = told.get("lengths", np.full(B, T))
+    kwargs["lengths"] = kwargs.get("lengths", np.full(B, T))
     junk = np.full((more, *xs.shape[1:]), 1 if reads_ids(model) else np.nan, xs.dtype)
-    longer = dict(told)
-    if "resets" in told:
-        longer["resets"] = np.concatenate([told["resets"], np.ones((more, B), bool)])
-    final, ys = rnn.unroll(model, params, xs, **told)
+    longer = dict(kwargs)
+    if "resets" in kwargs:
+        longer["resets"] = np.concatenate([kwargs["resets"], np.ones((more, B), bool)])
+    final, ys = rnn.unroll(model, params, xs, **kwargs)
     ys = jax.tree.map(lambda y: np.concatenate([y, np.zeros((more, *y.shape[1:]))]), ys)
     assert_close(rnn.unroll(model, params, np.concatenate([xs, junk]), **longer), (final, ys))

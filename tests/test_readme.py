@@ -9,12 +9,12 @@ README = (pathlib.Path(__file__).parent.parent / "README.md").read_text("utf-8")
 def test_the_blocks_run(tmp_path, monkeypatch, capsys):
     """The README's code is right, and its sizes are those that its comments say."""
     monkeypatch.chdir(tmp_path)
-    room: dict = {}
+    context_width: dict = {}
     blocks = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
     for block in blocks:
-        exec(block, room)
+        exec(block, context_width)
     assert len(blocks) >= 5
-    assert room["ys"].shape == (20, 4, 16)
-    assert room["states"].c.shape == (20, 4, 16)
-    assert room["logits"].shape == (20, 4, 5)
-    assert room["end"].stopped == "finished"
+    assert context_width["ys"].shape == (20, 4, 16)
+    assert context_width["states"].c.shape == (20, 4, 16)
+    assert context_width["logits"].shape == (20, 4, 5)
+    assert context_width["end"].stopped == "finished"

@@ -17,19 +17,19 @@ pytestmark = pytest.mark.usefixtures("x64")
 def test_remat_in_chunks_of_any_size(remat, reverse):
     """Chunks that divide T, leave a rest, or are longer than the sequence: the values are the same."""
     model, params = make("lstm-peephole-ifo")
-    xs, told = inputs(model), {**arguments(model, "everything"), "reverse": reverse}
-    final, ys = rnn.unroll(model, params, xs, remat=remat, **told)
-    assert_close((final, ys), plain_loop.unroll(model, params, xs, **told)[:2])
+    xs, kwargs = inputs(model), {**arguments(model, "everything"), "reverse": reverse}
+    final, ys = rnn.unroll(model, params, xs, remat=remat, **kwargs)
+    assert_close((final, ys), plain_loop.unroll(model, params, xs, **kwargs)[:2])
 
 
 @pytest.mark.parametrize("name", ["embedding", "bidirectional-of-stack", "user-in-stack"])
 def test_remat_changes_no_value(name):
     """Final state, outputs and trajectory, whatever the model is built of."""
     model, params = make(name)
-    xs, told = inputs(model), {"resets": RESETS}
-    final, ys = rnn.unroll(model, params, xs, remat=2, **told)
-    states = rnn.trajectory(model, params, xs, remat=2, **told)
-    assert_close((final, ys, states), plain_loop.unroll(model, params, xs, **told))
+    xs, kwargs = inputs(model), {"resets": RESETS}
+    final, ys = rnn.unroll(model, params, xs, remat=2, **kwargs)
+    states = rnn.trajectory(model, params, xs, remat=2, **kwargs)
+    assert_close((final, ys, states), plain_loop.unroll(model, params, xs, **kwargs))
 
 
 @pytest.mark.parametrize("remat", [True, 2])
@@ -44,10 +44,10 @@ def test_remat_of_an_empty_batch(remat):
 def test_remat_changes_no_gradient(name):
     """The gradient is exact, with lengths, resets and direction."""
     model, params = make(name)
-    told = arguments(model, "everything")
+    kwargs = arguments(model, "everything")
 
     def loss(params, xs, remat):
-        return weighted(rnn.unroll(model, params, xs, remat=remat, **told))
+        return weighted(rnn.unroll(model, params, xs, remat=remat, **kwargs))
 
     gradient = jax.jit(jax.grad(loss, argnums=(0, 1)), static_argnums=2)
     assert_close(gradient(params, inputs(model), 2), gradient(params, inputs(model), False))

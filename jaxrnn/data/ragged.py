@@ -13,7 +13,7 @@ from jaxrnn.types import exportable
 
 
 @exportable
-class Padded(NamedTuple):
+class PaddedBatch(NamedTuple):
     """A batch of B sequences, padded at the end with 0; a length of 0 marks a place that holds no sequence.
 
     ``lengths=lengths`` keeps such places out of the loss of targets that are sequences, ``mask=lengths > 0`` out of
@@ -97,11 +97,11 @@ class Buckets:
         """Batches of one epoch."""
         return sum(-(-len(members) // self.batch) for members in self._members)
 
-    def __iter__(self) -> Iterator[Padded]:
+    def __iter__(self) -> Iterator[PaddedBatch]:
         """The batches of the first epoch; numbers, ``batches[n]``, go on for ever."""
         return (self[n] for n in range(len(self)))
 
-    def __getitem__(self, n: int) -> Padded:
+    def __getitem__(self, n: int) -> PaddedBatch:
         epoch, place = divmod(n, len(self))
         if self._order[0] != epoch:
             self._order = (epoch, self._epoch(epoch))
@@ -112,10 +112,10 @@ class Buckets:
         lengths = np.zeros(self.batch, np.int32)
         lengths[: len(members)] = [len(self.inputs[m]) for m in members]
         if self.aligned:
-            return Padded(inputs, self._pad(targets, steps), lengths)
+            return PaddedBatch(inputs, self._pad(targets, steps), lengths)
         labels = np.zeros((self.batch, *targets[0].shape), targets[0].dtype)
         labels[: len(members)] = targets
-        return Padded(inputs, labels, lengths)
+        return PaddedBatch(inputs, labels, lengths)
 
     def _pad(self, arrays: list[np.ndarray], steps: int) -> np.ndarray:
         padded = np.zeros((steps, self.batch, *arrays[0].shape[1:]), arrays[0].dtype)

@@ -215,7 +215,7 @@ def dyck(key: Array, batch: int, steps: int, *, kinds: int = 2, depth: int = 4) 
 
 
 def _check(key: Array, **sizes: int) -> None:
-    checks.given("key", key, "jax.random.key(0) makes one")
+    checks.required("key", key, "jax.random.key(0) makes one")
     checks.random_key("key", key)
     for name, value in sizes.items():
         checks.size(name, value)

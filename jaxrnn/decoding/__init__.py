@@ -15,18 +15,18 @@ a tenth at 128 and nothing at 256. It acts on every loop of the process, so this
 """
 
 from jaxrnn.decoding.beam import Beams, beam_search
-from jaxrnn.decoding.sampling import candidates, choose, greedy, sample, stream
-from jaxrnn.decoding.writing import Decoded, lengths, log_probabilities
+from jaxrnn.decoding.generation import Decoded, lengths, log_probabilities
+from jaxrnn.decoding.sampling import filter_logits, greedy, sample, sample_token, stream
 
 __all__ = [
     "Beams",
     "Decoded",
     "beam_search",
-    "candidates",
-    "choose",
+    "filter_logits",
     "greedy",
     "lengths",
     "log_probabilities",
     "sample",
+    "sample_token",
     "stream",
 ]

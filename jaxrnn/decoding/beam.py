@@ -9,8 +9,8 @@ import jax.numpy as jnp
 
 from jaxrnn import checks
 from jaxrnn.constructor import is_immutable
-from jaxrnn.decoding.checks import at_most, penalty
-from jaxrnn.decoding.writing import log_softmax, loop, of_token, start, step
+from jaxrnn.decoding.checks import at_most, length_penalty_range
+from jaxrnn.decoding.generation import generation_loop, log_softmax, prepare, step, take_token
 from jaxrnn.precision import wide_dtype
 from jaxrnn.types import Array, Params, State, exportable
 
@@ -24,7 +24,7 @@ class Beams(NamedTuple):
 
     state: State  # leaves [n, ..., *features]: before the last token, which has not been fed yet
     tokens: Array  # [steps, n, ...]
-    lengths: Array  # [n, ...] tokens up to and with the first ``end``
+    lengths: Array  # [n, ...] tokens up to and with the first ``eos``
     log_probabilities: Array  # [steps, n, ...] of each token after those before it; 0 past the end
     scores: Array  # [n, ...] log probability of the sequence over length^α
 
@@ -54,9 +54,9 @@ def beam_search(
     *,
     steps: int,
     width: int,
-    end: int | None = None,
+    eos: int | None = None,
     length_penalty: float | Array = 0.0,
-    best: int = 1,
+    n_best: int = 1,
 ) -> Beams:
     r"""Search for the sequences of the highest score, keeping the K best at every step.
 
@@ -64,11 +64,11 @@ def beam_search(
 
     A sequence that has ended, as one of the K best of its step, leaves the beam and is kept apart, so that none is lost
     to longer ones that seemed better for a while. The others go on, and at the next step there are K places again. The
-    length L of a sequence counts ``end``. Sequences that have not ended after the last step are ranked among the
+    length L of a sequence counts ``eos``. Sequences that have not ended after the last step are ranked among the
     others. The loop stops as soon as the n best are certain: a log probability only falls, so no sequence that goes on
     will have a score above its log probability over steps^α.
 
-    Width 1 is :func:`greedy`: if the likeliest token is ``end``, no sequence goes on.
+    Width 1 is :func:`greedy`: if the likeliest token is ``eos``, no sequence goes on.
 
     The beams are a leading batch axis: the model is stepped with tokens ``[K, ...]`` and a state of batch shape
     ``(K, ...)``. Whatever it takes within ``params``, an encoded sentence ``[S, B, E]`` for instance, is broadcast over
@@ -81,10 +81,10 @@ def beam_search(
         token: ``[...]`` ints, the first input.
         steps: how many tokens at most.
         width: K, the sequences kept at each step. It may exceed V: after the first step there are up to K·V candidates.
-        end: token that ends a sequence.
+        eos: token that ends a sequence.
         length_penalty: α ≥ 0. At 0 the score is the log probability, which favours the short; at 1 it is the mean log
             probability of a token.
-        best: n, how many sequences to return, at most K.
+        n_best: n, how many sequences to return, at most K.
 
     Returns:
         :class:`Beams`: ``(state, tokens, lengths, log_probabilities, scores)``.
@@ -96,8 +96,8 @@ def beam_search(
         >>> import jax, jax.numpy as jnp, jaxrnn as rnn
         >>> model = rnn.Stack(rnn.Embedding(5, 8), rnn.GRU(8, 8), rnn.Linear(8, 5))
         >>> params = model.init(jax.random.key(0))
-        >>> told = model, params, model.initial_state((2,)), jnp.zeros(2, int)
-        >>> found = rnn.decoding.beam_search(*told, steps=7, width=4, end=0, length_penalty=0.7, best=3)
+        >>> args = model, params, model.initial_state((2,)), jnp.zeros(2, int)
+        >>> found = rnn.decoding.beam_search(*args, steps=7, width=4, eos=0, length_penalty=0.7, n_best=3)
         >>> found.tokens.shape, found.scores.shape
         ((7, 3, 2), (3, 2))
 
@@ -105,17 +105,17 @@ def beam_search(
     "Sequence to sequence learning with neural networks", section 3.2: what has ended leaves the beam; the division by
     length^α: Zhang et al., "Dive into deep learning", 10.8.
     """
-    state, token, _ = start(model, params, state, token, steps, end)
+    state, token, _ = prepare(model, params, state, token, steps, eos)
     checks.size("width", width)
-    at_most("best", best, width, "the width of the beam")
-    penalty("length_penalty", length_penalty)
+    at_most("n_best", n_best, width, "the width of the beam")
+    length_penalty_range("length_penalty", length_penalty)
     search = _compiled if is_immutable(model) else _search
-    return search(model, params, state, token, length_penalty, steps=steps, width=width, best=best, end=end)
+    return search(model, params, state, token, length_penalty, steps=steps, width=width, n_best=n_best, eos=eos)
 
 
 def _search(
     model: Any, params: Params, state: State, token: Array, length_penalty: Any,
-    *, steps: int, width: int, best: int, end: int | None,
+    *, steps: int, width: int, n_best: int, eos: int | None,
 ) -> Beams:  # fmt: skip
     batch = token.shape
     dtype = wide_dtype(jax.eval_shape(model.step, params, state, token)[1].dtype)
@@ -136,10 +136,10 @@ def _search(
         each = jnp.where(none, -jnp.inf, log_softmax(scores))  # whatever is scored after an end, NaN even
         parent, token = best_of(beam.total[..., None] + each)
         new, each, total = take((new, each, beam.total), parent)
-        each, token = of_token(each, token), token.astype(beam.token.dtype)
+        each, token = take_token(each, token), token.astype(beam.token.dtype)
         beam = Beam(new, token, total + each)
-        if end is not None:
-            ends = token == end
+        if eos is not None:
+            ends = token == eos
             found = better(found, found_at(t + 1, only(ends, beam)))
             beam = only(~ends, beam)
         return (beam, found), (token, parent, each)
@@ -156,7 +156,7 @@ def _search(
     def better(found: Found, others: Found) -> Found:
         """The n best of both, the best first."""
         both = jax.tree.map(lambda a, b: jnp.concatenate([a, b]), found, others)
-        return take(both, first(best, both.score))
+        return take(both, first(n_best, both.score))
 
     def certain(carry: tuple[Beam, Found]) -> Array:
         beam, found = carry
@@ -166,16 +166,20 @@ def _search(
         t, trace = step
         token, parent, each = take(trace, place)
         inside = t < found.length
-        return jnp.where(inside, parent, place), (jnp.where(inside, token, end or 0), jnp.where(inside, each, 0))
+        return jnp.where(inside, parent, place), (jnp.where(inside, token, eos or 0), jnp.where(inside, each, 0))
 
-    def spread(x: Array, count: int) -> Array:
+    def repeat_beams(x: Array, count: int) -> Array:
         return jnp.broadcast_to(x, (count, *x.shape))
 
     total = jnp.where(places == 0, 0, -jnp.inf).astype(dtype)  # there is but one sequence to begin with
-    beam = Beam(jax.tree.map(lambda x: spread(x, width), state), spread(token, width), total)
-    empty = jnp.zeros((best, *batch), jnp.int32)
-    found = Found(jax.tree.map(lambda x: spread(x, best), state), jnp.full(empty.shape, -jnp.inf, dtype), empty, empty)
-    carry, trace = loop(body, (beam, found), steps, None if end is None else certain, (beam.token, places, total))
+    beam = Beam(jax.tree.map(lambda x: repeat_beams(x, width), state), repeat_beams(token, width), total)
+    empty = jnp.zeros((n_best, *batch), jnp.int32)
+    found = Found(
+        jax.tree.map(lambda x: repeat_beams(x, n_best), state), jnp.full(empty.shape, -jnp.inf, dtype), empty, empty
+    )
+    carry, trace = generation_loop(
+        body, (beam, found), steps, None if eos is None else certain, (beam.token, places, total)
+    )
     found = better(carry[1], found_at(jnp.int32(steps), carry[0]))  # none of an earlier stop is better
     times = jnp.arange(steps, dtype=jnp.int32)
     _, (tokens, each) = jax.lax.scan(back, found.place, (times, trace), reverse=True)
@@ -198,4 +202,4 @@ def take(tree: Any, places: Array) -> Any:
     return jax.tree.map(of, tree)
 
 
-_compiled = jax.jit(_search, static_argnames=("model", "steps", "width", "best", "end"), inline=True)
+_compiled = jax.jit(_search, static_argnames=("model", "steps", "width", "n_best", "eos"), inline=True)

@@ -8,13 +8,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrnn.checks import describe, is_concrete, known_number, outline, refuse, size
+from jaxrnn.checks import describe, is_concrete, known_number, refuse, size, tree_summary
 from jaxrnn.types import Array, PyTree, input_ndim
 
 ONE_EACH = "jax.vmap takes one for each sequence"
 
 
-def takes_tokens(argument: str, model: Any) -> None:
+def token_model(argument: str, model: Any) -> None:
     """A model that does not say that it takes vectors."""
     width = getattr(model, "input_size", None)
     if width is not None and input_ndim(model) > 0:
@@ -31,10 +31,10 @@ def first_token(argument: str, value: Any) -> Array:
     return jnp.asarray(value, kind)
 
 
-def step_scores(value: Any, ids: Array) -> int:
+def step_logits(value: Any, ids: Array) -> int:
     """Scores ``[..., V]``, one row a token; returns V."""
     if not hasattr(value, "shape") or not jnp.issubdtype(value.dtype, jnp.floating):
-        refuse("model.step", "floating scores [..., V] from it", outline(value),
+        refuse("model.step", "floating scores [..., V] from it", tree_summary(value),
                "end the model with a Linear to the size of the vocabulary", TypeError)  # fmt: skip
     if value.ndim == 0 or tuple(value.shape[:-1]) != ids.shape:
         refuse("model.step", f"scores {_axes(*ids.shape, 'V')} for tokens {list(ids.shape)}",
@@ -44,7 +44,7 @@ def step_scores(value: Any, ids: Array) -> int:
     return value.shape[-1]
 
 
-def written_tokens(argument: str, model: Any, vocabulary: int) -> None:
+def vocabulary_fits(argument: str, model: Any, vocabulary: int) -> None:
     """Each token that may be written may be fed back, as far as the model says how many its Embedding holds."""
     holds = getattr(model, "vocabulary_size", None)
     if holds is not None and holds < vocabulary:
@@ -73,7 +73,7 @@ def _spoilt(leaves: list[Array]) -> list[Array]:
     return [jnp.isnan(leaf).astype(jnp.int8).max() for leaf in leaves]  # any() takes twice as long on CPU
 
 
-def end_token(argument: str, value: Any, vocabulary: int) -> None:
+def eos_token(argument: str, value: Any, vocabulary: int) -> None:
     """One token of the vocabulary, known beforehand."""
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
         refuse(argument, "an int, one token of the vocabulary", describe(value), error=TypeError)
@@ -81,7 +81,7 @@ def end_token(argument: str, value: Any, vocabulary: int) -> None:
         refuse(argument, f"a token in [0, {vocabulary})", value, "the token that ends a sequence is one of the model's")
 
 
-def text(argument: str, value: Any, first: Array) -> None:
+def continuation(argument: str, value: Any, first: Array) -> None:
     """Token ids [T, ...], T at least 1, that follow a first token [...]."""
     if not hasattr(value, "dtype") or not jnp.issubdtype(value.dtype, jnp.integer):
         refuse(argument, "integer token ids [T, ...]", describe(value), "jnp.asarray(ids, dtype=int)", TypeError)
@@ -90,7 +90,7 @@ def text(argument: str, value: Any, first: Array) -> None:
                describe(value), "log_probabilities of one text: token [], tokens [T]")  # fmt: skip
 
 
-def known(argument: str, value: Any, fix: str) -> None:
+def concrete(argument: str, value: Any, fix: str) -> None:
     """Values, no tracers."""
     for leaf in jax.tree.leaves(value):
         if not is_concrete(leaf):
@@ -103,7 +103,7 @@ def one_sequence(argument: str, value: Array) -> None:
         refuse(argument, "one token, without batch axes", describe(value), "sample() takes a batch")
 
 
-def warmth(argument: str, value: Any) -> None:
+def temperature_range(argument: str, value: Any) -> None:
     """A number that is not negative."""
     value = known_number(argument, value, ONE_EACH)
     if value is not None and value < 0:
@@ -117,14 +117,14 @@ def at_most(argument: str, value: Any, limit: int, what: str) -> None:
         refuse(argument, f"at most {limit}", value, f"{limit} is {what}")
 
 
-def share(argument: str, value: Any) -> None:
+def top_p_range(argument: str, value: Any) -> None:
     """A number in (0, 1]."""
     value = known_number(argument, value, ONE_EACH)
     if value is not None and not 0 < value <= 1:
         refuse(argument, "a number in (0, 1]", value, "it is the probability to keep; 1 keeps all")
 
 
-def penalty(argument: str, value: Any) -> None:
+def length_penalty_range(argument: str, value: Any) -> None:
     """A number of at least 0."""
     value = known_number(argument, value, ONE_EACH)
     if value is not None and value < 0:

@@ -1,7 +1,7 @@
 """Gradients through time: how they flow, vanish and explode, in any model, trained or not."""
 
 from jaxrnn.gradients.fixed_points import FixedPoints, fixed_points
-from jaxrnn.gradients.flow import Gain, gain, gradient_flow, gradient_parts, truncation_error
+from jaxrnn.gradients.flow import Sensitivity, gradient_flow, sensitivity, temporal_components, truncation_error
 from jaxrnn.gradients.gates import GateStatistics, gate_statistics
 from jaxrnn.gradients.jacobians import (
     lyapunov_spectrum,
@@ -10,25 +10,25 @@ from jaxrnn.gradients.jacobians import (
     step_jacobian,
     trajectory_jacobians,
 )
-from jaxrnn.gradients.online import Influence, first_influence, online_step, rtrl
+from jaxrnn.gradients.online import Influence, initial_influence, online_step, rtrl
 
 __all__ = [
     "FixedPoints",
-    "Gain",
     "GateStatistics",
     "Influence",
-    "first_influence",
+    "Sensitivity",
     "fixed_points",
-    "gain",
     "gate_statistics",
     "gradient_flow",
-    "gradient_parts",
+    "initial_influence",
     "lyapunov_spectrum",
     "online_step",
     "product_singular_values",
     "rtrl",
+    "sensitivity",
     "spectral_radius",
     "step_jacobian",
+    "temporal_components",
     "trajectory_jacobians",
     "truncation_error",
 ]

@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxrnn.checks import describe, outline, refuse
+from jaxrnn.checks import describe, refuse, tree_summary
 from jaxrnn.precision import widen
 from jaxrnn.types import Array, PyTree, input_ndim
 
@@ -15,13 +15,13 @@ from jaxrnn.types import Array, PyTree, input_ndim
 def loss_function(value: Any, call: str) -> None:
     """A function that gives a number."""
     if not callable(value):
-        refuse("loss", f"a function {call} -> number", outline(value), error=TypeError)
+        refuse("loss", f"a function {call} -> number", tree_summary(value), error=TypeError)
 
 
 def loss_value(value: Any) -> Array:
     """What the loss gave back: one floating number."""
     if len(jax.tree.leaves(value)) != 1 or isinstance(value, (tuple, list, dict)):
-        refuse("loss", "one number from it", outline(value), "return the number alone", TypeError)
+        refuse("loss", "one number from it", tree_summary(value), "return the number alone", TypeError)
     if jnp.shape(value) != ():
         refuse("loss", "one number from it", describe(value), "jnp.sum or jnp.mean makes one")
     if not jnp.issubdtype(jnp.result_type(value), jnp.floating):
@@ -29,7 +29,7 @@ def loss_value(value: Any) -> Array:
     return jnp.asarray(value)
 
 
-def some_steps(steps: int, xs: PyTree) -> None:
+def at_least_one_step(steps: int, xs: PyTree) -> None:
     """At least one step."""
     if steps == 0:
         refuse("xs", "at least one step", describe(xs))
@@ -45,7 +45,7 @@ def square(argument: str, value: Any, axes: int | None = None) -> Array:
     """Square matrices of floating numbers; returns them in a dtype that linear algebra is written for."""
     shape = "[..., S, S]" if axes is None else "[T, S, S]"
     if not hasattr(value, "shape") or not jnp.issubdtype(value.dtype, jnp.inexact):
-        refuse(argument, f"an array of square matrices, {shape}", outline(value), error=TypeError)
+        refuse(argument, f"an array of square matrices, {shape}", tree_summary(value), error=TypeError)
     if value.ndim < 2 or axes not in (None, value.ndim) or not value.shape[-1] == value.shape[-2] > 0:
         fix = "the w_hh of a gated cell holds one square matrix a gate, jnp.split(w_hh, gates, -1)"
         refuse(argument, f"square matrices, {shape}", describe(value), fix if argument == "w" else "")
@@ -56,7 +56,11 @@ def influence(value: Any, kind: type) -> None:
     """State and derivative that are carried forwards."""
     if not isinstance(value, kind):
         refuse(
-            "influence", f"an {kind.__name__}", outline(value), "first_influence(params, state) makes one", TypeError
+            "influence",
+            f"an {kind.__name__}",
+            tree_summary(value),
+            "first_influence(params, state) makes one",
+            TypeError,
         )
 
 
@@ -70,5 +74,5 @@ def derivative(value: Array, shape: tuple[int, int]) -> None:
 def gates(value: Any) -> dict[str, Array]:
     """What a cell's method ``gates`` gave back: arrays by name."""
     if not isinstance(value, dict):
-        refuse("gates", "a dict of arrays by the gate's name from it", outline(value), error=TypeError)
+        refuse("gates", "a dict of arrays by the gate's name from it", tree_summary(value), error=TypeError)
     return value

@@ -23,7 +23,7 @@ import numpy as np
 from jax.scipy.linalg import solve
 
 from jaxrnn import checks
-from jaxrnn.gradients import checks as own_checks
+from jaxrnn.gradients import checks as gradient_checks
 from jaxrnn.gradients.jacobians import flatten, step_jacobian
 from jaxrnn.precision import widen
 from jaxrnn.types import Array, Params, PyTree, State
@@ -82,7 +82,7 @@ def fixed_points(
         checks.number(name, value)
         if value <= 0:
             checks.refuse(name, "a number above 0", value)
-    own_checks.one_input(cell, x)
+    gradient_checks.one_input(cell, x)
     many = next((jnp.shape(leaf)[:1] for leaf in jax.tree.leaves(starts)), ())
     if many in ((), (0,)):
         checks.refuse("starts", "states with a leading axis, [N, ...], N at least 1", checks.describe(starts))

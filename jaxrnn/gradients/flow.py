@@ -3,7 +3,7 @@ r"""How the gradient flows back through time.
 .. math:: \frac{∂h_n}{∂x_1} = \frac{∂h_n}{∂h_{n-1}} ⋯ \frac{∂h_2}{∂h_1} \frac{∂h_1}{∂x_1}
 
 A gradient with respect to a state in the middle of a walk is had by adding a push of 0 to that state and
-differentiating with respect to the push. :class:`Pushed` does so for one cell, in the same scan as ever, and any model
+differentiating with respect to the push. :class:`PerturbedLayer` does so for one cell, in the same scan as ever, and any model
 is rebuilt with it in place of its cells; so one backward pass gives the whole flow, in memory linear in T.
 """
 
@@ -19,16 +19,16 @@ import numpy as np
 import optax
 
 from jaxrnn import checks
-from jaxrnn.bptt import scan
+from jaxrnn.bptt import unroll_cell
 from jaxrnn.constructor import replace_cells
-from jaxrnn.gradients import checks as own_checks
-from jaxrnn.gradients.probe import Probe
+from jaxrnn.gradients import checks as gradient_checks
+from jaxrnn.gradients.wrapper import CellWrapper
 from jaxrnn.precision import widen
-from jaxrnn.types import Array, Params, PyTree, State, Time
-from jaxrnn.unroll import extent, first_state, unroll
+from jaxrnn.types import Array, Params, PyTree, ScanOptions, State
+from jaxrnn.unroll import default_state, sequence_shape, unroll
 
 
-class PushedState(NamedTuple):
+class PerturbedState(NamedTuple):
     """The state before the first step, and what is added at each step, ``[T, ...]``."""
 
     state: State
@@ -36,30 +36,32 @@ class PushedState(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class Pushed(Probe):
+class PerturbedLayer(CellWrapper):
     """A cell, as a layer, whose new state or whose parameters are pushed at every step."""
 
     steps: int
     what: str  # "state" or "params"
 
-    def initial_state(self, batch_shape: tuple[int, ...] = ()) -> PushedState:
+    def initial_state(self, batch_shape: tuple[int, ...] = ()) -> PerturbedState:
         state = self.cell.initial_state(batch_shape)
         like = state if self.what == "state" else jax.eval_shape(self.cell.init, jax.random.key(0))
-        return PushedState(state, jax.tree.map(lambda a: jnp.zeros((self.steps, *a.shape), a.dtype), like))
+        return PerturbedState(state, jax.tree.map(lambda a: jnp.zeros((self.steps, *a.shape), a.dtype), like))
 
     def step(self, params: Params, state: State, x: PyTree, *, key: Array | None = None) -> NoReturn:
         """Refused: a push belongs to a step of a whole sequence."""
         checks.refuse("Pushed.step", "a whole sequence", "one step", error=TypeError)
 
     def over_time(
-        self, params: Params, state: PushedState, xs: PyTree, time: Time, key: Array | None
-    ) -> tuple[PushedState, PyTree, PyTree | None]:
-        final, ys, states = scan(_PushedCell(self.cell, self.what), params, state.state, (xs, state.push), time)
-        return PushedState(final, state.push), ys, states
+        self, params: Params, state: PerturbedState, xs: PyTree, options: ScanOptions, key: Array | None
+    ) -> tuple[PerturbedState, PyTree, PyTree | None]:
+        final, ys, states = unroll_cell(
+            _PerturbedCell(self.cell, self.what), params, state.state, (xs, state.push), options
+        )
+        return PerturbedState(final, state.push), ys, states
 
 
 @dataclasses.dataclass(frozen=True)
-class _PushedCell:
+class _PerturbedCell:
     """The same as the scan sees it: its input is the pair (input, push)."""
 
     cell: Any
@@ -84,32 +86,32 @@ def _add(tree: PyTree, push: PyTree) -> PyTree:
     return jax.tree.map(lambda a, b: a + b.astype(a.dtype), tree, push)
 
 
-def _pushed(model: Any, params: Params, xs: PyTree, state: State | None, what: str) -> tuple[Any, State]:
+def _perturbed(model: Any, params: Params, xs: PyTree, state: State | None, what: str) -> tuple[Any, State]:
     """The model with every cell pushed, and its state with pushes of 0."""
     checks.model("model", model)
     checks.parameters(model, params)
     checks.sequence("xs", model, xs)
-    steps, batch = extent(model, xs)
-    state = first_state(model, params, xs) if state is None else checks.state_like("state", model, state, batch)
-    probe = replace_cells(model, lambda cell: Pushed(cell, steps, what))
-    slots, tree = jax.tree.flatten(probe.initial_state(batch), is_leaf=_is_slot)
-    if not all(map(_is_slot, slots)):
+    steps, batch = sequence_shape(model, xs)
+    state = default_state(model, params, xs) if state is None else checks.state_like("state", model, state, batch)
+    probe = replace_cells(model, lambda cell: PerturbedLayer(cell, steps, what))
+    slots, tree = jax.tree.flatten(probe.initial_state(batch), is_leaf=_is_perturbed)
+    if not all(map(_is_perturbed, slots)):
         checks.refuse("model", "cells, and layers that hold their cells in the fields of a frozen dataclass",
                       repr(model), "a layer with a state of its own hides it", TypeError)  # fmt: skip
     filled = [slot._replace(state=s) for slot, s in zip(slots, tree.flatten_up_to(state))]  # type: ignore[attr-defined]
     return probe, jax.tree.unflatten(tree, filled)
 
 
-def _is_slot(value: Any) -> bool:
-    return isinstance(value, PushedState)
+def _is_perturbed(value: Any) -> bool:
+    return isinstance(value, PerturbedState)
 
 
-def _pushes(slots: PyTree) -> PyTree:
-    return jax.tree.map(lambda slot: slot.push, slots, is_leaf=_is_slot)
+def _perturbations(slots: PyTree) -> PyTree:
+    return jax.tree.map(lambda slot: slot.push, slots, is_leaf=_is_perturbed)
 
 
-def _finals(slots: PyTree) -> PyTree:
-    return jax.tree.map(lambda slot: slot.state, slots, is_leaf=_is_slot)
+def _final_states(slots: PyTree) -> PyTree:
+    return jax.tree.map(lambda slot: slot.state, slots, is_leaf=_is_perturbed)
 
 
 def _norm(gradient: Array, axes: int) -> Array:
@@ -129,7 +131,7 @@ def gradient_flow(
     xs: PyTree,
     loss: Callable[[State, PyTree], Array],
     state: State | None = None,
-    **walk: Any,
+    **options: Any,
 ) -> State:
     r"""Norm of the gradient of a loss with respect to every state of every step.
 
@@ -162,33 +164,35 @@ def gradient_flow(
 
     Source: Pascanu, Mikolov & Bengio (2013), "On the difficulty of training recurrent neural networks".
     """
-    gradient = _push_gradient(model, params, xs, loss, state, "state", walk)
-    _, batch = extent(model, xs)
+    gradient = _perturbation_gradient(model, params, xs, loss, state, "state", options)
+    _, batch = sequence_shape(model, xs)
     return jax.tree.map(lambda g: _norm(g, 1 + len(batch)), gradient)
 
 
-def _push_gradient(
-    model: Any, params: Params, xs: PyTree, loss: Callable, state: State | None, what: str, walk: dict[str, Any]
+def _perturbation_gradient(
+    model: Any, params: Params, xs: PyTree, loss: Callable, state: State | None, what: str, options: dict[str, Any]
 ) -> PyTree:
     """The gradient of the loss with respect to every push."""
-    own_checks.loss_function(loss, "loss(final, ys)")
-    probe, start = _pushed(model, params, xs, state, what)
+    gradient_checks.loss_function(loss, "loss(final, ys)")
+    probe, start = _perturbed(model, params, xs, state, what)
 
     def measured(slots: State) -> Array:
-        final, ys = unroll(probe, params, xs, slots, **walk)
-        return own_checks.loss_value(loss(_finals(final), ys))
+        final, ys = unroll(probe, params, xs, slots, **options)
+        return gradient_checks.loss_value(loss(_final_states(final), ys))
 
-    return _pushes(jax.grad(measured, allow_int=True)(start))
+    return _perturbations(jax.grad(measured, allow_int=True)(start))
 
 
-class Gain(NamedTuple):
+class Sensitivity(NamedTuple):
     """How strongly one output follows earlier states and inputs; each ``[T, ...]``."""
 
     by_state: State
     by_input: PyTree
 
 
-def gain(model: Any, params: Params, xs: PyTree, state: State | None = None, *, at: int = -1, **walk: Any) -> Gain:
+def sensitivity(
+    model: Any, params: Params, xs: PyTree, state: State | None = None, *, at: int = -1, **options: Any
+) -> Sensitivity:
     r"""Size of the derivative of one output with respect to every state and every input.
 
     .. math:: \left\| ∂y_n / ∂h_t \right\|_F / \sqrt q, \qquad \left\| ∂y_n / ∂x_t \right\|_F / \sqrt q
@@ -215,19 +219,19 @@ def gain(model: Any, params: Params, xs: PyTree, state: State | None = None, *, 
     Example:
         >>> import jax, jax.numpy as jnp, jaxrnn as rnn
         >>> cell = rnn.VanillaRNN(5, 5, activation=lambda z: z, w_hh_init=rnn.initializers.orthogonal(0.5))
-        >>> by_state, _ = rnn.gradients.gain(cell, cell.init(jax.random.key(0)), jnp.ones((20, 5)))
+        >>> by_state, _ = rnn.gradients.sensitivity(cell, cell.init(jax.random.key(0)), jnp.ones((20, 5)))
         >>> [round(float(by_state[-1 - lag]), 4) for lag in (0, 1, 2)]
         [1.0, 0.5, 0.25]
     """
-    probe, start = _pushed(model, params, xs, state, "state")
-    steps, batch = extent(model, xs)
-    own_checks.some_steps(steps, xs)
+    probe, start = _perturbed(model, params, xs, state, "state")
+    steps, batch = sequence_shape(model, xs)
+    gradient_checks.at_least_one_step(steps, xs)
     if isinstance(at, bool) or not isinstance(at, (int, np.integer)) or not -steps <= at < steps:
         checks.refuse("at", f"an int in [-{steps}, {steps}), T = {steps}", at)
     smooth = all(jnp.issubdtype(x.dtype, jnp.inexact) for x in jax.tree.leaves(xs))
 
     def output(slots: State, inputs: PyTree) -> Array:
-        _, ys = unroll(probe, params, inputs if smooth else xs, slots, **walk)
+        _, ys = unroll(probe, params, inputs if smooth else xs, slots, **options)
         return jnp.concatenate([y[at] for y in jax.tree.leaves(ys)], -1)  # [..., q]
 
     y, pull = jax.vjp(output, start, xs if smooth else 0.0)
@@ -235,22 +239,22 @@ def gain(model: Any, params: Params, xs: PyTree, state: State | None = None, *, 
 
     def norms(feature: Array) -> PyTree:
         slots, inputs = pull(jnp.broadcast_to(jax.nn.one_hot(feature, features, dtype=y.dtype), y.shape))
-        return jax.tree.map(lambda g: _norm(g, 1 + len(batch)), (_pushes(slots), inputs if smooth else None))
+        return jax.tree.map(lambda g: _norm(g, 1 + len(batch)), (_perturbations(slots), inputs if smooth else None))
 
     def add(total: PyTree, feature: Array) -> tuple[PyTree, None]:
         return jax.tree.map(jnp.hypot, total, norms(feature)), None
 
     total, _ = jax.lax.scan(add, norms(jnp.asarray(0)), jnp.arange(1, features))
-    return Gain(*jax.tree.map(lambda n: n / features**0.5, total))
+    return Sensitivity(*jax.tree.map(lambda n: n / features**0.5, total))
 
 
-def gradient_parts(
+def temporal_components(
     model: Any,
     params: Params,
     xs: PyTree,
     loss: Callable[[State, PyTree], Array],
     state: State | None = None,
-    **walk: Any,
+    **options: Any,
 ) -> PyTree:
     r"""The part of the gradient that each step's copy of the cells' parameters contributes.
 
@@ -265,16 +269,16 @@ def gradient_parts(
     Example:
         >>> import jax, jax.numpy as jnp, jaxrnn as rnn
         >>> cell = rnn.GRU(3, 5)
-        >>> parts = rnn.gradients.gradient_parts(
+        >>> parts = rnn.gradients.temporal_components(
         ...     cell, cell.init(jax.random.key(0)), jnp.ones((7, 2, 3)), lambda final, ys: ys.sum())
         >>> parts.w_hh.shape
         (7, 5, 15)
     """
-    return _push_gradient(model, params, xs, loss, state, "params", walk)
+    return _perturbation_gradient(model, params, xs, loss, state, "params", options)
 
 
 @dataclasses.dataclass(frozen=True)
-class Cut(Probe):
+class Cut(CellWrapper):
     """A cell, as a layer, whose gradient does not pass from one chunk of steps to the one before."""
 
     every: int
@@ -286,11 +290,11 @@ class Cut(Probe):
         return self.cell.step(params, state, x)
 
     def over_time(
-        self, params: Params, state: State, xs: PyTree, time: Time, key: Array | None
+        self, params: Params, state: State, xs: PyTree, options: ScanOptions, key: Array | None
     ) -> tuple[State, PyTree, PyTree | None]:
-        steps, _ = extent(self.cell, xs)
-        walked = jnp.arange(steps)[::-1] if time.reverse else jnp.arange(steps)
-        return scan(self, params, state, (xs, walked % self.every == 0), time)
+        steps, _ = sequence_shape(self.cell, xs)
+        walked = jnp.arange(steps)[::-1] if options.reverse else jnp.arange(steps)
+        return unroll_cell(self, params, state, (xs, walked % self.every == 0), options)
 
 
 def truncation_error(
@@ -301,7 +305,7 @@ def truncation_error(
     state: State | None = None,
     *,
     every: int,
-    **walk: Any,
+    **options: Any,
 ) -> Array:
     r"""Share of the gradient that truncated BPTT with chunks of k steps drops.
 
@@ -324,13 +328,17 @@ def truncation_error(
         >>> float(share)
         0.0
     """
-    own_checks.loss_function(loss, "loss(final, ys)")
+    gradient_checks.loss_function(loss, "loss(final, ys)")
     checks.size("every", every)
     cut = replace_cells(model, lambda cell: Cut(cell, every))
-    walk = {"derivative": "autodiff"} | walk  # one way for both, so that nothing dropped is a difference of exactly 0
+    options = {
+        "derivative": "autodiff"
+    } | options  # one way for both, so that nothing dropped is a difference of exactly 0
 
     def gradient(of: Any) -> PyTree:
-        return jax.grad(lambda params: own_checks.loss_value(loss(*unroll(of, params, xs, state, **walk))))(params)
+        return jax.grad(lambda params: gradient_checks.loss_value(loss(*unroll(of, params, xs, state, **options))))(
+            params
+        )
 
     exact = gradient(model)
     with jax.numpy_dtype_promotion("standard"):  # optax adds up the squares of all dtypes

@@ -9,14 +9,14 @@ import jax
 import jax.numpy as jnp
 
 from jaxrnn import checks
-from jaxrnn.bptt import scan
+from jaxrnn.bptt import unroll_cell
 from jaxrnn.constructor import replace_cells
-from jaxrnn.gradients import checks as own_checks
-from jaxrnn.gradients.probe import Probe
+from jaxrnn.gradients import checks as gradient_checks
+from jaxrnn.gradients.wrapper import CellWrapper
 from jaxrnn.precision import widen
-from jaxrnn.types import Array, Params, PyTree, State, Time
-from jaxrnn.unroll import extent, trajectory
-from jaxrnn.walk import before_end
+from jaxrnn.scan import sequence_mask
+from jaxrnn.types import Array, Params, PyTree, ScanOptions, State
+from jaxrnn.unroll import sequence_shape, trajectory
 
 
 class GateStatistics(NamedTuple):
@@ -28,27 +28,27 @@ class GateStatistics(NamedTuple):
     memory: Array | None  # of the gate "keep": effective time constant in steps
 
 
-class Watch(NamedTuple):
+class GateRecord(NamedTuple):
     """The gates of one cell at every step, by name; none for a cell without gates."""
 
     gates: dict[str, Array]
 
 
 @dataclasses.dataclass(frozen=True)
-class Watched(Probe):
+class GateRecorder(CellWrapper):
     """A cell, as a layer, that collects its gates in place of its states."""
 
     def step(self, params: Params, state: State, x: PyTree, *, key: Array | None = None) -> tuple[State, PyTree]:
         """One step, with the gates beside the output."""
-        gates = own_checks.gates(self.cell.gates(params, state, x)) if hasattr(self.cell, "gates") else {}
+        gates = gradient_checks.gates(self.cell.gates(params, state, x)) if hasattr(self.cell, "gates") else {}
         new, y = self.cell.step(params, state, x)
         return new, (y, gates)
 
     def over_time(
-        self, params: Params, state: State, xs: PyTree, time: Time, key: Array | None
+        self, params: Params, state: State, xs: PyTree, options: ScanOptions, key: Array | None
     ) -> tuple[State, PyTree, PyTree | None]:
-        final, (ys, gates), _ = scan(self, params, state, xs, time._replace(keep_states=False))
-        return final, ys, Watch(gates) if time.keep_states else None
+        final, (ys, gates), _ = unroll_cell(self, params, state, xs, options._replace(return_states=False))
+        return final, ys, GateRecord(gates) if options.return_states else None
 
 
 def gate_statistics(
@@ -59,7 +59,7 @@ def gate_statistics(
     *,
     lengths: Array | None = None,
     margin: float = 0.1,
-    **walk: Any,
+    **options: Any,
 ) -> PyTree:
     r"""How saturated the gates of every cell are over a batch, and how long its units remember.
 
@@ -100,17 +100,17 @@ def gate_statistics(
     checks.number("margin", margin)
     if not 0 <= margin < 0.5:
         checks.refuse("margin", "a number in [0, 0.5)", margin, "it is the distance from 0 and from 1")
-    steps, batch = extent(model, xs)
-    watches = trajectory(replace_cells(model, Watched), params, xs, state, lengths=lengths, **walk)
-    alive = jnp.ones((steps, *batch), bool)
+    steps, batch = sequence_shape(model, xs)
+    watches = trajectory(replace_cells(model, GateRecorder), params, xs, state, lengths=lengths, **options)
+    mask = jnp.ones((steps, *batch), bool)
     if lengths is not None:
-        alive = before_end(steps, lengths)
+        mask = sequence_mask(steps, lengths)
 
     def statistics(name: str, gate: Array) -> GateStatistics:
         axes = tuple(range(1 + len(batch)))
-        counts = alive.reshape(*alive.shape, *[1] * (gate.ndim - alive.ndim))
+        counts = mask.reshape(*mask.shape, *[1] * (gate.ndim - mask.ndim))
         gate = widen(gate)
-        total = jnp.maximum(alive.sum(), 1).astype(gate.dtype)
+        total = jnp.maximum(mask.sum(), 1).astype(gate.dtype)
 
         def mean(values: Array) -> Array:
             return jnp.where(counts, values, jnp.zeros((), values.dtype)).astype(gate.dtype).sum(axes) / total
@@ -118,7 +118,7 @@ def gate_statistics(
         memory = 1 / jnp.abs(mean(jnp.log(gate))) if name == "keep" else None
         return GateStatistics(mean(gate < margin), mean(gate > 1 - margin), mean(gate), memory)
 
-    def of_cell(watch: Watch) -> dict[str, GateStatistics]:
+    def of_record(watch: GateRecord) -> dict[str, GateStatistics]:
         return {name: statistics(name, gate) for name, gate in watch.gates.items()}
 
-    return jax.tree.map(of_cell, watches, is_leaf=lambda w: isinstance(w, Watch))
+    return jax.tree.map(of_record, watches, is_leaf=lambda w: isinstance(w, GateRecord))

@@ -14,10 +14,10 @@ import jax.numpy as jnp
 
 from jaxrnn import checks
 from jaxrnn.compat import ravel
-from jaxrnn.gradients import checks as own_checks
+from jaxrnn.gradients import checks as gradient_checks
 from jaxrnn.precision import widen
 from jaxrnn.types import Array, Params, PyTree, State
-from jaxrnn.unroll import extent, first_state, trajectory
+from jaxrnn.unroll import default_state, sequence_shape, trajectory
 
 
 def flatten(state: State) -> tuple[Array, Callable[[Array], State]]:
@@ -58,14 +58,14 @@ def step_jacobian(cell: Any, params: Params, state: State, x: PyTree) -> Array:
         (10, 10)
     """
     checks.model("cell", cell)
-    own_checks.one_input(cell, x)
+    gradient_checks.one_input(cell, x)
     flat, rebuild = flatten(checks.state_like("state", cell, state, ()))
     return jax.jacfwd(lambda s: flatten(cell.step(params, rebuild(s), x)[0])[0])(flat)
 
 
 def trajectory_jacobians(cell: Any, params: Params, xs: PyTree, state: State | None = None) -> Array:
     """The Jacobian of every step along a walk without batch axes, ``[T, S, S]``."""
-    _, before = _before(cell, params, xs, state)
+    _, before = _states_before(cell, params, xs, state)
     return jax.vmap(lambda s, x: step_jacobian(cell, params, s, x))(before, xs)
 
 
@@ -87,7 +87,7 @@ def product_singular_values(jacobians: Array) -> Array:
         >>> rnn.gradients.product_singular_values(jacobians)[:, 0].round(4).tolist()
         [0.5, 0.25, 0.125, 0.0625]
     """
-    jacobians = own_checks.square("jacobians", jacobians, 3)
+    jacobians = gradient_checks.square("jacobians", jacobians, 3)
 
     def longer(product: Array, jacobian: Array) -> tuple[Array, Array]:
         product = product @ jacobian
@@ -106,7 +106,7 @@ def spectral_radius(w: Array) -> Array:
         >>> round(float(rnn.gradients.spectral_radius(cell.init(jax.random.key(0)).w_hh)), 4)
         0.5
     """
-    return jnp.abs(jnp.linalg.eigvals(own_checks.square("w", w))).max(-1)
+    return jnp.abs(jnp.linalg.eigvals(gradient_checks.square("w", w))).max(-1)
 
 
 def lyapunov_spectrum(
@@ -142,8 +142,8 @@ def lyapunov_spectrum(
 
     Source: Benettin et al. (1980), Meccanica 15; in recurrent networks Vogt et al. (2022), arXiv:2006.14123.
     """
-    start, before = _before(cell, params, xs, state)
-    own_checks.some_steps(len(jax.tree.leaves(xs)[0]), xs)
+    start, before = _states_before(cell, params, xs, state)
+    gradient_checks.at_least_one_step(len(jax.tree.leaves(xs)[0]), xs)
     flat, _ = flatten(start)
     if not flat.size:
         checks.refuse("cell", "a cell with a state of floating numbers", repr(cell), error=TypeError)
@@ -164,12 +164,12 @@ def lyapunov_spectrum(
     return logs.mean(0)
 
 
-def _before(cell: Any, params: Params, xs: PyTree, state: State | None) -> tuple[State, State]:
+def _states_before(cell: Any, params: Params, xs: PyTree, state: State | None) -> tuple[State, State]:
     """The first state, and the state before each step, ``[T, ...]``."""
     checks.model("cell", cell)
     checks.sequence("xs", cell, xs)
-    if extent(cell, xs)[1]:
+    if sequence_shape(cell, xs)[1]:
         checks.refuse("xs", "one sequence, without batch axes", checks.describe(xs), "jax.vmap takes one after another")
-    start = first_state(cell, params, xs) if state is None else checks.state_like("state", cell, state, ())
+    start = default_state(cell, params, xs) if state is None else checks.state_like("state", cell, state, ())
     after = trajectory(cell, params, xs, start)
     return start, jax.tree.map(lambda first, rest: jnp.concatenate([first[None], rest])[:-1], start, after)

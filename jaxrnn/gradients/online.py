@@ -20,11 +20,11 @@ import jax.numpy as jnp
 
 from jaxrnn import checks
 from jaxrnn.compat import ravel
-from jaxrnn.gradients import checks as own_checks
+from jaxrnn.gradients import checks as gradient_checks
 from jaxrnn.gradients.jacobians import flatten
 from jaxrnn.precision import cast_like, wide_dtype, widen
 from jaxrnn.types import Array, Params, PyTree, State
-from jaxrnn.unroll import extent, first_state
+from jaxrnn.unroll import default_state, sequence_shape
 
 StepLoss = Callable[[PyTree, PyTree], Array]
 
@@ -36,7 +36,7 @@ class Influence(NamedTuple):
     derivative: Array
 
 
-def first_influence(params: Params, state: State) -> Influence:
+def initial_influence(params: Params, state: State) -> Influence:
     """The influence before the first step, zeros ``[S, P]``: the first state does not depend on the parameters."""
     flat_params, flat_state = ravel(params)[0], flatten(state)[0]
     return Influence(state, jnp.zeros((flat_state.size, flat_params.size), wide_dtype(flat_state.dtype)))
@@ -50,7 +50,7 @@ def online_step(
     Args:
         model: a cell, or a stack that can be stepped.
         params: its parameters; an online learner may change them from step to step.
-        influence: of :func:`first_influence`, or of the step before.
+        influence: of :func:`initial_influence`, or of the step before.
         x: one input, with the state's batch axes or none.
         target: what the output is compared with.
         loss: ``loss(y, target) -> number``.
@@ -66,7 +66,7 @@ def online_step(
         >>> from jaxrnn.gradients import online
         >>> cell = rnn.GRU(3, 5)
         >>> params = cell.init(jax.random.key(0))
-        >>> influence = online.first_influence(params, cell.initial_state())
+        >>> influence = online.initial_influence(params, cell.initial_state())
         >>> squared = lambda y, target: ((y - target) ** 2).sum()
         >>> x, target = jnp.ones(3), jnp.ones(5)
         >>> influence, (value, gradient) = online.online_step(cell, params, influence, x, target, squared)
@@ -74,15 +74,15 @@ def online_step(
         (5, 15)
     """
     checks.model("model", model)
-    own_checks.loss_function(loss, "loss(y, target)")
-    own_checks.influence(influence, Influence)
+    gradient_checks.loss_function(loss, "loss(y, target)")
+    gradient_checks.influence(influence, Influence)
     theta, unravel_params = ravel(checks.parameters(model, params))
     s, rebuild = flatten(influence.state)
-    own_checks.derivative(influence.derivative, (s.size, theta.size))
+    gradient_checks.derivative(influence.derivative, (s.size, theta.size))
 
     def step(s: Array, theta: Array) -> tuple[tuple[Array, Array], State]:
         state, y = model.step(unravel_params(theta), rebuild(s), x)
-        return (flatten(state)[0], own_checks.loss_value(loss(y, target))), state
+        return (flatten(state)[0], gradient_checks.loss_value(loss(y, target))), state
 
     (_, value), push, state = jax.linearize(step, s, theta, has_aux=True)
     through_state = jax.vmap(lambda ds: push(ds.astype(s.dtype), jnp.zeros_like(theta)), 1, (1, 0))(
@@ -126,12 +126,12 @@ def rtrl(
     params = checks.parameters(model, params)
     checks.sequence("xs", model, xs)
     checks.input_of(model, "xs", xs)
-    steps, batch = extent(model, xs)
+    steps, batch = sequence_shape(model, xs)
     for leaf in jax.tree.leaves(targets):
         if not hasattr(leaf, "shape") or leaf.shape[:1] != (steps,):
             checks.refuse("targets", f"a first axis of {steps}, the steps of xs", checks.describe(leaf))
-    state = first_state(model, params, xs) if state is None else checks.state_like("state", model, state, batch)
-    start = first_influence(params, state)
+    state = default_state(model, params, xs) if state is None else checks.state_like("state", model, state, batch)
+    start = initial_influence(params, state)
 
     def body(carry: tuple, inputs: tuple[PyTree, PyTree]) -> tuple[tuple, None]:
         influence, total, sums = carry

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from jaxrnn import checks
 from jaxrnn.constructor import hyperparameters
-from jaxrnn.types import Array, Params, PyTree, State, Time, input_ndim
+from jaxrnn.types import Array, Params, PyTree, ScanOptions, State, input_ndim
 from jaxrnn.unroll import over_time
 
 MERGES: dict[str, Callable[[Array, Array], Any]] = {
@@ -66,9 +66,9 @@ class Bidirectional:
     merge: str = "concat"
 
     def __post_init__(self) -> None:
-        checks.part("forward", self.forward)
+        checks.layer("forward", self.forward)
         if self.backward is not None:
-            checks.part("backward", self.backward)
+            checks.layer("backward", self.backward)
         checks.one_of("merge", self.merge, MERGES)
         a, b = (getattr(part, "output_size", None) for part in self.directions)
         if self.merge in ("sum", "mean", "product") and None not in (a, b) and a != b:
@@ -120,24 +120,26 @@ class Bidirectional:
         )  # fmt: skip
 
     def over_time(
-        self, params: Params, state: State, xs: PyTree, time: Time, key: Array | None
+        self, params: Params, state: State, xs: PyTree, options: ScanOptions, key: Array | None
     ) -> tuple[tuple, PyTree, PyTree | None]:
         keys = (None, None) if key is None else jax.random.split(key)
         forward, backward = self.directions
-        final, ys, states = over_time(forward, params[0], state[0], xs, time, keys[0])
-        final_back, ys_back, states_back = over_time(backward, params[1], state[1], xs, turned(time), keys[1])
-        kept = (states, states_back) if time.keep_states else None
+        final, ys, states = over_time(forward, params[0], state[0], xs, options, keys[0])
+        final_back, ys_back, states_back = over_time(
+            backward, params[1], state[1], xs, backward_options(options), keys[1]
+        )
+        kept = (states, states_back) if options.return_states else None
         return (final, final_back), MERGES[self.merge](ys, ys_back), kept
 
 
-def turned(time: Time) -> Time:
+def backward_options(options: ScanOptions) -> ScanOptions:
     """The same walk in the other direction.
 
     A reset before step t puts a border between t and the step walked before it. Walked the other way, that border
     is crossed before that other step, so the resets move by one; the step walked first needs none.
     """
-    resets = time.resets
+    resets = options.resets
     if resets is not None:
         none = jnp.zeros_like(resets[:1])
-        resets = jnp.concatenate([none, resets[:-1]] if time.reverse else [resets[1:], none])
-    return time._replace(resets=resets, reverse=not time.reverse)
+        resets = jnp.concatenate([none, resets[:-1]] if options.reverse else [resets[1:], none])
+    return options._replace(resets=resets, reverse=not options.reverse)

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jaxrnn import checks
 from jaxrnn.constructor import hyperparameters
 from jaxrnn.precision import cast, cast_like
-from jaxrnn.types import Array, Params, PyTree, State, Time, input_ndim
+from jaxrnn.types import Array, Params, PyTree, ScanOptions, State, input_ndim
 from jaxrnn.unroll import one_step, over_time
 
 
@@ -54,7 +54,7 @@ class MixedPrecision:
     output_dtype: str = "float32"
 
     def __post_init__(self) -> None:
-        checks.part("layer", self.layer)
+        checks.layer("layer", self.layer)
         for name in ("compute_dtype", "output_dtype"):
             object.__setattr__(self, name, checks.float_dtype(name, getattr(self, name)))
 
@@ -75,8 +75,8 @@ class MixedPrecision:
         return getattr(self.layer, "vocabulary_size", None)
 
     @property
-    def keeps_size(self) -> bool:
-        return getattr(self.layer, "keeps_size", False)
+    def preserves_size(self) -> bool:
+        return getattr(self.layer, "preserves_size", False)
 
     def init(self, key: Array) -> Params:
         """Draw the parameters of the layer, in its own dtype."""
@@ -97,11 +97,11 @@ class MixedPrecision:
         return cast_like(new, state), cast(y, self.output_dtype)
 
     def over_time(
-        self, params: Params, state: State, xs: PyTree, time: Time, key: Array | None
+        self, params: Params, state: State, xs: PyTree, options: ScanOptions, key: Array | None
     ) -> tuple[State, PyTree, PyTree | None]:
         params, narrow, xs = self.narrow(params, state, xs)
-        final, ys, states = over_time(self.layer, params, narrow, xs, time, key)
-        states = cast_like(states, state) if time.keep_states else None
+        final, ys, states = over_time(self.layer, params, narrow, xs, options, key)
+        states = cast_like(states, state) if options.return_states else None
         return cast_like(final, state), cast(ys, self.output_dtype), states
 
     def narrow(self, *trees: PyTree) -> tuple[PyTree, ...]:

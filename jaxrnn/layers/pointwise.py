@@ -11,9 +11,9 @@ import jax.numpy as jnp
 from jaxrnn import checks, initializers
 from jaxrnn.constructor import hyperparameters
 from jaxrnn.initializers import Initializer
-from jaxrnn.precision import rows, widen
-from jaxrnn.types import Array, Params, PyTree, Time, exportable
-from jaxrnn.walk import where
+from jaxrnn.precision import broadcast_rows, widen
+from jaxrnn.scan import where
+from jaxrnn.types import Array, Params, PyTree, ScanOptions, exportable
 
 
 class Pointwise:
@@ -35,11 +35,11 @@ class Pointwise:
         return (), self.apply(params, x, key)
 
     def over_time(
-        self, params: Params, state: tuple[()], xs: Array, time: Time, key: Array | None
+        self, params: Params, state: tuple[()], xs: Array, options: ScanOptions, key: Array | None
     ) -> tuple[tuple[()], Array, PyTree | None]:
         self.check_input("xs", xs)
         ys = self.apply(params, xs, key)
-        return (), ys if time.alive is None else where(time.alive, ys), () if time.keep_states else None
+        return (), ys if options.mask is None else where(options.mask, ys), () if options.return_states else None
 
 
 @exportable
@@ -104,7 +104,7 @@ class Linear(Pointwise):
     def apply(self, params: LinearParams, x: Array, key: Array | None = None) -> Array:
         """``x w + b``."""
         y = x @ params.w
-        return y if params.b is None else y + rows(params.b, y)
+        return y if params.b is None else y + broadcast_rows(params.b, y)
 
 
 @exportable
@@ -197,7 +197,7 @@ class Dropout(Pointwise):
 
     rate: float
 
-    keeps_size: ClassVar[bool] = True
+    preserves_size: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         checks.fraction("rate", self.rate)

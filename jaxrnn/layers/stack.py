@@ -9,7 +9,7 @@ import jax
 
 from jaxrnn import checks
 from jaxrnn.constructor import hyperparameters
-from jaxrnn.types import Array, Params, PyTree, State, Time, input_ndim
+from jaxrnn.types import Array, Params, PyTree, ScanOptions, State, input_ndim
 from jaxrnn.unroll import one_step, over_time
 
 
@@ -47,8 +47,8 @@ class Stack:
         if not layers:
             checks.refuse("layers", "at least one cell or layer", "none", "Stack(LSTM(8, 16), Linear(16, 2))")
         for index, layer in enumerate(layers):
-            checks.part(f"layers[{index}]", layer)
-        checks.chained(layers)
+            checks.layer(f"layers[{index}]", layer)
+        checks.consecutive_sizes(layers)
         object.__setattr__(self, "layers", layers)
 
     @property
@@ -70,7 +70,7 @@ class Stack:
     @property
     def _sized(self) -> list:
         """The layers that are not made for any size, as dropout is."""
-        return [layer for layer in self.layers if not getattr(layer, "keeps_size", False)]
+        return [layer for layer in self.layers if not getattr(layer, "preserves_size", False)]
 
     def init(self, key: Array) -> tuple:
         """Draw the parameters of every layer."""
@@ -87,8 +87,8 @@ class Stack:
 
     def step(self, params: tuple, state: tuple, x: PyTree, *, key: Array | None = None) -> tuple[tuple, PyTree]:
         """One step through all layers: ``x [..., I]`` to the next state and the top layer's output."""
-        checks.one_each("params", params, len(self.layers), "Stack")
-        checks.one_each("state", state, len(self.layers), "Stack")
+        checks.one_per_layer("params", params, len(self.layers), "Stack")
+        checks.one_per_layer("state", state, len(self.layers), "Stack")
         states = []
         for layer, p, s, k in zip(self.layers, params, state, self._keys(key), strict=True):
             s, x = one_step(layer, p, s, x, k)
@@ -96,14 +96,14 @@ class Stack:
         return tuple(states), x
 
     def over_time(
-        self, params: Params, state: State, xs: PyTree, time: Time, key: Array | None
+        self, params: Params, state: State, xs: PyTree, options: ScanOptions, key: Array | None
     ) -> tuple[tuple, PyTree, PyTree | None]:
         finals, trajectories = [], []
         for layer, p, s, k in zip(self.layers, params, state, self._keys(key), strict=True):
-            final, xs, states = over_time(layer, p, s, xs, time, k)
+            final, xs, states = over_time(layer, p, s, xs, options, k)
             finals.append(final)
             trajectories.append(states)
-        return tuple(finals), xs, tuple(trajectories) if time.keep_states else None
+        return tuple(finals), xs, tuple(trajectories) if options.return_states else None
 
     def _keys(self, key: Array | None) -> Any:
         return [None] * len(self.layers) if key is None else jax.random.split(key, len(self.layers))

@@ -12,10 +12,10 @@ from jaxrnn.constructor import hyperparameters
 from jaxrnn.initializers import Initializer
 from jaxrnn.layers.bidirectional import MERGES, merged_size
 from jaxrnn.layers.pointwise import Embedding, EmbeddingParams
-from jaxrnn.precision import rows
-from jaxrnn.types import Array, Params, PyTree, State, Time, exportable, input_ndim
+from jaxrnn.precision import broadcast_rows
+from jaxrnn.scan import where
+from jaxrnn.types import Array, Params, PyTree, ScanOptions, State, exportable, input_ndim
 from jaxrnn.unroll import one_step, over_time
-from jaxrnn.walk import where
 
 
 @hyperparameters
@@ -49,7 +49,7 @@ class Residual:
     merge: str = "sum"
 
     def __post_init__(self) -> None:
-        checks.part("layer", self.layer)
+        checks.layer("layer", self.layer)
         checks.one_of("merge", self.merge, ("sum", "concat"))
         takes, gives = self.input_size, getattr(self.layer, "output_size", None)
         if self.merge == "sum" and None not in (takes, gives) and takes != gives:
@@ -87,9 +87,9 @@ class Residual:
         return state, self._join(x, y)
 
     def over_time(
-        self, params: Params, state: State, xs: Array, time: Time, key: Array | None
+        self, params: Params, state: State, xs: Array, options: ScanOptions, key: Array | None
     ) -> tuple[State, Array, PyTree | None]:
-        final, ys, states = over_time(self.layer, params, state, xs, time, key)
+        final, ys, states = over_time(self.layer, params, state, xs, options, key)
         return final, self._join(xs, ys), states
 
     def _join(self, x: Array, y: Array) -> Array:
@@ -147,8 +147,8 @@ class Tied:
     def __post_init__(self) -> None:
         if not isinstance(self.embedding, Embedding):
             checks.refuse("embedding", "an Embedding", checks.describe(self.embedding), error=TypeError)
-        checks.part("layer", self.layer)
-        checks.chained((self.embedding, self.layer))
+        checks.layer("layer", self.layer)
+        checks.consecutive_sizes((self.embedding, self.layer))
         gives = getattr(self.layer, "output_size", None)
         if gives not in (None, self.embedding.output_size):
             checks.refuse("layer", f"output size {self.embedding.output_size}, that of the embedding", gives,
@@ -187,13 +187,13 @@ class Tied:
         return state, self._read(params, y)
 
     def over_time(
-        self, params: TiedParams, state: State, xs: Array, time: Time, key: Array | None
+        self, params: TiedParams, state: State, xs: Array, options: ScanOptions, key: Array | None
     ) -> tuple[State, Array, PyTree | None]:
         vectors = self.embedding.apply(params.embedding, xs)
-        final, ys, states = over_time(self.layer, params.layer, state, vectors, time, key)
+        final, ys, states = over_time(self.layer, params.layer, state, vectors, options, key)
         scores = self._read(params, ys)
-        return final, scores if time.alive is None else where(time.alive, scores), states
+        return final, scores if options.mask is None else where(options.mask, scores), states
 
     def _read(self, params: TiedParams, h: Array) -> Array:
         scores = self.embedding.attend(params.embedding, h)
-        return scores if params.b is None else scores + rows(params.b, scores)
+        return scores if params.b is None else scores + broadcast_rows(params.b, scores)

@@ -1,24 +1,24 @@
 """Learning: the train step, truncated back-propagation through time, the loop, checkpoints."""
 
 from jaxrnn.learning.checkpoints import Checkpoint, Checkpoints, load_model, run_folder
-from jaxrnn.learning.loop import Fit, NotFiniteError, fit
-from jaxrnn.learning.step import TrainState, average_recurrent, mean_loss, several, train_state, train_step
-from jaxrnn.learning.truncated import stream_loss, window
+from jaxrnn.learning.loop import Fit, NonFiniteError, fit
+from jaxrnn.learning.step import TrainState, average_recurrent_gradient, mean_loss, scan_steps, train_state, train_step
+from jaxrnn.learning.truncated import stream_loss, truncated_unroll
 
 __all__ = [
     "Checkpoint",
     "Checkpoints",
     "Fit",
-    "NotFiniteError",
+    "NonFiniteError",
     "TrainState",
-    "average_recurrent",
+    "average_recurrent_gradient",
     "fit",
     "load_model",
     "mean_loss",
     "run_folder",
-    "several",
+    "scan_steps",
     "stream_loss",
     "train_state",
     "train_step",
-    "window",
+    "truncated_unroll",
 ]

@@ -23,12 +23,12 @@ import numpy as np
 import optax
 
 from jaxrnn import checks
-from jaxrnn.learning.rebuild import homes, printed, rebuilt
+from jaxrnn.learning.rebuild import class_modules, constructor_call, rebuild_model
 from jaxrnn.learning.step import TrainState
 from jaxrnn.types import Array, Params, PyTree
 
-FACTS, SUMS = "facts.json", "sha256.json"
-TAKEN = ("model", "parts", "step", "best", "key", "params", "training")  # what a checkpoint says of itself
+METADATA, CHECKSUMS = "metadata.json", "sha256.json"
+RESERVED = ("model", "parts", "step", "best", "key", "params", "training")  # what a checkpoint says of itself
 
 
 class Checkpoint(NamedTuple):
@@ -36,7 +36,7 @@ class Checkpoint(NamedTuple):
 
     state: TrainState
     key: Array
-    facts: dict[str, Any]
+    metadata: dict[str, Any]
 
 
 class Checkpoints:
@@ -55,9 +55,9 @@ class Checkpoints:
         >>> state = learning.train_state(model.init(jax.random.key(0)), optax.adam(1e-3))
         >>> checkpoints = learning.Checkpoints(tempfile.mkdtemp(), model)
         >>> folder = checkpoints.save(state, jax.random.key(1), {"corpus": "a text"})
-        >>> checkpoints.restore(state).facts["corpus"]
+        >>> checkpoints.restore(state).metadata["corpus"]
         'a text'
-        >>> again, params, facts = learning.load_model(checkpoints.folder)
+        >>> again, params, metadata = learning.load_model(checkpoints.folder)
         >>> again == model
         True
     """
@@ -72,14 +72,14 @@ class Checkpoints:
         return _steps(self.folder)
 
     def save(
-        self, state: TrainState, key: Array, facts: dict[str, Any] | None = None, *, best: bool = False
+        self, state: TrainState, key: Array, metadata: dict[str, Any] | None = None, *, best: bool = False
     ) -> pathlib.Path:
         """Write a checkpoint of this step, mark it the best if asked to, and drop what is too old.
 
         Args:
             state: all that the run carries.
             key: the run's random key.
-            facts: further things to keep, anything JSON can hold.
+            metadata: further things to keep, anything JSON can hold.
             best: whether this is the best model so far.
 
         Returns:
@@ -88,7 +88,7 @@ class Checkpoints:
         Raises:
             ValueError: a fact has a name that a checkpoint uses itself.
         """
-        checks.free_names("facts", facts or {}, TAKEN)
+        checks.free_names("metadata", metadata or {}, RESERVED)
         step, training = int(state.step), state._replace(params=())
         final, draft = _place(self.folder, step), self.folder / f"draft-{step}"
         _clear(self.folder)  # what a run left that was killed while it saved
@@ -96,10 +96,10 @@ class Checkpoints:
             orbax.save(draft / "params", state.params)
             orbax.wait_until_finished()
             orbax.save(draft / "training", training)
-        told = {"model": printed(self.model), "parts": homes(self.model), "step": step, "best": best,
-                "key": written_key(key), "params": _outline(state.params), "training": _outline(training)}  # fmt: skip
-        (draft / FACTS).write_text(json.dumps({**(facts or {}), **told}, ensure_ascii=False), "utf-8")
-        (draft / SUMS).write_text(json.dumps(_sums(draft)))
+        told = {"model": constructor_call(self.model), "parts": class_modules(self.model), "step": step, "best": best,
+                "key": encode_key(key), "params": _shapes_of(state.params), "training": _shapes_of(training)}  # fmt: skip
+        (draft / METADATA).write_text(json.dumps({**(metadata or {}), **told}, ensure_ascii=False), "utf-8")
+        (draft / CHECKSUMS).write_text(json.dumps(_checksums(draft)))
         if final.exists():
             final.rename(self.folder / f"draft-{step}-replaced")
         draft.rename(final)
@@ -119,21 +119,21 @@ class Checkpoints:
         Raises:
             ValueError: the checkpoint is of another model or optimizer; says what differs.
         """
-        step = next(_whole(self.folder), None)
+        step = next(_intact_checkpoint(self.folder), None)
         if step is None:
             return None
         folder = _place(self.folder, step)
-        facts = _facts(folder)
-        if facts["model"] != printed(self.model):
-            checks.refuse(str(folder), f"a checkpoint of {printed(self.model)}", facts["model"],
+        metadata = _read_metadata(folder)
+        if metadata["model"] != constructor_call(self.model):
+            checks.refuse(str(folder), f"a checkpoint of {constructor_call(self.model)}", metadata["model"],
                           "resume with the model it was made with, or start in another folder")  # fmt: skip
         training = like._replace(params=())
-        _same(folder, "params", _outline(like.params), facts["params"])
-        _same(folder, "training", _outline(training), facts["training"])
+        _same(folder, "params", _shapes_of(like.params), metadata["params"])
+        _same(folder, "training", _shapes_of(training), metadata["training"])
         with _orbax() as orbax:
             params = orbax.restore(folder / "params", like.params)
             training = orbax.restore(folder / "training", training)
-        return Checkpoint(training._replace(params=params), _read_key(facts["key"]), facts)
+        return Checkpoint(training._replace(params=params), _decode_key(metadata["key"]), metadata)
 
 
 def load_model(folder: str | os.PathLike, which: str | int = "best", *, model: Any = None) -> tuple[Any, Params, dict]:
@@ -146,7 +146,7 @@ def load_model(folder: str | os.PathLike, which: str | int = "best", *, model: A
             of ``__main__``, of a notebook or inside of a function.
 
     Returns:
-        ``(model, params, facts)``: the parameters in the dtypes in which they were saved, of ``optax.lookahead`` the
+        ``(model, params, metadata)``: the parameters in the dtypes in which they were saved, of ``optax.lookahead`` the
         slow ones.
 
     Classes and functions of your own are stored by module and name. Those modules are imported, which runs them; then
@@ -161,7 +161,7 @@ def load_model(folder: str | os.PathLike, which: str | int = "best", *, model: A
     folder = pathlib.Path(folder).absolute()
     if isinstance(which, str):
         checks.one_of("which", which, ("best", "last"))
-    whole = list(_whole(folder))
+    whole = list(_intact_checkpoint(folder))
     if not whole:
         raise FileNotFoundError(f"folder: expected a run with checkpoints, got none in {folder}; train first")
     if isinstance(which, str):
@@ -173,15 +173,17 @@ def load_model(folder: str | os.PathLike, which: str | int = "best", *, model: A
         checks.refuse("which", f"the step of a whole checkpoint in {folder}: {whole}", which,
                       'which="last" takes the newest')  # fmt: skip
     place = _place(folder, step)
-    facts = _facts(place)
-    model = rebuilt(facts["model"], facts.get("parts", {}), place) if model is None else model
+    metadata = _read_metadata(place)
+    model = rebuild_model(metadata["model"], metadata.get("parts", {}), place) if model is None else model
     like = jax.eval_shape(model.init, jax.random.key(0))
-    ahead = any(name.startswith(".slow") for name in facts["params"].keys() - _outline(like).keys())
-    like = _as_saved(optax.LookaheadParams(like, like) if ahead else like, facts["params"])
-    _same(place, "params", _outline(like), facts["params"])
+    precomputed_projection = any(
+        name.startswith(".slow") for name in metadata["params"].keys() - _shapes_of(like).keys()
+    )
+    like = _as_saved(optax.LookaheadParams(like, like) if precomputed_projection else like, metadata["params"])
+    _same(place, "params", _shapes_of(like), metadata["params"])
     with _orbax() as orbax:
         params = orbax.restore(place / "params", _here(like))
-    return model, params.slow if ahead else params, facts
+    return model, params.slow if precomputed_projection else params, metadata
 
 
 def run_folder(folder: str | os.PathLike, *, resume: bool = False) -> pathlib.Path:
@@ -225,7 +227,7 @@ def _steps(folder: pathlib.Path) -> list[int]:
     return sorted(int(found[1]) for p in folder.glob("step-*") if (found := re.fullmatch(r"step-(\d+)", p.name)))
 
 
-def _whole(folder: pathlib.Path) -> Iterator[int]:
+def _intact_checkpoint(folder: pathlib.Path) -> Iterator[int]:
     """The steps whose checkpoints are whole, the newest first; warns of each that is not."""
     for step in reversed(_steps(folder)):
         damage = _damage(_place(folder, step))
@@ -238,7 +240,7 @@ def _whole(folder: pathlib.Path) -> Iterator[int]:
 def _was_best(folder: pathlib.Path) -> bool:
     """Whether it was the best so far when it was saved; the newest of these is the best."""
     try:
-        return _facts(folder)["best"]
+        return _read_metadata(folder)["best"]
     except (OSError, ValueError, KeyError):  # damaged
         return False
 
@@ -246,31 +248,31 @@ def _was_best(folder: pathlib.Path) -> bool:
 def _damage(folder: pathlib.Path) -> str:
     """What is wrong with the files of a checkpoint, or nothing."""
     try:
-        expected = json.loads((folder / SUMS).read_text())
+        expected = json.loads((folder / CHECKSUMS).read_text())
     except (OSError, ValueError):
-        return f"{SUMS} is missing or unreadable"
-    found = _sums(folder)
+        return f"{CHECKSUMS} is missing or unreadable"
+    found = _checksums(folder)
     wrong = [name for name in sorted(expected | found) if expected.get(name) != found.get(name)]
     return f"{wrong[0]} has changed" if wrong else ""
 
 
-def _sums(folder: pathlib.Path) -> dict[str, str]:
-    files = (p for p in folder.rglob("*") if p.is_file() and p.name != SUMS)
+def _checksums(folder: pathlib.Path) -> dict[str, str]:
+    files = (p for p in folder.rglob("*") if p.is_file() and p.name != CHECKSUMS)
     return {str(p.relative_to(folder)): hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
 
 
-def _facts(folder: pathlib.Path) -> dict[str, Any]:
-    return json.loads((folder / FACTS).read_text("utf-8"))
+def _read_metadata(folder: pathlib.Path) -> dict[str, Any]:
+    return json.loads((folder / METADATA).read_text("utf-8"))
 
 
-def written_key(key: Array) -> dict[str, Any]:
+def encode_key(key: Array) -> dict[str, Any]:
     """A random key, new style or old (without an implementation), as numbers."""
     typed = jax.numpy.issubdtype(key.dtype, jax.dtypes.prng_key)
     numbers = jax.random.key_data(key) if typed else key
     return {"implementation": str(jax.random.key_impl(key)) if typed else None, "numbers": np.asarray(numbers).tolist()}
 
 
-def _read_key(key: dict[str, Any]) -> Array:
+def _decode_key(key: dict[str, Any]) -> Array:
     numbers = jax.numpy.asarray(np.array(key["numbers"], np.uint32))
     return numbers if key["implementation"] is None else jax.random.wrap_key_data(numbers, impl=key["implementation"])
 
@@ -278,17 +280,17 @@ def _read_key(key: dict[str, Any]) -> Array:
 # ---- what differs ------------------------------------------------------------------------------------------------
 
 
-def _outline(tree: PyTree) -> dict[str, str]:
+def _shapes_of(tree: PyTree) -> dict[str, str]:
     """Place, dtype and shape of every array."""
     leaves = jax.tree_util.tree_leaves_with_path(tree)
     return {jax.tree_util.keystr(path): f"{x.dtype}{list(x.shape)}" for path, x in leaves}
 
 
-def _as_saved(like: PyTree, outline: dict[str, str]) -> PyTree:
+def _as_saved(like: PyTree, tree_summary: dict[str, str]) -> PyTree:
     """A tree of shapes in the dtypes of an outline, where both have the same place."""
 
     def cast(path: tuple, leaf: Any) -> Any:
-        name = outline.get(jax.tree_util.keystr(path), str(leaf.dtype)).partition("[")[0]
+        name = tree_summary.get(jax.tree_util.keystr(path), str(leaf.dtype)).partition("[")[0]
         checks.dtype_available(name)
         return leaf if name == str(leaf.dtype) else jax.ShapeDtypeStruct(leaf.shape, jax.numpy.dtype(name))
 

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrnn.checks import describe, outline, refuse
+from jaxrnn.checks import describe, refuse, tree_summary
 from jaxrnn.layers import Bidirectional
 from jaxrnn.types import Array, PyTree, State
 
@@ -18,7 +18,7 @@ def loss_result(value: Any) -> tuple[Array, tuple[State, dict]]:
     """What a loss gave back: (value, (carry, metrics))."""
     whole = isinstance(value, tuple) and len(value) == 2
     if not whole or not isinstance(value[1], tuple) or len(value[1]) != 2 or not isinstance(value[1][1], dict):
-        refuse("loss", "(value, (carry, metrics)) from it", outline(value),
+        refuse("loss", "(value, (carry, metrics)) from it", tree_summary(value),
                "return value, ((), {}) where there is no carry and nothing to report", TypeError)  # fmt: skip
     return value
 
@@ -58,7 +58,9 @@ def looks_ahead(value: Any) -> bool:
 def train_state(argument: str, value: Any, kind: type) -> None:
     """The state of a run, of ``learning.train_state``."""
     if not isinstance(value, kind):
-        refuse(argument, f"a {kind.__name__}", outline(value), "train_state(params, optimizer) makes one", TypeError)
+        refuse(
+            argument, f"a {kind.__name__}", tree_summary(value), "train_state(params, optimizer) makes one", TypeError
+        )
 
 
 def batch_source(argument: str, value: Any) -> None:

@@ -9,15 +9,15 @@ import re
 from typing import Any
 
 from jaxrnn.checks import refuse
-from jaxrnn.constructor import declared, from_call, parts
+from jaxrnn.constructor import declared, from_repr, parts
 
 
-def printed(model: Any) -> str:
+def constructor_call(model: Any) -> str:
     """The constructor call of a model; an address says nothing about it."""
     return re.sub(r" at 0x[0-9a-f]+", "", repr(model))
 
 
-def homes(model: Any) -> dict[str, list[str] | None]:
+def class_modules(model: Any) -> dict[str, list[str] | None]:
     """Module and qualified name of each class and function in a model that is not of jaxrnn, by its printed name."""
     return {
         name: None if thing is None else [str(thing.__module__), getattr(thing, "__qualname__", thing.__name__)]
@@ -25,7 +25,7 @@ def homes(model: Any) -> dict[str, list[str] | None]:
     }
 
 
-def rebuilt(call: str, own: dict[str, list[str] | None], folder: os.PathLike) -> Any:
+def rebuild_model(call: str, own: dict[str, list[str] | None], folder: os.PathLike) -> Any:
     """The model that prints as ``call``; refuses where a part of it cannot be had, and names the part.
 
     The modules of ``own`` are imported. Of them only classes with a method ``init``, which draws the parameters of a
@@ -35,10 +35,10 @@ def rebuilt(call: str, own: dict[str, list[str] | None], folder: os.PathLike) ->
         refuse("model", f"the model, since {call} in {folder} does not print as its constructor call", "None",
                f"load_model({str(folder)!r}, model={_written(call)}), or make its class a dataclass")  # fmt: skip
     try:
-        model = from_call(call, {name: _imported(name, home) for name, home in own.items()})
-        if printed(model) == call:
+        model = from_repr(call, {name: _imported(name, home) for name, home in own.items()})
+        if constructor_call(model) == call:
             return model
-        reason: Exception = ValueError(f"it is {printed(model)} today")
+        reason: Exception = ValueError(f"it is {constructor_call(model)} today")
     except (TypeError, ValueError, LookupError) as error:
         reason = error
     refuse("model", f"the model, since {call} in {folder} cannot be rebuilt: {reason}", "None",

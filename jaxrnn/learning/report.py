@@ -19,12 +19,12 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress
 
-Tell = Callable[[dict[str, float]], str]
+MetricsFormatter = Callable[[dict[str, float]], str]
 SECONDS_BETWEEN_LINES = 10.0
 QUIET = ("finite", "count")  # in the file alone: they say nothing of how well a run goes
 
 
-def tell_metrics(metrics: dict[str, float]) -> str:
+def default_format(metrics: dict[str, float]) -> str:
     """Every metric and its value, short."""
     return "  ".join(f"{name} {value:.4g}" for name, value in metrics.items() if name not in QUIET)
 
@@ -38,15 +38,15 @@ class Report:
         log: the JSON-lines file: one object a step, and one an evaluation under ``"evaluation"``.
         resume: whether the file may hold lines already.
         tensorboard: folder for TensorBoard; needs the package tensorboardX.
-        tell: metrics to the words shown.
+        format_metrics: metrics to the words shown.
         show: whether to print at all.
     """
 
     def __init__(self, first: int, steps: int, *, log: str | os.PathLike | None, resume: bool,
-                 tensorboard: str | os.PathLike | None, tell: Tell, show: bool) -> None:  # fmt: skip
+                 tensorboard: str | os.PathLike | None, format_metrics: MetricsFormatter, show: bool) -> None:  # fmt: skip
         from rich.console import Console  # here, for a quick import of the library
 
-        self.steps, self.tell, self.show = steps, tell, show
+        self.steps, self.format_metrics, self.show = steps, format_metrics, show
         self.console = Console(highlight=False, emoji=False, soft_wrap=True)
         self.first, self.start, self.last_line = first, time.monotonic(), time.monotonic()
         self.done = first
@@ -79,14 +79,14 @@ class Report:
         self.done = step
         if not self.show:
             return
-        words = self.tell({name: float(np.mean(values)) for name, values in metrics.items()})
+        words = self.format_metrics({name: float(np.mean(values)) for name, values in metrics.items()})
         rate = (step - self.first) / max(time.monotonic() - self.start, 1e-9)
         if self.bar:
             self.bar.update(self.task, completed=step, rate=f"{rate:.1f} steps/s", words=words)
         elif time.monotonic() - self.last_line > SECONDS_BETWEEN_LINES or step == self.steps:
             self.last_line = time.monotonic()
             left = (self.steps - step) / rate
-            self.say(
+            self.print(
                 f"step {step}/{self.steps}  {words}  {rate:.1f} steps/s  {int(left // 60)}:{int(left % 60):02} left"
             )
 
@@ -94,16 +94,19 @@ class Report:
         """Tell an evaluation: its numbers in one line, its texts below."""
         numbers = {name: float(v) for name, v in result.items() if not isinstance(v, str)}
         self._write(step, {"evaluation": numbers})
-        self.say(f"step {step}/{self.steps}  evaluation: {self.tell(numbers)}" + ("  (best so far)" if best else ""))
+        self.print(
+            f"step {step}/{self.steps}  evaluation: {self.format_metrics(numbers)}"
+            + ("  (best so far)" if best else "")
+        )
         for text in (v for v in result.values() if isinstance(v, str)):
-            self.say(text)
+            self.print(text)
 
     def flush(self) -> None:
         """Hand the lines told so far to the system, where a kill of this process cannot take them."""
         if self.file:
             self.file.flush()
 
-    def say(self, text: str) -> None:
+    def print(self, text: str) -> None:
         """Print a line, above the bar where there is one."""
         if self.show:
             self.console.print(text, markup=False)

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import optax
 
 from jaxrnn import checks
-from jaxrnn.learning import checks as run_checks
+from jaxrnn.learning import checks as learning_checks
 from jaxrnn.learning.update import in_training, measured, update
 from jaxrnn.precision import widen
 from jaxrnn.types import Array, Params, PyTree, State, exportable
@@ -29,7 +29,7 @@ class TrainState(NamedTuple):
     carry: State  # the recurrent state after the last batch, () where batches do not follow one another
     step: Array  # int32: batches seen, the ones skipped included; also the position in the data
     skipped: Array  # int32: batches whose loss or gradient was not finite
-    in_a_row: Array  # int32: of these, the ones since the last good batch
+    skipped_in_a_row: Array  # int32: of these, the ones since the last good batch
 
 
 def train_state(params: Params, optimizer: optax.GradientTransformation, carry: State = ()) -> TrainState:
@@ -38,7 +38,7 @@ def train_state(params: Params, optimizer: optax.GradientTransformation, carry: 
     The optimizer's state is that of parameters in float32, where they have 16 bits: moments and the smallest changes
     would be lost in themselves.
     """
-    run_checks.optimizer("optimizer", optimizer)
+    learning_checks.optimizer("optimizer", optimizer)
     state = TrainState(params, optimizer.init(widen(params)), carry, *(jnp.zeros((), jnp.int32) for _ in range(3)))
     return jax.tree.map(jnp.copy, state)  # arrays of its own, each once, so that the state may be donated
 
@@ -97,10 +97,10 @@ def train_step(loss: Loss, optimizer: optax.GradientTransformation) -> Step:
         >>> int(state.step), sorted(metrics)
         (1, ['finite', 'grad_norm', 'loss'])
     """
-    run_checks.optimizer("optimizer", optimizer)
+    learning_checks.optimizer("optimizer", optimizer)
 
     def step(state: TrainState, batch: PyTree, key: Array) -> tuple[TrainState, Metrics]:
-        gradient = jax.value_and_grad(lambda *told: run_checks.loss_result(loss(*told)), has_aux=True)
+        gradient = jax.value_and_grad(lambda *told: learning_checks.loss_result(loss(*told)), has_aux=True)
         (value, (carry, reported)), grads = gradient(in_training(state.params), state.carry, batch, key)
 
         def value_fn(params: Params) -> Array:
@@ -120,14 +120,14 @@ def train_step(loss: Loss, optimizer: optax.GradientTransformation) -> Step:
             carry=kept(checks.next_carry(state.carry, carry), state.carry),
             step=state.step + 1,
             skipped=state.skipped + jnp.where(finite, 0, 1),
-            in_a_row=jnp.where(finite, 0, state.in_a_row + 1),
+            skipped_in_a_row=jnp.where(finite, 0, state.skipped_in_a_row + 1),
         )
         return after, {"loss": value, "grad_norm": norm, "finite": finite, **reported}
 
     return step
 
 
-def several(step: Step) -> Step:
+def scan_steps(step: Step) -> Step:
     """Make one function of several steps: batches have a leading axis K, and so have the metrics.
 
     The key of each step is ``jax.random.fold_in(key, state.step)``, so that a run does not depend on how its steps are
@@ -177,17 +177,17 @@ def mean_loss(loss: Loss, params: Params, carry: State, batches: PyTree) -> tupl
     """
 
     def body(carry: State, batch: PyTree) -> tuple[State, tuple[Array, Array]]:
-        value, (carry, reported) = run_checks.loss_result(loss(params, carry, batch, None))
+        value, (carry, reported) = learning_checks.loss_result(loss(params, carry, batch, None))
         with jax.numpy_dtype_promotion("standard"):
             dtype = jnp.promote_types(jnp.result_type(value), jnp.float32)
-        return carry, (jnp.asarray(value, dtype), run_checks.batch_count(reported).astype(dtype))
+        return carry, (jnp.asarray(value, dtype), learning_checks.batch_count(reported).astype(dtype))
 
     carry, (values, counts) = jax.lax.scan(body, carry, batches)
     total = counts.sum()
     return carry, jnp.where(counts == 0, 0, counts * values).sum() / jnp.where(total == 0, 1, total)
 
 
-def average_recurrent(steps: int) -> optax.GradientTransformation:
+def average_recurrent_gradient(steps: int) -> optax.GradientTransformation:
     r"""The averaged form of the recurrent gradient, as a part of an optax chain; put it first.
 
     .. math:: \frac{∂L}{∂w_{hh}} = \frac{1}{n-1} \sum_t \frac{∂L}{∂w_{hh}(t)}

@@ -12,14 +12,14 @@ from jaxrnn import checks, losses
 from jaxrnn.data.sequences import Chunk
 from jaxrnn.learning.checks import walks_forwards
 from jaxrnn.learning.step import Loss, Metrics
+from jaxrnn.scan import where
 from jaxrnn.types import Array, Params, PyTree, State
 from jaxrnn.unroll import unroll
-from jaxrnn.walk import where
 
-Measure = Callable[..., Array]
+LossFunction = Callable[..., Array]
 
 
-def window(
+def truncated_unroll(
     model: Any,
     params: Params,
     carry: State,
@@ -54,7 +54,7 @@ def window(
         >>> import jax, jax.numpy as jnp, jaxrnn as rnn
         >>> cell = rnn.GRU(3, 5)
         >>> params, carry = cell.init(jax.random.key(0)), cell.initial_state((2,))
-        >>> carry, ys = rnn.learning.window(cell, params, carry, jnp.ones((10, 2, 3)), steps=4)
+        >>> carry, ys = rnn.learning.truncated_unroll(cell, params, carry, jnp.ones((10, 2, 3)), steps=4)
         >>> ys.shape
         (4, 2, 5)
 
@@ -80,13 +80,13 @@ def window(
     return jax.lax.stop_gradient(after), ys
 
 
-def stream_loss(model: Any, measure: Measure = losses.cross_entropy, **options: Any) -> Loss:
+def stream_loss(model: Any, loss_fn: LossFunction = losses.cross_entropy, **options: Any) -> Loss:
     """Make the loss of a model on chunks of long streams, by truncated BPTT with carried state.
 
     Args:
-        model: a model that walks forwards, from the chunk's inputs to what ``measure`` compares with its targets.
-        measure: ``measure(outputs, targets, **options) -> number``, of :mod:`jaxrnn.losses` for instance.
-        **options: passed to ``measure``; ``lengths``, ``mask`` and ``mean`` say what counts, as in
+        model: a model that walks forwards, from the chunk's inputs to what ``loss_fn`` compares with its targets.
+        loss_fn: ``loss_fn(outputs, targets, **options) -> number``, of :mod:`jaxrnn.losses` for instance.
+        **options: passed to ``loss_fn``; ``lengths``, ``mask`` and ``mean`` say what counts, as in
             :mod:`jaxrnn.losses`.
 
     Returns:
@@ -106,8 +106,8 @@ def stream_loss(model: Any, measure: Measure = losses.cross_entropy, **options: 
         if resets is None:
             batch = chunk.targets.shape[1:]
             carry = where(jnp.broadcast_to(chunk.first, batch), model.initial_state(batch), carry)
-        carry, ys = window(model, params, carry, chunk.inputs, steps=steps, resets=resets, key=key)
+        carry, ys = truncated_unroll(model, params, carry, chunk.inputs, steps=steps, resets=resets, key=key)
         number = losses.count(chunk.targets.shape, **counting)
-        return measure(ys, chunk.targets, **options), (carry, {"count": number})
+        return loss_fn(ys, chunk.targets, **options), (carry, {"count": number})
 
     return loss

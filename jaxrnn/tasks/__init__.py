@@ -2,35 +2,35 @@
 
 Many to one: :class:`Classifier`. One to many: :class:`Captioner`. Many to many of another length:
 :class:`EncoderDecoder`. Many to many step by step needs no piece of its own, ``rnn.unroll`` is all;
-:class:`Delayed` hides a step's own input, to fill blanks from both sides.
+:class:`DelayCell` hides a step's own input, to fill blanks from both sides.
 """
 
 from jaxrnn.tasks import pooling
-from jaxrnn.tasks.aligned import Delayed, DelayedState
-from jaxrnn.tasks.attention import AdditiveAttention, Attention, DotAttention, GeneralAttention, Source
+from jaxrnn.tasks.attention import AdditiveAttention, Attention, AttentionMemory, DotAttention, GeneralAttention
 from jaxrnn.tasks.classifier import Classifier, ClassifierParams
-from jaxrnn.tasks.context import Attending, AttendingState, Conditioned, Encoded, about
-from jaxrnn.tasks.encoder_decoder import Captioner, EncoderDecoder, WriterParams
+from jaxrnn.tasks.context import AttentionCell, AttentionCellState, ContextCell, EncoderOutput, with_context
+from jaxrnn.tasks.delay import DelayCell, DelayCellState
+from jaxrnn.tasks.encoder_decoder import Captioner, EncoderDecoder, EncoderDecoderParams
 from jaxrnn.tasks.pooling import AttentionPooling
 
 __all__ = [
     "AdditiveAttention",
-    "Attending",
-    "AttendingState",
     "Attention",
+    "AttentionCell",
+    "AttentionCellState",
+    "AttentionMemory",
     "AttentionPooling",
     "Captioner",
     "Classifier",
     "ClassifierParams",
-    "Conditioned",
-    "Delayed",
-    "DelayedState",
+    "ContextCell",
+    "DelayCell",
+    "DelayCellState",
     "DotAttention",
-    "Encoded",
     "EncoderDecoder",
+    "EncoderDecoderParams",
+    "EncoderOutput",
     "GeneralAttention",
-    "Source",
-    "WriterParams",
-    "about",
     "pooling",
+    "with_context",
 ]

@@ -1,6 +1,6 @@
 """Attention: a weighted mean of a memory, the weights chosen by a query.
 
-What is the same at every step, the keys above all, is computed once for each sentence (:meth:`Attention.source`). Axes:
+What is the same at every step, the keys above all, is computed once for each sentence (:meth:`Attention.prepare`). Axes:
 ``S`` the steps of the memory, ``E`` its features, ``H`` those of the query, ``A`` those of a key.
 """
 
@@ -16,17 +16,17 @@ from jaxrnn import checks, initializers
 from jaxrnn.constructor import hyperparameters
 from jaxrnn.initializers import Initializer
 from jaxrnn.precision import broadcast, widen
+from jaxrnn.scan import sequence_mask, where
 from jaxrnn.types import Array, exportable
-from jaxrnn.walk import before_end, where
 
 
 @exportable
-class Source(NamedTuple):
+class AttentionMemory(NamedTuple):
     """What is attended to, prepared once and read at every step."""
 
-    memory: Array  # [S, ..., E], 0 in the padding
+    values: Array  # [S, ..., E], 0 in the padding
     keys: Array  # [S, ..., A]
-    alive: Array | None  # [S, ...] bool, the steps before the padding; None: all
+    mask: Array | None  # [S, ...] bool, the steps before the padding; None: all
 
 
 class Attention:
@@ -46,7 +46,7 @@ class Attention:
         """``[..., H]`` and ``[S, ..., A]`` to ``[S, ...]``."""
         raise NotImplementedError
 
-    def source(self, params: Any, memory: Array, lengths: Array | None = None) -> Source:
+    def prepare(self, params: Any, memory: Array, lengths: Array | None = None) -> AttentionMemory:
         """Prepare a memory.
 
         Args:
@@ -55,32 +55,32 @@ class Attention:
             lengths: ``[...]`` ints. Steps from there on get weight 0 and gradient 0, whatever they hold.
         """
         checks.features("memory", memory, self.memory_size, type(self).__name__)
-        alive, memory = None, jnp.asarray(memory)
+        mask, memory = None, jnp.asarray(memory)
         if lengths is not None:
             checks.lengths(lengths, memory.shape[0], memory.shape[1:-1])
-            alive = before_end(memory.shape[0], jnp.asarray(lengths))
-            memory = where(alive, memory)
-        return Source(memory, self.keys(params, memory), alive)
+            mask = sequence_mask(memory.shape[0], jnp.asarray(lengths))
+            memory = where(mask, memory)
+        return AttentionMemory(memory, self.keys(params, memory), mask)
 
-    def attend(self, params: Any, query: Array, source: Source) -> tuple[Array, Array]:
+    def attend(self, params: Any, query: Array, memory: AttentionMemory) -> tuple[Array, Array]:
         """Return the context ``[..., E]`` of a query ``[..., H]``, and the weights ``[S, ...]``, which sum to 1.
 
         The query may have further axes before those of the memory, for beams or for time; the memory is broadcast over
         them and not copied. Of a memory of length 0 weights and context are 0.
         """
         checks.features("query", query, self.query_size, type(self).__name__)
-        scores = widen(self.scores(params, query, source.keys))  # a softmax is a sum over S
-        if source.alive is None:
+        scores = widen(self.scores(params, query, memory.keys))  # a softmax is a sum over S
+        if memory.mask is None:
             weights = jax.nn.softmax(scores, axis=0)
         else:
-            alive = beside(source.alive, scores.ndim)
+            mask = expand_batch_axes(memory.mask, scores.ndim)
             lowest = jnp.finfo(scores.dtype).min
-            weights = jnp.where(alive, jax.nn.softmax(jnp.where(alive, scores, lowest), axis=0), 0)
+            weights = jnp.where(mask, jax.nn.softmax(jnp.where(mask, scores, lowest), axis=0), 0)
         weights = weights.astype(query.dtype)
-        return jnp.einsum("s...,s...e->...e", weights, source.memory), weights
+        return jnp.einsum("s...,s...e->...e", weights, memory.values), weights
 
 
-def beside(memory: Array, ndim: int) -> Array:
+def expand_batch_axes(memory: Array, ndim: int) -> Array:
     """``[S, ...]`` with axes of size 1 after the first, ``ndim`` axes in all."""
     return jnp.expand_dims(memory, tuple(range(1, 1 + ndim - memory.ndim)))
 
@@ -150,7 +150,7 @@ class AdditiveAttention(Attention):
 
     def scores(self, params: AdditiveParams, query: Array, keys: Array) -> Array:
         """``tanh(h w_q + e w_k) · v``."""
-        q, keys = query @ params.w_q, beside(keys, query.ndim + 1)
+        q, keys = query @ params.w_q, expand_batch_axes(keys, query.ndim + 1)
         shape = (keys.shape[0], *q.shape)
         return jnp.tanh(broadcast(q, shape) + broadcast(keys, shape)) @ params.v
 

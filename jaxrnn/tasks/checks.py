@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxrnn.checks import describe, known_number, refuse
 
 
-def room(argument: str, cell: Any, size: int) -> None:
+def context_width(argument: str, cell: Any, size: int) -> None:
     """A cell whose inputs hold a context of that size, and something beside it."""
     takes = getattr(cell, "input_size", None)
     if takes is not None and takes <= size:
@@ -24,7 +24,7 @@ def attention(argument: str, value: Any) -> None:
         refuse(argument, "an attention", describe(value), "AdditiveAttention(memory_size, query_size, size)", TypeError)
 
 
-def sentence(argument: str, value: Any) -> None:
+def token_sequence(argument: str, value: Any) -> None:
     """Token ids [T + 1, ...], of which each but the last is fed and each but the first is predicted."""
     if not hasattr(value, "dtype") or not jnp.issubdtype(value.dtype, jnp.integer):
         refuse(argument, "integer token ids [T + 1, ...]", describe(value), "jnp.asarray(ids, dtype=int)", TypeError)
@@ -32,7 +32,7 @@ def sentence(argument: str, value: Any) -> None:
         refuse(argument, "at least 2 tokens, the one to start with and one to write", describe(value), "time first")
 
 
-def sentence_each(argument: str, value: Any, batch: tuple[int, ...]) -> None:
+def token_batch(argument: str, value: Any, batch: tuple[int, ...]) -> None:
     """Token ids [T + 1, ...] of as many sentences as there are inputs."""
     if tuple(value.shape[1:]) != batch:
         refuse(argument, f"shape [{', '.join(map(str, ('T + 1', *batch)))}], the batch axes of xs", describe(value),

@@ -66,7 +66,7 @@ class Classifier:
     dtype: str = "float32"
 
     def __post_init__(self) -> None:
-        checks.part("encoder", self.encoder)
+        checks.layer("encoder", self.encoder)
         checks.size("classes", self.classes)
         checks.one_of("pooling", self.pooling, POOLINGS)
         checks.fraction("dropout", self.dropout)

@@ -1,8 +1,8 @@
 """Cells that write about something: a vector that stays the same, or a memory that they attend to.
 
 What is written about is known only at run time. It travels in the parameters, constant over the steps, so that such a
-cell is walked, decoded and searched like any other: ``params.context`` and ``params.source`` are None until
-:func:`about` puts something there.
+cell is walked, decoded and searched like any other: ``params.context`` and ``params.memory`` are None until
+:func:`with_context` puts something there.
 """
 
 from __future__ import annotations
@@ -14,19 +14,19 @@ import jax
 import jax.numpy as jnp
 
 from jaxrnn import checks
-from jaxrnn.bptt import scan
+from jaxrnn.bptt import unroll_cell
 from jaxrnn.constructor import hyperparameters
 from jaxrnn.layers import MixedPrecision, Residual, Stack, Tied
 from jaxrnn.precision import broadcast, cast
+from jaxrnn.scan import where
 from jaxrnn.tasks import checks as task_checks
-from jaxrnn.tasks.attention import Source
-from jaxrnn.types import Array, Params, PyTree, State, Time, exportable
+from jaxrnn.tasks.attention import AttentionMemory
+from jaxrnn.types import Array, Params, PyTree, ScanOptions, State, exportable
 from jaxrnn.unroll import one_step, over_time, unroll
-from jaxrnn.walk import where
 
 
 @exportable
-class Encoded(NamedTuple):
+class EncoderOutput(NamedTuple):
     """Something to be put into words."""
 
     vector: Array  # [..., C] all of it
@@ -34,39 +34,39 @@ class Encoded(NamedTuple):
     lengths: Array | None = None  # [...] of the memory
 
 
-def about(model: Any, params: Params, encoded: Encoded) -> Params:
+def with_context(model: Any, params: Params, encoded: EncoderOutput) -> Params:
     """The parameters of a decoder with what it is to write about in their places."""
-    if isinstance(model, (Conditioned, Attending)):
-        return model.about(params, encoded)
+    if isinstance(model, (ContextCell, AttentionCell)):
+        return model.with_context(params, encoded)
     if isinstance(model, Stack):
-        return tuple(about(layer, p, encoded) for layer, p in zip(model.layers, params, strict=True))
+        return tuple(with_context(layer, p, encoded) for layer, p in zip(model.layers, params, strict=True))
     if isinstance(model, (Residual, MixedPrecision)):
-        return about(model.layer, params, encoded)
+        return with_context(model.layer, params, encoded)
     if isinstance(model, Tied):
-        return params._replace(layer=about(model.layer, params.layer, encoded))
+        return params._replace(layer=with_context(model.layer, params.layer, encoded))
     return params
 
 
 @exportable
-class ConditionedParams(NamedTuple):
+class ContextCellParams(NamedTuple):
     """Those of the cell, and at run time the context ``[..., C]``."""
 
     cell: Params
     context: Array | None = None
 
     @property
-    def at_run_time(self) -> tuple[str]:
+    def runtime_fields(self) -> tuple[str]:
         """What ``init`` leaves open."""
         return ("context",)
 
 
 @hyperparameters
-class Conditioned:
+class ContextCell:
     r"""A cell that is given the same vector at every step, beside its input.
 
     .. math:: s_t, h_t = \mathrm{cell}(s_{t-1}, [x_t, c]), \qquad y_t = [h_t, c]
 
-    The state is that of the cell. ``Residual(Conditioned(...), "concat")`` hands the input on as well.
+    The state is that of the cell. ``Residual(ContextCell(...), "concat")`` hands the input on as well.
 
     Args:
         cell: a cell or layer whose inputs are wider by C than those of the whole.
@@ -77,7 +77,7 @@ class Conditioned:
 
     Example:
         >>> import jaxrnn as rnn
-        >>> cell = rnn.tasks.Conditioned(rnn.GRU(8 + 32, 16), 32)
+        >>> cell = rnn.tasks.ContextCell(rnn.GRU(8 + 32, 16), 32)
         >>> decoder = rnn.Stack(rnn.Embedding(10, 8), cell, rnn.Linear(16 + 32, 10))
 
     Source: Cho et al. (2014), "Learning phrase representations using RNN encoder-decoder".
@@ -87,64 +87,64 @@ class Conditioned:
     context_size: int
 
     def __post_init__(self) -> None:
-        checks.part("cell", self.cell)
+        checks.layer("cell", self.cell)
         checks.size("context_size", self.context_size)
-        task_checks.room("cell", self.cell, self.context_size)
+        task_checks.context_width("cell", self.cell, self.context_size)
 
     @property
     def input_size(self) -> int | None:
-        return minus(getattr(self.cell, "input_size", None), self.context_size)
+        return size_difference(getattr(self.cell, "input_size", None), self.context_size)
 
     @property
     def output_size(self) -> int | None:
-        return minus(getattr(self.cell, "output_size", None), -self.context_size)
+        return size_difference(getattr(self.cell, "output_size", None), -self.context_size)
 
-    def init(self, key: Array) -> ConditionedParams:
+    def init(self, key: Array) -> ContextCellParams:
         """Draw the parameters of the cell."""
-        return ConditionedParams(self.cell.init(key))
+        return ContextCellParams(self.cell.init(key))
 
     def initial_state(self, batch_shape: tuple[int, ...] = ()) -> State:
         """The initial state of the cell."""
         return self.cell.initial_state(batch_shape)
 
-    def about(self, params: ConditionedParams, encoded: Encoded) -> ConditionedParams:
+    def with_context(self, params: ContextCellParams, encoded: EncoderOutput) -> ContextCellParams:
         """Put the vector in its place."""
         checks.features("context", encoded.vector, self.context_size, "Conditioned")
         return params._replace(context=encoded.vector)
 
     def step(
-        self, params: ConditionedParams, state: State, x: Array, *, key: Array | None = None
+        self, params: ContextCellParams, state: State, x: Array, *, key: Array | None = None
     ) -> tuple[State, Array]:
         """One step: ``x [..., I]`` to the next state and ``[h, c]``."""
-        c = given("params.context", params.context)
+        c = runtime_value("params.context", params.context)
         state, h = one_step(self.cell, params.cell, state, join(x, c), key)
         return state, join(h, c)
 
     def over_time(
-        self, params: ConditionedParams, state: State, xs: Array, time: Time, key: Array | None
+        self, params: ContextCellParams, state: State, xs: Array, options: ScanOptions, key: Array | None
     ) -> tuple[State, Array, PyTree | None]:
-        c = given("params.context", params.context)
-        final, hs, states = over_time(self.cell, params.cell, state, join(xs, c), time, key)
+        c = runtime_value("params.context", params.context)
+        final, hs, states = over_time(self.cell, params.cell, state, join(xs, c), options, key)
         ys = join(hs, c)
-        return final, ys if time.alive is None else where(time.alive, ys), states
+        return final, ys if options.mask is None else where(options.mask, ys), states
 
 
 @exportable
-class AttendingParams(NamedTuple):
+class AttentionCellParams(NamedTuple):
     """Those of the cell and of the attention, and at run time what is attended to."""
 
     cell: Params
     attention: Params
-    source: Source | None = None
+    memory: AttentionMemory | None = None
 
     @property
-    def at_run_time(self) -> tuple[str]:
+    def runtime_fields(self) -> tuple[str]:
         """What ``init`` leaves open."""
-        return ("source",)
+        return ("memory",)
 
 
 @exportable
-class AttendingState(NamedTuple):
+class AttentionCellState(NamedTuple):
     """The state of the cell, and the last context ``[..., E]``."""
 
     cell: State
@@ -152,7 +152,7 @@ class AttendingState(NamedTuple):
 
 
 @hyperparameters
-class Attending:
+class AttentionCell:
     r"""A cell that looks at a memory after every step, and sees in the next step what it saw.
 
     .. math::
@@ -161,7 +161,7 @@ class Attending:
         y_t &= [h_t, c_t]
 
     :math:`c_{t-1}` is the context that the decoder of Bahdanau et al. makes :math:`s_t` of, :math:`c_t` the one that
-    Luong et al. read out. ``Residual(Attending(...), "concat")`` hands the input on as well.
+    Luong et al. read out. ``Residual(AttentionCell(...), "concat")`` hands the input on as well.
 
     Args:
         cell: a cell or layer whose inputs are wider by E than those of the whole, the features of the memory.
@@ -173,7 +173,7 @@ class Attending:
     Example:
         >>> import jaxrnn as rnn
         >>> attention = rnn.tasks.AdditiveAttention(memory_size=32, query_size=16, size=16)
-        >>> cell = rnn.tasks.Attending(rnn.GRU(8 + 32, 16), attention)
+        >>> cell = rnn.tasks.AttentionCell(rnn.GRU(8 + 32, 16), attention)
         >>> decoder = rnn.Stack(rnn.Embedding(10, 8), cell, rnn.Linear(16 + 32, 10))
 
     Source: Bahdanau, Cho & Bengio (2015), "Neural machine translation by jointly learning to align and translate";
@@ -184,61 +184,61 @@ class Attending:
     attention: Any
 
     def __post_init__(self) -> None:
-        checks.part("cell", self.cell)
+        checks.layer("cell", self.cell)
         task_checks.attention("attention", self.attention)
-        task_checks.room("cell", self.cell, self.attention.memory_size)
+        task_checks.context_width("cell", self.cell, self.attention.memory_size)
         gives = getattr(self.cell, "output_size", None)
         if gives not in (None, self.attention.query_size):
             checks.refuse("attention", f"query_size {gives}, the output size of the cell", self.attention.query_size)
 
     @property
     def input_size(self) -> int | None:
-        return minus(getattr(self.cell, "input_size", None), self.attention.memory_size)
+        return size_difference(getattr(self.cell, "input_size", None), self.attention.memory_size)
 
     @property
     def output_size(self) -> int:
         return self.attention.query_size + self.attention.memory_size
 
-    def init(self, key: Array) -> AttendingParams:
+    def init(self, key: Array) -> AttentionCellParams:
         """Draw the parameters of the cell and of the attention."""
         cell_key, attention_key = jax.random.split(key)
-        return AttendingParams(self.cell.init(cell_key), self.attention.init(attention_key))
+        return AttentionCellParams(self.cell.init(cell_key), self.attention.init(attention_key))
 
-    def initial_state(self, batch_shape: tuple[int, ...] = ()) -> AttendingState:
+    def initial_state(self, batch_shape: tuple[int, ...] = ()) -> AttentionCellState:
         """The initial state of the cell, and the context 0."""
         state = self.cell.initial_state(batch_shape)
         dtypes = [leaf.dtype for leaf in jax.tree.leaves(state) if jnp.issubdtype(leaf.dtype, jnp.floating)]
-        return AttendingState(state, jnp.zeros((*batch_shape, self.attention.memory_size), *dtypes[:1]))
+        return AttentionCellState(state, jnp.zeros((*batch_shape, self.attention.memory_size), *dtypes[:1]))
 
-    def about(self, params: AttendingParams, encoded: Encoded) -> AttendingParams:
+    def with_context(self, params: AttentionCellParams, encoded: EncoderOutput) -> AttentionCellParams:
         """Prepare the memory and put it in its place."""
-        checks.given("memory", encoded.memory, "a vector alone has no steps to attend to; Conditioned takes it")
-        source = self.attention.source(params.attention, encoded.memory, encoded.lengths)
-        return params._replace(source=source)
+        checks.required("memory", encoded.memory, "a vector alone has no steps to attend to; Conditioned takes it")
+        memory = self.attention.prepare(params.attention, encoded.memory, encoded.lengths)
+        return params._replace(memory=memory)
 
     def step(
-        self, params: AttendingParams, state: AttendingState, x: Array, *, key: Array | None = None
-    ) -> tuple[AttendingState, Array]:
+        self, params: AttentionCellParams, state: AttentionCellState, x: Array, *, key: Array | None = None
+    ) -> tuple[AttentionCellState, Array]:
         """One step: ``x [..., I]`` to the next state and ``[h_t, c_t]``."""
-        source = given("params.source", params.source)
+        memory = runtime_value("params.memory", params.memory)
         cell, h = one_step(self.cell, params.cell, state.cell, join(x, state.context), key)
-        context, _ = self.attention.attend(params.attention, h, source)
-        return AttendingState(cell, context), join(h, context)
+        context, _ = self.attention.attend(params.attention, h, memory)
+        return AttentionCellState(cell, context), join(h, context)
 
     def over_time(
-        self, params: AttendingParams, state: AttendingState, xs: Array, time: Time, key: Array | None
-    ) -> tuple[AttendingState, Array, PyTree | None]:
+        self, params: AttentionCellParams, state: AttentionCellState, xs: Array, options: ScanOptions, key: Array | None
+    ) -> tuple[AttentionCellState, Array, PyTree | None]:
         keys = None if key is None else jax.random.split(key, xs.shape[0])
-        return scan(Keyed(self), params, state, (xs, keys), time)
+        return unroll_cell(KeyedCell(self), params, state, (xs, keys), options)
 
-    def weights(self, params: AttendingParams, ys: Array) -> Array:
+    def weights(self, params: AttentionCellParams, ys: Array) -> Array:
         """The weights α ``[..., S, ...]`` that gave the outputs ``ys [T, ..., H + E]``: ``[T, S, ...]``."""
         hs = ys[..., : self.attention.query_size]
-        return jnp.moveaxis(self.attention.attend(params.attention, hs, params.source)[1], 0, 1)
+        return jnp.moveaxis(self.attention.attend(params.attention, hs, params.memory)[1], 0, 1)
 
 
 @dataclasses.dataclass(frozen=True)
-class Keyed:
+class KeyedCell:
     """A layer as a cell whose inputs are pairs (x, key)."""
 
     layer: Any
@@ -250,17 +250,17 @@ class Keyed:
         return self.layer.initial_state(batch_shape)
 
 
-def attends(model: Any) -> bool:
-    """Whether an :class:`Attending` is in a decoder."""
+def has_attention(model: Any) -> bool:
+    """Whether an :class:`AttentionCell` is in a decoder."""
     inside = getattr(model, "layers", None) or (getattr(model, "layer", None),)
-    return isinstance(model, Attending) or any(attends(layer) for layer in inside if layer is not None)
+    return isinstance(model, AttentionCell) or any(has_attention(layer) for layer in inside if layer is not None)
 
 
 def attention_weights(model: Any, params: Params, xs: Array, state: State) -> Array:
-    """The weights ``[T, S, ...]`` of the first :class:`Attending` in a decoder that is given ``xs``."""
+    """The weights ``[T, S, ...]`` of the first :class:`AttentionCell` in a decoder that is given ``xs``."""
     if isinstance(model, Stack):
         for layer, p, s in zip(model.layers, params, state, strict=True):
-            if attends(layer):
+            if has_attention(layer):
                 return attention_weights(layer, p, xs, s)
             _, xs = unroll(layer, p, xs, s)
     if isinstance(model, Residual):
@@ -272,9 +272,9 @@ def attention_weights(model: Any, params: Params, xs: Array, state: State) -> Ar
     return model.weights(params, unroll(model, params, xs, state)[1])
 
 
-def given(argument: str, value: Any) -> Any:
+def runtime_value(argument: str, value: Any) -> Any:
     """What was put there at run time."""
-    checks.given(argument, value, "EncoderDecoder.begin and Captioner.begin give the parameters with it")
+    checks.required(argument, value, "EncoderDecoder.begin and Captioner.begin give the parameters with it")
     return value
 
 
@@ -283,5 +283,5 @@ def join(x: Array, context: Array) -> Array:
     return jnp.concatenate([x, broadcast(context, (*x.shape[:-1], context.shape[-1]))], -1)
 
 
-def minus(a: int | None, b: int) -> int | None:
+def size_difference(a: int | None, b: int) -> int | None:
     return None if a is None else a - b

@@ -15,18 +15,18 @@ import jax.numpy as jnp
 
 from jaxrnn import checks, losses
 from jaxrnn.constructor import hyperparameters
-from jaxrnn.decoding.checks import takes_tokens, written_tokens
+from jaxrnn.decoding.checks import token_model, vocabulary_fits
 from jaxrnn.layers import Linear
 from jaxrnn.precision import cast_like, widen
+from jaxrnn.scan import sequence_mask, where
 from jaxrnn.tasks import checks as task_checks
-from jaxrnn.tasks.context import Encoded, about, attends, attention_weights
+from jaxrnn.tasks.context import EncoderOutput, attention_weights, has_attention, with_context
 from jaxrnn.types import Array, Params, PyTree, State, exportable
-from jaxrnn.unroll import extent, one_step, unroll
-from jaxrnn.walk import before_end, where
+from jaxrnn.unroll import one_step, sequence_shape, unroll
 
 
 @exportable
-class WriterParams(NamedTuple):
+class EncoderDecoderParams(NamedTuple):
     """Those of the encoder, of the bridge or (), and of the decoder."""
 
     encoder: Params
@@ -34,7 +34,7 @@ class WriterParams(NamedTuple):
     decoder: Params
 
 
-class Writer:
+class ConditionalGenerator:
     """What :class:`EncoderDecoder` and :class:`Captioner` share; each codes its input in a way of its own."""
 
     encoder: Any
@@ -42,40 +42,40 @@ class Writer:
     bridge: bool
 
     def __post_init__(self) -> None:
-        checks.part("encoder", self.encoder)
-        checks.part("decoder", self.decoder)
+        checks.layer("encoder", self.encoder)
+        checks.layer("decoder", self.decoder)
         checks.flag("bridge", self.bridge)
-        takes_tokens("decoder", self.decoder)
-        written_tokens("decoder", self.decoder, getattr(self.decoder, "output_size", None) or 0)
-        coded, needed = self.coded_size, size_of(self.decoder.initial_state())
+        token_model("decoder", self.decoder)
+        vocabulary_fits("decoder", self.decoder, getattr(self.decoder, "output_size", None) or 0)
+        coded, needed = self.encoding_size, state_size(self.decoder.initial_state())
         if not self.bridge and coded != needed:
             checks.refuse("bridge", f"True, or {needed} features coded by the encoder, one for each of the decoder's "
                           "state", f"False and {coded}", "the bridge maps one to the other")  # fmt: skip
 
     @property
-    def coded_size(self) -> int:
+    def encoding_size(self) -> int:
         """C, the features of the coded vector."""
         raise NotImplementedError
 
     def encode(
-        self, params: WriterParams, xs: PyTree, *, lengths: Array | None = None, key: Array | None = None
-    ) -> Encoded:
+        self, params: EncoderDecoderParams, xs: PyTree, *, lengths: Array | None = None, key: Array | None = None
+    ) -> EncoderOutput:
         """Code the input."""
         raise NotImplementedError
 
-    def init(self, key: Array) -> WriterParams:
+    def init(self, key: Array) -> EncoderDecoderParams:
         """Draw the parameters of all parts."""
         keys = jax.random.split(key, 3)
         bridge = self._bridge.init(keys[1]) if self.bridge else ()
-        return WriterParams(self.encoder.init(keys[0]), bridge, self.decoder.init(keys[2]))
+        return EncoderDecoderParams(self.encoder.init(keys[0]), bridge, self.decoder.init(keys[2]))
 
     @property
     def _bridge(self) -> Linear:
         dtypes = [leaf.dtype.name for leaf in floats(self.decoder.initial_state())]
-        return Linear(self.coded_size, size_of(self.decoder.initial_state()), dtype=dtypes[0])
+        return Linear(self.encoding_size, state_size(self.decoder.initial_state()), dtype=dtypes[0])
 
-    def begin(
-        self, params: WriterParams, xs: PyTree, *, lengths: Array | None = None, key: Array | None = None
+    def start_decoder(
+        self, params: EncoderDecoderParams, xs: PyTree, *, lengths: Array | None = None, key: Array | None = None
     ) -> tuple[Params, State]:
         r"""Code an input and get the decoder ready to write about it.
 
@@ -97,17 +97,19 @@ class Writer:
         v = encoded.vector
         if self.bridge:
             v = jnp.tanh(self._bridge.apply(params.bridge, v))
-        return about(self.decoder, params.decoder, encoded), parted(v, self.decoder.initial_state(v.shape[:-1]))
+        return with_context(self.decoder, params.decoder, encoded), split_state(
+            v, self.decoder.initial_state(v.shape[:-1])
+        )
 
-    def scores(
+    def logits(
         self,
-        params: WriterParams,
+        params: EncoderDecoderParams,
         xs: PyTree,
         tokens: Array,
         *,
         lengths: Array | None = None,
         token_lengths: Array | None = None,
-        teaching: float | Array = 1.0,
+        teacher_forcing: float | Array = 1.0,
         key: Array | None = None,
     ) -> Array:
         r"""Score every token of a sentence, given the input and the tokens before it.
@@ -121,7 +123,7 @@ class Writer:
             tokens: ``[T + 1, ...]`` ints, the sentences with their first and last tokens.
             lengths: ``[...]`` ints, of the inputs where they are sequences.
             token_lengths: ``[...]`` ints, of the sentences, first and last token counted.
-            teaching: p, for every token by itself. 1 is teacher forcing; at 0 only the first token is given, and the
+            teacher_forcing: p, for every token by itself. 1 is teacher forcing; at 0 only the first token is given, and the
                 model goes on from what it wrote itself.
             key: random key for dropout and for the choices of scheduled sampling.
 
@@ -134,15 +136,15 @@ class Writer:
         Source: Williams & Zipser (1989), teacher forcing; Bengio et al. (2015), "Scheduled sampling for sequence
         prediction with recurrent neural networks".
         """
-        task_checks.sentence("tokens", tokens)
-        task_checks.probability("teaching", teaching)
+        task_checks.token_sequence("tokens", tokens)
+        task_checks.probability("teacher_forcing", teacher_forcing)
         begin_key, key = (None, None) if key is None else jax.random.split(key)
-        decoder_params, state = self.begin(params, xs, lengths=lengths, key=begin_key)
+        decoder_params, state = self.start_decoder(params, xs, lengths=lengths, key=begin_key)
         fed, ends = self._fed(state, tokens, token_lengths)
-        if isinstance(teaching, (int, float)) and teaching == 1:
+        if isinstance(teacher_forcing, (int, float)) and teacher_forcing == 1:
             return unroll(self.decoder, decoder_params, fed, state, lengths=ends, key=key)[1]
-        if not (isinstance(teaching, (int, float)) and teaching == 0):
-            checks.given("key", key, "tokens are chosen by chance; teaching 0 and 1 need none")
+        if not (isinstance(teacher_forcing, (int, float)) and teacher_forcing == 0):
+            checks.required("key", key, "tokens are chosen by chance; teaching 0 and 1 need none")
 
         wide = widen(decoder_params)  # over the steps the gradient is a sum
 
@@ -152,32 +154,32 @@ class Writer:
             right, key = inputs
             coin, key = (None, None) if key is None else jax.random.split(key)
             first = own < 0  # nothing is written yet
-            taught = first if coin is None else first | jax.random.bernoulli(coin, teaching, right.shape)
-            state, scores = one_step(self.decoder, narrow, state, jnp.where(taught, right, own), key)
-            return (state, jnp.argmax(scores, -1).astype(jnp.int32)), scores
+            taught = first if coin is None else first | jax.random.bernoulli(coin, teacher_forcing, right.shape)
+            state, logits = one_step(self.decoder, narrow, state, jnp.where(taught, right, own), key)
+            return (state, jnp.argmax(logits, -1).astype(jnp.int32)), logits
 
         keys = None if key is None else jax.random.split(key, fed.shape[0])
-        _, scores = jax.lax.scan(body, (state, jnp.full_like(fed[0], -1)), (fed, keys))
-        return scores if ends is None else where(before_end(fed.shape[0], ends), scores)
+        _, logits = jax.lax.scan(body, (state, jnp.full_like(fed[0], -1)), (fed, keys))
+        return logits if ends is None else where(sequence_mask(fed.shape[0], ends), logits)
 
     def _fed(self, state: State, tokens: Array, token_lengths: Array | None) -> tuple[Array, Array | None]:
         """All tokens but the last, with 0 past the ends, and how many of each sentence are predicted."""
         like, first = floats(self.decoder.initial_state())[0], floats(state)[0]
-        task_checks.sentence_each("tokens", tokens, tuple(first.shape[: first.ndim - like.ndim]))
+        task_checks.token_batch("tokens", tokens, tuple(first.shape[: first.ndim - like.ndim]))
         fed, ends = jnp.asarray(tokens, jnp.int32)[:-1], predictions(tokens, token_lengths)
-        fed = fed if ends is None else where(before_end(fed.shape[0], ends), fed)
+        fed = fed if ends is None else where(sequence_mask(fed.shape[0], ends), fed)
         checks.input_of(self.decoder, "tokens", fed)
         return fed, ends
 
     def loss(
         self,
-        params: WriterParams,
+        params: EncoderDecoderParams,
         xs: PyTree,
         tokens: Array,
         *,
         lengths: Array | None = None,
         token_lengths: Array | None = None,
-        teaching: float | Array = 1.0,
+        teacher_forcing: float | Array = 1.0,
         key: Array | None = None,
         mean: str = "step",
         label_smoothing: float = 0.0,
@@ -186,19 +188,19 @@ class Writer:
 
         .. math:: L = -\frac{1}{N} \sum_t \log \mathrm{softmax}(o_t)_{y_t}
 
-        Arguments are those of :meth:`scores` and of :func:`~jaxrnn.losses.cross_entropy`.
+        Arguments are those of :meth:`logits` and of :func:`~jaxrnn.losses.cross_entropy`.
         """
-        scores = self.scores(
-            params, xs, tokens, lengths=lengths, token_lengths=token_lengths, teaching=teaching, key=key
+        logits = self.logits(
+            params, xs, tokens, lengths=lengths, token_lengths=token_lengths, teacher_forcing=teacher_forcing, key=key
         )
         right, ends = jnp.asarray(tokens)[1:], predictions(tokens, token_lengths)
-        right = right if ends is None else where(before_end(right.shape[0], ends), right)
-        checks.token_ids("tokens", right, scores.shape[-1])
-        return losses.cross_entropy(scores, right, lengths=ends, mean=mean, label_smoothing=label_smoothing)
+        right = right if ends is None else where(sequence_mask(right.shape[0], ends), right)
+        checks.token_ids("tokens", right, logits.shape[-1])
+        return losses.cross_entropy(logits, right, lengths=ends, mean=mean, label_smoothing=label_smoothing)
 
 
 @hyperparameters
-class EncoderDecoder(Writer):
+class EncoderDecoder(ConditionalGenerator):
     r"""A sequence in, a sequence of another length out.
 
     .. math::
@@ -207,13 +209,13 @@ class EncoderDecoder(Writer):
         s_t, o_t &= \mathrm{decoder}(s_{t-1}, y_{t-1}, e)
 
     The encoder is any cell or layer, of several layers, bidirectional. All arrays of its final state side by side
-    are the coded vector. The decoder is any model from token ids to scores that can be stepped. What is coded reaches
-    it in its initial state, at every step if one of its layers is :class:`Conditioned`, and by attention if one is
-    :class:`Attending`.
+    are the coded vector. The decoder is any model from token ids to logits that can be stepped. What is coded reaches
+    it in its initial state, at every step if one of its layers is :class:`ContextCell`, and by attention if one is
+    :class:`AttentionCell`.
 
     Args:
         encoder: from the inputs to vectors.
-        decoder: from token ids to scores.
+        decoder: from token ids to logits.
         bridge: whether a layer of tanh units maps the coded vector to the decoder's initial state; otherwise it is
             that state, and the sizes must be the same.
 
@@ -224,15 +226,15 @@ class EncoderDecoder(Writer):
         >>> import jax, jax.numpy as jnp, jaxrnn as rnn
         >>> encoder = rnn.Stack(rnn.Embedding(30, 8), rnn.Bidirectional(rnn.GRU(8, 16)))
         >>> attention = rnn.tasks.AdditiveAttention(memory_size=32, query_size=16, size=16)
-        >>> cell = rnn.tasks.Attending(rnn.GRU(8 + 32, 16), attention)
+        >>> cell = rnn.tasks.AttentionCell(rnn.GRU(8 + 32, 16), attention)
         >>> decoder = rnn.Stack(rnn.Embedding(10, 8), cell, rnn.Linear(16 + 32, 10))
         >>> model = rnn.tasks.EncoderDecoder(encoder, decoder)
         >>> params = model.init(jax.random.key(0))
         >>> source, lengths = jnp.zeros((7, 2), int), jnp.array([7, 4])
         >>> target, target_lengths = jnp.ones((5, 2), int), jnp.array([3, 5])
         >>> loss = model.loss(params, source, target, lengths=lengths, token_lengths=target_lengths)
-        >>> start = model.begin(params, source, lengths=lengths)
-        >>> written = rnn.decoding.beam_search(decoder, *start, jnp.ones(2, int), steps=6, width=3, end=2)
+        >>> start = model.start_decoder(params, source, lengths=lengths)
+        >>> written = rnn.decoding.beam_search(decoder, *start, jnp.ones(2, int), steps=6, width=3, eos=2)
 
     Source: Sutskever, Vinyals & Le (2014), "Sequence to sequence learning with neural networks"; Cho et al. (2014),
     "Learning phrase representations using RNN encoder-decoder".
@@ -244,19 +246,19 @@ class EncoderDecoder(Writer):
     bridge: bool = True
 
     @property
-    def coded_size(self) -> int:
-        return size_of(self.encoder.initial_state())
+    def encoding_size(self) -> int:
+        return state_size(self.encoder.initial_state())
 
     def encode(
-        self, params: WriterParams, xs: PyTree, *, lengths: Array | None = None, key: Array | None = None
-    ) -> Encoded:
+        self, params: EncoderDecoderParams, xs: PyTree, *, lengths: Array | None = None, key: Array | None = None
+    ) -> EncoderOutput:
         """Walk the encoder over ``xs [S, ..., I]``: its final state and its outputs."""
         final, memory = unroll(self.encoder, params.encoder, xs, lengths=lengths, key=key)
-        return Encoded(side_by_side(final, extent(self.encoder, xs)[1]), memory, lengths)
+        return EncoderOutput(concatenate_state(final, sequence_shape(self.encoder, xs)[1]), memory, lengths)
 
     def alignment(
         self,
-        params: WriterParams,
+        params: EncoderDecoderParams,
         xs: PyTree,
         tokens: Array,
         *,
@@ -265,17 +267,17 @@ class EncoderDecoder(Writer):
     ) -> Array:
         """Where the decoder looked for each token it scored: weights ``[T, S, ...]``, 0 past either end.
 
-        Arguments are those of :meth:`scores`.
+        Arguments are those of :meth:`logits`.
 
         Raises:
-            ValueError: the decoder has no :class:`Attending`.
+            ValueError: the decoder has no :class:`AttentionCell`.
         """
-        task_checks.sentence("tokens", tokens)
-        if not attends(self.decoder):
+        task_checks.token_sequence("tokens", tokens)
+        if not has_attention(self.decoder):
             checks.refuse(
                 "decoder", "an Attending among its layers", repr(self.decoder), "without one it looks nowhere"
             )
-        decoder_params, state = self.begin(params, xs, lengths=lengths)
+        decoder_params, state = self.start_decoder(params, xs, lengths=lengths)
         fed, ends = self._fed(state, tokens, token_lengths)
         weights = attention_weights(self.decoder, decoder_params, fed, state)
         if weights is None:
@@ -284,11 +286,11 @@ class EncoderDecoder(Writer):
             )
         if ends is None:
             return weights
-        return where(jnp.broadcast_to(before_end(fed.shape[0], ends)[:, None], weights.shape), weights)
+        return where(jnp.broadcast_to(sequence_mask(fed.shape[0], ends)[:, None], weights.shape), weights)
 
 
 @hyperparameters
-class Captioner(Writer):
+class Captioner(ConditionalGenerator):
     r"""One thing in, a sequence out.
 
     .. math:: v = \mathrm{encoder}(x), \quad s_0 = \tanh(v w + b), \quad s_t, o_t = \mathrm{decoder}(s_{t-1}, y_{t-1})
@@ -296,8 +298,8 @@ class Captioner(Writer):
     Args:
         encoder: from one input to its vector: a layer without memory, such as ``Linear``, or any object with ``init``,
             ``initial_state``, ``step`` and ``output_size``.
-        decoder: from token ids to scores. The vector reaches it in its initial state, and at every step if one of its
-            layers is :class:`Conditioned`.
+        decoder: from token ids to logits. The vector reaches it in its initial state, and at every step if one of its
+            layers is :class:`ContextCell`.
         bridge: whether a layer of tanh units maps the vector to the decoder's initial state; otherwise it is that
             state, and the sizes must be the same.
 
@@ -309,8 +311,8 @@ class Captioner(Writer):
         >>> decoder = rnn.Stack(rnn.Embedding(10, 8), rnn.GRU(8, 16), rnn.Linear(16, 10))
         >>> model = rnn.tasks.Captioner(rnn.Linear(40, 32), decoder)
         >>> params = model.init(jax.random.key(0))
-        >>> start = model.begin(params, jnp.ones((2, 40)))
-        >>> written = rnn.decoding.greedy(decoder, *start, jnp.zeros(2, int), steps=6, end=1)
+        >>> start = model.start_decoder(params, jnp.ones((2, 40)))
+        >>> written = rnn.decoding.greedy(decoder, *start, jnp.zeros(2, int), steps=6, eos=1)
         >>> written.tokens.shape
         (6, 2)
 
@@ -329,20 +331,20 @@ class Captioner(Writer):
         super().__post_init__()
 
     @property
-    def coded_size(self) -> int:
+    def encoding_size(self) -> int:
         return self.encoder.output_size
 
     def encode(
-        self, params: WriterParams, xs: PyTree, *, lengths: Array | None = None, key: Array | None = None
-    ) -> Encoded:
+        self, params: EncoderDecoderParams, xs: PyTree, *, lengths: Array | None = None, key: Array | None = None
+    ) -> EncoderOutput:
         """One step of the encoder: ``xs [..., I]`` to the vector ``[..., C]``."""
         if lengths is not None:
             checks.refuse("lengths", "None", checks.describe(lengths), "one thing has no length; EncoderDecoder reads "
                           "sequences")  # fmt: skip
         checks.input_of(self.encoder, "xs", xs)
-        batch = extent(self.encoder, jax.tree.map(lambda x: jnp.asarray(x)[None], xs))[1]
+        batch = sequence_shape(self.encoder, jax.tree.map(lambda x: jnp.asarray(x)[None], xs))[1]
         _, vector = one_step(self.encoder, params.encoder, self.encoder.initial_state(batch), xs, key)
-        return Encoded(vector)
+        return EncoderOutput(vector)
 
 
 def predictions(tokens: Array, token_lengths: Array | None) -> Array | None:
@@ -358,18 +360,18 @@ def floats(state: State) -> list[Array]:
     return [leaf for leaf in jax.tree.leaves(state) if jnp.issubdtype(leaf.dtype, jnp.floating)]
 
 
-def size_of(state: State) -> int:
+def state_size(state: State) -> int:
     """Features of a state without batch axes."""
     return sum(leaf.size for leaf in floats(state))
 
 
-def side_by_side(state: State, batch: tuple[int, ...]) -> Array:
+def concatenate_state(state: State, batch: tuple[int, ...]) -> Array:
     """The floating arrays of a state ``[..., *features]`` as one ``[..., C]``."""
     return jnp.concatenate([leaf.reshape(*batch, -1) for leaf in floats(state)], -1)
 
 
-def parted(vector: Array, like: State) -> State:
-    """A vector ``[..., C]`` as the floating arrays of a state; :func:`side_by_side` undone."""
+def split_state(vector: Array, like: State) -> State:
+    """A vector ``[..., C]`` as the floating arrays of a state; :func:`concatenate_state` undone."""
     leaves, structure = jax.tree.flatten(like)
     batch, done, new = vector.shape[:-1], 0, []
     for leaf in leaves:

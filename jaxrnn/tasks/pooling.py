@@ -13,10 +13,10 @@ from jaxrnn.constructor import hyperparameters
 from jaxrnn.layers import Bidirectional, MixedPrecision, Residual, Stack
 from jaxrnn.layers.bidirectional import MERGES
 from jaxrnn.layers.pointwise import Pointwise
-from jaxrnn.precision import rows, widen
+from jaxrnn.precision import broadcast_rows, widen
+from jaxrnn.scan import sequence_mask, where
 from jaxrnn.types import Array, Params, exportable
 from jaxrnn.unroll import unroll
-from jaxrnn.walk import before_end, where
 
 
 def last(
@@ -113,7 +113,7 @@ def mean(ys: Array, lengths: Array | None = None) -> Array:
         2.0
     """
     lengths = _checked(ys, lengths)
-    total = widen(where(before_end(ys.shape[0], lengths), ys)).sum(0)
+    total = widen(where(sequence_mask(ys.shape[0], lengths), ys)).sum(0)
     return (total / _column(jnp.maximum(lengths, 1), total)).astype(ys.dtype)
 
 
@@ -128,8 +128,8 @@ def maximum(ys: Array, lengths: Array | None = None) -> Array:
         -1.0
     """
     lengths = _checked(ys, lengths)
-    alive = before_end(ys.shape[0], lengths)[..., None]
-    return where(lengths > 0, jnp.where(alive, ys, -jnp.inf).max(0, initial=-jnp.inf))
+    mask = sequence_mask(ys.shape[0], lengths)[..., None]
+    return where(lengths > 0, jnp.where(mask, ys, -jnp.inf).max(0, initial=-jnp.inf))
 
 
 @exportable
@@ -190,17 +190,17 @@ class AttentionPooling:
         """The shares ``α [T, ...]``: they sum to 1 over each sequence's own steps, and are 0 in its padding."""
         checks.features("ys", ys, self.input_size, "AttentionPooling")
         params, lengths = checks.parameters(self, params), _checked(ys, lengths)
-        alive = before_end(ys.shape[0], lengths)
-        z = where(alive, ys) @ params.w
-        scores = widen(jnp.tanh(z + rows(params.b, z)) @ params.v)  # [T, ...]; a softmax is a sum over T
-        highest = jax.lax.stop_gradient(jnp.where(alive, scores, -jnp.inf).max(0, initial=-jnp.inf))
-        powers = where(alive, jnp.exp(scores - jnp.where(lengths > 0, highest, 0)[None]))
+        mask = sequence_mask(ys.shape[0], lengths)
+        z = where(mask, ys) @ params.w
+        scores = widen(jnp.tanh(z + broadcast_rows(params.b, z)) @ params.v)  # [T, ...]; a softmax is a sum over T
+        highest = jax.lax.stop_gradient(jnp.where(mask, scores, -jnp.inf).max(0, initial=-jnp.inf))
+        powers = where(mask, jnp.exp(scores - jnp.where(lengths > 0, highest, 0)[None]))
         return (powers / jnp.where(lengths > 0, powers.sum(0), 1)[None]).astype(ys.dtype)
 
     def apply(self, params: AttentionPoolingParams, ys: Array, lengths: Array | None = None) -> Array:
         """Outputs ``[T, ..., H]`` to one vector each, ``[..., H]``."""
         weights = self.weights(params, ys, lengths)
-        terms = weights[..., None] * where(before_end(ys.shape[0], _checked(ys, lengths)), ys)
+        terms = weights[..., None] * where(sequence_mask(ys.shape[0], _checked(ys, lengths)), ys)
         return widen(terms).sum(0).astype(ys.dtype)
 
 

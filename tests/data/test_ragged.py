@@ -100,7 +100,7 @@ def test_fit_compiles_each_shape_once(capsys):
     optimizer = optax.sgd(0.1)
     state = learning.train_state(model.init(jax.random.key(0)), optimizer)
     step = learning.train_step(loss, optimizer)
-    end = learning.fit(step, state, batches, steps=4 * len(batches), key=jax.random.key(1), per_call=1)
+    end = learning.fit(step, state, batches, steps=4 * len(batches), key=jax.random.key(1), steps_per_execution=1)
     assert end.shapes == len(set(traces)) == 3
     assert "3 shapes of batches were compiled" in capsys.readouterr().out
 
@@ -142,16 +142,17 @@ def test_targets_beside_steps():
         r"ts the shape \[3\], got None; aligned=True: a target for each step; aligned=False: a label",
     ):
         Buckets(inputs, labels, 4)
-    told = {"batch": 4, "shuffle": False}
-    batch = Buckets(inputs, labels, aligned=False, **told)[0]
+    kwargs = {"batch": 4, "shuffle": False}
+    batch = Buckets(inputs, labels, aligned=False, **kwargs)[0]
     assert batch.targets.tolist() == [*labels.tolist(), [0, 0, 0]]  # of the places, one is left over
     assert (
-        Buckets(inputs, labels[[2, 0, 1]], aligned=True, **told)[0].targets.T[:3].tolist() == labels[[2, 0, 1]].tolist()
+        Buckets(inputs, labels[[2, 0, 1]], aligned=True, **kwargs)[0].targets.T[:3].tolist()
+        == labels[[2, 0, 1]].tolist()
     )
     ragged = [np.arange(n) for n in (3, 1, 2)]
-    assert Buckets(ragged, ragged, buckets=1, **told)[0].targets.shape == (3, 4)  # no need to say it
-    assert Buckets(ragged, labels, buckets=1, **told)[0].targets.shape == (4, 3)
-    assert Buckets(inputs, [0, 1, 2], **told)[0].targets.shape == (4,)
+    assert Buckets(ragged, ragged, buckets=1, **kwargs)[0].targets.shape == (3, 4)  # no need to say it
+    assert Buckets(ragged, labels, buckets=1, **kwargs)[0].targets.shape == (4, 3)
+    assert Buckets(inputs, [0, 1, 2], **kwargs)[0].targets.shape == (4,)
 
 
 def test_empty_sequences_take_kind_and_shape_of_the_others():

@@ -20,13 +20,13 @@ def written(found, place, batch=()):
     return tuple(np.asarray(found.tokens)[:, place][(slice(None), *batch)][: found.lengths[(place, *batch)]].tolist())
 
 
-@pytest.mark.parametrize(("name", "end"), [("user", None), ("lstm", 2), ("tied", 1)])
-def test_width_1_is_greedy(name, end):
+@pytest.mark.parametrize(("name", "eos"), [("user", None), ("lstm", 2), ("tied", 1)])
+def test_width_1_is_greedy(name, eos):
     """In tokens, lengths, log probabilities and state."""
     model = MODELS[name]()
-    told = model, *begin(model)
-    found = beam_search(*told, steps=STEPS, width=1, end=end, length_penalty=0.6)
-    expected = greedy(*told, steps=STEPS, end=end)
+    kwargs = model, *begin(model)
+    found = beam_search(*kwargs, steps=STEPS, width=1, eos=eos, length_penalty=0.6)
+    expected = greedy(*kwargs, steps=STEPS, eos=eos)
     np.testing.assert_array_equal(found.tokens[:, 0], expected.tokens)
     np.testing.assert_array_equal(found.lengths[0], expected.lengths)
     np.testing.assert_allclose(found.log_probabilities[:, 0], expected.log_probabilities, atol=1e-5)
@@ -46,19 +46,19 @@ def agree(found, expected, alpha, batch=()):
 ALPHAS = (0.0, 0.7, 2.0)
 
 
-@pytest.mark.parametrize("end", [None, 3])
+@pytest.mark.parametrize("eos", [None, 3])
 @pytest.mark.parametrize("steps", [2, 3])
-def test_wide_enough_is_exhaustive(steps, end):
+def test_wide_enough_is_exhaustive(steps, eos):
     """All V^(steps - 1) beginnings are kept, so all is seen; each sequence of the batch by itself."""
     model, width = lstm(), V ** (steps - 1)
     params, state, token = begin(model)
     for alpha in ALPHAS:
-        told = {"steps": steps, "end": end}
-        found = beam_search(model, params, state, token, **told, width=width, best=width, length_penalty=alpha)
+        kwargs = {"steps": steps, "eos": eos}
+        found = beam_search(model, params, state, token, **kwargs, width=width, n_best=width, length_penalty=alpha)
         firsts = set()
         for b in range(B):
-            expected = everything(model, params, row(state, b), token[b], size=V, alpha=alpha, **told)
-            assert len(expected) == (V**steps if end is None else V * (V - 1) ** (steps - 1) + (V - 1) ** (steps - 2) +
+            expected = everything(model, params, row(state, b), token[b], size=V, alpha=alpha, **kwargs)
+            assert len(expected) == (V**steps if eos is None else V * (V - 1) ** (steps - 1) + (V - 1) ** (steps - 2) +
                                      (steps == 3))  # fmt: skip
             agree(found, expected, alpha, (b,))
             firsts.add(expected[0][1])
@@ -66,26 +66,28 @@ def test_wide_enough_is_exhaustive(steps, end):
 
 
 @pytest.mark.parametrize(
-    ("branches", "end", "steps", "alpha", "count"),
+    ("branches", "eos", "steps", "alpha", "count"),
     [(2, None, 3, 0.5, 8), (1, 0, 4, 0.0, 5), (1, 0, 4, 0.9, 5)],
 )
-def test_deep_and_exhaustive(branches, end, steps, alpha, count):
+def test_deep_and_exhaustive(branches, eos, steps, alpha, count):
     """Where few tokens are possible the beam holds all sequences there are, and places of probability 0 beyond."""
     size = 8
-    model = Narrow(size, branches, end)
+    model = Narrow(size, branches, eos)
     params, state, token = begin(model, ())
-    expected = everything(model, params, state, token, size=size, steps=steps, end=end, alpha=alpha)
+    expected = everything(model, params, state, token, size=size, steps=steps, eos=eos, alpha=alpha)
     assert len(expected) == count
-    found = beam_search(model, params, state, token, steps=steps, width=size, best=size, end=end, length_penalty=alpha)
+    found = beam_search(
+        model, params, state, token, steps=steps, width=size, n_best=size, eos=eos, length_penalty=alpha
+    )
     agree(found, expected, alpha)
     assert (found.scores[count:] == -jnp.inf).all()
     assert (found.log_probabilities[:, count:].sum(0) == -jnp.inf).all()
     assert not found.lengths[count:].any()
-    if end is not None:
+    if eos is not None:
         assert len(set(np.asarray(found.lengths[:count]).tolist())) > 2
 
 
-def by_hand(model, params, state, token, *, steps, width, end, alpha):
+def by_hand(model, params, state, token, *, steps, width, eos, alpha):
     """Beam search for one sequence, as lists."""
     beam, ended, step = [([], 0.0, state, token)], [], jax.jit(model.step)
 
@@ -99,21 +101,21 @@ def by_hand(model, params, state, token, *, steps, width, end, alpha):
             each = log_softmax(scores)
             grown += [([*tokens, v], total + each[v], new, jnp.int32(v)) for v in range(V)]
         grown = sorted(grown, key=lambda entry: entry[1], reverse=True)[:width]
-        ended += [entry for entry in grown if entry[0][-1] == end]
-        beam = [entry for entry in grown if entry[0][-1] != end]
+        ended += [entry for entry in grown if entry[0][-1] == eos]
+        beam = [entry for entry in grown if entry[0][-1] != eos]
     return [(score(entry), tuple(entry[0]), entry[2]) for entry in sorted(ended + beam, key=score, reverse=True)]
 
 
-@pytest.mark.parametrize(("name", "end", "width", "best"), [("lstm", 1, 2, 2), ("lstm", 2, 8, 5), ("tied", None, 3, 3)])
-def test_a_narrow_beam_is_a_plain_search(name, end, width, best):
+@pytest.mark.parametrize(("name", "eos", "width", "best"), [("lstm", 1, 2, 2), ("lstm", 2, 8, 5), ("tied", None, 3, 3)])
+def test_a_narrow_beam_is_a_plain_search(name, eos, width, best):
     """Step by step with lists, in float64 totals; the state is that of each sequence's own past."""
     model = MODELS[name]()
     params, state, token = begin(model)
-    told, seen = {"steps": STEPS, "width": width, "end": end}, set()
+    kwargs, seen = {"steps": STEPS, "width": width, "eos": eos}, set()
     for alpha in ALPHAS:
-        found = beam_search(model, params, state, token, **told, best=best, length_penalty=alpha)
+        found = beam_search(model, params, state, token, **kwargs, n_best=best, length_penalty=alpha)
         for b in range(B):
-            expected = by_hand(model, params, row(state, b), token[b], **told, alpha=alpha)[:best]
+            expected = by_hand(model, params, row(state, b), token[b], **kwargs, alpha=alpha)[:best]
             agree(found, [entry[:2] for entry in expected], alpha, (b,))
             for place, (_, _, past) in enumerate(expected):
                 jax.tree.map(
@@ -121,9 +123,9 @@ def test_a_narrow_beam_is_a_plain_search(name, end, width, best):
                 )
         seen |= set(np.unique(found.lengths))
         past_end = np.arange(STEPS)[:, None, None] >= np.asarray(found.lengths)
-        assert (np.asarray(found.tokens)[past_end] == end).all()
+        assert (np.asarray(found.tokens)[past_end] == eos).all()
         assert (np.asarray(found.log_probabilities)[past_end] == 0).all()
-    assert len(seen) > 1 or end is None
+    assert len(seen) > 1 or eos is None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -142,12 +144,12 @@ class Table:
         return state + 1, params[token]
 
 
-def search(chances, model=None, **told):
-    """From token 0, where 1 is the end: ``{token: {next: probability}}``."""
+def search(chances, model=None, **kwargs):
+    """From token 0, where 1 is the eos: ``{token: {next: probability}}``."""
     table = np.full((40, 40), -np.inf, np.float32)
     for token, nexts in chances.items():
         table[token, list(nexts)] = np.log(list(nexts.values()))
-    return beam_search(model or Table(), jnp.asarray(table), jnp.zeros(1, int), jnp.asarray(0), end=1, **told)
+    return beam_search(model or Table(), jnp.asarray(table), jnp.zeros(1, int), jnp.asarray(0), eos=1, **kwargs)
 
 
 def test_what_has_ended_is_not_lost():
@@ -155,7 +157,7 @@ def test_what_has_ended_is_not_lost():
     flat = dict.fromkeys(range(10, 40), 1 / 30)
     chances = {0: {1: 0.3, 2: 0.7}, 2: {3: 0.5, 4: 0.5}, 3: flat, 4: flat}
     for width, best in ((2, 1), (3, 2), (60, 60)):
-        found = search(chances, steps=3, width=width, best=best)
+        found = search(chances, steps=3, width=width, n_best=best)
         assert (written(found, 0), found.state[0]) == ((1,), 1)
         np.testing.assert_allclose(np.exp(found.scores), [0.3, *[0.35 / 30] * 59][:best], rtol=1e-5)
 
@@ -181,7 +183,7 @@ def test_probabilities_are_those_of_a_teacher_forced_pass():
     model = lstm()
     params, state, token = begin(model)
     n = 3
-    found = beam_search(model, params, state, token, steps=STEPS, width=3, best=n, end=2, length_penalty=0.8)
+    found = beam_search(model, params, state, token, steps=STEPS, width=3, n_best=n, eos=2, length_penalty=0.8)
     state, token = jax.tree.map(lambda x: jnp.broadcast_to(x, (n, *x.shape)), (state, token))
     again = log_probabilities(model, params, state, token, found.tokens, lengths=found.lengths)
     np.testing.assert_allclose(found.log_probabilities, again, atol=1e-5)
@@ -196,11 +198,11 @@ def test_batched_is_one_by_one():
     """Two batch axes, and none under vmap."""
     model = lstm()
     params, state, token = begin(model, (2, B))
-    told = {"steps": STEPS, "width": 3, "best": 2, "end": 1, "length_penalty": 0.5}
-    found = beam_search(model, params, state, token, **told)
+    kwargs = {"steps": STEPS, "width": 3, "best": 2, "eos": 1, "length_penalty": 0.5}
+    found = beam_search(model, params, state, token, **kwargs)
 
     def alone(state, token):
-        return beam_search(model, params, state, token, **told)
+        return beam_search(model, params, state, token, **kwargs)
 
     expected = jax.jit(jax.vmap(jax.vmap(alone)))(state, token)
     for name in ("tokens", "lengths", "log_probabilities", "scores"):
@@ -235,12 +237,12 @@ def test_what_parameters_hold_is_shared_by_the_beams():
     """A sentence to look back at needs no beam axis, and no array of all beams' copies is ever made."""
     model = Reader()
     params, *start = begin(model)
-    told = {"steps": 4, "width": 3, "best": 3, "end": 0}
-    found = beam_search(model, params, *start, **told)
+    kwargs = {"steps": 4, "width": 3, "best": 3, "eos": 0}
+    found = beam_search(model, params, *start, **kwargs)
     for b in range(B):
-        alone = beam_search(model, (params[0], params[1][:, b : b + 1]), *row(start, slice(b, b + 1)), **told)
+        alone = beam_search(model, (params[0], params[1][:, b : b + 1]), *row(start, slice(b, b + 1)), **kwargs)
         np.testing.assert_array_equal(alone.tokens[:, :, 0], found.tokens[:, :, b])
-    text = str(jax.make_jaxpr(lambda *args: beam_search(model, *args, **told))(params, *start))
+    text = str(jax.make_jaxpr(lambda *args: beam_search(model, *args, **kwargs))(params, *start))
     assert "f32[3,3,4]" in text  # the state of 3 beams
     assert "f32[3,5,3,4]" not in text  # their sentences
     assert "f32[3,3,5,4]" not in text
@@ -252,7 +254,7 @@ def test_the_penalty_may_be_mapped():
     params, state, token = begin(model, (), scale=0.5)
 
     def search(alpha):
-        return beam_search(model, params, state, token, steps=4, width=8, end=0, length_penalty=alpha)
+        return beam_search(model, params, state, token, steps=4, width=8, eos=0, length_penalty=alpha)
 
     found = jax.jit(jax.vmap(search))(jnp.array([0.0, 5.0]))
     assert found.lengths[:, 0].tolist() == [1, 4]
@@ -263,7 +265,7 @@ def test_nan_does_not_hang():
     model = lstm()
     params, state, token = begin(model)
     params = jax.tree.map(lambda x: np.full(x.shape, np.nan, x.dtype), params)
-    found = jax.jit(lambda params: beam_search(model, params, state, token, steps=3, width=2, end=1))(params)
+    found = jax.jit(lambda params: beam_search(model, params, state, token, steps=3, width=2, eos=1))(params)
     assert np.isnan(found.scores).all()
     assert ((found.tokens >= 0) & (found.tokens < V)).all()
 
@@ -284,7 +286,7 @@ def test_float64(x64):
     """Log probabilities in the dtype of the scores where that is better."""
     model = rnn.Stack(rnn.Embedding(V, 4, dtype="float64"), rnn.Linear(4, V, dtype="float64"))
     params, state, token = begin(model, ())
-    found = beam_search(model, params, state, token, steps=3, width=2, end=1, length_penalty=1.0)
+    found = beam_search(model, params, state, token, steps=3, width=2, eos=1, length_penalty=1.0)
     assert found.scores.dtype == jnp.float64
     each = forced(model, params, state, token, found.tokens[:, 0])[: found.lengths[0]]
     np.testing.assert_allclose(found.scores[0], each.mean(), rtol=1e-12)

@@ -10,12 +10,12 @@ from refusals import refuses
 from writers import B, Counter, V
 
 import jaxrnn as rnn
-from jaxrnn.decoding import beam_search, candidates, choose, greedy, log_probabilities, sample, stream
+from jaxrnn.decoding import beam_search, filter_logits, greedy, log_probabilities, sample, sample_token, stream
 
 MODEL = rnn.Stack(rnn.Embedding(V, 4), rnn.GRU(4, 4), rnn.Linear(4, V))
 
 
-def told(change, model=MODEL, batch=(B,)):
+def kwargs(change, model=MODEL, batch=(B,)):
     """Arguments that every way of writing takes, one of them changed."""
     state = jax.tree.map(jnp.zeros_like, jax.eval_shape(lambda: model.initial_state(batch)))
     params = jax.tree.map(jnp.zeros_like, jax.eval_shape(model.init, jax.random.key(0)))
@@ -51,11 +51,11 @@ COMMON = [
                                         "model.initial_state((3, 6)) makes one for inputs of batch shape (3, 6)"),
     ({"token": 0}, "ValueError state[1]: expected shape [4], got float32[3, 4]; model.initial_state(()) makes one …"),
     ({"state": ()}, "TypeError state: expected tuple of 3, got tuple of 0; …"),
-    ({"end": V}, "ValueError end: expected a token in [0, 6), got 6; the token that ends a sequence is one of the "
+    ({"eos": V}, "ValueError eos: expected a token in [0, 6), got 6; the token that ends a sequence is one of the "
                  "model's"),
-    ({"end": -1}, "ValueError end: expected a token in [0, 6), got -1; …"),
-    ({"end": "."}, "TypeError end: expected an int, one token of the vocabulary, got str ."),
-    ({"end": True}, "TypeError end: expected an int, one token of the vocabulary, got bool True"),
+    ({"eos": -1}, "ValueError eos: expected a token in [0, 6), got -1; …"),
+    ({"eos": "."}, "TypeError eos: expected an int, one token of the vocabulary, got str ."),
+    ({"eos": True}, "TypeError eos: expected an int, one token of the vocabulary, got bool True"),
 ]  # fmt: skip
 
 
@@ -64,7 +64,7 @@ def test_common(write):
     """The same words from every way of writing."""
     own = {"greedy": {}, "sample": {"key": jax.random.key(0)}, "beam_search": {"width": 2}}[write.__name__]
     for change, words in COMMON:
-        refuses(words, lambda change=change: write(**told(change | own)))
+        refuses(words, lambda change=change: write(**kwargs(change | own)))
 
 
 @pytest.mark.parametrize(
@@ -92,8 +92,8 @@ def test_common(write):
 def test_drawing(change, words):
     """By ``sample``, and by ``stream`` before the first token is asked for."""
     key = {"key": jax.random.key(0)}
-    refuses(words, lambda: sample(**told(key | change)))
-    refuses(words, lambda: stream(**told(key | change, batch=())))
+    refuses(words, lambda: sample(**kwargs(key | change)))
+    refuses(words, lambda: stream(**kwargs(key | change, batch=())))
 
 
 @pytest.mark.parametrize("top_k", [V + 1, 0, 2.0])
@@ -102,8 +102,8 @@ def test_top_k_of_scores(top_k):
     words = {V + 1: "ValueError top_k: expected at most 6, got 7; 6 is the size of the vocabulary",
              0: "ValueError top_k: expected a positive int, got 0",
              2.0: "TypeError top_k: expected a positive int, got float 2.0"}[top_k]  # fmt: skip
-    refuses(words, lambda: choose(jax.random.key(0), jnp.zeros((B, V)), top_k=top_k))
-    refuses(words, lambda: candidates(jnp.zeros(V), top_k=top_k))
+    refuses(words, lambda: sample_token(jax.random.key(0), jnp.zeros((B, V)), top_k=top_k))
+    refuses(words, lambda: filter_logits(jnp.zeros(V), top_k=top_k))
 
 
 @pytest.mark.parametrize(
@@ -111,8 +111,8 @@ def test_top_k_of_scores(top_k):
     [
         ({"width": 0}, "ValueError width: expected a positive int, got 0"),
         ({"width": 2.0}, "TypeError width: expected a positive int, got float 2.0"),
-        ({"best": 4}, "ValueError best: expected at most 3, got 4; 3 is the width of the beam"),
-        ({"best": 0}, "ValueError best: expected a positive int, got 0"),
+        ({"best": 4}, "ValueError n_best: expected at most 3, got 4; 3 is the width of the beam"),
+        ({"best": 0}, "ValueError n_best: expected a positive int, got 0"),
         ({"length_penalty": -0.1}, "ValueError length_penalty: expected a number of at least 0, got -0.1; 0 ranks by "
                                    "log probability, 1 by its mean over a sequence"),
         ({"length_penalty": None}, "TypeError length_penalty: expected a number, got None"),
@@ -120,7 +120,7 @@ def test_top_k_of_scores(top_k):
 )  # fmt: skip
 def test_beams(change, words):
     """What only beam search is told."""
-    refuses(words, lambda: beam_search(**told({"width": 3} | change)))
+    refuses(words, lambda: beam_search(**kwargs({"width": 3} | change)))
 
 
 @pytest.mark.parametrize(
@@ -140,7 +140,7 @@ def test_scores(given, words):
     if isinstance(given, np.ndarray):
         given = jnp.asarray(given)
         words = words.replace("int64", "int32")
-    refuses(words, lambda: greedy(**told({}, Scores(given))))
+    refuses(words, lambda: greedy(**kwargs({}, Scores(given))))
 
 
 @pytest.mark.parametrize("write", [greedy, sample, beam_search])
@@ -157,27 +157,27 @@ def test_scores(given, words):
         (rnn.Stack(rnn.GRU(V, 4), rnn.Linear(4, V)),
          "TypeError model: expected one that takes token ids, got Stack(GRU(6, 4), Linear(4, 6)), which takes vectors "
          "of 6; Stack(Embedding(vocabulary_size, size), ...) starts with a vector for each token"),
-        (rnn.Stack(rnn.tasks.Attending(rnn.GRU(4 + V, 4), rnn.tasks.GeneralAttention(4, 4)), rnn.Linear(8, V)),
+        (rnn.Stack(rnn.tasks.AttentionCell(rnn.GRU(4 + V, 4), rnn.tasks.GeneralAttention(4, 4)), rnn.Linear(8, V)),
          "TypeError model: expected one that takes token ids, got Stack(Attending(…, which takes vectors of 6; …"),
     ],
 )  # fmt: skip
 def test_tokens_that_cannot_be_fed_back(write, model, words):
     """Neither those beyond the embedding, whose vectors would be NaN, nor any where there is no embedding."""
     own = {"greedy": {}, "sample": {"key": jax.random.key(0)}, "beam_search": {"width": 2}}[write.__name__]
-    refuses(words, lambda: write(**told(own, model)))
+    refuses(words, lambda: write(**kwargs(own, model)))
 
 
 def test_an_embedding_may_hold_more_than_is_written():
     """The token that starts a text need not be one that is written."""
     model = rnn.Stack(rnn.Embedding(V + 1, 4), rnn.GRU(4, 4), rnn.Linear(4, V))
-    assert (greedy(**told({"token": jnp.full(B, V)}, model)).tokens < V).all()
+    assert (greedy(**kwargs({"token": jnp.full(B, V)}, model)).tokens < V).all()
 
 
 @pytest.mark.parametrize("write", [greedy, sample, beam_search])
 def test_nan(write):
     """It is found in parameters and states wherever they are known: closed over under jit too, not as an argument."""
     own = {"greedy": {}, "sample": {"key": jax.random.key(0)}, "beam_search": {"width": 2}}[write.__name__]
-    fine = told(own)
+    fine = kwargs(own)
     embedding, gru, linear = fine["params"]
     params = embedding, gru, linear._replace(w=linear.w.at[0, 0].set(jnp.nan))
     state = (), fine["state"][1].at[0, 0].set(jnp.nan), ()
@@ -194,18 +194,18 @@ def test_a_dtype_too_small():
     """For the tokens there are."""
     model = rnn.Embedding(3, 300)
     refuses("ValueError token: expected a dtype that holds ids up to 299, got uint8; .astype('int32')",
-            lambda: greedy(**told({"token": jnp.zeros(B, jnp.uint8)}, model)))  # fmt: skip
+            lambda: greedy(**kwargs({"token": jnp.zeros(B, jnp.uint8)}, model)))  # fmt: skip
 
 
 def test_a_stream_is_one_sequence_outside_of_tracing():
     """It says what to take instead."""
     key = {"key": jax.random.key(0)}
     refuses("ValueError token: expected one token, without batch axes, got int32[3]; sample() takes a batch",
-            lambda: stream(**told(key)))  # fmt: skip
+            lambda: stream(**kwargs(key)))  # fmt: skip
     refuses("TypeError params: expected values known outside of tracing, got traced …; sample() is the loop for "
             "inside of jax.jit",
-            lambda: jax.jit(lambda params: next(stream(**told(key | {"params": params}, batch=()))))(
-                told({})["params"]
+            lambda: jax.jit(lambda params: next(stream(**kwargs(key | {"params": params}, batch=()))))(
+                kwargs({})["params"]
             ))  # fmt: skip
 
 
@@ -223,7 +223,7 @@ def test_a_stream_is_one_sequence_outside_of_tracing():
 )  # fmt: skip
 def test_given_text(change, words):
     """That does not fit."""
-    given = told({"tokens": jnp.zeros((4, B), int)} | change)
+    given = kwargs({"tokens": jnp.zeros((4, B), int)} | change)
     given.pop("steps")
     refuses(words, lambda: log_probabilities(**given))
 
@@ -234,4 +234,4 @@ def test_bidirectional_models_cannot_write(write):
     model = rnn.Stack(rnn.Embedding(V, 4), rnn.Bidirectional(rnn.GRU(4, 4)), rnn.Linear(8, V))
     own = {"greedy": {}, "sample": {"key": jax.random.key(0)}, "beam_search": {"width": 2}}[write.__name__]
     refuses("TypeError Bidirectional.step: …; the backward direction starts at the end; a model that decodes step by "
-            "step needs forward cells only", lambda: write(**told(own, model)))  # fmt: skip
+            "step needs forward cells only", lambda: write(**kwargs(own, model)))  # fmt: skip

@@ -15,22 +15,22 @@ from jaxrnn.decoding import beam_search, greedy, lengths, log_probabilities, sam
 STEPS = 8
 
 
-@pytest.mark.parametrize(("name", "end"), [("user", 1), ("lstm", None), ("tied", 1)])
-def test_greedy_is_a_plain_loop(name, end):
+@pytest.mark.parametrize(("name", "eos"), [("user", 1), ("lstm", None), ("tied", 1)])
+def test_greedy_is_a_plain_loop(name, eos):
     """The likeliest token of each step; a sequence that has ended stands still."""
     model = MODELS[name]()
     params, state, token = begin(model)
-    found = greedy(model, params, state, token, steps=STEPS, end=end)
+    found = greedy(model, params, state, token, steps=STEPS, eos=eos)
     step = jax.jit(model.step)
     for b in range(B):
         past, x, tokens, each = row(state, b), token[b], [], []
-        while len(tokens) < STEPS and (not tokens or tokens[-1] != end):
+        while len(tokens) < STEPS and (not tokens or tokens[-1] != eos):
             past, scores = step(params, past, x)
             tokens.append(int(jnp.argmax(scores)))
             each.append(log_softmax(scores)[tokens[-1]])
             x = jnp.int32(tokens[-1])
         n = len(tokens)
-        assert found.tokens[:, b].tolist() == tokens + [end] * (STEPS - n)
+        assert found.tokens[:, b].tolist() == tokens + [eos] * (STEPS - n)
         assert found.lengths[b] == n
         np.testing.assert_allclose(found.log_probabilities[:, b], each + [0.0] * (STEPS - n), atol=1e-5)
         jax.tree.map(lambda a, e, b=b: np.testing.assert_allclose(a[b], e, atol=1e-5), found.state, past)
@@ -39,9 +39,9 @@ def test_greedy_is_a_plain_loop(name, end):
 def test_sampling_at_0_is_greedy():
     """With an end as well."""
     model = lstm()
-    told = model, *begin(model)
-    found = greedy(*told, steps=STEPS, end=3)
-    state, tokens = sample(*told, steps=STEPS, end=3, key=jax.random.key(0), temperature=0.0)
+    kwargs = model, *begin(model)
+    found = greedy(*kwargs, steps=STEPS, eos=3)
+    state, tokens = sample(*kwargs, steps=STEPS, eos=3, key=jax.random.key(0), temperature=0.0)
     np.testing.assert_array_equal(tokens, found.tokens)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), state, found.state)
 
@@ -79,11 +79,11 @@ def test_log_probabilities_have_a_gradient():
 def test_bfloat16():
     """Log probabilities in float32, the state in its own dtype."""
     model = lstm(dtype="bfloat16")
-    told = model, *begin(model)
-    found = greedy(*told, steps=STEPS, end=0)
+    kwargs = model, *begin(model)
+    found = greedy(*kwargs, steps=STEPS, eos=0)
     assert found.log_probabilities.dtype == jnp.float32
     assert found.state[1].c.dtype == jnp.bfloat16
-    again = log_probabilities(*told, found.tokens, lengths=found.lengths)
+    again = log_probabilities(*kwargs, found.tokens, lengths=found.lengths)
     np.testing.assert_allclose(found.log_probabilities, again, atol=0.05)  # by 8 bits of mantissa
 
 
@@ -94,7 +94,7 @@ def test_under_vmap():
     many = jax.tree.map(lambda p: np.stack([p, 0.5 * p, -p]), params)
 
     def write(params):
-        return greedy(model, params, state, token, steps=STEPS, end=1)
+        return greedy(model, params, state, token, steps=STEPS, eos=1)
 
     found = jax.jit(jax.vmap(write))(many)
     alone = [write(row(many, i)) for i in range(3)]
@@ -115,20 +115,20 @@ def test_lengths(tokens):
 
 
 @pytest.mark.parametrize("told", [{}, {"temperature": 0.6, "top_k": 3, "top_p": 0.9}])
-def test_a_stream_is_sample(told):
+def test_a_stream_is_sample(kwargs):
     """The same tokens from the same key, as Python ints."""
     model = lstm()
     params, state, token = begin(model, ())
-    _, expected = sample(model, params, state, token, steps=STEPS, key=jax.random.key(3), **told)
-    tokens = list(stream(model, params, state, token, steps=STEPS, key=jax.random.key(3), **told))
+    _, expected = sample(model, params, state, token, steps=STEPS, key=jax.random.key(3), **kwargs)
+    tokens = list(stream(model, params, state, token, steps=STEPS, key=jax.random.key(3), **kwargs))
     assert tokens == expected.tolist()
     assert {type(written) for written in tokens} == {int}
-    endless = stream(model, params, state, token, key=jax.random.key(3), **told)
+    endless = stream(model, params, state, token, key=jax.random.key(3), **kwargs)
     assert list(itertools.islice(endless, STEPS)) == tokens
-    end = tokens[3]
+    eos = tokens[3]
     assert (
-        list(stream(model, params, state, token, key=jax.random.key(3), end=end, **told))
-        == tokens[: tokens.index(end) + 1]
+        list(stream(model, params, state, token, key=jax.random.key(3), eos=eos, **kwargs))
+        == tokens[: tokens.index(eos) + 1]
     )
 
 
@@ -173,10 +173,10 @@ def test_a_loop_is_compiled_once(write):
     """For each immutable model, outside of jit as well."""
     model = Traced(write.__name__)
     params, state = model.init(None), model.initial_state()
-    told = {"greedy": {}, "sample": {"key": jax.random.key(0)}, "beam_search": {"width": 2}}[write.__name__]
-    write(model, params, state, 1, steps=3, **told)
+    kwargs = {"greedy": {}, "sample": {"key": jax.random.key(0)}, "beam_search": {"width": 2}}[write.__name__]
+    write(model, params, state, 1, steps=3, **kwargs)
     before = count(Traced.TRACES, model)
-    write(model, params, state, 2, steps=3, **told)
+    write(model, params, state, 2, steps=3, **kwargs)
     assert count(Traced.TRACES, model) == before + 1
 
 
@@ -185,8 +185,8 @@ def test_the_loop_stops_when_all_have_ended(write):
     """Of 1,000 steps as many are taken as the longest sequence needs."""
     model = Traced(f"{write.__name__}-end")
     params, state = model.init(None), model.initial_state((2,))
-    told = {"greedy": {}, "sample": {"key": jax.random.key(0), "temperature": 0.0}, "beam_search": {"width": 1}}
-    found = write(model, params, state, jnp.array([1, 4]), steps=1000, end=5, **told[write.__name__])
+    kwargs = {"greedy": {}, "sample": {"key": jax.random.key(0), "temperature": 0.0}, "beam_search": {"width": 1}}
+    found = write(model, params, state, jnp.array([1, 4]), steps=1000, eos=5, **kwargs[write.__name__])
     tokens = np.asarray(found[1]).reshape(1000, 2)
     assert tokens[:3].T.tolist() == [[2, 5, 5], [5, 5, 5]]
     assert count(Traced.RUNS, model) == lengths(tokens, 5).max() == 2
@@ -205,8 +205,8 @@ def test_nan_does_not_hang():
     model = lstm()
     params, state, token = begin(model)
     params = jax.tree.map(lambda x: np.full(x.shape, np.nan, x.dtype), params)
-    found = jax.jit(lambda params: greedy(model, params, state, token, steps=3, end=1))(params)
+    found = jax.jit(lambda params: greedy(model, params, state, token, steps=3, eos=1))(params)
     assert np.isnan(found.log_probabilities[0]).all()
-    told = {"key": jax.random.key(0), "top_k": 4, "top_p": 0.5}
-    _, tokens = jax.jit(lambda params: sample(model, params, state, token, steps=3, end=1, **told))(params)
+    kwargs = {"key": jax.random.key(0), "top_k": 4, "top_p": 0.5}
+    _, tokens = jax.jit(lambda params: sample(model, params, state, token, steps=3, eos=1, **kwargs))(params)
     assert ((tokens >= 0) & (tokens < V)).all()

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from writers import B, Counter, begin, log_softmax, lstm
 
-from jaxrnn.decoding import candidates, choose, lengths, sample
+from jaxrnn.decoding import filter_logits, lengths, sample, sample_token
 
 STEPS = 12
 
@@ -48,9 +48,9 @@ def test_the_rest_may_be_drawn_later():
     greedy = {"key": jax.random.key(2), "temperature": 0.0}
     final, whole = sample(model, params, state, token, steps=STEPS, **greedy)
     middle, first = sample(model, params, state, token, steps=5, **greedy)
-    end, rest = sample(model, params, middle, first[-1], steps=STEPS - 5, **greedy)
+    eos, rest = sample(model, params, middle, first[-1], steps=STEPS - 5, **greedy)
     np.testing.assert_array_equal(np.concatenate([first, rest]), whole)
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), end, final)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), eos, final)
 
 
 def test_jit_and_vmap():
@@ -88,7 +88,7 @@ DRAWS = 20_000
 def chi_square(temperature, drawn_at, dtype="float32"):
     """How far the counts of many draws are from softmax(scores / temperature)."""
     keys = jax.random.split(jax.random.key(4), DRAWS)
-    tokens = jax.vmap(lambda key: choose(key, jnp.asarray(SCORES, dtype), drawn_at))(keys)
+    tokens = jax.vmap(lambda key: sample_token(key, jnp.asarray(SCORES, dtype), drawn_at))(keys)
     expected = np.exp(SCORES / temperature) / np.exp(SCORES / temperature).sum() * DRAWS
     return (((np.bincount(tokens, minlength=len(SCORES)) - expected) ** 2) / expected).sum()
 
@@ -104,7 +104,7 @@ def test_draws_follow_the_softmax(temperature):
 def test_a_row_each():
     """Rows are drawn by themselves: one certain, one even."""
     scores = jnp.array([[0.0, 50.0, 0.0], [1.0, 1.0, 1.0]])
-    tokens = jax.vmap(lambda key: choose(key, scores))(jax.random.split(jax.random.key(5), 300))
+    tokens = jax.vmap(lambda key: sample_token(key, scores))(jax.random.split(jax.random.key(5), 300))
     assert (tokens[:, 0] == 1).all()
     assert np.bincount(tokens[:, 1]).min() > 60
 
@@ -114,7 +114,7 @@ def test_cold_takes_the_likeliest(temperature):
     """At 0 the key does not matter, and even infinite scores do no harm."""
     scores = jnp.array([[1.0, 3.0, -jnp.inf], [2.0, -jnp.inf, 1.9]])
     for seed in range(5):
-        np.testing.assert_array_equal(choose(jax.random.key(seed), scores, temperature), [1, 0])
+        np.testing.assert_array_equal(sample_token(jax.random.key(seed), scores, temperature), [1, 0])
 
 
 def kept(scores, top_k, top_p):
@@ -140,7 +140,7 @@ def test_what_may_be_drawn(top_k, top_p):
     rows[2, 3:] = -np.inf
     rows[3] = 0
     rows[4, 5] = 60
-    scores, tokens = candidates(jnp.asarray(rows), top_k=top_k, top_p=top_p)
+    scores, tokens = filter_logits(jnp.asarray(rows), top_k=top_k, top_p=top_p)
     for row, some, ids in zip(rows, np.asarray(scores), np.asarray(tokens)):
         chosen = kept(row, top_k, top_p)
         alive = [v for v in chosen if row[v] > -np.inf]
@@ -155,7 +155,7 @@ def test_draws_follow_the_softmax_cut_short(top_k, top_p):
     """Nothing outside is ever drawn; inside, the probabilities stand to each other as before."""
     heat = 1.5
     keys = jax.random.split(jax.random.key(6), DRAWS)
-    draw = jax.jit(jax.vmap(lambda key: choose(key, jnp.asarray(SCORES), heat, top_k=top_k, top_p=top_p)))
+    draw = jax.jit(jax.vmap(lambda key: sample_token(key, jnp.asarray(SCORES), heat, top_k=top_k, top_p=top_p)))
     counts = np.bincount(draw(keys), minlength=len(SCORES))
     chosen = kept(SCORES / heat, top_k, top_p)
     assert 1 < len(chosen) < len(SCORES)
@@ -166,7 +166,7 @@ def test_draws_follow_the_softmax_cut_short(top_k, top_p):
 
 def test_fine_differences_in_bfloat16():
     """Drawn in float32: 400 equal tokens come out about equally often, where noise of 8 bits would prefer the first."""
-    draw = jax.jit(jax.vmap(lambda key: choose(key, jnp.zeros(400, jnp.bfloat16))))
+    draw = jax.jit(jax.vmap(lambda key: sample_token(key, jnp.zeros(400, jnp.bfloat16))))
     tokens = draw(jax.random.split(jax.random.key(7), DRAWS))
     assert abs(tokens.mean() - 199.5) < 5 * 400 / np.sqrt(12 * DRAWS)
 
@@ -176,17 +176,17 @@ def test_after_the_end_only_the_end_follows(top_k):
     """Up to its end each sequence is the one drawn without an end; its state is that before its end."""
     model = lstm()
     params, state, token = begin(model)
-    told = {"key": jax.random.key(8), "top_k": top_k}
-    _, free = sample(model, params, state, token, steps=STEPS, **told)
-    end = int(free[2, 0])
-    final, tokens = sample(model, params, state, token, steps=STEPS, end=end, **told)
-    count = lengths(tokens, end)
+    kwargs = {"key": jax.random.key(8), "top_k": top_k}
+    _, free = sample(model, params, state, token, steps=STEPS, **kwargs)
+    eos = int(free[2, 0])
+    final, tokens = sample(model, params, state, token, steps=STEPS, eos=eos, **kwargs)
+    count = lengths(tokens, eos)
     free = np.asarray(free)
     for b in range(B):
         n = int(count[b])
         np.testing.assert_array_equal(tokens[:n, b], free[:n, b])
-        assert n == ([*free[:, b].tolist(), end].index(end) + 1 if end in free[:, b] else STEPS)
-        assert (np.asarray(tokens)[n:, b] == end).all()
+        assert n == ([*free[:, b].tolist(), eos].index(eos) + 1 if eos in free[:, b] else STEPS)
+        assert (np.asarray(tokens)[n:, b] == eos).all()
         past = state
         for fed in [token, *free[: n - 1]]:
             past, _ = model.step(params, past, jnp.asarray(fed))
@@ -196,7 +196,7 @@ def test_after_the_end_only_the_end_follows(top_k):
 
 def test_old_keys():
     """Raw keys draw what typed ones draw."""
-    told = Counter(), {"sharpness": jnp.asarray(0.5)}, {"n": jnp.int32(0)}, 1
-    _, tokens = sample(*told, steps=4, key=jax.random.key(0))
-    _, again = sample(*told, steps=4, key=jax.random.PRNGKey(0))
+    kwargs = Counter(), {"sharpness": jnp.asarray(0.5)}, {"n": jnp.int32(0)}, 1
+    _, tokens = sample(*kwargs, steps=4, key=jax.random.key(0))
+    _, again = sample(*kwargs, steps=4, key=jax.random.PRNGKey(0))
     np.testing.assert_array_equal(tokens, again)

@@ -46,13 +46,13 @@ MODELS = {"user": Counter, "lstm": lstm, "tied": tied}
 
 @dataclasses.dataclass(frozen=True)
 class Narrow:
-    """A language model that may go on with the next few tokens only, or end: -∞ for the rest."""
+    """A language model that may go on with the next few tokens only, or eos: -∞ for the rest."""
 
     input_ndim: ClassVar[int] = 0
 
     size: int
     branches: int
-    end: int | None = None
+    eos: int | None = None
 
     @property
     def model(self):
@@ -69,12 +69,12 @@ class Narrow:
         tokens = jnp.broadcast_to(jnp.arange(self.size), scores.shape)
         distance = (tokens - token[..., None].astype(jnp.int32)) % self.size
         allowed = (distance > 0) & (distance <= self.branches)
-        if self.end is not None:
-            allowed |= tokens == self.end
+        if self.eos is not None:
+            allowed |= tokens == self.eos
         return state, jnp.where(allowed, scores, -jnp.inf)
 
 
-def begin(model, batch=(B,), scale=1.5):
+def start_decoder(model, batch=(B,), scale=1.5):
     """Parameters that prefer some tokens, a state that is not the first one, and a token."""
     rng = np.random.default_rng(0)
 
@@ -100,7 +100,7 @@ def forced(model, params, state, token, tokens):
     return np.take_along_axis(log_softmax(scores), np.asarray(tokens)[..., None], -1)[..., 0]
 
 
-def everything(model, params, state, token, *, size, steps, end=None, alpha=0.0):
+def everything(model, params, state, token, *, size, steps, eos=None, alpha=0.0):
     """All sequences that one start may go on with, the best score first: ``[(score, tokens)]``.
 
     Each is scored in one teacher-forced pass over all of them as a batch.
@@ -111,7 +111,7 @@ def everything(model, params, state, token, *, size, steps, end=None, alpha=0.0)
     each = forced(model, params, state, jnp.broadcast_to(token, many), jnp.asarray(tokens))
     found = {}
     for written, logs in zip(tokens.T.tolist(), each.T):
-        length = written.index(end) + 1 if end in written else steps
+        length = written.index(eos) + 1 if eos in written else steps
         found[tuple(written[:length])] = logs[:length].sum() / length**alpha
     return sorted(((score, written) for written, score in found.items() if score > -np.inf), reverse=True)
 

@@ -6,7 +6,7 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
-import pushed_loop
+import perturbed_loop
 import pytest
 import zoo
 from jax.flatten_util import ravel_pytree
@@ -14,12 +14,12 @@ from one_width import ALIVE, FAMILIES, LENGTHS, MODELS, RESETS, B, N, T, assert_
 from zoo import few
 
 import jaxrnn as rnn
-from jaxrnn.gradients import gain, gradient_flow, gradient_parts, truncation_error
+from jaxrnn.gradients import gradient_flow, sensitivity, temporal_components, truncation_error
 
 KEY = jax.random.key(0)
 
 
-def told(model, kind):
+def args(model, kind):
     """What a walk is told besides model, parameters and inputs."""
     state = zoo.random_state(model)
     return {
@@ -59,19 +59,19 @@ PARTS = [
 def test_flow_is_that_of_a_loop_with_pushes(name, kind, x64):
     """Every layer, direction and part of a state, whatever the walk is told."""
     model, params, xs = case(name)
-    walk = told(model, kind)
+    walk = args(model, kind)
     flow = gradient_flow(model, params, xs, loss, **walk)
     assert jax.tree.structure(flow) == jax.tree.structure(rnn.trajectory(model, params, xs))
-    assert_close(flow, pushed_loop.flow(model, params, xs, loss, **walk))
+    assert_close(flow, perturbed_loop.flow(model, params, xs, loss, **walk))
 
 
 def test_flow_compiled(x64):
     """Compiled and rematerialised, the flow is the same."""
     model, params, xs = case("both directions")
-    walk = told(model, "all")
+    walk = args(model, "all")
     flow = gradient_flow(model, params, xs, loss, remat=2, **walk)
     with jax.disable_jit():
-        assert_close(flow, pushed_loop.flow(model, params, xs, loss, **walk))
+        assert_close(flow, perturbed_loop.flow(model, params, xs, loss, **walk))
 
 
 def test_flow_by_hand(x64):
@@ -104,7 +104,7 @@ def test_tiny_and_huge_flows_are_seen():
         cell, params = linear(scale)
         flow = gradient_flow(cell, params, xs, lambda final, ys: final[0])
         np.testing.assert_allclose(flow, scale ** np.arange(100.0, -1, -1), rtol=1e-4)
-        np.testing.assert_allclose(gain(cell, params, xs).by_state, scale ** np.arange(100.0, -1, -1), rtol=1e-4)
+        np.testing.assert_allclose(sensitivity(cell, params, xs).by_state, scale ** np.arange(100.0, -1, -1), rtol=1e-4)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -176,7 +176,7 @@ def test_memory_grows_with_the_steps_alone():
 @pytest.mark.parametrize("scale", [0.5, 0.9, 1.1])
 def test_gain_of_a_linear_network(scale):
     """w_hh = a Q: every singular value is a^k after k steps."""
-    by_state, by_input = gain(*linear(scale), jnp.ones((31, 2, N)))
+    by_state, by_input = sensitivity(*linear(scale), jnp.ones((31, 2, N)))
     powers = scale ** np.arange(30.0, -1, -1)[:, None] * np.ones(2)
     np.testing.assert_allclose(by_state, powers, rtol=1e-5)
     assert by_input.shape == (31, 2)
@@ -188,20 +188,20 @@ def test_gain_of_a_linear_network(scale):
 def test_gain_is_that_of_dense_jacobians(name, at, x64):
     """The norm, feature by feature, is that of the whole matrix; a pair of outputs counts as one."""
     model, params, xs = case(name)
-    assert_close(gain(model, params, xs, at=at), pushed_loop.gain(model, params, xs, at))
+    assert_close(sensitivity(model, params, xs, at=at), perturbed_loop.sensitivity(model, params, xs, at))
 
 
 @pytest.mark.parametrize("walk", [{"lengths": LENGTHS}, {"resets": RESETS, "reverse": True}])
 def test_gain_of_other_walks(walk, x64):
     """Nothing flows past an end or across a reset."""
     model, params, xs = case("GRU")
-    assert_close(gain(model, params, xs, at=1, **walk), pushed_loop.gain(model, params, xs, 1, **walk))
+    assert_close(sensitivity(model, params, xs, at=1, **walk), perturbed_loop.sensitivity(model, params, xs, 1, **walk))
 
 
 def test_gain_of_token_ids(x64):
     """Ids have no derivative; a counter in a state has 0."""
     model = rnn.Stack(rnn.Embedding(N, N, dtype="float64"), zoo.Average(N, "float64"))
-    by_state, by_input = gain(model, zoo.random_params(model), case("tied")[2])
+    by_state, by_input = sensitivity(model, zoo.random_params(model), case("tied")[2])
     assert by_input is None
     assert not by_state[1]["steps"].any()
     assert by_state[1]["mean"].shape == (T, B)
@@ -232,12 +232,12 @@ def of_cells(model, tree):
 def test_parts_add_up_to_the_gradient(name, kind, x64):
     """For every cell and option; in stacks and both directions, with everything a walk can be told."""
     model, params, xs = case(name)
-    walk = told(model, kind)
+    walk = args(model, kind)
 
     @jax.jit
     def both(params):
         whole = jax.grad(lambda params: loss(*rnn.unroll(model, params, xs, **walk)))(params)
-        return whole, gradient_parts(model, params, xs, loss, **walk)
+        return whole, temporal_components(model, params, xs, loss, **walk)
 
     whole, parts = both(params)
     assert all(part.shape[0] == len(xs) for part in jax.tree.leaves(parts))
@@ -249,7 +249,7 @@ def test_parts_in_float32():
     model, xs = rnn.LSTM(N, N, peepholes="ifo"), jax.random.normal(KEY, (T, B, N))
     params = zoo.random_params(model)
     whole = jax.jit(jax.grad(lambda params: loss(*rnn.unroll(model, params, xs))))(params)
-    parts = gradient_parts(model, params, xs, loss)
+    parts = temporal_components(model, params, xs, loss)
     for part, g in zip(parts, whole, strict=True):
         np.testing.assert_allclose(part.sum(0), g, atol=1e-6 * jnp.abs(g).max())
 
@@ -257,7 +257,7 @@ def test_parts_in_float32():
 def test_parts_one_by_one(x64):
     """The part of a step is the gradient of a loop in which that step alone has parameters of its own."""
     cell, params, xs = case("GRU")
-    parts = gradient_parts(cell, params, xs, loss)
+    parts = temporal_components(cell, params, xs, loss)
 
     def with_own(at, own):
         state, ys = cell.initial_state((B,)), []
@@ -276,7 +276,7 @@ def test_parts_one_by_one(x64):
 # ---- truncation ----------------------------------------------------------------------------------------------------
 
 
-def in_chunks(model, params, xs, every):
+def scan_chunks(model, params, xs, every):
     """Walk chunk by chunk and cut the gradient in between."""
     state, ys = model.initial_state((B,)), []
     for begin in range(0, len(xs), every):
@@ -292,7 +292,7 @@ def test_truncation_is_that_of_chunks(x64):
     @jax.jit
     def both(params):
         whole = jax.grad(lambda params: loss(*rnn.unroll(model, params, xs)))(params)
-        cut = jax.grad(lambda params: in_chunks(model, params, xs, 2))(params)
+        cut = jax.grad(lambda params: scan_chunks(model, params, xs, 2))(params)
         return truncation_error(model, params, xs, loss, every=2), ravel_pytree(whole)[0], ravel_pytree(cut)[0]
 
     share, whole, cut = both(params)
@@ -349,9 +349,9 @@ def test_refusals():
     params = zoo.random_params(cell)
     functions = [
         functools.partial(gradient_flow, loss=loss),
-        functools.partial(gradient_parts, loss=loss),
+        functools.partial(temporal_components, loss=loss),
         functools.partial(truncation_error, loss=loss, every=2),
-        gain,
+        sensitivity,
     ]
     for function in functions:
         for error, words, arguments in [
@@ -370,14 +370,14 @@ def test_refusals():
         (lambda final, ys: (ys.sum(), {}), TypeError, "loss: expected one number from it, got tuple of 2"),
         (lambda final, ys: ys.argmax(), TypeError, r"loss: expected a floating number from it, got int32\[\]"),
     ]:
-        for function in (gradient_flow, gradient_parts, functools.partial(truncation_error, every=2)):
+        for function in (gradient_flow, temporal_components, functools.partial(truncation_error, every=2)):
             with pytest.raises(error, match=words):
                 function(cell, params, xs, wrong)
     with pytest.raises(ValueError, match=r"xs: expected at least one step, got float32\[0, 3, 4\]"):
-        gain(cell, params, xs[:0])
+        sensitivity(cell, params, xs[:0])
     for at in (T, -T - 1, 1.0, True):
         with pytest.raises(ValueError, match=rf"at: expected an int in \[-5, 5\), T = 5, got {at}"):
-            gain(cell, params, xs, at=at)
+            sensitivity(cell, params, xs, at=at)
     with pytest.raises(ValueError, match="every: expected a positive int, got 0"):
         truncation_error(cell, params, xs, loss, every=0)
     with pytest.raises(TypeError, match="model: expected cells, and layers that hold their cells in the fields"):

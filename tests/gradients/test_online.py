@@ -9,7 +9,7 @@ from one_width import FAMILIES, B, N, T, assert_close, case
 from zoo import few
 
 import jaxrnn as rnn
-from jaxrnn.gradients import first_influence, online_step, rtrl
+from jaxrnn.gradients import initial_influence, online_step, rtrl
 
 
 def squared(y, target):
@@ -49,7 +49,7 @@ def test_each_step_has_the_gradient_of_its_own_loss(x64):
     """Before the sequence has ended: step t has dℓ_t/dθ, all that came before included."""
     cell, params, xs = case("GRU")
     targets = jnp.ones((T, B, N))
-    influence = first_influence(params, cell.initial_state((B,)))
+    influence = initial_influence(params, cell.initial_state((B,)))
     step = jax.jit(lambda influence, x, target: online_step(cell, params, influence, x, target, squared))
     every = jax.jit(jax.jacrev(lambda p: jnp.sum((rnn.unroll(cell, p, xs)[1] - targets) ** 2, (1, 2))))(
         params
@@ -64,7 +64,7 @@ def test_influence_is_the_derivative_of_the_state(x64):
     _, _, xs = case("GRU")
     cell, targets = zoo.Average(N, "float64"), jnp.ones((T, B, N))
     params = zoo.random_params(cell)
-    influence = first_influence(params, cell.initial_state((B,)))
+    influence = initial_influence(params, cell.initial_state((B,)))
     step = jax.jit(lambda influence, x, target: online_step(cell, params, influence, x, target, squared)[0])
     for x, target in zip(xs, targets, strict=True):
         influence = step(influence, x, target)
@@ -85,7 +85,7 @@ def test_online_learning():
         influence, (value, gradient) = online_step(model, params, influence, *step, squared)
         return (jax.tree.map(lambda p, g: p - 0.01 * g, params, gradient), influence), value
 
-    start = params, first_influence(params, model.initial_state())
+    start = params, initial_influence(params, model.initial_state())
     _, values = jax.jit(lambda start: jax.lax.scan(learn, start, (xs, targets)))(start)
     assert values[:50].mean() > 10 * values[-50:].mean()
 
@@ -130,7 +130,7 @@ def test_refusals():
     final, (value, gradient) = rtrl(cell, params, xs[:0], targets[:0], squared)
     assert not value
     assert not any(g.any() for g in jax.tree.leaves((final, gradient)))
-    influence = first_influence(params, cell.initial_state())
+    influence = initial_influence(params, cell.initial_state())
     for error, words, arguments in [
         (TypeError, "model: expected a cell or layer, got the class GRU", (rnn.GRU, params, influence)),
         (TypeError, "params: expected GRUParams", (cell, params[:2], influence)),

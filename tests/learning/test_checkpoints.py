@@ -107,11 +107,11 @@ def test_the_random_key_comes_back(name, tmp_path):
 
 def test_facts_come_back(tmp_path):
     """Anything JSON can hold, beside what a checkpoint says of itself."""
-    facts = {"symbols": ["א", "ב", "\n", "😀"], "rate": 0.1, "none": None, "deep": {"a": [1, 2]}}
+    metadata = {"symbols": ["א", "ב", "\n", "😀"], "rate": 0.1, "none": None, "deep": {"a": [1, 2]}}
     checkpoints = Checkpoints(tmp_path, MODEL)
-    folder = checkpoints.save(state_of(step=4), KEY, facts)
-    for found in (checkpoints.restore(state_of()).facts, load_model(tmp_path)[2]):
-        assert {name: found[name] for name in facts} == facts
+    folder = checkpoints.save(state_of(step=4), KEY, metadata)
+    for found in (checkpoints.restore(state_of()).metadata, load_model(tmp_path)[2]):
+        assert {name: found[name] for name in metadata} == metadata
         assert (found["step"], found["model"]) == (4, "GRU(2, 3)")
     assert folder == tmp_path / "step-000000004"
 
@@ -136,9 +136,9 @@ def test_the_newest_are_kept_and_the_best(tmp_path):
 def test_load_model(best, which, step, tmp_path):
     """The model, made of its printed call alone, and the parameters of the checkpoint asked for."""
     saved(tmp_path, 2, 3, 4, 5, best=best)
-    model, params, facts = load_model(tmp_path, which)
+    model, params, metadata = load_model(tmp_path, which)
     assert model == MODEL
-    assert facts["step"] == step
+    assert metadata["step"] == step
     assert same_bits(params, state_of(seed=step).params)
     assert type(params) is rnn.GRUParams
 
@@ -239,7 +239,7 @@ def test_another_dtype_is_refused(tmp_path):
     [
         (lambda f: Checkpoints(f, MODEL, keep=0), ValueError, "keep: expected a positive int, got 0"),
         (lambda f: Checkpoints(f, MODEL).save(state_of(), KEY, {"step": 1, "best": 2, "a": 3}), ValueError,
-         "facts: expected names other than model, parts, step, best, key, params, training, got best, step; "
+         "metadata: expected names other than model, parts, step, best, key, params, training, got best, step; "
          "give it another name"),
         (lambda f: load_model(f, "newest"), ValueError, "which: expected one of 'best', 'last', got 'newest'"),
         (lambda f: load_model(f, 7), ValueError,
@@ -369,7 +369,7 @@ def test_damage_to_any_file_is_seen_and_the_one_before_taken(how, tmp_path):
     """Each kind of file in turn; the warning names the checkpoint; repaired, it is the newest again."""
     checkpoints = saved(tmp_path, 1, 2)
     kinds = files(tmp_path / "step-000000002")
-    assert {"facts.json", "sha256.json", "params/manifest.ocdbt", "params/d/…", "training/d/…"} <= set(kinds)
+    assert {"metadata.json", "sha256.json", "params/manifest.ocdbt", "params/d/…", "training/d/…"} <= set(kinds)
     for kind, path in kinds.items():
         whole = path.read_bytes()
         DAMAGE[how](path)
@@ -407,7 +407,7 @@ def test_all_damaged(tmp_path):
     """As if there were none, each named."""
     checkpoints = saved(tmp_path, 1, 2, best=(1,))
     for step in (1, 2):
-        flip(tmp_path / f"step-{step:09d}" / "facts.json", 99)
+        flip(tmp_path / f"step-{step:09d}" / "metadata.json", 99)
     with passed_over(tmp_path / "step-000000002"), passed_over(tmp_path / "step-000000001"):
         assert checkpoints.restore(state_of()) is None
     with (
@@ -433,7 +433,7 @@ def test_a_damaged_best_is_named_and_the_best_before_taken(best, expected, tmp_p
 def test_a_run_goes_on_beside_a_damaged_newest(tmp_path):
     """What it saves is kept, however few are kept, until the damaged one is written anew; so is the best."""
     checkpoints = saved(tmp_path, 10, 20, best=(10, 20), keep=2)
-    flip(tmp_path / "step-000000020" / "facts.json", 100)
+    flip(tmp_path / "step-000000020" / "metadata.json", 100)
     checkpoints = Checkpoints(tmp_path, MODEL, keep=1)
     for step in (12, 14):
         checkpoints.save(state_of(step=step, seed=step), KEY)
@@ -521,7 +521,7 @@ def test_a_folder_half_dropped_is_not_in_the_way(tmp_path):
     """A kill while an old checkpoint was removed: the newest is taken without a word."""
     checkpoints = saved(tmp_path, 1, 2)
     shutil.rmtree(tmp_path / "step-000000001" / "params")
-    (tmp_path / "step-000000001" / "facts.json").unlink()
+    (tmp_path / "step-000000001" / "metadata.json").unlink()
     assert taken(checkpoints) == 2
     checkpoints = Checkpoints(tmp_path, MODEL, keep=1)
     checkpoints.save(state_of(step=3, seed=3), KEY)
@@ -550,8 +550,8 @@ def test_run_folder_sets_an_earlier_run_aside(tmp_path, capsys):
 def test_the_facts_can_be_read_without_the_library(tmp_path):
     """They are JSON, with the model as text and every array's dtype and shape."""
     saved(tmp_path, 3)
-    facts = json.loads((tmp_path / "step-000000003" / "facts.json").read_text())
-    assert facts["model"] == "GRU(2, 3)"
-    assert facts["params"] == {".w_xh": "float32[2, 9]", ".w_hh": "float32[3, 9]", ".b_h": "float32[9]"}
-    assert facts["training"][".opt_state[0].count"] == "int32[]"
-    assert bits(state_of().params).keys() == facts["params"].keys()
+    metadata = json.loads((tmp_path / "step-000000003" / "metadata.json").read_text())
+    assert metadata["model"] == "GRU(2, 3)"
+    assert metadata["params"] == {".w_xh": "float32[2, 9]", ".w_hh": "float32[3, 9]", ".b_h": "float32[9]"}
+    assert metadata["training"][".opt_state[0].count"] == "int32[]"
+    assert bits(state_of().params).keys() == metadata["params"].keys()

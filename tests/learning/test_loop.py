@@ -20,7 +20,7 @@ from runs import KEY, Noise, bits, language, more, same_bits, small_loss, small_
 
 import jaxrnn as rnn
 from jaxrnn import learning
-from jaxrnn.learning import Checkpoints, NotFiniteError, fit, load_model, report
+from jaxrnn.learning import Checkpoints, NonFiniteError, fit, load_model, report
 
 OPTIMIZER = optax.chain(optax.clip_by_global_norm(0.3), optax.adam(0.05))
 STEP = learning.train_step(small_loss, OPTIMIZER)
@@ -33,7 +33,7 @@ def run(folder=None, batches=None, steps=23, state=None, **options):
         options = {"checkpoints": Checkpoints(folder, MODEL), "log": folder / "log.jsonl", **options}
     batches = Noise() if batches is None else batches
     state = small_state(OPTIMIZER) if state is None else state
-    return fit(STEP, state, batches, **{"steps": steps, "key": KEY, "per_call": 4, "show": False, **options})
+    return fit(STEP, state, batches, **{"steps": steps, "key": KEY, "steps_per_execution": 4, "show": False, **options})
 
 
 def lines(folder):
@@ -77,12 +77,14 @@ def test_a_run_is_so_many_steps_by_hand():
     assert end.seconds > 0
 
 
-@pytest.mark.parametrize("per_call", [1, 3, 10])
-def test_grouping_changes_no_bit(per_call):
+@pytest.mark.parametrize("steps_per_execution", [1, 3, 10])
+def test_grouping_changes_no_bit(steps_per_execution):
     """However many steps make a call, and whatever cuts the groups."""
     reference = run().state
-    assert same_bits(run(per_call=per_call).state, reference)
-    assert same_bits(run(per_call=per_call, evaluate=judge, evaluate_every=5, save_every=7).state, reference)
+    assert same_bits(run(steps_per_execution=steps_per_execution).state, reference)
+    assert same_bits(
+        run(steps_per_execution=steps_per_execution, evaluate=judge, evaluate_every=5, save_every=7).state, reference
+    )
 
 
 def test_grouping_changes_no_bit_of_a_real_model(optimized):
@@ -94,7 +96,7 @@ def test_grouping_changes_no_bit_of_a_real_model(optimized):
     one = jax.jit(step)
     for n in range(18):
         state, _ = one(state, streams[n], jax.random.fold_in(KEY, n))
-    assert same_bits(fit(step, start, streams, steps=18, key=KEY, per_call=3, show=False).state, state)
+    assert same_bits(fit(step, start, streams, steps=18, key=KEY, steps_per_execution=3, show=False).state, state)
     assert not same_bits(state.carry, start.carry)
 
 
@@ -137,7 +139,7 @@ def test_ragged_batches():
     state, one = start, jax.jit(step)
     for n in range(30):
         state, _ = one(state, batches[n], KEY)
-    end = fit(step, start, batches, steps=30, key=KEY, per_call=4, show=False)
+    end = fit(step, start, batches, steps=30, key=KEY, steps_per_execution=4, show=False)
     assert same_bits(end.state, state)
     # groups of 4 fit at 0, 16, 20; all else goes one by one: shapes (1, rows) and (4, 2), (4, 3), (4, 4)
     firsts = [n for n in range(0, 28, 4) if rows(n) == rows(n + 3)]
@@ -192,7 +194,7 @@ def test_a_resumed_run_does_not_run_the_steps_again(tmp_path):
     assert same_bits(end.state, run().state)
 
 
-@pytest.mark.parametrize("damage", ["facts.json", "sha256.json"])
+@pytest.mark.parametrize("damage", ["metadata.json", "sha256.json"])
 def test_a_damaged_newest_checkpoint_is_passed_over(damage, undisturbed, tmp_path):
     """The run goes on from the one before and ends the same."""
     with pytest.raises(CrashError):
@@ -246,12 +248,12 @@ def test_checkpoints_of_ones_own_loop_can_be_resumed(tmp_path):
 # ---- evaluation ----------------------------------------------------------------------------------------------------
 
 
-def script(*values, every=3, told=None):
+def script(*values, every=3, kwargs=None):
     """An evaluation that says these values, one after another."""
 
     def evaluate(params, step):
-        if told is not None:
-            told[step] = jax.tree.map(np.asarray, params)
+        if kwargs is not None:
+            kwargs[step] = jax.tree.map(np.asarray, params)
         return {"nats": values[step // every - 1]}
 
     return {"evaluate": evaluate, "evaluate_every": every, "monitor": "nats", "steps": every * len(values)}
@@ -270,14 +272,14 @@ def script(*values, every=3, told=None):
 )
 def test_early_stopping(values, patience, stopped, stops_at, best, best_step, tmp_path):
     """After so many evaluations without a better one, and the best model is kept, however old."""
-    told = {}
-    options = script(*values, told=told)
+    kwargs = {}
+    options = script(*values, kwargs=kwargs)
     end = run(tmp_path, patience=patience, checkpoints=Checkpoints(tmp_path, MODEL, keep=1), **options)
     assert (int(end.state.step), end.stopped) == (stops_at, stopped)
     assert (end.best, end.best_step) == (best, best_step)
-    _, params, facts = load_model(tmp_path, model=Own())
-    assert facts["step"] == (best_step or stops_at)
-    assert same_bits(params, told[facts["step"]])
+    _, params, metadata = load_model(tmp_path, model=Own())
+    assert metadata["step"] == (best_step or stops_at)
+    assert same_bits(params, kwargs[metadata["step"]])
 
 
 @pytest.mark.parametrize("crash", [5, 8, 10])
@@ -296,15 +298,15 @@ def test_patience_across_a_resume(crash, tmp_path):
 @pytest.mark.parametrize("every", [None, 5, 23])
 def test_there_is_an_evaluation_at_the_end(every):
     """In any case, once, of the parameters that are returned."""
-    told = []
+    kwargs = []
 
     def evaluate(params, step):
-        told.append((step, bits(params)))
+        kwargs.append((step, bits(params)))
         return {"loss": 1.0}
 
     end = run(evaluate=evaluate, evaluate_every=every)
-    assert [step for step, _ in told] == {None: [23], 5: [5, 10, 15, 20, 23], 23: [23]}[every]
-    assert told[-1][1] == bits(end.state.params)
+    assert [step for step, _ in kwargs] == {None: [23], 5: [5, 10, 15, 20, 23], 23: [23]}[every]
+    assert kwargs[-1][1] == bits(end.state.params)
 
 
 def test_the_monitor_must_be_among_the_numbers():
@@ -316,11 +318,17 @@ def test_the_monitor_must_be_among_the_numbers():
 # ---- batches that are not finite -----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("per_call", [1, 4, 10])
-def test_too_many_bad_batches_end_the_run(per_call, tmp_path):
+@pytest.mark.parametrize("steps_per_execution", [1, 4, 10])
+def test_too_many_bad_batches_end_the_run(steps_per_execution, tmp_path):
     """The third in a row, wherever calls begin; the message names what to go on from."""
-    with pytest.raises(NotFiniteError) as caught:
-        run(tmp_path, Noise(bad={3, 4, 8, 9, 10, 12}), per_call=per_call, save_every=5, most_not_finite=3)
+    with pytest.raises(NonFiniteError) as caught:
+        run(
+            tmp_path,
+            Noise(bad={3, 4, 8, 9, 10, 12}),
+            steps_per_execution=steps_per_execution,
+            save_every=5,
+            max_nonfinite=3,
+        )
     assert str(caught.value) == (
         "loss and gradient: expected finite numbers, got 3 batches in a row without, up to step 11; "
         f"the last good checkpoint is that of step 10 in {tmp_path}; a smaller learning rate or clipping may help"
@@ -331,22 +339,22 @@ def test_too_many_bad_batches_end_the_run(per_call, tmp_path):
 
 def test_bad_batches_here_and_there_do_not():
     """They are counted; parameters are those of the good ones."""
-    end = run(batches=Noise(bad={3, 4, 8, 9, 12}), most_not_finite=3)
-    assert (int(end.state.step), int(end.state.skipped), int(end.state.in_a_row)) == (23, 5, 0)
+    end = run(batches=Noise(bad={3, 4, 8, 9, 12}), max_nonfinite=3)
+    assert (int(end.state.step), int(end.state.skipped), int(end.state.skipped_in_a_row)) == (23, 5, 0)
     assert np.isfinite(end.state.params["w"]).all()
 
 
 def test_bad_batches_before_a_resume_count(tmp_path):
     """Two before, one after."""
     with pytest.raises(CrashError):
-        run(tmp_path, Failing(12, bad={8, 9}), save_every=5, most_not_finite=3)
-    with pytest.raises(NotFiniteError, match="got 3 batches in a row without, up to step 11; the last good checkpoint"):
-        run(tmp_path, Noise(bad={8, 9, 10}), save_every=5, most_not_finite=3, resume=True)
+        run(tmp_path, Failing(12, bad={8, 9}), save_every=5, max_nonfinite=3)
+    with pytest.raises(NonFiniteError, match="got 3 batches in a row without, up to step 11; the last good checkpoint"):
+        run(tmp_path, Noise(bad={8, 9, 10}), save_every=5, max_nonfinite=3, resume=True)
 
 
 def test_without_checkpoints_there_is_none_to_name():
     """Said so."""
-    with pytest.raises(NotFiniteError, match="up to step 20; there is no checkpoint; a smaller learning rate"):
+    with pytest.raises(NonFiniteError, match="up to step 20; there is no checkpoint; a smaller learning rate"):
         run(batches=Noise(bad=range(99)))
 
 
@@ -460,7 +468,7 @@ def test_plain_lines_where_there_is_no_terminal(capsys, monkeypatch):
 
 def test_tell_says_what_is_wanted(capsys):
     """Mean metrics of a call, numbers of an evaluation."""
-    run(show=True, steps=4, evaluate=judge, tell=lambda m: "told " + ",".join(sorted(m)))
+    run(show=True, steps=4, evaluate=judge, format_metrics=lambda m: "told " + ",".join(sorted(m)))
     step, evaluation, text = capsys.readouterr().out.splitlines()
     assert step.startswith("step 4/4  told finite,grad_norm,loss,size  ")
     assert evaluation == "step 4/4  evaluation: told loss  (best so far)"
@@ -493,26 +501,26 @@ def test_tensorboard_is_asked_for_by_name(monkeypatch, tmp_path):
 
 def test_tensorboard_gets_every_number(monkeypatch, tmp_path):
     """Those of steps and those of evaluations, apart."""
-    told = []
+    kwargs = []
 
     class SummaryWriter:
         def __init__(self, folder):
             assert folder == str(tmp_path)
 
         def add_scalar(self, name, value, step):
-            told.append((name, step))
+            kwargs.append((name, step))
             assert isinstance(value, (float, bool))
 
         def close(self):
-            told.append("closed")
+            kwargs.append("closed")
 
     monkeypatch.setitem(sys.modules, "tensorboardX", type(sys)("tensorboardX"))
     sys.modules["tensorboardX"].SummaryWriter = SummaryWriter
     run(tensorboard=tmp_path, steps=2, evaluate=judge, batches=Noise(bad={1}))
     names = ["train/finite", "train/grad_norm", "train/loss", "train/size"]
-    assert sorted(told[:4]) == [(name, 1) for name in names]
-    assert sorted(told[4:8]) == [(name, 2) for name in names]
-    assert told[8:] == [("evaluation/loss", 2), "closed"]
+    assert sorted(kwargs[:4]) == [(name, 1) for name in names]
+    assert sorted(kwargs[4:8]) == [(name, 2) for name in names]
+    assert kwargs[8:] == [("evaluation/loss", 2), "closed"]
 
 
 # ---- refusals ------------------------------------------------------------------------------------------------------
@@ -523,15 +531,15 @@ def test_tensorboard_gets_every_number(monkeypatch, tmp_path):
     [
         ({"steps": 0}, ValueError, "steps: expected a positive int, got 0"),
         ({"steps": 1e3}, TypeError, "steps: expected a positive int, got float 1000.0"),
-        ({"per_call": 0}, ValueError, "per_call: expected a positive int, got 0"),
-        ({"most_not_finite": -1}, ValueError, "most_not_finite: expected a positive int, got -1"),
+        ({"steps_per_execution": 0}, ValueError, "steps_per_execution: expected a positive int, got 0"),
+        ({"max_nonfinite": -1}, ValueError, "max_nonfinite: expected a positive int, got -1"),
         ({"evaluate_every": 0}, ValueError, "evaluate_every: expected a positive int, got 0"),
         ({"save_every": 2.5}, TypeError, "save_every: expected a positive int, got float 2.5"),
         ({"patience": True}, TypeError, "patience: expected a positive int, got bool True"),
         ({"key": 3}, TypeError, "key: expected a random key, got int 3; jax.random.key(0) makes one"),
         ({"key": None}, TypeError, "key: expected a value, got None; jax.random.key(0) makes one"),
-        ({"facts": {"progress": 1}}, ValueError,
-         "facts: expected names other than model, parts, step, best, key, params, training, progress, made_from, "
+        ({"metadata": {"progress": 1}}, ValueError,
+         "metadata: expected names other than model, parts, step, best, key, params, training, progress, origin, "
          "got progress; give it another name"),
     ],
 )  # fmt: skip

@@ -176,14 +176,14 @@ def test_a_class_of_main_is_named(monkeypatch, cells, tmp_path):
 def test_nothing_else_is_called(call, home, tmp_path):
     """A checkpoint made with ill intent: neither a class without a step nor a function runs."""
     saved(tmp_path / "run", rnn.GRU(2, 3))
-    facts = tmp_path / "run" / "step-000000000" / "facts.json"
-    told = json.loads(facts.read_text())
+    metadata = tmp_path / "run" / "step-000000000" / "metadata.json"
+    args = json.loads(metadata.read_text())
     here = tmp_path / "here"
-    told["model"], name = call.replace("HERE", str(here)), re.search(r"(\w+)\((?=[\['])", call)[1]
-    told["parts"] = {} if home is None else {name: home}
-    facts.write_text(json.dumps(told))
-    sums = facts.with_name("sha256.json")
-    sums.write_text(json.dumps(learning.checkpoints._sums(facts.parent)))
+    args["model"], name = call.replace("HERE", str(here)), re.search(r"(\w+)\((?=[\['])", call)[1]
+    args["parts"] = {} if home is None else {name: home}
+    metadata.write_text(json.dumps(args))
+    sums = metadata.with_name("sha256.json")
+    sums.write_text(json.dumps(learning.checkpoints._checksums(metadata.parent)))
     with pytest.raises(ValueError, match="cannot be rebuilt"):
         load_model(tmp_path / "run")
     assert not list(tmp_path.glob("here*"))
@@ -201,8 +201,8 @@ def test_names_of_ones_own_are_said():
     own = types.SimpleNamespace(step=lambda z: z)
     own.step.__module__, own.step.__qualname__ = "mine", "step"
     model = rnn.VanillaRNN(2, 3, activation=own.step)
-    assert rnn.from_call(repr(model), {"mine.step": own.step}) == model
+    assert rnn.from_repr(repr(model), {"mine.step": own.step}) == model
     for function, name in ((jnp.sin, "jax.numpy.sin"), (jax.nn.silu, "jax.nn.silu"), (jax.lax.tanh, "jax.lax.tanh")):
         model = rnn.VanillaRNN(2, 3, activation=function)
         assert repr(model) == f"VanillaRNN(2, 3, activation={name})"
-        assert rnn.from_call(repr(model)) == model
+        assert rnn.from_repr(repr(model)) == model

@@ -52,7 +52,7 @@ def plain_loss(params, carry, chunk, key):
         (r"batches: .* got ndarray of 1", lambda: fit(batches=np.zeros((1, 2)))),
         (r"batches: .* got IndexError from batches\[1\] of deque of 1", lambda: fit(batches=deque([STREAMS[0]]))),
         (r"batches: .* got KeyError from batches\[1\] of dict of 1", lambda: fit(batches={0: STREAMS[0]})),
-        (r"facts: expected what JSON can hold, got .*int32", lambda: fit(facts={"rate": np.int32(3)})),
+        (r"metadata: expected what JSON can hold, got .*int32", lambda: fit(metadata={"rate": np.int32(3)})),
         (r"resume: expected one of 'anyway', True or False, got 'yes'", lambda: fit(resume="yes")),
         (r"checkpoints: expected something, since resume is given", lambda: fit(resume=True)),
         (r"evaluate: expected something, since patience is given", lambda: fit(patience=2)),
@@ -76,7 +76,7 @@ def test_a_model_that_sees_its_targets(layer):
         f"TypeError model: expected a model that walks forwards, got {model}; Bidirectional sees the inputs to come, …"
     )
     refuses(words, lambda: learning.stream_loss(model))
-    refuses(words, lambda: learning.window(model, (), (), jnp.zeros((4, 2), int), steps=2))
+    refuses(words, lambda: learning.truncated_unroll(model, (), (), jnp.zeros((4, 2), int), steps=2))
 
 
 def test_a_step_returns_a_pair():

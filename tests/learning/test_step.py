@@ -28,7 +28,7 @@ def test_step_is_optax_by_hand(name):
     params, opt_state, carry = small_params(), optimizer.init(small_params()), jnp.zeros((2, 3))
     for n in range(4):
         batch, key = Noise()[n], jax.random.fold_in(KEY, n)
-        (value, (carry_after, told)), grads = jax.value_and_grad(small_loss, has_aux=True)(params, carry, batch, key)
+        (value, (carry_after, args)), grads = jax.value_and_grad(small_loss, has_aux=True)(params, carry, batch, key)
         with jax.numpy_dtype_promotion("standard"):
             updates, opt_state = optimizer.update(grads, opt_state, params)
         params, carry = optax.apply_updates(params, updates), carry_after
@@ -36,7 +36,7 @@ def test_step_is_optax_by_hand(name):
         assert same_bits(state[:3], (params, opt_state, carry))
         assert state[3:] == (n + 1, 0, 0)
         assert sorted(metrics) == ["finite", "grad_norm", "loss", "size"]
-        assert same_bits((metrics["loss"], metrics["size"]), (value, told["size"]))
+        assert same_bits((metrics["loss"], metrics["size"]), (value, args["size"]))
         assert metrics["finite"]
         norm = np.sqrt(sum(np.sum(np.square(g, dtype=np.float64)) for g in grads.values()))
         np.testing.assert_allclose(metrics["grad_norm"], norm, rtol=1e-6)  # of the gradient, whatever is clipped
@@ -81,7 +81,7 @@ MODELS = {  # and how many w_hh they have
 def test_average_divides_exactly_the_recurrent_weights(name):
     """Every w_hh by n - 1, nothing else, bit for bit; b_hh and peepholes are no w_hh."""
     model, count = MODELS[name]
-    average = learning.average_recurrent(7)
+    average = learning.average_recurrent_gradient(7)
     shapes = jax.eval_shape(model.init, KEY)
     gradient = jax.tree.map(lambda s: jax.random.normal(KEY, s.shape), shapes)
     averaged, _ = average.update(gradient, average.init(gradient))
@@ -96,7 +96,7 @@ def test_average_divides_exactly_the_recurrent_weights(name):
 
 def test_average_knows_the_name_in_a_dict():
     """A user's own cell may keep its parameters in a dict."""
-    average = learning.average_recurrent(3)
+    average = learning.average_recurrent_gradient(3)
     update = {"cell": {"w_hh": jnp.ones(2), "w_xh": jnp.ones(2)}}
     averaged, _ = average.update(update, average.init(update))
     np.testing.assert_array_equal(averaged["cell"]["w_hh"], [0.5, 0.5])
@@ -121,7 +121,10 @@ def test_the_gradient_is_the_sum_over_the_copies_of_w_hh(x64):
     each = jax.grad(with_copies)(jnp.stack([params.w_hh] * n))
     assert not each[0].any()  # the first step has no state before it
     assert all(np.abs(each[1:]).max((1, 2)) > 1e-4)
-    for chain, expected in ((optax.identity(), each.sum(0)), (learning.average_recurrent(n), each[1:].mean(0))):
+    for chain, expected in (
+        (optax.identity(), each.sum(0)),
+        (learning.average_recurrent_gradient(n), each[1:].mean(0)),
+    ):
         optimizer = optax.chain(chain, optax.sgd(1.0))
         state, _ = learning.train_step(loss, optimizer)(learning.train_state(params, optimizer), xs, KEY)
         np.testing.assert_allclose(params.w_hh - state.params.w_hh, expected, rtol=1e-10, atol=1e-14)
@@ -131,7 +134,7 @@ def test_the_gradient_is_the_sum_over_the_copies_of_w_hh(x64):
 def test_average_needs_two_steps(steps, kind):
     """Named, with what is wrong."""
     with pytest.raises(kind, match=r"^steps: expected "):
-        learning.average_recurrent(steps)
+        learning.average_recurrent_gradient(steps)
 
 
 # ---- batches that are not finite -----------------------------------------------------------------------------------
@@ -141,7 +144,7 @@ def blow_up(where):
     """A loss that a batch of NaN spoils in its value, its gradient, or both."""
 
     def loss(params, carry, batch, key):
-        value, (carry, told) = small_loss(params, carry, jnp.nan_to_num(batch), key)
+        value, (carry, args) = small_loss(params, carry, jnp.nan_to_num(batch), key)
         bad = jnp.isnan(batch).any()
         if where == "value":
             value = value + jnp.where(bad, jnp.inf, 0.0)
@@ -149,7 +152,7 @@ def blow_up(where):
             value = value + jnp.sqrt(jnp.where(bad, 0.0, 1.0) * params["w"][0, 0] ** 2)  # 0, of infinite slope
         else:
             value, carry = jnp.where(bad, jnp.nan, 1.0) * value, jnp.where(bad, jnp.nan, carry)
-        return value, (carry, told)
+        return value, (carry, args)
 
     return loss
 
@@ -198,14 +201,14 @@ def test_several_is_so_many_single_steps(bad):
     """Bit for bit, with the key of each step folded in, metrics stacked; a bad batch among them too."""
     optimizer = OPTIMIZERS["clipped adam"]
     one = learning.train_step(small_loss, optimizer)
-    single, together = jax.jit(one), jax.jit(learning.several(one))
-    state, told = small_state(optimizer), []
+    single, together = jax.jit(one), jax.jit(learning.scan_steps(one))
+    state, args = small_state(optimizer), []
     for n in range(5):
         state, metrics = single(state, Noise(bad)[n], jax.random.fold_in(KEY, n))
-        told.append(metrics)
+        args.append(metrics)
     at_once, metrics = together(small_state(optimizer), np.stack([Noise(bad)[n] for n in range(5)]), KEY)
     assert same_bits(at_once, state)
-    assert same_bits(metrics, jax.tree.map(lambda *m: jnp.stack(m), *told))
+    assert same_bits(metrics, jax.tree.map(lambda *m: jnp.stack(m), *args))
     assert int(state.skipped) == len(bad)
 
 
@@ -214,7 +217,7 @@ def test_accumulation_is_one_step_with_the_mean_gradient():
     optimizer = optax.MultiSteps(optax.sgd(1.0), 4)
     params = jnp.array([1.0, -2.0])
     batches = np.random.default_rng(0).normal(size=(8, 2)).astype("float32")
-    step = learning.several(learning.train_step(lambda p, c, b, k: (jnp.sum(p**2 * b), (c, {})), optimizer))
+    step = learning.scan_steps(learning.train_step(lambda p, c, b, k: (jnp.sum(p**2 * b), (c, {})), optimizer))
     state = learning.train_state(params, optimizer)
     expected = np.asarray(params)
     for n in range(2):

@@ -64,7 +64,7 @@ def by_hand(params, ids, k1, k2):
     return total
 
 
-def in_chunks(params, ids, k1, k2):
+def scan_chunks(params, ids, k1, k2):
     """The same by the library."""
     streams = Streams(ids, B, k1, back=k2)
     assert len(streams) == T // k1
@@ -108,7 +108,7 @@ def test_which_truncation_is_the_exact_gradient(k1, k2, equal, full):
 
     Exact is the gradient only where every window reaches the start of the sequence.
     """
-    value, grads = gradient(in_chunks, k1, k2)
+    value, grads = gradient(scan_chunks, k1, k2)
     expected, expected_grads = gradient(by_hand, k1, k2)
     assert abs(value - full[0]) < EXACT
     assert abs(value - expected) < EXACT
@@ -171,8 +171,8 @@ def test_an_epoch_begins_with_the_initial_state(back):
     loss = stream_loss(Walk(), lambda ys, targets: ys.sum())
     sums, carry = [], jnp.zeros(2)
     for n in range(4):
-        value, (carry, told) = loss({"w": jnp.ones(())}, carry, streams[n], None)
-        assert told == {"count": 6}  # targets of the chunk
+        value, (carry, kwargs) = loss({"w": jnp.ones(())}, carry, streams[n], None)
+        assert kwargs == {"count": 6}  # targets of the chunk
         sums.append(float(value))
     each = [1 + np.cumsum(row) for row in ids[:-1].reshape(2, 6)]
     expected = [sum(row[:3].sum() for row in each), sum(row[3:].sum() for row in each)]
@@ -202,9 +202,9 @@ def test_options_go_to_the_measure():
         seen.update(options, shape=outputs.shape, targets=targets.shape)
         return outputs.sum()
 
-    _, (_, told) = stream_loss(MODEL, measure, mean="time_sum")(params, MODEL.initial_state((B,)), chunk, None)
+    _, (_, kwargs) = stream_loss(MODEL, measure, mean="time_sum")(params, MODEL.initial_state((B,)), chunk, None)
     assert seen == {"mean": "time_sum", "shape": (4, B, V), "targets": (4, B)}
-    assert told == {"count": B}
+    assert kwargs == {"count": B}
 
 
 def test_dropout_follows_the_key():
@@ -249,12 +249,12 @@ CASES = {
 @functools.cache
 def remat_run(case, remat):
     """Value and gradient by parameters, inputs and first state of everything that ``unroll`` returns."""
-    model, told = CASES[case]
+    model, kwargs = CASES[case]
     params = random(jax.eval_shape(model.init, KEY))
     xs, state = random(jnp.zeros((STEPS, 3, 2)), 1), random(model.initial_state((3,)), 2)
 
     def loss(params, xs, state):
-        final, ys = rnn.unroll(model, params, xs, state, remat=remat, **told)
+        final, ys = rnn.unroll(model, params, xs, state, remat=remat, **kwargs)
         weighted = jnp.cos(ys + jnp.arange(STEPS * 1.0)[:, None, None])  # each output counts in its own way
         return weighted.sum() + sum(jnp.sin(leaf).sum() for leaf in jax.tree.leaves(final))
 

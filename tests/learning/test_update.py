@@ -45,14 +45,14 @@ def by_hand(optimizer, names, params, carry, opt_state, batch, key):
         return small_loss(p, carry, batch, key)[0]
 
     (value, (after, _)), grad = jax.value_and_grad(small_loss, has_aux=True)(params, carry, batch, key)
-    told = {
+    args = {
         "value": value,
         "grad": grad,
         "value_fn": alone,
         "obj_fn": alone,
         "grad_fn": lambda p, i: jax.grad(alone)(p),
     }
-    updates, opt_state = optimizer.update(grad, opt_state, params, **{name: told[name] for name in names})
+    updates, opt_state = optimizer.update(grad, opt_state, params, **{name: args[name] for name in names})
     return optax.apply_updates(params, updates), after, opt_state
 
 
@@ -61,7 +61,7 @@ def test_an_optimizer_gets_what_it_asks_for(name):
     """Four steps of fit, two in one compiled call, are four by hand: the same parameters and the same state."""
     optimizer, names = (OPTIMIZERS | MORE)[name]
     start = small_state(optimizer)
-    end = learning.fit(learning.train_step(small_loss, optimizer), start, Noise(), steps=4, key=KEY, per_call=2,
+    end = learning.fit(learning.train_step(small_loss, optimizer), start, Noise(), steps=4, key=KEY, steps_per_execution=2,
                        show=False).state  # fmt: skip
     state, one = (start.params, start.carry, start.opt_state), jax.jit(by_hand, static_argnums=(0, 1))
     with jax.numpy_dtype_promotion("standard"):
@@ -94,9 +94,9 @@ def test_the_plateau_halves_the_rate():
     """A loss that does not fall: after a patience of 2 the updates are half as large."""
     optimizer = optax.chain(optax.sgd(1.0), contrib.reduce_on_plateau(patience=2, factor=0.5))
     state = learning.train_state(jnp.zeros(1), optimizer)
-    several = learning.several(learning.train_step(lambda p, c, b, k: (jnp.sum(p * b) - jnp.sum(p * b) + 3.0, (c, {})),
+    scan_steps = learning.scan_steps(learning.train_step(lambda p, c, b, k: (jnp.sum(p * b) - jnp.sum(p * b) + 3.0, (c, {})),
                                                    optimizer))  # fmt: skip
-    state, _ = several(state, np.ones((6, 1), "float32"), KEY)
+    state, _ = scan_steps(state, np.ones((6, 1), "float32"), KEY)
     assert float(state.opt_state[1].scale) == 0.25
 
 
@@ -167,7 +167,7 @@ def test_adam_in_16_bits(dtype):
     """A gradient whose square is 0 or infinite in 16 bits: the first step is the learning rate, the state float32."""
     optimizer = optax.adam(0.125)
     state = learning.train_state(jnp.zeros(2, dtype), optimizer)
-    step = learning.several(learning.train_step(pull(1), optimizer))
+    step = learning.scan_steps(learning.train_step(pull(1), optimizer))
     state, _ = step(state, np.asarray([[1e-4, 3e4]] * 2, dtype), KEY)
     np.testing.assert_allclose(np.asarray(state.params, "float32"), [-0.25, -0.25], rtol=1e-2)
     assert {leaf.dtype for leaf in jax.tree.leaves((state.opt_state[0].mu, state.opt_state[0].nu))} == {
@@ -180,7 +180,7 @@ def test_an_optimizer_state_in_16_bits_stays_so():
     """Where somebody made it himself."""
     optimizer, params = optax.adam(0.1), jnp.zeros(2, "bfloat16")
     state = learning.train_state(params, optimizer)._replace(opt_state=optimizer.init(params))
-    after, _ = learning.several(learning.train_step(pull(1), optimizer))(state, np.ones((2, 2), "bfloat16"), KEY)
+    after, _ = learning.scan_steps(learning.train_step(pull(1), optimizer))(state, np.ones((2, 2), "bfloat16"), KEY)
     assert jax.tree.map(lambda x: x.dtype, after) == jax.tree.map(lambda x: x.dtype, state)
 
 
@@ -195,7 +195,7 @@ def test_a_finite_gradient_whose_square_is_not(size):
     np.testing.assert_allclose(state.params, [-0.6, 0.8], rtol=1e-5)
     adam = optax.adam(0.1, b2=0.5)
     batches = np.stack([batch, *np.ones((200, 2), "float32")])
-    state, _ = learning.several(learning.train_step(pull(1), adam))(
+    state, _ = learning.scan_steps(learning.train_step(pull(1), adam))(
         learning.train_state(jnp.zeros(2), adam), batches, KEY
     )
     assert np.isfinite(jax.tree.leaves(state.opt_state)[2]).all()

@@ -18,8 +18,8 @@ def run_script(monkeypatch, tmp_path, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("JAXRNN_DATA", str(tmp_path / "cache"))
 
-    def run(name, *told):
-        monkeypatch.setattr(sys, "argv", [f"{name}.py", *map(str, told)])
+    def run(name, *args):
+        monkeypatch.setattr(sys, "argv", [f"{name}.py", *map(str, args)])
         runpy.run_path(str(SCRIPTS / f"{name}.py"), run_name="__main__")
         return capsys.readouterr().out
 
@@ -30,9 +30,9 @@ def run_script(monkeypatch, tmp_path, capsys):
 def refused(run_script, capsys):
     """Run a script that refuses what it is told, with exit code 2; returns the one line that says why."""
 
-    def run(name, *told):
+    def run(name, *args):
         with pytest.raises(SystemExit) as end:
-            run_script(name, *told)
+            run_script(name, *args)
         *usage, line = capsys.readouterr().err.splitlines()
         assert end.value.code == 2, line
         assert not usage or usage[0].startswith(f"usage: {name}.py"), usage

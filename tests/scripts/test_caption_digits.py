@@ -16,8 +16,8 @@ def script(load_script):
 @pytest.mark.slow
 def test_runs(run_script, tmp_path):
     """To the last line, and draws its sheet."""
-    printed = run_script("caption_digits", "--steps", 2, "--batch", 4, "--size", 8, "--units", 8)
-    result = json.loads(printed.splitlines()[-1])
+    constructor_call = run_script("caption_digits", "--steps", 2, "--batch", 4, "--size", 8, "--units", 8)
+    result = json.loads(constructor_call.splitlines()[-1])
     assert (result["script"], result["steps"]) == ("caption_digits", 2)
     assert 0 <= result["exact"] < 0.5
     assert (tmp_path / "runs/caption_digits/captions.png").stat().st_size > 20_000
@@ -30,7 +30,7 @@ def test_pictures_hold_what_their_captions_say(script):
     assert set(made["lengths"]) == {3, 4, 5, 6, 7}
     for picture, tokens, length in zip(made["pictures"], made["tokens"].T, made["lengths"]):
         digits = [int(token) for token in tokens[1 : length - 1]]
-        assert script.sentence(tokens[1:]) == " ".join(script.NAMES[digit] for digit in digits)
+        assert script.token_sequence(tokens[1:]) == " ".join(script.NAMES[digit] for digit in digits)
         slots = [picture[:, n : n + script.SLOT] for n in range(0, picture.shape[1], script.SLOT)]
         assert [slot.max() - 1 for slot in slots[: len(digits)]] == digits
         assert [slot.sum() for slot in slots] == [64 * (d + 1) for d in digits] + [0] * (5 - len(digits))

@@ -86,8 +86,8 @@ OTHERS = {
 )
 def test_refused(refused, words, expected):
     """One line that names the option."""
-    name, *told = words.split()
-    assert refused(name, *told) == f"argument {told[-2]}: expected {expected}, got {told[-1]}"
+    name, *args = words.split()
+    assert refused(name, *args) == f"argument {args[-2]}: expected {expected}, got {args[-1]}"
 
 
 def test_nothing_is_clipped(run_script, tmp_path, load_script):

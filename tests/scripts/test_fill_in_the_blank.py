@@ -20,12 +20,12 @@ def script(load_script):
 @pytest.mark.slow
 def test_runs(run_script, tmp_path):
     """To the last line, with a sentence of the user's."""
-    printed = run_script("fill_in_the_blank", *SMALL, "--sentence", "Ann is ___ thirsty.")
-    result = json.loads(printed.splitlines()[-1])
+    constructor_call = run_script("fill_in_the_blank", *SMALL, "--sentence", "Ann is ___ thirsty.")
+    result = json.loads(constructor_call.splitlines()[-1])
     assert result["words"]["blanks"] > 1000
     assert result["characters"]["blanks"] > 30
     assert result["chapter"] is None
-    assert "Ann is ___ thirsty." in printed
+    assert "Ann is ___ thirsty." in constructor_call
     assert (tmp_path / "runs/fill_in_the_blank/fill_in_the_blank.png").stat().st_size > 10_000
 
 
@@ -37,9 +37,9 @@ def test_runs(run_script, tmp_path):
         (["--sentence", "I am ___ furious."], "--sentence: expected words of the made-up sentences, got 'furious'"),
     ],
 )
-def test_refusals(refused, told, words):
+def test_refusals(refused, args, words):
     """One line, before anything is trained."""
-    assert refused("fill_in_the_blank", *told).startswith(words)
+    assert refused("fill_in_the_blank", *args).startswith(words)
 
 
 def test_sizes(script):
@@ -53,10 +53,10 @@ def test_sentences(script):
     """The chapter's three sentences, rightly filled, are of the grammar; no sentence stands twice."""
     sentences = script.grammar()
     assert len(sentences) == len(set(sentences))
-    for sentence, word in zip(script.CHAPTER, script.RIGHT, strict=True):
-        assert sentence.replace("___", word) in sentences
+    for token_sequence, word in zip(script.CHAPTER, script.RIGHT, strict=True):
+        assert token_sequence.replace("___", word) in sentences
         for wrong in set(script.CHOICES) - {word}:
-            assert sentence.replace("___", wrong) not in sentences
+            assert token_sequence.replace("___", wrong) not in sentences
 
 
 def test_margin(script, monkeypatch, capsys):
@@ -76,7 +76,7 @@ def test_margin(script, monkeypatch, capsys):
 
 def test_a_guess_does_not_depend_on_the_filler(script, monkeypatch):
     """Whatever word stands in for the blank, every model says the same."""
-    vocabulary = Vocabulary.of(w for sentence in script.grammar() for w in script.words(sentence))
+    vocabulary = Vocabulary.of(w for token_sequence in script.grammar() for w in script.words(token_sequence))
     models = {}
     for side in script.SIDES:
         model = script.build(script.CELLS["gru"], side, len(vocabulary), 6)

@@ -56,18 +56,18 @@ def test_the_last_part_changes_nothing_before_it(script, forecast, tmp_path):
     """Not even through mean and scale. The errors of the simple forecasts are those of a loop."""
     series = script.mackey_glass(600)
     other = np.where(np.arange(600) < 480, series, 9 * series)
-    printed = [forecast(values).splitlines() for values in (series, other)]
-    told = [[line for line in lines if "evaluation" in line] for lines in printed]
-    assert len(told[0]) == 10
-    assert told[0] == told[1]
-    for values, lines in zip((series, other), printed, strict=True):
+    constructor_call = [forecast(values).splitlines() for values in (series, other)]
+    args = [[line for line in lines if "evaluation" in line] for lines in constructor_call]
+    assert len(args[0]) == 10
+    assert args[0] == args[1]
+    for values, lines in zip((series, other), constructor_call, strict=True):
         mse = json.loads(lines[-1])["mse"]
         ago, last = [], []
         for now in range(479, 550):
-            for ahead in range(now + 1, now + 51):
-                ago.append((values[ahead] - values[ahead - 50]) ** 2)
-                last.append((values[ahead] - values[now]) ** 2)
-        assert ahead == 599
+            for precomputed_projection in range(now + 1, now + 51):
+                ago.append((values[precomputed_projection] - values[precomputed_projection - 50]) ** 2)
+                last.append((values[precomputed_projection] - values[now]) ** 2)
+        assert precomputed_projection == 599
         assert mse["a season ago"] == pytest.approx(np.mean(ago), rel=1e-4)
         assert mse["last value"] == pytest.approx(np.mean(last), rel=1e-4)
     assert (tmp_path / "runs/forecast/mackey-glass.png").stat().st_size > 10_000
@@ -82,7 +82,7 @@ def test_series(script):
 
 def test_evaluations_that_are_all_nan(script, forecast, monkeypatch):
     """There is no network to forecast with."""
-    monkeypatch.setattr(script, "tell", lambda model, params, inputs: np.full(inputs.shape[1:2], np.nan)[:, None])
+    monkeypatch.setattr(script, "format_metrics", lambda model, params, inputs: np.full(inputs.shape[1:2], np.nan)[:, None])
     with pytest.raises(
         ValueError, match=r"^error of the held-out windows: expected a finite one, got none up to step 10"
     ):
@@ -96,7 +96,7 @@ def test_refusals(forecast, refused, tmp_path):
     for content, words in [(None, "no monthly-sunspots.csv"), ("Month,Sunspots", "SHA-256")]:
         if content is not None:
             (tmp_path / "monthly-sunspots.csv").write_text(content)
-        told = refused("forecast", "--data", tmp_path, "--series", "monthly-sunspots")
-        assert words in told
-        assert "https://raw.githubusercontent.com/jbrownlee/Datasets/master/monthly-sunspots.csv" in told
+        args = refused("forecast", "--data", tmp_path, "--series", "monthly-sunspots")
+        assert words in args
+        assert "https://raw.githubusercontent.com/jbrownlee/Datasets/master/monthly-sunspots.csv" in args
     assert "invalid choice: 'weather'" in refused("forecast", "--series", "weather")

@@ -20,17 +20,17 @@ def script(monkeypatch, tmp_path, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("JAXRNN_DATA", str(tmp_path / "cache"))
 
-    def run(name, *told):
-        monkeypatch.setattr(sys, "argv", [name, *told])
+    def run(name, *args):
+        monkeypatch.setattr(sys, "argv", [name, *args])
         __import__(name).main()
         return capsys.readouterr().out
 
     return run
 
 
-def last_line(printed):
+def last_line(constructor_call):
     """The results of a script."""
-    return json.loads(printed.splitlines()[-1])
+    return json.loads(constructor_call.splitlines()[-1])
 
 
 @pytest.mark.slow
@@ -46,7 +46,7 @@ def test_names(script, refused, tmp_path):
     assert sum(last_line(answer)["probabilities"].values()) == pytest.approx(1, abs=1e-3)
     assert "HÉLO is Opening with probability" in answer
     assert "read as unknown: я ё\n" in script("classify_names", "--quick", "--name", "HelяЁ")
-    for told, words in [
+    for args, words in [
         (["--name", ""], "--name: expected a name with at least one letter, got ''"),
         (["--name", "123"], "--name: expected a name with at least one letter, got '123'"),
         (["--name", "яя"], "--name: expected letters such as [a-z]+, got none of them in 'яя'"),
@@ -55,7 +55,7 @@ def test_names(script, refused, tmp_path):
             "--language: expected one of Agreeing, Alternating, Hissing, Ope",
         ),
     ]:
-        assert re.match(words, refused("classify_names", "--quick", *told))
+        assert re.match(words, refused("classify_names", "--quick", *args))
 
 
 def test_naive_bayes_is_its_formula(script):
@@ -95,9 +95,9 @@ def test_grams_scores_and_parts(script):
     data = {"one": ["A", "b", "B", *map(str, range(100))], "two": ["a", "c"]}
     languages, parts = names.split(data, seed=0)
     assert languages == ["one", "two"]
-    told = [(name, n) for part in parts for name, n in zip(part.names, part.labels, strict=True)]
-    assert len(told) == len(set(told)) == 104  # B and b are one
-    assert sum(len(set(part.names)) for part in parts) == len({name for name, _ in told})  # each name in one part
+    args = [(name, n) for part in parts for name, n in zip(part.names, part.labels, strict=True)]
+    assert len(args) == len(set(args)) == 104  # B and b are one
+    assert sum(len(set(part.names)) for part in parts) == len({name for name, _ in args})  # each name in one part
 
 
 @pytest.mark.slow
@@ -106,15 +106,15 @@ def test_sentiment(script, refused):
     result = last_line(script("sentiment", "--quick", "--members", "1"))
     assert 0.35 < result["bag_of_words_accuracy"] < 0.65
     assert result["accuracy"] > 0.75
-    for sentence, good in [("The plot is dull, not funny", False), ("the plot is NOT dull, but funny ", True)]:
-        answer = script("sentiment", "--quick", "--sentence", sentence)
+    for token_sequence, good in [("The plot is dull, not funny", False), ("the plot is NOT dull, but funny ", True)]:
+        answer = script("sentiment", "--quick", "--sentence", token_sequence)
         assert (last_line(answer)["good"] > 0.5) == good
     assert "read as unknown: zebra" in script("sentiment", "--quick", "--sentence", "the plot is zebra, not funny")
-    for sentence, words in [
+    for token_sequence, words in [
         ("  ", "--sentence: expected a sentence with at least one word, got '  '"),
         ("zebra", "--sentence: expected a word that the training sentences hold, got none in 'zebra'"),
     ]:
-        assert refused("sentiment", "--quick", "--sentence", sentence).startswith(words)
+        assert refused("sentiment", "--quick", "--sentence", token_sequence).startswith(words)
 
 
 def test_words_as_the_data_has_them(script):
@@ -138,7 +138,7 @@ def test_offline(script, name, monkeypatch, capsys):
     """Without data and without network the script says so, with the address, and goes on with its own."""
     import jaxrnn as rnn
 
-    def offline(*told, **options):
+    def offline(*args, **options):
         raise FileNotFoundError("names: expected x from https://host/x, got no answer")
 
     module = __import__(name)

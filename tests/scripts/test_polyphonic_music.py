@@ -110,7 +110,7 @@ def test_refusals(refused, tmp_path):
     for content, words in [(None, "no JSB_Chorales.mat"), (b"not music", "SHA-256")]:
         if content is not None:
             (tmp_path / "JSB_Chorales.mat").write_bytes(content)
-        told = refused("polyphonic_music", "--data", tmp_path)
-        assert words in told
-        assert url in told
+        args = refused("polyphonic_music", "--data", tmp_path)
+        assert words in args
+        assert url in args
     assert "train first" in refused("polyphonic_music", "--quick", "--compose", 8)

@@ -29,7 +29,7 @@ SAVING = ["char_lm", "classify_names", "polyphonic_music", "sentiment", "transla
 def texts(monkeypatch, tmp_path):
     """The texts as files; whatever starts to train fails."""
 
-    def train(*told, **options):
+    def train(*args, **options):
         raise AssertionError("it trains")
 
     for name in ("fit", "train_step", "train_state"):
@@ -101,9 +101,9 @@ def test_texts(refused, script, file, words):
         ("benchmark --resume", "--resume: expected the results of an earlier run in --out, got no runs/benchm"),
     ],
 )  # fmt: skip
-def test_said_at_the_start(refused, tmp_path, told, words):
+def test_said_at_the_start(refused, tmp_path, args, words):
     """In words that name the option; no folder of a run is made for it."""
-    assert refused(*told.split()).startswith(words)
+    assert refused(*args.split()).startswith(words)
     assert {path.name for path in tmp_path.iterdir()} <= {*TEXTS, "runs"}
     assert not [path for path in tmp_path.rglob("runs/*") if path.suffix or any(path.iterdir())]
 
@@ -119,25 +119,25 @@ def test_out_is_a_file(refused, script, out):
 def test_out_cannot_be_written_to(refused, monkeypatch, script):
     """The picture of a long run would be lost."""
     monkeypatch.setattr(os, "access", lambda path, mode: False)
-    told = refused(script, "--out", "new/folder")
-    assert told == "argument --out: expected a folder that can be written to, got ."
+    args = refused(script, "--out", "new/folder")
+    assert args == "argument --out: expected a folder that can be written to, got ."
 
 
 @pytest.mark.parametrize("script", [*DRAWING, *(script for script in SAVING[:-1] if script != "sentiment")])
 def test_nothing_to_draw_with(refused, monkeypatch, script):
     """What is needed at the end is looked for at the start."""
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "matplotlib" else name)
-    told = refused(script, *(["--quick"] if script == "benchmark" else []))
-    assert told == "matplotlib: expected it to be installed, got no such module; pip install matplotlib"
+    args = refused(script, *(["--quick"] if script == "benchmark" else []))
+    assert args == "matplotlib: expected it to be installed, got no such module; pip install matplotlib"
 
 
 @pytest.mark.parametrize(
     ("told", "module"),
     [("translate --data .", "sacrebleu"), ("polyphonic_music", "mido"), ("char_rnn --data good --torch", "torch")],
 )
-def test_a_module_is_missing(refused, monkeypatch, told, module):
+def test_a_module_is_missing(refused, monkeypatch, args, module):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == module else name)
-    assert refused(*told.split()).startswith(f"{module}: expected it to be installed")
+    assert refused(*args.split()).startswith(f"{module}: expected it to be installed")
 
 
 def test_results_that_are_none(refused, tmp_path):
@@ -156,13 +156,13 @@ def test_a_run_of_a_script(monkeypatch, refused, tmp_path):
     state = learning.train_state(model.init(jax.random.key(0)), optax.sgd(1.0))
     save = learning.Checkpoints(tmp_path / "run", model).save
     save(state, jax.random.key(0), {"symbols": ["\n", "a", "b"]})
-    told = "--out", tmp_path / "run"
+    args = "--out", tmp_path / "run"
     strange = "--prompt: expected only symbols that were learnt, got 'c'; they are a b"
-    assert refused("char_lm", "--sample", 5, "--prompt", "abc", *told) == strange
+    assert refused("char_lm", "--sample", 5, "--prompt", "abc", *args) == strange
     words = "--out: expected a run of translate.py, got one of another script in"
-    assert refused("translate", "--sentence", "a", *told).startswith(words)
+    assert refused("translate", "--sentence", "a", *args).startswith(words)
     save(state, jax.random.key(0), {"script": "word_lm", "symbols": ["\n", "a", "b"]})
-    assert refused("char_lm", "--sample", 5, *told).startswith(
+    assert refused("char_lm", "--sample", 5, *args).startswith(
         "--out: expected a run of char_lm.py, got one of word_lm"
     )
 
@@ -177,29 +177,29 @@ def test_a_run_of_a_script(monkeypatch, refused, tmp_path):
          "--buckets 1, rate --rate 1, seed --seed 1"),
     ],
 )  # fmt: skip
-def test_what_a_run_is_made_from(run_script, monkeypatch, tmp_path, told, changes):
+def test_what_a_run_is_origin(run_script, monkeypatch, tmp_path, args, changes):
     """All that changes a run is handed to fit, which compares it when the run goes on."""
     (tmp_path / "good").write_text("abcd efgh\n" * 6000)
     (tmp_path / "other").write_text("abcd egfh\n" * 6000)
     found = []
 
-    def fit(*told, facts, resume, **options):
-        found.append(facts)
+    def fit(*args, metadata, resume, **options):
+        found.append(metadata)
         raise ValueError("enough")
 
     monkeypatch.setattr(learning, "fit", fit)
     for name in ("train_step", "train_state"):
-        monkeypatch.setattr(learning, name, lambda *told, **options: None)
+        monkeypatch.setattr(learning, name, lambda *args, **options: None)
     for kind in (rnn.Stack, rnn.tasks.EncoderDecoder):
         monkeypatch.setattr(kind, "init", lambda model, key: ())
-    monkeypatch.setattr(jax, "eval_shape", lambda *told: None)
+    monkeypatch.setattr(jax, "eval_shape", lambda *args: None)
     changed = dict(change.split(maxsplit=1) for change in changes.split(", "))
     for change in ("", *changed.values()):
         with pytest.raises(SystemExit):
-            run_script(*told.split(), *change.split())
-    for name, facts in zip(changed, found[1:], strict=True):
-        assert facts[name] != found[0][name]
-        assert facts["script"] == told.split()[0]
+            run_script(*args.split(), *change.split())
+    for name, metadata in zip(changed, found[1:], strict=True):
+        assert metadata[name] != found[0][name]
+        assert metadata["script"] == args.split()[0]
 
 
 @pytest.fixture
@@ -232,7 +232,7 @@ def test_training_that_diverged(common, monkeypatch):
     """One line too, but no fault of the command line: exit code 1."""
 
     def main():
-        raise learning.NotFiniteError("loss and gradient: expected finite numbers")
+        raise learning.NonFiniteError("loss and gradient: expected finite numbers")
 
     monkeypatch.setattr(sys, "argv", ["some/char_lm.py"])
     with pytest.raises(SystemExit, match=r"^char_lm.py: loss and gradient: expected finite numbers$"):

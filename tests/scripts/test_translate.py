@@ -102,8 +102,8 @@ def test_multi30k(run_script, monkeypatch, script, tmp_path):
     pytest.importorskip("sacrebleu")
     pairs = [("Ein Hund läuft .", "A dog runs ."), ("Ein Hund läuft heute .", "A dog runs today .")] * 2
     monkeypatch.setattr(rnn.data.datasets, "multi30k", lambda folder: dict.fromkeys(("train", "val", "test"), pairs))
-    told = ["--data", tmp_path, "--steps", 1, "--batch", 2, "--width", 2, "--buckets", 1]
-    result = json.loads(run_script("translate", *told).splitlines()[-1])
+    args = ["--data", tmp_path, "--steps", 1, "--batch", 2, "--width", 2, "--buckets", 1]
+    result = json.loads(run_script("translate", *args).splitlines()[-1])
     assert (result["task"], result["attention"]) == ("multi30k", "none")
     assert result["perplexity_free"] == pytest.approx(9, abs=0.5)  # words, <unk> and three more, all alike
     assert 0 <= result["bleu_beam"] <= 100
@@ -132,6 +132,6 @@ def test_published_size(script):
         (["--sentence", "3 march", "--out", "nowhere"], "folder: expected a run with checkpoints, got none in "),
     ],
 )
-def test_refusals(refused, told, words):
+def test_refusals(refused, args, words):
     """One line, before anything is trained."""
-    assert refused("translate", *told).startswith(words)
+    assert refused("translate", *args).startswith(words)

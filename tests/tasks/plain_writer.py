@@ -53,26 +53,26 @@ def initial(model: Any) -> Any:
 
 def step(model: Any, params: Any, state: Any, x: Any, vector: np.ndarray, memory: list, looked: list) -> tuple:
     """One step of a decoder; the weights of attention are added to ``looked``."""
-    told = vector, memory, looked
+    args = vector, memory, looked
     match type(model).__name__:
         case "Stack":
             states = []
             for layer, p, s in zip(model.layers, params, state, strict=True):
-                s, x = step(layer, p, s, x, *told)
+                s, x = step(layer, p, s, x, *args)
                 states.append(s)
             return tuple(states), x
         case "Residual":
-            state, y = step(model.layer, params, state, x, *told)
+            state, y = step(model.layer, params, state, x, *args)
             return state, np.concatenate([x, y])
         case "Tied":
-            state, y = step(model.layer, params.layer, state, params.embedding.w[x], *told)
+            state, y = step(model.layer, params.layer, state, params.embedding.w[x], *args)
             return state, params.embedding.w @ y + params.b
         case "Conditioned":
-            state, h = step(model.cell, params.cell, state, np.concatenate([x, vector]), *told)
+            state, h = step(model.cell, params.cell, state, np.concatenate([x, vector]), *args)
             return state, np.concatenate([h, vector])
         case "Attending":
             cell, context = state
-            cell, h = step(model.cell, params.cell, cell, np.concatenate([x, context]), *told)
+            cell, h = step(model.cell, params.cell, cell, np.concatenate([x, context]), *args)
             context, weights = attend(model.attention, params.attention, h, memory)
             looked.append(weights)
             return (cell, context), np.concatenate([h, context])

@@ -10,7 +10,7 @@ from refusals import refuses
 from zoo import random_params
 
 from jaxrnn import GRU
-from jaxrnn.tasks import AdditiveAttention, Attending, DotAttention, GeneralAttention
+from jaxrnn.tasks import AdditiveAttention, AttentionCell, DotAttention, GeneralAttention
 
 S, B, K, E, H, A = 5, 3, 2, 4, 3, 6
 LENGTHS = np.array([S, 2, 0])
@@ -33,7 +33,7 @@ def make(name, dtype="float64"):
 def test_is_the_plain_loop(name, x64):
     """Context and weights of every beam and sentence, each cut at its own length; of no words they are 0."""
     attention, params, memory, queries = make(name)
-    context, weights = attention.attend(params, queries, attention.source(params, memory, LENGTHS))
+    context, weights = attention.attend(params, queries, attention.prepare(params, memory, LENGTHS))
     for k, b in np.ndindex(K, B):
         expected, shares = plain_writer.attend(attention, params, queries[k, b], list(memory[: LENGTHS[b], b]))
         assert_close(context[k, b], expected)
@@ -45,8 +45,8 @@ def test_is_the_plain_loop(name, x64):
 def test_without_batch_or_lengths(name, x64):
     """One query, one memory without padding: the same as in a batch; a query for each of several steps as well."""
     attention, params, memory, queries = make(name)
-    whole, _ = attention.attend(params, queries, attention.source(params, memory))
-    source = attention.source(params, memory[:, 1])
+    whole, _ = attention.attend(params, queries, attention.prepare(params, memory))
+    source = attention.prepare(params, memory[:, 1])
     assert_close(attention.attend(params, queries[0, 1], source)[0], whole[0, 1])
     assert_close(attention.attend(params, queries[:, 1], source)[0], whole[:, 1])
 
@@ -57,7 +57,7 @@ def test_padding_stays_out(name, x64):
     attention, params, memory, queries = make(name)
 
     def look(params, memory):
-        context, _ = attention.attend(params, queries, attention.source(params, memory, LENGTHS))
+        context, _ = attention.attend(params, queries, attention.prepare(params, memory, LENGTHS))
         return (context**2).sum()
 
     spoilt = jnp.where(ALIVE[..., None], memory, jnp.nan)
@@ -72,10 +72,10 @@ def test_beams_share_the_memory(name):
     """No array of a step is as large as a memory for every beam."""
     attention, params, memory, queries = make(name, "float32")
     beams = jnp.tile(queries, (10, 1, 1))
-    jaxpr = jax.make_jaxpr(attention.attend)(params, beams, attention.source(params, memory, LENGTHS))
+    jaxpr = jax.make_jaxpr(attention.attend)(params, beams, attention.prepare(params, memory, LENGTHS))
     sizes = [v.aval.size for line in jaxpr.eqns for v in line.outvars]
     assert max(sizes) < len(beams) * memory.size
-    compiled = jax.jit(attention.attend).lower(params, beams, attention.source(params, memory, LENGTHS)).compile()
+    compiled = jax.jit(attention.attend).lower(params, beams, attention.prepare(params, memory, LENGTHS)).compile()
     assert f"[{S},{len(beams)},{B},{attention.memory_size}]" not in compiled.as_text()
 
 
@@ -84,7 +84,7 @@ def test_saturated_scores_stay_finite():
     attention = DotAttention(H)
     memory = jnp.asarray([[1e3] * H, [-1e3] * H, [0.0] * H])
     for lengths, expected in ((None, [0, 1, 0]), (jnp.asarray(1), [1, 0, 0])):
-        _, weights = attention.attend((), jnp.full(H, -1e3), attention.source((), memory, lengths))
+        _, weights = attention.attend((), jnp.full(H, -1e3), attention.prepare((), memory, lengths))
         np.testing.assert_array_equal(weights, expected)
 
 
@@ -100,11 +100,13 @@ CALLS = {
     "ValueError lengths: expected shape [3]…, got int64[2]; …": lambda: DOT.source((), MEMORY, np.array([1, 2])),
     "ValueError size: expected a positive int, got 0": lambda: AdditiveAttention(E, H, 0),
     "ValueError w_init: expected one of …, got 'glorot'": lambda: GeneralAttention(E, H, w_init="glorot"),
-    "ValueError attention: expected query_size 4, the output size of the cell, got 3": lambda: Attending(
+    "ValueError attention: expected query_size 4, the output size of the cell, got 3": lambda: AttentionCell(
         GRU(2 + H, 4), DOT
     ),
-    "ValueError cell: expected input size above 3, that of the context, got 3; …": lambda: Attending(GRU(H, H), DOT),
-    "TypeError attention: expected an attention, got str dot; …": lambda: Attending(GRU(2 + H, H), "dot"),
+    "ValueError cell: expected input size above 3, that of the context, got 3; …": lambda: AttentionCell(
+        GRU(H, H), DOT
+    ),
+    "TypeError attention: expected an attention, got str dot; …": lambda: AttentionCell(GRU(2 + H, H), "dot"),
 }
 
 

@@ -70,8 +70,8 @@ def test_is_its_constructor_call():
     """Printed, compared, hashed and rebuilt as every model is."""
     model = Classifier(rnn.Stack(rnn.Embedding(7, 3), rnn.GRU(3, 4)), CLASSES, pooling="attention", dropout=0.5)
     assert repr(model) == ("Classifier(Stack(Embedding(7, 3), GRU(3, 4)), 4, pooling='attention', dropout=0.5)")
-    assert rnn.from_call(repr(model)) == model
-    assert hash(rnn.from_call(repr(model))) == hash(model)
+    assert rnn.from_repr(repr(model)) == model
+    assert hash(rnn.from_repr(repr(model))) == hash(model)
     shape = jax.eval_shape(model.init, jax.random.key(0))
     logits = jax.eval_shape(jax.jit(type(model).apply), model, shape, jnp.zeros((T, B), int))  # an argument of jit
     assert logits.shape == (B, CLASSES)
@@ -91,7 +91,7 @@ def test_learns_what_comes_first():
         counts = batch.lengths > 0
         return rnn.losses.cross_entropy(logits, batch.targets, mask=counts), (carry, {})
 
-    step = jax.jit(learning.several(learning.train_step(loss, optimizer)))
+    step = jax.jit(learning.scan_steps(learning.train_step(loss, optimizer)))
     state = learning.train_state(model.init(jax.random.key(0)), optimizer)
     many = jax.tree.map(lambda *leaves: np.stack(leaves), *(batches[n] for n in range(60)))
     _, metrics = step(state, many, jax.random.key(1))

@@ -16,9 +16,9 @@ from zoo import I, few, inputs, random_params
 import jaxrnn as rnn
 from jaxrnn.tasks import (
     AdditiveAttention,
-    Attending,
+    AttentionCell,
     Captioner,
-    Conditioned,
+    ContextCell,
     DotAttention,
     EncoderDecoder,
     GeneralAttention,
@@ -39,24 +39,24 @@ def words(d, *layers):
 
 def additive(d):
     attention = AdditiveAttention(2 * H, H, 6, dtype=d)
-    cell = Attending(rnn.GRU(I + 2 * H, H, dtype=d), attention)
+    cell = AttentionCell(rnn.GRU(I + 2 * H, H, dtype=d), attention)
     return EncoderDecoder(both_ways(d), words(d, cell, rnn.Linear(3 * H, V, dtype=d)))
 
 
 def general(d):
     deep = rnn.Stack(rnn.LSTM(I + H, 3, dtype=d), rnn.Dropout(0.5), rnn.GRU(3, 2, dtype=d))
-    cell = rnn.Residual(Attending(deep, GeneralAttention(H, 2, dtype=d)), "concat")
+    cell = rnn.Residual(AttentionCell(deep, GeneralAttention(H, 2, dtype=d)), "concat")
     return EncoderDecoder(rnn.LSTM(I, H, dtype=d), words(d, cell, rnn.Linear(I + 2 + H, V, dtype=d)))
 
 
 def dot(d):
-    cell = Attending(rnn.VanillaRNN(I + H, H, dtype=d), DotAttention(H))
+    cell = AttentionCell(rnn.VanillaRNN(I + H, H, dtype=d), DotAttention(H))
     layer = rnn.Stack(cell, rnn.Linear(2 * H, I, dtype=d))
     return EncoderDecoder(rnn.VanillaRNN(I, H, dtype=d), rnn.Tied(rnn.Embedding(V, I, dtype=d), layer))
 
 
 def conditioned(d):
-    cell = Conditioned(rnn.LSTM(I + 2 * H, 3, dtype=d), 2 * H)
+    cell = ContextCell(rnn.LSTM(I + 2 * H, 3, dtype=d), 2 * H)
     return EncoderDecoder(both_ways(d), words(d, cell, rnn.Linear(3 + 2 * H, V, dtype=d)))
 
 
@@ -66,7 +66,7 @@ def handed_over(d):
 
 
 def captioner(d):
-    cell = rnn.Residual(Conditioned(rnn.GRU(I + 6, H, dtype=d), 6), "concat")
+    cell = rnn.Residual(ContextCell(rnn.GRU(I + 6, H, dtype=d), 6), "concat")
     return Captioner(rnn.Linear(I, 6, dtype=d), words(d, cell, rnn.Linear(I + H + 6, V, dtype=d)))
 
 
@@ -85,11 +85,11 @@ def make(name, dtype="float64"):
     return model, random_params(model), xs[0] if one else xs, tokens, lengths
 
 
-def plainly(model, params, xs, tokens, lengths, **told):
+def plainly(model, params, xs, tokens, lengths, **kwargs):
     """The twin's scores and weights of each sentence, cut at its own ends."""
     for b in range(B):
         x = xs[b] if "lengths" not in lengths else list(np.asarray(xs)[: LENGTHS[b], b])
-        yield plain_writer.scores(model, params, x, np.asarray(tokens)[: TOKEN_LENGTHS[b], b].tolist(), **told)
+        yield plain_writer.logits(model, params, x, np.asarray(tokens)[: TOKEN_LENGTHS[b], b].tolist(), **kwargs)
 
 
 @functools.cache
@@ -99,15 +99,15 @@ def computed(name):
 
     @jax.jit
     def everything(params, xs, tokens, p):
-        start = model.begin(params, xs, lengths=lengths.get("lengths"))
+        start = model.start_decoder(params, xs, lengths=lengths.get("lengths"))
         ends = jnp.asarray(TOKEN_LENGTHS) - 1
         looked = model.alignment(params, xs, tokens, **lengths) if name in ATTENDING else None
-        taught = {"taught": model.scores(params, xs, tokens, **lengths), "alignment": looked}
+        taught = {"taught": model.logits(params, xs, tokens, **lengths), "alignment": looked}
         if name not in SOME:
             return taught
         return taught | {
-            "sampled": model.scores(params, xs, tokens, teaching=p, key=KEY, **lengths),
-            "free": model.scores(params, xs, tokens, teaching=0.0, **lengths),
+            "sampled": model.logits(params, xs, tokens, teacher_forcing=p, key=KEY, **lengths),
+            "free": model.logits(params, xs, tokens, teacher_forcing=0.0, **lengths),
             "loss": model.loss(params, xs, tokens, **lengths),
             "written": rnn.decoding.greedy(model.decoder, *start, tokens[0], steps=T).tokens,
             "each": rnn.decoding.log_probabilities(model.decoder, *start, tokens[0], tokens[1:], lengths=ends),
@@ -180,10 +180,10 @@ def test_each_token_is_taught_by_itself_with_probability_p():
     """The right tokens are all 0 and what the parrot writes never is, so that it tells what it was given."""
     model = Captioner(rnn.Linear(1, 1), Parrot())
     params, steps, batch, p = model.init(KEY), 40, 100, 0.3
-    told = model.scores(
-        params, jnp.ones((batch, 1)), jnp.zeros((steps + 1, batch), jnp.int32), teaching=p, key=jax.random.key(5)
+    kwargs = model.logits(
+        params, jnp.ones((batch, 1)), jnp.zeros((steps + 1, batch), jnp.int32), teacher_forcing=p, key=jax.random.key(5)
     )
-    given = np.asarray(told.argmax(-1)) - 1  # [T, B]
+    given = np.asarray(kwargs.argmax(-1)) - 1  # [T, B]
     taught = given == 0
     assert taught[0].all()
     np.testing.assert_array_equal(given[1:][~taught[1:]], given[:-1][~taught[1:]] + 1)  # its own last word
@@ -210,14 +210,14 @@ def test_padding_stays_out(x64):
 def test_beams_are_exhaustive():
     """As wide as the vocabulary, over two tokens: the best of all sentences, by the scores of teacher forcing."""
     model, params, xs, _, _ = make("additive", "float32")
-    start = model.begin(params, xs, lengths=LENGTHS)
+    start = model.start_decoder(params, xs, lengths=LENGTHS)
     first = jnp.asarray([0, 1, 2])
     found = rnn.decoding.beam_search(model.decoder, *start, first, steps=2, width=V, best=V)
     for b in range(B):
         texts = np.array([(first[b], *two) for two in itertools.product(range(V), repeat=2)], np.int32).T
         many = texts.shape[1]
         x, n = jnp.repeat(xs[:, b, None], many, 1), np.full(many, LENGTHS[b])
-        logs = jax.nn.log_softmax(model.scores(params, x, texts, lengths=n))
+        logs = jax.nn.log_softmax(model.logits(params, x, texts, lengths=n))
         total = np.take_along_axis(np.asarray(logs), texts[1:, :, None], -1).sum((0, 2))
         order = np.argsort(-total)[:V]
         np.testing.assert_array_equal(found.tokens[:, :, b], texts[1:, order])
@@ -236,9 +236,9 @@ def test_backward_encoder_starts_at_each_end(x64):
 
 def test_dropout_inside_attention_acts_with_a_key():
     """Otherwise never; each step has a mask of its own."""
-    cell = Attending(rnn.Stack(rnn.Linear(1 + H, H), rnn.Dropout(0.5)), DotAttention(H))
+    cell = AttentionCell(rnn.Stack(rnn.Linear(1 + H, H), rnn.Dropout(0.5)), DotAttention(H))
     params = cell.init(KEY)
-    params = params._replace(source=cell.attention.source((), jnp.zeros((1, H))))  # the context is 0
+    params = params._replace(source=cell.attention.prepare((), jnp.zeros((1, H))))  # the context is 0
     xs = jnp.ones((20, 1))
     _, plain = rnn.unroll(cell, params, xs)
     _, dropped = rnn.unroll(cell, params, xs, key=KEY)
@@ -252,7 +252,7 @@ def test_dropout_inside_attention_acts_with_a_key():
 @pytest.mark.parametrize("name", MODELS)
 def test_is_its_constructor_call(name):
     model = MODELS[name]("float32")
-    assert rnn.from_call(repr(model)) == model
+    assert rnn.from_repr(repr(model)) == model
     assert pickle.loads(pickle.dumps(model)) == model
     assert hash(model) == hash(MODELS[name]("float32"))
 
@@ -260,8 +260,8 @@ def test_is_its_constructor_call(name):
 def test_shapes_without_batch():
     """One sentence, one token after another."""
     model, params, xs, tokens, _ = make("additive", "float32")
-    whole = model.scores(params, xs, tokens)
-    np.testing.assert_allclose(model.scores(params, xs[:, 0], tokens[:, 0]), whole[:, 0], atol=1e-5)
+    whole = model.logits(params, xs, tokens)
+    np.testing.assert_allclose(model.logits(params, xs[:, 0], tokens[:, 0]), whole[:, 0], atol=1e-5)
 
 
 def calls():
@@ -292,20 +292,22 @@ def calls():
         "ValueError tokens: expected shape [T + 1, 3], the batch axes of xs, got int32[6]; …": lambda: other[0].loss(
             other[1], other[2], tokens[:, 0]
         ),
-        "ValueError teaching: expected a number in [0, 1], got 1.5; …": lambda: model.scores(
-            params, xs, tokens, teaching=1.5
+        "ValueError teaching: expected a number in [0, 1], got 1.5; …": lambda: model.logits(
+            params, xs, tokens, teacher_forcing=1.5
         ),
-        "TypeError key: expected a value, got None; …chance…": lambda: model.scores(params, xs, tokens, teaching=0.5),
-        "ValueError token_lengths: expected values in [0, 6]…, got 7 to 7; …": lambda: model.scores(
+        "TypeError key: expected a value, got None; …chance…": lambda: model.logits(
+            params, xs, tokens, teacher_forcing=0.5
+        ),
+        "ValueError token_lengths: expected values in [0, 6]…, got 7 to 7; …": lambda: model.logits(
             params, xs, tokens, token_lengths=ends + 1
         ),
-        "ValueError lengths: expected values in [0, 4]…, got 5 to 5; …": lambda: model.begin(
+        "ValueError lengths: expected values in [0, 4]…, got 5 to 5; …": lambda: model.start_decoder(
             params, xs, lengths=np.full(B, S + 1)
         ),
-        "ValueError xs: expected token ids in [0, 7), got values from 7 to 7; …": lambda: model.begin(
+        "ValueError xs: expected token ids in [0, 7), got values from 7 to 7; …": lambda: model.start_decoder(
             params, xs * 0 + 7
         ),
-        "TypeError params.source: expected a value, got None; EncoderDecoder.begin…": lambda: rnn.unroll(
+        "TypeError params.memory: expected a value, got None; EncoderDecoder.begin…": lambda: rnn.unroll(
             model.decoder, params.decoder, tokens
         ),
         "ValueError bridge: expected True, or 4 features coded by the encoder…, got False and 8; …": lambda: (
@@ -318,12 +320,14 @@ def calls():
             Captioner(rnn.Linear(I, 6), rnn.Stack(rnn.Embedding(V, I), rnn.GRU(I, 6)))
         ),
         "TypeError encoder: expected a layer that says its output_size, got …": lambda: Captioner(Parrot, gru),
-        "ValueError lengths: expected None, got int64[3]; …EncoderDecoder…": lambda: other[0].begin(
+        "ValueError lengths: expected None, got int64[3]; …EncoderDecoder…": lambda: other[0].start_decoder(
             other[1], other[2], lengths=LENGTHS
         ),
         "TypeError memory: expected a value, got None; …Conditioned…": lambda: Captioner(
             rnn.Linear(I, 6), model.decoder
-        ).begin(params._replace(encoder=rnn.Linear(I, 6).init(KEY), bridge=rnn.Linear(6, 3 * H).init(KEY)), other[2]),
+        ).start_decoder(
+            params._replace(encoder=rnn.Linear(I, 6).init(KEY), bridge=rnn.Linear(6, 3 * H).init(KEY)), other[2]
+        ),
         "ValueError decoder: expected an Attending among its layers, got Stack(…": lambda: plain.alignment(
             plain.init(KEY), xs, tokens
         ),

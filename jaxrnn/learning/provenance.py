@@ -41,7 +41,7 @@ def fingerprint(batches: Any, steps: int) -> dict[str, Any]:
     return told
 
 
-def same_origin(folder: os.PathLike, run: dict[str, Any], now: dict[str, Any]) -> None:
+def check_origin(folder: os.PathLike, run: dict[str, Any], now: dict[str, Any]) -> None:
     """Refuse to go on with a run in ``folder`` that was made from something else; names the first difference."""
     found = _difference("", run, now)
     if found is not None:
@@ -75,6 +75,8 @@ def _word(value: Any, other: Any) -> str:
     if value is NOTHING:
         return "nothing"
     text = repr(value)
-    alike = sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], zip(text, repr(other), strict=False)))
-    start = max(0, alike - 20) if len(text) > 80 else 0
+    same_shape = sum(
+        1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], zip(text, repr(other), strict=False))
+    )
+    start = max(0, same_shape - 20) if len(text) > 80 else 0
     return "…" * (start > 0) + text[start : start + 80] + "…" * (start + 80 < len(text))

@@ -1,6 +1,6 @@
 """The one scan over time in the library: a step, its masks, its direction.
 
-What :func:`walk` scans may be the step of a cell or, in :mod:`jaxrnn.bptt`, the differential of one.
+What :func:`masked_scan` scans may be the step of a cell or, in :mod:`jaxrnn.bptt`, the differential of one.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ import jax.numpy as jnp
 from jaxrnn.types import Array, PyTree, State
 
 
-def walk(
+def masked_scan(
     step: Callable[[State, PyTree], tuple[State, PyTree]],
     first: State,
     state: State,
     xs: PyTree,
-    alive: Array | None,
+    mask: Array | None,
     resets: Array | None,
     *,
     reverse: bool,
-    keep_states: bool,
+    return_states: bool,
 ) -> tuple[State, PyTree, PyTree | None]:
     """Scan ``step(state, x) -> (state, y)`` over ``xs [T, ...]``.
 
@@ -32,27 +32,27 @@ def walk(
         first: the state that a reset returns to.
         state: the state before the first step.
         xs: inputs ``[T, ...]``.
-        alive: ``[T, ...]`` bools: where False the state stops and the output is 0. None: everywhere True.
+        mask: ``[T, ...]`` bools: where False the state stops and the output is 0. None: everywhere True.
         resets: ``[T, ...]`` bools: before these steps the state is ``first``. None: nowhere.
         reverse: from the last step to the first.
-        keep_states: whether all states are collected.
+        return_states: whether all states are collected.
 
     Returns:
         The last state, the outputs ``[T, ...]`` and the states after each step, or None.
     """
 
     def body(state: State, inputs: tuple) -> tuple[State, tuple]:
-        x, alive, reset = inputs
+        x, mask, reset = inputs
         new, y = step(state if reset is None else where(reset, first, state), x)
-        if alive is not None:
-            new, y = where(alive, new, state), where(alive, y)
-        return new, (y, new if keep_states else None)
+        if mask is not None:
+            new, y = where(mask, new, state), where(mask, y)
+        return new, (y, new if return_states else None)
 
-    final, (ys, states) = jax.lax.scan(body, state, (xs, alive, resets), reverse=reverse)
+    final, (ys, states) = jax.lax.scan(body, state, (xs, mask, resets), reverse=reverse)
     return final, ys, states
 
 
-def in_chunks(
+def scan_chunks(
     run: Callable[[State, PyTree], tuple[State, PyTree]], state: State, inputs: PyTree, reverse: bool, chunk: int | None
 ) -> tuple[State, PyTree]:
     """``run(state, inputs)`` on one chunk of ``chunk`` steps after the other; None: on all steps at once.
@@ -80,25 +80,25 @@ def in_chunks(
     return state, jax.tree.map(lambda a, b: jnp.concatenate([a, b]), ys, tail)
 
 
-def before_end(steps: int, lengths: Array) -> Array:
+def sequence_mask(steps: int, lengths: Array) -> Array:
     """Which steps lie before their sequence's end, ``[T, ...]`` bools from lengths ``[...]``."""
     return jnp.arange(steps, dtype=jnp.int32).reshape(-1, *[1] * lengths.ndim) < lengths.astype(jnp.int32)[None]
 
 
-def real_inputs(alive: Array, xs: PyTree) -> PyTree:
+def fill_padding(mask: Array, xs: PyTree) -> PyTree:
     """Floating inputs ``[T, ..., I]`` with the first of each sequence in its padding, and 1 where there is none.
 
     A step that is masked is taken all the same, and its gradient is 0 times its derivative: NaN where that is not
     finite. So it is taken at an input that may occur, which 0 is not for a cell that divides by it.
     """
-    if alive.shape[0] == 0:
+    if mask.shape[0] == 0:
         return xs
 
     def fill(x: Array) -> Array:
-        if not jnp.issubdtype(x.dtype, jnp.inexact) or x.shape[: alive.ndim] != alive.shape:
+        if not jnp.issubdtype(x.dtype, jnp.inexact) or x.shape[: mask.ndim] != mask.shape:
             return x
-        first = jax.lax.stop_gradient(where(alive[0], x[0], jnp.ones_like(x[0])))
-        return where(alive, x, jnp.broadcast_to(first[None], x.shape))
+        first = jax.lax.stop_gradient(where(mask[0], x[0], jnp.ones_like(x[0])))
+        return where(mask, x, jnp.broadcast_to(first[None], x.shape))
 
     return jax.tree.map(fill, xs)
 

@@ -10,7 +10,7 @@ from jaxrnn.types import Array, Params, State, input_ndim
 
 
 @dataclasses.dataclass(frozen=True)
-class Probe:
+class CellWrapper:
     """What all disguises share; one adds ``step`` and ``over_time``, and takes the place of every cell of a model."""
 
     cell: Any

@@ -9,7 +9,7 @@ from refusals import refuses
 from zoo import ZOO, B, T, inputs, random_params
 
 import jaxrnn as rnn
-from jaxrnn.tasks import Delayed
+from jaxrnn.tasks import DelayCell
 
 LENGTHS = np.array([T, 2, 0])
 RESETS = np.array([[0, 0, 0], [0, 1, 0], [1, 0, 0], [0, 0, 0], [0, 1, 0]], bool)  # [T, B]
@@ -30,12 +30,14 @@ def by_hand(cell, params, xs):
 def test_both_directions_see_all_but_the_step_itself(name):
     """``[→h_{t-1}, ←h_{t+1}]`` within each sequence's own length, 0 past it."""
     cell = ZOO[name].build("float64")
-    both = rnn.Bidirectional(Delayed(cell))
+    both = rnn.Bidirectional(DelayCell(cell))
     params, xs = random_params(both), inputs(cell)
     _, ys = rnn.unroll(both, params, xs, lengths=LENGTHS)
     for b, n in enumerate(LENGTHS):
-        ahead, back = (by_hand(cell, p, part) for p, part in zip(params, (xs[:n, b], xs[:n, b][::-1]), strict=True))
-        assert_close(ys[:n, b], np.concatenate([ahead, back[::-1]], -1))
+        precomputed_projection, back = (
+            by_hand(cell, p, part) for p, part in zip(params, (xs[:n, b], xs[:n, b][::-1]), strict=True)
+        )
+        assert_close(ys[:n, b], np.concatenate([precomputed_projection, back[::-1]], -1))
         assert not ys[n:, b].any()
 
 
@@ -43,7 +45,7 @@ def test_both_directions_see_all_but_the_step_itself(name):
 def test_a_reset_hides_what_was_before():
     """The first output of a new document is 0; a chunk goes on where the one before it ended."""
     cell = ZOO["gru"].build("float64")
-    delayed, params, xs = Delayed(cell), random_params(cell), inputs(cell)
+    delayed, params, xs = DelayCell(cell), random_params(cell), inputs(cell)
     _, ys = rnn.unroll(delayed, params, xs, resets=RESETS)
     middle, first = rnn.unroll(delayed, params, xs[:2], resets=RESETS[:2])
     _, second = rnn.unroll(delayed, params, xs[2:], middle, resets=RESETS[2:])
@@ -57,7 +59,9 @@ def test_a_reset_hides_what_was_before():
 @pytest.mark.usefixtures("x64")
 def test_the_step_itself_is_not_seen():
     """Another input at step t changes the scores of every step but t, to the last bit."""
-    model = rnn.Stack(rnn.Bidirectional(Delayed(ZOO["lstm"].build("float64")), Delayed(ZOO["gru"].build("float64"))))
+    model = rnn.Stack(
+        rnn.Bidirectional(DelayCell(ZOO["lstm"].build("float64")), DelayCell(ZOO["gru"].build("float64")))
+    )
     xs = np.repeat(np.asarray(inputs(model, batch=(1,))), 1 + T, axis=1)
     xs[np.arange(T), np.arange(T)] += 1  # column t has another input at step t, the last column has none
     _, ys = rnn.unroll(model, random_params(model), jnp.asarray(xs))
@@ -66,12 +70,12 @@ def test_the_step_itself_is_not_seen():
 
 
 def test_refusals():
-    refuses("TypeError cell: expected a cell or layer, got the class GRU; …", lambda: Delayed(rnn.GRU))
+    refuses("TypeError cell: expected a cell or layer, got the class GRU; …", lambda: DelayCell(rnn.GRU))
     refuses(
         "TypeError cell: expected a cell with an output_size, …, got …; …",
-        lambda: Delayed(ZOO["user"].build("float32")),
+        lambda: DelayCell(ZOO["user"].build("float32")),
     )
     refuses(
         "ValueError …: expected last axis 3 …, got …",
-        lambda: rnn.unroll(Delayed(rnn.GRU(3, 4)), rnn.GRU(3, 4).init(jax.random.key(0)), jnp.ones((5, 2))),
+        lambda: rnn.unroll(DelayCell(rnn.GRU(3, 4)), rnn.GRU(3, 4).init(jax.random.key(0)), jnp.ones((5, 2))),
     )

@@ -25,9 +25,9 @@ def walk(model, params, state, xs, borders, pushes):
         return final, [w @ y + (params.b if model.use_bias else 0) for y in ys]
     if isinstance(model, rnn.Bidirectional):
         there, back = model.forward, model.backward or model.forward
-        turned = ([False, *borders[:0:-1]])[: len(borders)]
+        backward_options = ([False, *borders[:0:-1]])[: len(borders)]
         final, ys = walk(there, params[0], state[0], xs, borders, [p for p, _ in pushes])
-        final_back, ys_back = walk(back, params[1], state[1], xs[::-1], turned, [p for _, p in pushes[::-1]])
+        final_back, ys_back = walk(back, params[1], state[1], xs[::-1], backward_options, [p for _, p in pushes[::-1]])
         join = {
             "concat": lambda a, b: jnp.concatenate([a, b]),
             "sum": lambda a, b: a + b,
@@ -78,7 +78,7 @@ def flow(model, params, xs, loss, state=None, **walk):
     return norms(jax.jit(jax.grad(pushed, allow_int=True))(zeros(model, xs)))
 
 
-def gain(model, params, xs, at, **walk):
+def sensitivity(model, params, xs, at, **walk):
     """Norms ``[T, B]`` of whole Jacobians of one output, over √q, with respect to every push and every input."""
 
     def output(pushes, xs):

@@ -14,7 +14,7 @@ from jaxrnn.unroll import one_step
 
 
 @exportable
-class DelayedState(NamedTuple):
+class DelayCellState(NamedTuple):
     """The cell's state, and its last output ``[..., H]``."""
 
     cell: State
@@ -22,7 +22,7 @@ class DelayedState(NamedTuple):
 
 
 @hyperparameters
-class Delayed:
+class DelayCell:
     r"""A cell whose output comes one step later: it knows all inputs before t, and not the one at t.
 
     .. math:: y_t = h_{t-1}, \qquad y_1 = 0
@@ -39,7 +39,7 @@ class Delayed:
 
     Example:
         >>> import jax, jax.numpy as jnp, jaxrnn as rnn
-        >>> around = rnn.Bidirectional(rnn.tasks.Delayed(rnn.GRU(8, 16)), rnn.tasks.Delayed(rnn.GRU(8, 16)))
+        >>> around = rnn.Bidirectional(rnn.tasks.DelayCell(rnn.GRU(8, 16)), rnn.tasks.DelayCell(rnn.GRU(8, 16)))
         >>> model = rnn.Stack(rnn.Embedding(5, 8), around, rnn.Linear(32, 5))
         >>> ids = jnp.array([3, 1, 4, 1, 2])
         >>> _, scores = rnn.unroll(model, model.init(jax.random.key(0)), ids)
@@ -53,7 +53,7 @@ class Delayed:
     cell: Any
 
     def __post_init__(self) -> None:
-        checks.part("cell", self.cell)
+        checks.layer("cell", self.cell)
         if getattr(self.cell, "output_size", None) is None:
             checks.refuse("cell", "a cell with an output_size, to know the shape of y_1 = 0", repr(self.cell),
                           "give it this attribute", TypeError)  # fmt: skip
@@ -74,17 +74,17 @@ class Delayed:
         """Draw the parameters of the cell."""
         return self.cell.init(key)
 
-    def initial_state(self, batch_shape: tuple[int, ...] = ()) -> DelayedState:
+    def initial_state(self, batch_shape: tuple[int, ...] = ()) -> DelayCellState:
         """The initial state of the cell, and the output 0."""
         state = self.cell.initial_state(batch_shape)
         dtypes = [leaf.dtype for leaf in jax.tree.leaves(state) if jnp.issubdtype(leaf.dtype, jnp.floating)]
-        return DelayedState(state, jnp.zeros((*batch_shape, self.output_size), *dtypes[:1]))
+        return DelayCellState(state, jnp.zeros((*batch_shape, self.output_size), *dtypes[:1]))
 
     def check_input(self, argument: str, x: Any) -> None:
         """Refuse what the cell cannot take."""
         checks.input_of(self.cell, argument, x)
 
-    def step(self, params: Params, state: DelayedState, x: PyTree) -> tuple[DelayedState, Array]:
+    def step(self, params: Params, state: DelayCellState, x: PyTree) -> tuple[DelayCellState, Array]:
         """One step of the cell, and its output of the step before."""
         cell, y = one_step(self.cell, params, state.cell, x, None)
-        return DelayedState(cell, y), state.y
+        return DelayCellState(cell, y), state.y

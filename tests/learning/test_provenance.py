@@ -15,7 +15,7 @@ from jaxrnn.learning import Checkpoints, fit
 
 OPTIMIZER = optax.sgd(0.05)
 STEP = learning.train_step(small_loss, OPTIMIZER)
-FACTS = {"symbols": ("a", "b"), "rate": 1, "deep": {"nan": float("nan"), "list": [1.5, None]}, 3: "three"}
+METADATA = {"symbols": ("a", "b"), "rate": 1, "deep": {"nan": float("nan"), "list": [1.5, None]}, 3: "three"}
 
 
 class Shifted(Noise):
@@ -38,7 +38,7 @@ class Sized(Shifted):
 
 def run(folder, batches=None, steps=4, **options):
     """A short run that saves each second step."""
-    options = {"key": KEY, "facts": FACTS, "save_every": 2, "per_call": 2, "show": False, **options}
+    options = {"key": KEY, "metadata": METADATA, "save_every": 2, "steps_per_execution": 2, "show": False, **options}
     batches = Noise() if batches is None else batches
     return fit(STEP, small_state(OPTIMIZER), batches, steps=steps, checkpoints=Checkpoints(folder, rnn.GRU(3, 3)),
                **options)  # fmt: skip
@@ -60,16 +60,22 @@ OTHERS = {
         {"key": jax.random.key(7, impl="rbg")},
         r"key['implementation']: expected 'threefry2x32' as in .*, got 'rbg'; .*",
     ),
-    "symbol": ({"facts": FACTS | {"symbols": "ac"}}, r"facts['symbols']: expected ['a', 'b'] as in .*, got 'ac'; .*"),
-    "symbols": ({"facts": FACTS | {"symbols": ("a", "c")}}, r"facts['symbols'][1]: expected 'b' as in .*, got 'c'; .*"),
+    "symbol": (
+        {"metadata": METADATA | {"symbols": "ac"}},
+        r"facts['symbols']: expected ['a', 'b'] as in .*, got 'ac'; .*",
+    ),
+    "symbols": (
+        {"metadata": METADATA | {"symbols": ("a", "c")}},
+        r"facts['symbols'][1]: expected 'b' as in .*, got 'c'; .*",
+    ),
     "a fact less": (
-        {"facts": {name: FACTS[name] for name in ("symbols", "deep", 3)}},
+        {"metadata": {name: METADATA[name] for name in ("symbols", "deep", 3)}},
         r"facts['rate']: expected 1 as in .*, got nothing; .*",
     ),
-    "no facts": ({"facts": None}, r"facts['symbols']: expected ['a', 'b'] as in .*, got nothing; .*"),
-    "another fact": ({"facts": FACTS | {"new": 0}}, r"facts['new']: expected nothing as in .*, got 0; .*"),
+    "no facts": ({"metadata": None}, r"facts['symbols']: expected ['a', 'b'] as in .*, got nothing; .*"),
+    "another fact": ({"metadata": METADATA | {"new": 0}}, r"facts['new']: expected nothing as in .*, got 0; .*"),
     "deep": (
-        {"facts": FACTS | {"deep": {"nan": float("nan"), "list": [1.5, None, 2]}}},
+        {"metadata": METADATA | {"deep": {"nan": float("nan"), "list": [1.5, None, 2]}}},
         r"facts['deep']['list'][2]: expected nothing as in .*, got 2; .*",
     ),
 }
@@ -84,7 +90,7 @@ def made(tmp_path_factory):
 
 
 @pytest.mark.parametrize("name", OTHERS)
-def test_a_run_made_from_other_things_is_refused(name, made):
+def test_a_run_origin_other_things_is_refused(name, made):
     """Both values are named, and what helps; nothing is written."""
     options, words = OTHERS[name]
     words = re.sub(r"[\[\]()]", r"\\\g<0>", words).replace("{folder}", re.escape(str(made)))
@@ -97,16 +103,16 @@ def test_a_run_made_from_other_things_is_refused(name, made):
 
 def test_long_values_are_shown_where_they_differ(tmp_path):
     """Two long texts begin alike."""
-    run(tmp_path, facts={"text": 200 * "x" + "a" + 200 * "y"})
+    run(tmp_path, metadata={"text": 200 * "x" + "a" + 200 * "y"})
     with pytest.raises(ValueError, match=r"expected …x{20}ay{50,80}… as in .*, got …x{20}by{50,80}…;"):
-        run(tmp_path, facts={"text": 200 * "x" + "b" + 200 * "y"}, resume=True)
+        run(tmp_path, metadata={"text": 200 * "x" + "b" + 200 * "y"}, resume=True)
 
 
 def test_the_same_through_json_is_the_same(tmp_path):
     """Tuples are lists there, keys texts; 1 is 1.0; and what does not belong to the run may change."""
     run(tmp_path, Sized(0, 3))
     same = {"symbols": ["a", "b"], "rate": 1.0, "deep": {"list": (1.5, None), "nan": float("nan")}, "3": "three"}
-    end = run(tmp_path, Sized(0, 3), steps=7, facts=same, resume=True, save_every=3, per_call=1, log=tmp_path / "log",
+    end = run(tmp_path, Sized(0, 3), steps=7, metadata=same, resume=True, save_every=3, steps_per_execution=1, log=tmp_path / "log",
               evaluate=lambda params, step: {"loss": 1.0}, evaluate_every=2, patience=9)  # fmt: skip
     assert same_bits(end.state, run(tmp_path / "whole", steps=7).state)
 
@@ -121,7 +127,7 @@ def test_a_list_may_have_grown(tmp_path):
 def test_anyway(tmp_path):
     """Goes on with what is given now, and this is what counts from there on."""
     run(tmp_path)
-    other = {"batches": Shifted(5), "key": jax.random.key(8), "facts": {"rate": 2}}
+    other = {"batches": Shifted(5), "key": jax.random.key(8), "metadata": {"rate": 2}}
     end = run(tmp_path, steps=6, resume="anyway", **other)
     state = run(tmp_path / "whole").state
     for n in (4, 5):
@@ -140,7 +146,7 @@ def test_another_text_with_as_many_symbols(tmp_path):
         streams = Streams(np.random.default_rng(seed).integers(0, 5, 65), 2, 4)
         state = learning.train_state(model.init(KEY), optimizer, model.initial_state((2,)))
         return fit(learning.train_step(learning.stream_loss(model), optimizer), state, streams, key=KEY, show=False,
-                   checkpoints=Checkpoints(folder, model), per_call=2, **options)  # fmt: skip
+                   checkpoints=Checkpoints(folder, model), steps_per_execution=2, **options)  # fmt: skip
 
     go(0, steps=2)
     with pytest.raises(ValueError, match=r"batches\[0\].inputs: expected 'int64\[4, 2\] of SHA-256"):
