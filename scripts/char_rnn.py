@@ -2,7 +2,7 @@
 
     python scripts/char_rnn.py --data input.txt --epochs 10            # jaxrnn
     python scripts/char_rnn.py --data input.txt --epochs 10 --torch    # PyTorch, from the same weights
-    python scripts/char_rnn.py --quick                                 # a part of Python's language reference
+    python scripts/char_rnn.py --quick                                 # Python's language reference
 
 2 x 128 LSTM on one-hot characters, 50 streams, chunks of 50, RMSProp (decay 0.95, rate 2e-3, times 0.97 after every
 epoch from the 10th on), each entry of the time-summed gradient clipped to +-5, weights uniform +-0.08, forget bias 1,
@@ -33,16 +33,16 @@ RATE_DECAY, LAST_FULL_EPOCH = 0.97, 10
 
 
 def main() -> None:
-    parser = common.Parser(__doc__, "runs/char_rnn", "two epochs of a text that needs no download", data_free=True)
+    parser = common.Parser(__doc__, "runs/char_rnn", "few epochs of a text that needs no download", data_free=True)
     parser.add_argument("--data", metavar="FILE", help="tiny Shakespeare, or any UTF-8 text")
-    parser.add_argument("--epochs", type=positive, default=50, quick=2, help="epochs to train")
+    parser.add_argument("--epochs", type=positive, default=50, quick=5, help="epochs to train")
     parser.add_argument("--torch", action="store_true", help="run it in PyTorch instead")
     args = parser.parse_args()
     if args.data is None and not args.quick:
         parser.error("--data: expected a text file, got none; --quick needs none")
     if args.torch:
         common.require("torch")
-    text = python_reference()[:100_000] if args.quick else common.read_text("--data", args.data)
+    text = python_reference() if args.quick else common.read_text("--data", args.data)
     if len(text) <= 2 * BATCH * STEPS:
         common.refuse(f"--data: expected more than {2 * BATCH * STEPS:,} characters, one chunk of {STEPS} steps of "
                       f"{BATCH} streams to train and one to validate, got {len(text):,}")  # fmt: skip

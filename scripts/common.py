@@ -7,6 +7,7 @@ does.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import hashlib
 import importlib.util
 import io
@@ -166,10 +167,8 @@ def _existing_parent(text: str) -> pathlib.Path:
 def use_devices(count: int) -> None:
     """Make ``count`` devices available; call it before JAX computes anything."""
     if count > 1:
-        try:
-            jax.config.update("jax_num_cpu_devices", count)  # other platforms have the devices that they have
-        except RuntimeError:  # JAX has started already
-            pass
+        with contextlib.suppress(RuntimeError):  # JAX has started already
+            jax.config.update("jax_num_cpu_devices", count)  # no effect on the devices of other platforms
         if jax.device_count() < count:
             refuse(f"--devices: expected at most {jax.device_count()}, the devices of this machine, got {count}")
 
