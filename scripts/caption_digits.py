@@ -33,6 +33,7 @@ NAMES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight",
 WORDS = Vocabulary((*NAMES, "<start>", "<end>"))
 START, END = WORDS.id("<start>"), WORDS.id("<end>")
 TEST = 2000  # test images
+Scans = tuple[np.ndarray, np.ndarray]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,7 +74,7 @@ def build(size: int, units: int) -> rnn.tasks.Captioner:
     return rnn.tasks.Captioner(ImageEncoder(size), decoder)
 
 
-def scans(seed: int) -> tuple[tuple, tuple]:
+def load_scans(seed: int) -> tuple[Scans, Scans]:
     """Scans ``[N, 8, 8]`` in [0, 1] and their digits: four fifths for training, a fifth for the test."""
     try:
         from sklearn.datasets import load_digits
@@ -136,7 +137,7 @@ def main() -> None:
     args = arguments()
     common.require("matplotlib")
     began = time.monotonic()
-    training, testing = scans(args.seed)
+    training, testing = load_scans(args.seed)
     model = build(args.size, args.units)
     init_key, key = jax.random.split(jax.random.key(args.seed))
     params = model.init(init_key)

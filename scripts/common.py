@@ -93,7 +93,7 @@ class Parser(argparse.ArgumentParser):
         self.add_argument("--devices", type=positive, default=1, metavar="N",
                           help="devices to compute on; on a CPU, N devices are made of its cores")  # fmt: skip
 
-    def add_argument(self, *names: str, quick: Any = None, **options: Any) -> argparse.Action:  # type: ignore[override]
+    def add_argument(self, *names: str, quick: Any = None, **options: Any) -> argparse.Action:
         """Add an option; ``quick`` is its default with ``--quick``. The defaults become part of the help."""
         default = options.get("default")
         if default not in (None, "", argparse.SUPPRESS):

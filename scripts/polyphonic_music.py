@@ -6,9 +6,9 @@
 
 A frame is a binary vector of the 88 keys of a piano that sound during a quarter note. The model predicts a probability
 for each key of the next frame; the loss is the negative log likelihood, summed over the keys, in nats a frame. Two
-layers of 200 units, dropout 0.2, global norm clipped at 1, forget bias 10 for the LSTM, Adam with cosine decay; the best
-epoch on the validation pieces counts. Published: Bai, Kolter & Koltun (2018), table 1. A composed chorale is saved as a
-MIDI file and plotted as a piano roll.
+layers of 200 units, dropout 0.2, global norm clipped at 1, forget bias 10 for the LSTM, Adam with cosine decay. The
+epoch that is best on the validation pieces counts. Published: Bai, Kolter & Koltun (2018), table 1. A composed chorale
+is saved as a MIDI file and plotted as a piano roll.
 """
 
 from __future__ import annotations
@@ -107,7 +107,8 @@ def train(kind: str, pieces: dict[str, list[np.ndarray]], args: argparse.Namespa
     evaluate = jax.jit(functools.partial(negative_log_likelihood, model))
     steps = args.epochs * len(train_batches)
     rate = optax.cosine_decay_schedule(args.rate or RATES[kind], steps)
-    print(f"\n{model}\n{sum(p.size for p in jax.tree.leaves(params)):,} parameters, {steps:,} steps")
+    print()
+    common.print_model(model, params)
 
     def loss(params, carry, batch, key):
         return negative_log_likelihood(model, params, batch, key), (carry, {})
@@ -257,8 +258,9 @@ def arguments() -> argparse.Namespace:
     add("--patience", type=positive, default=15, help="epochs without a better validation loss that end a run")
     add("--batch", type=positive, default=8, help="pieces of an optimizer step")
     add("--buckets", type=positive, default=4, quick=1, help="lengths to which pieces are padded")
+    shown = ", ".join(f"{kind} {rate:g}" for kind, rate in RATES.items())
     add("--rate", type=above_zero, quick=1e-2,
-        help=f"initial learning rate of Adam, with cosine decay to 0 (default: {RATES}, with --quick 0.01)")  # fmt: skip
+        help=f"initial learning rate of Adam, cosine decay to 0 (default: {shown}, with --quick 0.01)")  # fmt: skip
     add("--clip", type=common.norm, default=1.0, help="largest norm of the gradient")
     add("--compose", type=positive, metavar="N", help="compose N quarter notes by the models in --out; no training")
     add("--temperature", type=above_zero, default=0.7, help="temperature of sampling")

@@ -148,8 +148,8 @@ def train(args: argparse.Namespace) -> None:
     bag = predictions == labels
     margin, error = common.mean_and_error(ensemble.astype(float) - bag)
     print(f"\ntest accuracy: ensemble of {args.members} networks {ensemble.mean():.1%}, one network "
-          f"{singles.mean():.1%} ({singles.min():.1%} to {singles.max():.1%}); bag of words {bag.mean():.1%} ({setting}); "
-          f"margin {100 * margin:.1f} ± {100 * error:.1f} points")  # fmt: skip
+          f"{singles.mean():.1%} ({singles.min():.1%} to {singles.max():.1%}); bag of words {bag.mean():.1%} "
+          f"({setting}); margin {100 * margin:.1f} ± {100 * error:.1f} points")  # fmt: skip
     result = {
         "script": "sentiment", "quick": args.quick, "test_sentences": len(labels), "members": args.members,
         "accuracy": round(float(ensemble.mean()), 4), "single_accuracy": round(float(singles.mean()), 4),
