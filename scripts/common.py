@@ -69,6 +69,7 @@ class Parser(argparse.ArgumentParser):
         quick_out: default of ``--out`` with ``--quick``, if it is another one.
         plots: whether ``--out`` must be writable from the start, because a plot is saved there at the end.
         data_free: whether ``--quick`` makes its own data, and so refuses ``--data``.
+        worker_devices: default of ``--devices`` if not this process but its workers use them.
     """
 
     def __init__(
@@ -80,9 +81,10 @@ class Parser(argparse.ArgumentParser):
         quick_out: str | None = None,
         plots: bool = False,
         data_free: bool = False,
+        worker_devices: int | None = None,
     ) -> None:
         self.quick_defaults: dict[str, Any] = {}
-        self.data_free = data_free
+        self.data_free, self.worker_devices = data_free, worker_devices
         super().__init__(
             description=description, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
         )
@@ -90,7 +92,7 @@ class Parser(argparse.ArgumentParser):
         self.add_argument("--seed", type=seed, default=0, help="random seed")
         self.add_argument("--out", type=writable_folder if plots else folder, default=out, quick=quick_out,
                           metavar="DIR", help="output folder")  # fmt: skip
-        self.add_argument("--devices", type=positive, default=1, metavar="N",
+        self.add_argument("--devices", type=positive, default=worker_devices or 1, metavar="N",
                           help="devices to compute on; on a CPU, N devices are made of its cores")  # fmt: skip
 
     def add_argument(self, *names: str, quick: Any = None, **options: Any) -> argparse.Action:
@@ -111,7 +113,8 @@ class Parser(argparse.ArgumentParser):
         parsed = super().parse_args(args, namespace)
         if parsed.quick and self.data_free and parsed.data is not None:
             self.error(f"--data: expected it without --quick, which makes its own data, got {parsed.data}")
-        use_devices(parsed.devices)
+        if self.worker_devices is None:
+            use_devices(parsed.devices)
         return parsed
 
 

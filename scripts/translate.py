@@ -86,8 +86,8 @@ def dates(count: int, tested: int, seed: int) -> Task:
         ways = [forms(date) for date in found]
         return [(list(way[draw.integers(len(way))]), list(date.isoformat())) for date, way in zip(found, ways)]
 
-    valid, test, rest = np.split(days, [tested, 2 * tested])
-    train, valid, test = pairs(draw.choice(rest, count)), pairs(valid), pairs(test)
+    valid_days, test_days, rest = np.split(days, [tested, 2 * tested])
+    train, valid, test = pairs(draw.choice(rest, count)), pairs(valid_days), pairs(test_days)
     year = map(datetime.date.fromordinal, range(FIRST, FIRST + 365))  # its dates have all letters
     source = Vocabulary.of("".join(itertools.chain(*map(forms, year))), special=SPECIAL)
     return Task("dates", train, valid, test, source, Vocabulary.of("0123456789-", special=SPECIAL), "")

@@ -102,7 +102,8 @@ def main() -> None:
     init_key, key = jax.random.split(jax.random.key(args.seed))
     params = model.init(init_key)
     common.print_model(model, params)
-    print(f"{len(vocabulary):,} words, {len(train):,} + {len(valid):,} + {len(test):,} tokens, {len(streams)} steps an epoch")  # fmt: skip
+    print(f"{len(vocabulary):,} words, {len(train):,} + {len(valid):,} + {len(test):,} tokens, "
+          f"{len(streams)} steps an epoch")  # fmt: skip
 
     def evaluate(params, step):
         return {"loss": math.log(perplexity(model, params, valid, BATCH, recipe.steps))}
