@@ -114,6 +114,8 @@ class Parser(argparse.ArgumentParser):
         if parsed.quick and self.data_free and parsed.data is not None:
             self.error(f"--data: expected it without --quick, which makes its own data, got {parsed.data}")
         if self.worker_devices is None:
+            if parsed.devices > 1 and getattr(parsed, "resume", False):
+                self.error(f"--devices: expected 1 with --resume, got {parsed.devices}")
             use_devices(parsed.devices)
         return parsed
 

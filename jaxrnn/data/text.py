@@ -172,8 +172,8 @@ def python_reference() -> str:
     """The prose of Python's language reference, about 0.25 MB of English that every CPython includes.
 
     Paragraphs are one line each, separated by blank lines, and occur once. Headings, grammar, tables and code are left
-    out: a paragraph is prose if it ends with a punctuation mark and at least 70 % of its words consist of letters alone.
-    The text differs a little between Python versions.
+    out: a paragraph is prose if it ends with a punctuation mark and at least 70 % of its words are letters alone. The
+    text differs a little between Python versions.
 
     Example:
         >>> from jaxrnn.data import python_reference

@@ -72,14 +72,14 @@ def test_texts(refused, script, file, words):
         ("word_lm --data good --size large", "--data: expected more than 700 words of validation text for --size"),
         ("char_lm --text good --batch 100 --length 100", "--text: expected at least 100,010 characters for --batch 100 "
          "--length 100, got 10,000; a longer text, or a smaller --batch or --length"),
-        ("char_lm --text good --batch 4 --prompt abcx", "--prompt: expected only symbols of the training text, got 'x'; "
-         "they are a b c d e f g h"),
+        ("char_lm --text good --batch 4 --prompt abcx", "--prompt: expected only symbols of the training text, got "
+         "'x'; they are a b c d e f g h"),
         ("char_lm --text good --batch 4 --resume", "--resume: expected a run with checkpoints in --out, got none in "
          "'runs/char_lm'; without --resume one begins"),
         ("char_lm --text good --batch 4 --out .", "--out: expected a folder of the run's own, got '.', in which"),
         ("char_lm --text good --batch 4 --out ..", "--out: expected a folder of the run's own, got '..', in which"),
         ("char_lm --sample 5 --prompt ab", "folder: expected a run with checkpoints, got none in "),
-        ("classify_names --quick --data good", "--data: expected it without --quick, which makes its own data, got good"),
+        ("classify_names --quick --data good", "--data: expected it without --quick, which makes its own data, got g"),
         ("sentiment --quick --data good", "--data: expected it without --quick"),
         ("translate --quick --data good", "--data: expected it without --quick"),
         ("polyphonic_music --quick --data good", "--data: expected it without --quick"),
@@ -89,7 +89,7 @@ def test_texts(refused, script, file, words):
         ("word_lm --quick --data good", "--data: expected it without --quick"),
         ("word_lm", "--data: expected a folder or a text file, got none; --quick needs none"),
         ("char_rnn", "--data: expected a text file, got none; --quick needs none"),
-        ("adding --devices 3 --batch 32", "--batch: expected a multiple of --devices 3, got 32"),
+        ("char_lm --devices 2 --resume", "--devices: expected 1 with --resume, got 2"),
         ("adding --devices 1000", "--devices: expected at most "),
         ("benchmark --quick --full", "--quick, --full, --report: expected one of them, got several"),
         ("classify_names --quick --out .", "--out: expected a folder of the run's own, got '.', in which"),
@@ -186,8 +186,8 @@ def test_a_run_of_a_script(monkeypatch, refused, tmp_path):
         ("char_lm --text good --batch 4 --length 9 --width 4", "text --text other, batch --batch 5, length --length 8, "
          "rate --rate 1, clip --clip 2, seed --seed 1"),
         ("word_lm --data good", "text --data other, seed --seed 1, size --size medium"),
-        ("translate --pairs 9 --batch 9", "pairs --pairs 8, teacher_forcing --teacher-forcing 0.5, batch --batch 8, buckets "
-         "--buckets 1, rate --rate 1, seed --seed 1"),
+        ("translate --pairs 9 --batch 9", "pairs --pairs 8, teacher_forcing --teacher-forcing 0.5, batch --batch 8, "
+         "buckets --buckets 1, rate --rate 1, seed --seed 1"),
     ],
 )  # fmt: skip
 def test_metadata_of_a_run(run_script, monkeypatch, tmp_path, args, changes):
@@ -226,8 +226,15 @@ def test_a_text_as_it_was_saved(common, tmp_path):
     assert common.read_text("--text", tmp_path / "text") == "grün\nrot\nblau\n"
 
 
+def test_batch_and_devices(common, capsys):
+    """A batch must be divisible by the devices."""
+    with pytest.raises(SystemExit):
+        common.split_batch(None, 32, 3)
+    assert "--batch: expected a multiple of --devices 3, got 32" in capsys.readouterr().err
+
+
 def test_fingerprint(common):
-    """It tells texts apart by content and by where they are cut."""
+    """It depends on the content and on where the texts are cut."""
     same, other = common.fingerprint("ab", "c"), common.fingerprint("a", "bc")
     assert same == common.fingerprint("ab", "c") != other
     assert same.startswith("3 characters, SHA-256 ")
