@@ -80,7 +80,7 @@ def weights(cell: Any, params: Any) -> dict[str, np.ndarray]:
     kind = "coupled" if getattr(cell, "coupled", False) else operator(cell)[0]
 
     def rows(array: Any) -> np.ndarray:  # [..., G·H] to [G·H, ...]
-        gates = np.split(np.asarray(array), cell.blocks, axis=-1)
+        gates = np.split(np.asarray(array), cell.num_gates, axis=-1)
         return np.concatenate([sign * gates[index] for index, sign in BLOCKS[kind]], axis=-1).T
 
     found = {"W": rows(params.w_xh), "R": rows(params.w_hh)}

@@ -113,7 +113,7 @@ def test_every_form_of_a_step(make, batch, units, steps, options, x64):
     )
     largest = max(float(jnp.abs(leaf).max()) for leaf in jax.tree.leaves(expected))  # 1e5, of sums over 4,480 rows
     assert_close(got, expected, max(CLOSE, 1e-14 * largest))  # float64 rounds each term by 1e-16 of it
-    assert (common.precompute_projection(model, xs), bptt.projection_chunk(model, params, xs) is None) == (
+    assert (common.should_precompute(model, xs), bptt.projection_chunk(model, params, xs) is None) == (
         steps > 3,
         steps == 3,
     )
@@ -200,7 +200,7 @@ def test_numerical_gradients(name, x64):
 # ---- what it costs -------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("name", "kept"), [("vanilla-tanh", 1), ("lstm", 6), ("lstm-coupled", 5), ("gru", 4)])
+@pytest.mark.parametrize(("name", "residuals"), [("vanilla-tanh", 1), ("lstm", 6), ("lstm-coupled", 5), ("gru", 4)])
 def test_memory(name, residuals):
     """The gradient keeps states and gates of each step: h; h, c, i, f, o, c̃; h, z, r, h̃; and nothing else of size T."""
     model, params = make(name, "float32")
