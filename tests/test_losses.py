@@ -219,7 +219,7 @@ REFUSED = {
         "labels: expected integer labels [5, 4], got float32[5, 4, 6]; argmax(-1) undoes one-hot"),
     "label shape": (
         lambda: losses.cross_entropy(F, Y[:3]), ValueError,
-        "labels: expected shape [5, 4], that of the scores without their last axis, got int32[3, 4]"),
+        "labels: expected shape [5, 4], that of the logits without their last axis, got int32[3, 4]"),
     "accuracy labels": (
         lambda: losses.accuracy(F, Y / 2), TypeError,
         "labels: expected integer labels [5, 4], got float32[5, 4]; argmax(-1) undoes one-hot"),

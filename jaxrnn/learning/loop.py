@@ -108,11 +108,7 @@ def fit(
         ValueError: the folder holds another run, ``resume=True`` or another folder helps; the run to be resumed was
             made from other things, both named; there are fewer batches than steps.
     """
-    for name, value in (
-        ("steps", steps),
-        ("steps_per_execution", steps_per_execution),
-        ("max_nonfinite", max_nonfinite),
-    ):
+    for name, value in (("steps", steps), ("steps_per_execution", steps_per_execution), ("max_nonfinite", max_nonfinite)):
         checks.size(name, value)
     for name, optional in (("evaluate_every", evaluate_every), ("save_every", save_every), ("patience", patience)):
         if optional is not None:
