@@ -31,7 +31,7 @@ def gates(w, count):
 
 @pytest.mark.parametrize("name", GATED)
 def test_shapes_of_parameters(name):
-    """``w_xh [I, G·H]``, ``w_hh [H, G·H]``, ``b_h [G·H]``, ``b_hh`` only with reset_after, one peephole row per gate."""
+    """``w_xh [I, G·H]``, ``w_hh [H, G·H]``, ``b_h [G·H]``, ``b_hh`` only with reset_after, ``peepholes [P, H]``."""
     cell, G = GATED[name]
     params = cell.init(KEY)
     shapes = {field: leaf.shape for field, leaf in params._asdict().items() if leaf is not None}
