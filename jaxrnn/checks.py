@@ -340,9 +340,9 @@ def _within(argument: str, value: Array, low: int, high: int, expected: str, fix
     """Values from low to high, where they are concrete."""
     if not is_concrete(value):
         return
-    value = np.asarray(value)  # operations on a jax array, closed over under jit, would be traced
-    if value.size and not (np.min(value) >= low and np.max(value) <= high):
-        refuse(argument, expected, f"values from {np.min(value)} to {np.max(value)}", fix)
+    values = np.asarray(value)  # operations on a jax array, closed over under jit, would be traced
+    if values.size and not (np.min(values) >= low and np.max(values) <= high):
+        refuse(argument, expected, f"values from {np.min(values)} to {np.max(values)}", fix)
 
 
 def same_shape(argument: str, value: Any, other: str, like: Any) -> None:

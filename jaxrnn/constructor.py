@@ -53,7 +53,7 @@ def remake(model: Any, **fields: Any) -> Any:
     """Return the model with other values for some of its fields."""
     values = {f.name: getattr(model, f.name) for f in dataclasses.fields(model)} | fields
     star = [values.pop(f.name) for f in dataclasses.fields(model) if f.metadata.get("star")]
-    return type(model)(*(part for parts in star for part in parts), **values)
+    return type(model)(*(value for entries in star for value in entries), **values)
 
 
 def replace_cells(model: Any, new: Callable[[Any], Any]) -> Any:

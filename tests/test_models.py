@@ -125,3 +125,12 @@ def test_two_calls_one_trace(kind, jitted):
     assert len(traces) == seen
     unroll(model, params, inputs(model, steps + 1), state, lengths=jnp.asarray(LENGTHS))
     assert len(traces) > seen, "another T is another program"
+
+
+def test_sizes_of_wrappers():
+    """A wrapper has the sizes of its layer; a concatenated input doubles any size."""
+    dropout, embedding = rnn.Dropout(0.5), rnn.Embedding(7, I)
+    assert rnn.Stack(rnn.Residual(dropout), rnn.GRU(I, 4)).input_size == I
+    assert rnn.Stack(rnn.Residual(dropout, "concat"), rnn.GRU(I, 4)).input_size is None
+    assert rnn.Stack(rnn.MixedPrecision(embedding), rnn.GRU(I, 4)).vocabulary_size == 7
+    assert rnn.MixedPrecision(embedding).input_ndim == 0

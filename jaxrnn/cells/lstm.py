@@ -59,15 +59,15 @@ class LSTM:
         c_t &= f ⊙ c_{t-1} + i ⊙ \tilde c \\
         h_t &= o ⊙ \tanh(c_t)
 
-    With *peepholes* a gate also sees the cell state through an elementwise weight: i and f see ``c_{t-1}``, o sees
+    With *peepholes* a gate has the cell state as an input too, with elementwise weights: i and f ``c_{t-1}``, o
     ``c_t``, or ``c_{t-1}`` with ``output_peephole="previous"``. With *coupled* gates ``i = 1 - f``, and there are no
     weights for i. The state is ``LSTMState(h, c)``, each ``[..., H]``; the output is ``h_t``.
 
     Args:
         input_size: I, the features of one input.
         hidden_size: H, the number of units.
-        peepholes: the gates that see the cell state, any subset of ``"ifo"`` (coupled: of ``"fo"``).
-        output_peephole: which cell state the output gate sees, ``"current"`` or ``"previous"``.
+        peepholes: the gates with a peephole connection, any subset of ``"ifo"`` (coupled: of ``"fo"``).
+        output_peephole: the cell state that the output gate reads, ``"current"`` or ``"previous"``.
         coupled: whether the input gate is ``1 - f``.
         forget_bias: added to the forget gate's part of ``b_h`` by ``init``, never at run time; above 0 the forget gate
             is initially open.
