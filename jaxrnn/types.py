@@ -21,6 +21,7 @@ added for speed, and all built-in cells have both:
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol, TypeAlias, TypeVar
 
@@ -35,8 +36,21 @@ State: TypeAlias = PyTree
 
 
 def exportable(cls: type[N]) -> type[N]:
-    """Register a named tuple, so that ``jax.export`` can serialise functions that take or return it."""
+    """Register a named tuple, so that ``jax.export`` can serialise functions that take or return it.
+
+    It also prints in a few lines: an array of more than ten numbers by its dtype and shape.
+    """
+    cls.__repr__ = _short_repr  # type: ignore[method-assign]
     return jax.export.register_namedtuple_serialization(cls, serialized_name=f"jaxrnn.{cls.__name__}")
+
+
+def _short_repr(named: Any) -> str:
+    def short(value: Any) -> str:
+        size = math.prod(value.shape) if hasattr(value, "shape") and hasattr(value, "dtype") else 0
+        return repr(value) if isinstance(size, int) and size <= 10 else f"{value.dtype}{list(value.shape)}"
+
+    fields = ", ".join(f"{name}={short(value)}" for name, value in zip(named._fields, named, strict=True))
+    return f"{type(named).__name__}({fields})"
 
 
 class Cell(Protocol):

@@ -134,3 +134,13 @@ def test_sizes_of_wrappers():
     assert rnn.Stack(rnn.Residual(dropout, "concat"), rnn.GRU(I, 4)).input_size is None
     assert rnn.Stack(rnn.MixedPrecision(embedding), rnn.GRU(I, 4)).vocabulary_size == 7
     assert rnn.MixedPrecision(embedding).input_ndim == 0
+
+
+def test_parameters_print_in_a_few_lines():
+    """Large arrays by dtype and shape, small ones in full."""
+    model = rnn.Stack(rnn.Embedding(65, 32), rnn.LSTM(32, 64), rnn.Linear(64, 65))
+    text = repr(model.init(jax.random.key(0)))
+    assert "LSTMParams(w_xh=float32[32, 256], w_hh=float32[64, 256], b_h=float32[256], peepholes=None)" in text
+    assert "\n" not in text
+    assert len(text) < 300
+    assert repr(rnn.LSTMState(jnp.zeros(2), jnp.ones(2))).count("[") == 2
