@@ -188,15 +188,8 @@ def encode(name: str, vocabulary: Vocabulary) -> np.ndarray:
 
 def load_names(args: argparse.Namespace) -> tuple[argparse.Namespace, dict[str, list[str]]]:
     """Names by language: the data set, or invented ones with --quick and where the download fails."""
-    if not args.quick:
-        try:
-            return args, datasets.names(args.data)
-        except (FileNotFoundError, ImportError) as error:
-            if args.data is not None:
-                raise
-            print(f"{error}\ncontinuing with invented names, as with --quick")
-            args = arguments("--quick")
-    return args, invented_names(np.random.default_rng(args.seed))
+    args, names = common.load_data(args, datasets.names, arguments)
+    return args, names or invented_names(np.random.default_rng(args.seed))
 
 
 def invented_names(draw: np.random.Generator, count: int = 400) -> dict[str, list[str]]:

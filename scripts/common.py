@@ -231,6 +231,19 @@ def check_symbols(option: str, symbols: Iterable[str], vocabulary: Any) -> None:
 # ---- runs ------------------------------------------------------------------------------------------------------------
 
 
+def load_data(args: argparse.Namespace, load: Callable, arguments: Callable) -> tuple[argparse.Namespace, Any]:
+    """The arguments and ``load(args.data)``, or None with --quick; if a download fails, continue as with --quick."""
+    if args.quick:
+        return args, None
+    try:
+        return args, load(args.data)
+    except (FileNotFoundError, ImportError) as error:
+        if args.data is not None:
+            raise
+        print(f"{error}\ncontinuing with invented data, as with --quick")
+        return arguments("--quick"), None
+
+
 def print_model(model: Any, params: Any) -> None:
     """Print the constructor call of a model and its number of parameters."""
     print(model, f"{sum(p.size for p in jax.tree.leaves(params)):,} parameters", sep="\n")

@@ -11,6 +11,7 @@ Parameters, optimizer state, carried state and the log must be equal, bit for bi
 from __future__ import annotations
 
 import argparse
+import contextlib
 import pathlib
 import random
 import subprocess
@@ -54,9 +55,13 @@ def newest(folder: pathlib.Path) -> int:
     return max((int(p.name.removeprefix("step-")) for p in folder.glob("step-*")), default=0)
 
 
-def is_saving(folder: pathlib.Path) -> bool:
-    """Whether a checkpoint is being written; after a kill, whether one was."""
-    return any(folder.glob("draft-*"))
+def drafts(folder: pathlib.Path) -> set[tuple[pathlib.Path, int]]:
+    """Unfinished checkpoints, each with its inode: one is being written, those of killed runs remain."""
+    found = set()
+    for path in folder.glob("draft-*"):
+        with contextlib.suppress(FileNotFoundError):  # finished since
+            found.add((path, path.stat().st_ino))
+    return found
 
 
 def run_undisturbed(folder: pathlib.Path, steps: int, args: argparse.Namespace) -> tuple[float, float]:
@@ -82,16 +87,17 @@ def run_disturbed(
     aims = ["a save", "any time", "start-up", "any time", "a save"] * kills
     phases = []
     for aim in chance.sample(aims[:kills], kills):
-        before, target, child = newest(folder), next(targets), start(folder, steps, args)
+        before, old, target, child = newest(folder), drafts(folder), next(targets), start(folder, steps, args)
         while aim != "start-up" and not before < newest(folder) >= target and child.poll() is None:
             time.sleep(0.001)
-        while aim == "a save" and not is_saving(folder) and child.poll() is None:
+        while aim == "a save" and not drafts(folder) - old and child.poll() is None:
             time.sleep(0.001)
         time.sleep(chance.uniform(0, {"start-up": startup, "any time": period, "a save": period / 2}[aim]))
         child.kill()
         if child.wait() == 0:
             sys.exit("the run ended before it was killed; try another --seed")
-        phases.append("in a save" if is_saving(folder) else "in training" if newest(folder) > before else "in start-up")
+        saving = drafts(folder) - old
+        phases.append("in a save" if saving else "in training" if newest(folder) > before else "in start-up")
     wait(start(folder, steps, args))
     return phases
 

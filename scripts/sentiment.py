@@ -198,16 +198,9 @@ def tokens(sentence: str) -> list[str]:
 
 def load_sentences(args: argparse.Namespace) -> tuple[argparse.Namespace, Splits]:
     """The sentences of SST-2, or invented ones with --quick and where the download fails."""
-    if not args.quick:
-        try:
-            return args, datasets.sst2(args.data)
-        except (FileNotFoundError, ImportError) as error:
-            if args.data is not None:
-                raise
-            print(f"{error}\ncontinuing with invented sentences, as with --quick")
-            args = arguments("--quick")
+    args, splits = common.load_data(args, datasets.sst2, arguments)
     draw, counts = np.random.default_rng(args.seed), {"train": 800, "dev": 200, "test": 400}
-    return args, {split: [invented_sentence(draw) for _ in range(count)] for split, count in counts.items()}
+    return args, splits or {split: [invented_sentence(draw) for _ in range(n)] for split, n in counts.items()}
 
 
 def invented_sentence(draw: np.random.Generator) -> tuple[list[str], int]:
