@@ -51,7 +51,8 @@ def main() -> None:
         predict(args)
 
 
-def train(args: argparse.Namespace) -> None:
+def train(args: argparse.Namespace) -> argparse.Namespace:
+    """Train, test and save; return the arguments, which change if the download fails."""
     began = time.monotonic()
     common.require("matplotlib")
     args, names = load_names(args)
@@ -134,12 +135,13 @@ def train(args: argparse.Namespace) -> None:
     if args.quick:
         print("the languages are invented; without --quick, surnames of 18 languages are downloaded")
     print(json.dumps(result))
+    return args
 
 
 def predict(args: argparse.Namespace) -> None:
     """Print the most probable languages of a name by the model in --out."""
     if not pathlib.Path(args.out).is_dir():
-        train(args)
+        args = train(args)
     model, params, metadata = common.load_run("classify_names", args.out, "symbols", "languages")
     languages, vocabulary = metadata["languages"], Vocabulary(tuple(metadata["symbols"]), UNKNOWN)
     name, ids = check_name(args, languages, vocabulary)

@@ -1,7 +1,7 @@
 """Kill a training run at random times, resume it each time, and compare its end with that of an undisturbed run.
 
     python scripts/kill_test.py                     # 20 kills, about 2 minutes
-    python scripts/kill_test.py --quick             # 5 kills
+    python scripts/kill_test.py --quick             # 3 kills
     python scripts/kill_test.py --kills 100 --seed 1
 
 A tiny character model saves every other step, so that kills (by SIGKILL) occur during start-up, training and saving.
@@ -163,7 +163,7 @@ def train(folder: pathlib.Path, args: argparse.Namespace) -> None:
 
 def arguments() -> argparse.Namespace:
     parser = common.Parser(__doc__, "runs/kill_test", "few kills")
-    parser.add_argument("--kills", type=positive, default=20, quick=5, help="number of kills")
+    parser.add_argument("--kills", type=positive, default=20, quick=3, help="number of kills")
     parser.add_argument("--child", help=argparse.SUPPRESS)
     parser.add_argument("--steps", type=int, help=argparse.SUPPRESS)
     return parser.parse_args()

@@ -80,7 +80,8 @@ def build(args: argparse.Namespace, words: int) -> Ensemble:
     return Ensemble(Classifier(encoder, 2, pooling=args.pooling, dropout=args.dropout), args.members)
 
 
-def train(args: argparse.Namespace) -> None:
+def train(args: argparse.Namespace) -> argparse.Namespace:
+    """Train, test and save; return the arguments, which change if the download fails."""
     began = time.monotonic()
     args, splits = load_sentences(args)
     words = [word for sentence, _ in splits["train"] for word in sentence]
@@ -159,12 +160,13 @@ def train(args: argparse.Namespace) -> None:
     if args.quick:
         print("the sentences are invented; without --quick, those of SST-2 are downloaded")
     print(json.dumps(result))
+    return args
 
 
 def predict(args: argparse.Namespace) -> None:
     """Print the class of a sentence by the model in --out."""
     if not pathlib.Path(args.out).is_dir():
-        train(args)
+        args = train(args)
     model, params, metadata = common.load_run("sentiment", args.out, "symbols", "least")
     vocabulary = Vocabulary(tuple(metadata["symbols"]), UNKNOWN)
     words, unknown = check_sentence(args, vocabulary)
