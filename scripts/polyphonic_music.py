@@ -252,15 +252,15 @@ def arguments() -> argparse.Namespace:
     add = parser.add_argument
     add("--data", metavar="DIR", help="folder with JSB_Chorales.mat (default: downloaded once)")
     add("--cells", nargs="+", choices=CELLS, default=list(CELLS), help="cells to train")
-    add("--units", type=positive, default=200, quick=64, help="hidden size of each layer")
+    add("--units", type=positive, default=200, quick=128, help="hidden size of each layer")
     add("--dropout", type=common.rate, default=0.2, help="dropout rate above each layer")
-    add("--epochs", type=positive, default=100, quick=25, help="most epochs")
+    add("--epochs", type=positive, default=100, quick=30, help="most epochs")
     add("--patience", type=positive, default=15, help="epochs without a better validation loss that end a run")
     add("--batch", type=positive, default=8, help="pieces of an optimizer step")
     add("--buckets", type=positive, default=4, quick=1, help="lengths to which pieces are padded")
     shown = ", ".join(f"{kind} {rate:g}" for kind, rate in RATES.items())
-    add("--rate", type=above_zero, quick=1e-2,
-        help=f"initial learning rate of Adam, cosine decay to 0 (default: {shown}, with --quick 0.01)")  # fmt: skip
+    add("--rate", type=above_zero, quick=2e-2,
+        help=f"initial learning rate of Adam, cosine decay to 0 (default: {shown}, with --quick 0.02)")  # fmt: skip
     add("--clip", type=common.norm, default=1.0, help="largest norm of the gradient")
     add("--compose", type=positive, metavar="N", help="compose N quarter notes by the models in --out; no training")
     add("--temperature", type=above_zero, default=0.7, help="temperature of sampling")

@@ -90,7 +90,6 @@ def test_texts(refused, script, file, words):
         ("word_lm", "--data: expected a folder or a text file, got none; --quick needs none"),
         ("char_rnn", "--data: expected a text file, got none; --quick needs none"),
         ("char_lm --devices 2 --resume", "--devices: expected 1 with --resume, got 2"),
-        ("adding --devices 1000", "--devices: expected at most "),
         ("benchmark --quick --full", "--quick, --full, --report: expected one of them, got several"),
         ("classify_names --quick --out .", "--out: expected a folder of the run's own, got '.', in which"),
         ("classify_names --quick --name 123", "--name: expected a name with at least one letter, got '123'"),
@@ -227,10 +226,14 @@ def test_a_text_as_it_was_saved(common, tmp_path):
 
 
 def test_batch_and_devices(common, capsys):
-    """A batch must be divisible by the devices."""
+    """A batch must be divisible by the devices, and there must be so many."""
     with pytest.raises(SystemExit):
         common.split_batch(None, 32, 3)
     assert "--batch: expected a multiple of --devices 3, got 32" in capsys.readouterr().err
+    count = jax.device_count()  # from here on no more devices can be made
+    with pytest.raises(SystemExit):
+        common.use_devices(count + 1)
+    assert f"--devices: expected at most {count}, the devices" in capsys.readouterr().err
 
 
 def test_fingerprint(common):
