@@ -238,7 +238,7 @@ def same_tree(argument: str, expected: PyTree, got: PyTree, fix: str) -> PyTree:
         if not isinstance(got, (tuple, list)) or len(got) != len(expected) or stranger:
             refuse(argument, tree_summary(expected), tree_summary(got), fix, TypeError)
         places = [f".{name}" for name in fields] if fields else [f"[{i}]" for i in range(len(expected))]
-        free = [f".{name}" for name in getattr(expected, "at_run_time", ())]
+        free = [f".{name}" for name in getattr(expected, "runtime_fields", ())]
         parts = [
             g if p in free else same_tree(argument + p, e, g, fix)
             for p, e, g in zip(places, expected, got, strict=True)
@@ -320,7 +320,7 @@ def labels(argument: str, value: Any, shape: tuple[int, ...]) -> None:
     if not hasattr(value, "shape") or not jnp.issubdtype(value.dtype, jnp.integer):
         refuse(argument, f"integer labels {list(shape)}", describe(value), "argmax(-1) undoes one-hot", TypeError)
     if tuple(value.shape) != shape:
-        refuse(argument, f"shape {list(shape)}, that of the scores without their last axis", describe(value))
+        refuse(argument, f"shape {list(shape)}, that of the logits without their last axis", describe(value))
 
 
 def label_values(argument: str, value: Array, classes: int) -> None:

@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-import plain_writer
+import plain_encoder_decoder
 import pytest
 from contract import assert_close
 from refusals import refuses
@@ -35,7 +35,7 @@ def test_is_the_plain_loop(name, x64):
     attention, params, memory, queries = make(name)
     context, weights = attention.attend(params, queries, attention.prepare(params, memory, LENGTHS))
     for k, b in np.ndindex(K, B):
-        expected, shares = plain_writer.attend(attention, params, queries[k, b], list(memory[: LENGTHS[b], b]))
+        expected, shares = plain_encoder_decoder.attend(attention, params, queries[k, b], list(memory[: LENGTHS[b], b]))
         assert_close(context[k, b], expected)
         assert_close(weights[:, k, b], np.array(shares + [0.0] * (S - LENGTHS[b])))
     assert_close(weights.sum(0), np.broadcast_to(LENGTHS > 0, (K, B)))

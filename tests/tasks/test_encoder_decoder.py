@@ -7,7 +7,7 @@ import pickle
 import jax
 import jax.numpy as jnp
 import numpy as np
-import plain_writer
+import plain_encoder_decoder
 import pytest
 from contract import assert_close
 from refusals import refuses
@@ -89,7 +89,7 @@ def plainly(model, params, xs, tokens, lengths, **kwargs):
     """The twin's scores and weights of each sentence, cut at its own ends."""
     for b in range(B):
         x = xs[b] if "lengths" not in lengths else list(np.asarray(xs)[: LENGTHS[b], b])
-        yield plain_writer.logits(model, params, x, np.asarray(tokens)[: TOKEN_LENGTHS[b], b].tolist(), **kwargs)
+        yield plain_encoder_decoder.logits(model, params, x, np.asarray(tokens)[: TOKEN_LENGTHS[b], b].tolist(), **kwargs)
 
 
 @functools.cache
