@@ -65,7 +65,7 @@ def no_nan(**arguments: PyTree) -> None:
         if has_nan:
             name = path[0].key + jax.tree_util.keystr(path[1:])
             refuse(name, "numbers", f"NaN in {describe(leaf)}",
-                   "a smaller learning rate, or clipping, may keep a run from it")  # fmt: skip
+                   "a smaller learning rate or gradient clipping may avoid it")  # fmt: skip
 
 
 @jax.jit
@@ -107,7 +107,12 @@ def temperature_range(argument: str, value: Any) -> None:
     """A number of at least 0."""
     value = known_number(argument, value, ONE_EACH)
     if value is not None and value < 0:
-        refuse(argument, "a number of at least 0", value, "0 takes the likeliest, 1 the model's own distribution")
+        refuse(
+            argument,
+            "a number of at least 0",
+            value,
+            "0 takes the most likely token, 1 samples the model's distribution",
+        )
 
 
 def at_most(argument: str, value: Any, limit: int, what: str) -> None:

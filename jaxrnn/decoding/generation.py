@@ -145,9 +145,9 @@ def log_probabilities(
         >>> model = rnn.Stack(rnn.Embedding(5, 8), rnn.GRU(8, 8), rnn.Linear(8, 5))
         >>> params = model.init(jax.random.key(0))
         >>> args = model, params, model.initial_state(), jnp.asarray(0)
-        >>> written = rnn.decoding.greedy(*args, steps=7)
-        >>> again = rnn.decoding.log_probabilities(*args, written.tokens)
-        >>> bool(jnp.allclose(again, written.log_probabilities, atol=1e-5))
+        >>> decoded = rnn.decoding.greedy(*args, steps=7)
+        >>> again = rnn.decoding.log_probabilities(*args, decoded.tokens)
+        >>> bool(jnp.allclose(again, decoded.log_probabilities, atol=1e-5))
         True
     """
     state, token, _ = prepare(model, params, state, token)

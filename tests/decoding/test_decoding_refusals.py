@@ -71,7 +71,7 @@ def test_common(decode):
     ("change", "words"),
     [
         ({"temperature": -0.5}, "ValueError temperature: expected a number of at least 0, got -0.5; "
-                                "0 takes the likeliest, 1 the model's own distribution"),
+                                "0 takes the most likely token, 1 samples the model's distribution"),
         ({"temperature": "hot"}, "TypeError temperature: expected a number, got str hot"),
         ({"temperature": np.nan}, "ValueError temperature: expected a finite number, got nan"),
         ({"temperature": jnp.ones(B)}, "ValueError temperature: expected a single number, got float32[3]; "
