@@ -48,8 +48,8 @@ def count(
 
     .. math:: L = \frac{\sum_i n_i L_i}{\sum_i n_i}
 
-    is the loss of several batches i together, n_i this number. :func:`jaxrnn.learning.mean_loss` weights batches by it if
-    the loss reports it as the metric ``"count"``.
+    is the loss of several batches i together, n_i this number. :func:`jaxrnn.learning.mean_loss` weights batches by it
+    if the loss reports it as the metric ``"count"``.
 
     Args:
         shape: ``(T, ...)``, that of the labels.
@@ -125,7 +125,8 @@ def cross_entropy(
 
     Args:
         logits: ``[T, ..., V]``; the loss is computed in float32 or better.
-        labels: ``[T, ...]`` ints in [0, V). Other values in steps that count are refused; under ``jit`` the loss is NaN.
+        labels: ``[T, ...]`` ints in [0, V). Other values in steps that count are refused; under ``jit`` the loss is
+            NaN.
         lengths: ``[...]`` ints, the number of steps of each sequence.
         mask: ``[T, ...]`` bools, in place of lengths: True for steps that count.
         mean: ``"step"``, ``"sequence"`` or ``"time_sum"``, see the table of the module.

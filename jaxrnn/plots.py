@@ -129,11 +129,11 @@ def gate_saturation(statistics: Mapping[str, GateStatistics], axes: Axes | None 
     if not names:
         checks.refuse("statistics", "those of a cell with gates", "none", "gate_statistics gives one dict a cell")
     for name, gate in statistics.items():
-        if not np.size(getattr(gate, "shut", ())):
+        if not np.size(getattr(gate, "closed", ())):
             checks.refuse(f"statistics[{name!r}]", "those of one gate, from gate_statistics", checks.tree_summary(gate),
                           error=TypeError)  # fmt: skip
     axes = _axes(axes)
-    shut, wide = (np.array([np.mean(getattr(statistics[n], part)) for n in names]) for part in ("shut", "open"))
+    shut, wide = (np.array([np.mean(getattr(statistics[n], part)) for n in names]) for part in ("closed", "open"))
     between = 1 - shut - wide
     left = np.zeros(len(names))
     for share, name, colour in ((shut, "shut", BLUE), (between, "in between", "#DDDDDD"), (wide, "open", ORANGE)):
@@ -145,8 +145,8 @@ def gate_saturation(statistics: Mapping[str, GateStatistics], axes: Axes | None 
         left = left + share
     axes.set(xlabel="steps and units [%]", ylabel="gate", xlim=(0, 100))
     axes.invert_yaxis()
-    if "keep" in statistics and statistics["keep"].memory is not None:
-        low, middle, high = np.quantile(np.asarray(statistics["keep"].memory, float), (0, 0.5, 1), method="nearest")
+    if "keep" in statistics and statistics["keep"].time_constant is not None:
+        low, middle, high = np.quantile(np.asarray(statistics["keep"].time_constant, float), (0, 0.5, 1), method="nearest")
         axes.set_title(f"units remember {middle:.3g} steps (median; {low:.3g} to {high:.3g})", fontsize="medium")
     return _finish(axes, below=3)
 

@@ -62,8 +62,8 @@ def beam_search(
     .. math:: \mathrm{score}(y_1 … y_L) = \frac{1}{L^α} \sum_{t=1}^L \log p(y_t | y_1 … y_{t-1})
 
     A finished sequence, one of the K best of its step that ends with ``eos``, leaves the beam and is stored separately,
-    so that it is not lost to longer sequences that score higher for a few steps. The next step again chooses the K best
-    continuations of the unfinished sequences. The length L of a sequence includes ``eos``. Sequences that are unfinished after
+    so that it is not lost to longer sequences that score higher for a few steps. The next step again selects the K
+    best continuations of the unfinished sequences. The length L of a sequence includes ``eos``. Sequences that are unfinished after
     the last step are ranked with the others. The loop stops as soon as the n best are certain: log probabilities only
     decrease, so an unfinished sequence cannot reach a score above its log probability over steps^α.
 
@@ -188,7 +188,7 @@ def top_indices(count: int, scores: Array) -> Array:
 
 
 def gather(tree: Any, indices: Array) -> Any:
-    """Index the leading axis of arrays ``[K, ..., *features]`` by ``indices [K, ...]``, for each sequence of the batch."""
+    """Index the leading axis of arrays ``[K, ..., *features]`` by ``indices [K, ...]``, for each batch entry."""
 
     def leaf(x: Array) -> Array:
         return jnp.take_along_axis(x, indices.reshape(indices.shape + (1,) * (x.ndim - indices.ndim)), 0)

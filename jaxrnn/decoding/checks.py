@@ -45,7 +45,7 @@ def step_logits(value: Any, ids: Array) -> int:
 
 
 def vocabulary_fits(argument: str, model: Any, vocabulary: int) -> None:
-    """Every token that can be generated can be fed back: a known ``vocabulary_size`` is at least the number of logits."""
+    """Every token that can be generated can be fed back: a ``vocabulary_size`` is at least the number of logits."""
     embedded = getattr(model, "vocabulary_size", None)
     if embedded is not None and embedded < vocabulary:
         refuse(argument, f"logits for at most {embedded} tokens, those that its Embedding holds", vocabulary,

@@ -60,7 +60,7 @@ def compile_per_model(*static_argnames: str) -> Callable[[Callable], Callable]:
 def prepare(
     model: Any, params: Params, state: State, token: Any, steps: int = 1, eos: int | None = None
 ) -> tuple[State, Array, int]:
-    """Check the arguments that all decoding methods share; returns state and token as arrays for a loop's carry, and V."""
+    """Check the arguments that all decoding methods share; returns state and token as arrays to be carried, and V."""
     checks.model("model", model)
     checks.size("steps", steps)
     token = first_token("token", token)

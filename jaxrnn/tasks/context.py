@@ -35,7 +35,7 @@ class EncoderOutput(NamedTuple):
 
 
 def with_context(model: Any, params: Params, encoded: EncoderOutput) -> Params:
-    """The parameters of a decoder with the encoder's output set in its :class:`ContextCell` and :class:`AttentionCell`."""
+    """The parameters of a decoder, with the encoder's output set in each ContextCell and AttentionCell."""
     if isinstance(model, (ContextCell, AttentionCell)):
         return model.with_context(params, encoded)
     if isinstance(model, Stack):

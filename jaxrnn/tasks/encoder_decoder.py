@@ -35,7 +35,7 @@ class EncoderDecoderParams(NamedTuple):
 
 
 class ConditionalGenerator:
-    """Base class of :class:`EncoderDecoder` and :class:`Captioner`; a subclass adds ``encoding_size`` and ``encode``."""
+    """Base class of :class:`EncoderDecoder` and :class:`Captioner`, which add ``encoding_size`` and ``encode``."""
 
     encoder: Any
     decoder: Any

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from language_models import MODELS, B, Narrow, V, random_start, all_sequences, teacher_forced, log_softmax, lstm, row
+from language_models import MODELS, B, Narrow, V, all_sequences, log_softmax, lstm, random_start, row, teacher_forced
 
 import jaxrnn as rnn
 from jaxrnn.decoding import beam_search, greedy, log_probabilities
@@ -149,8 +149,8 @@ class Table:
 def search(probabilities, model=None, **kwargs):
     """Beam search from token 0 with eos 1, by probabilities ``{token: {next token: probability}}``."""
     table = np.full((40, 40), -np.inf, np.float32)
-    for token, row in probabilities.items():
-        table[token, list(row)] = np.log(list(row.values()))
+    for token, following in probabilities.items():
+        table[token, list(following)] = np.log(list(following.values()))
     return beam_search(model or Table(), jnp.asarray(table), jnp.zeros(1, int), jnp.asarray(0), eos=1, **kwargs)
 
 

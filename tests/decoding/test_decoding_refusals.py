@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from refusals import refuses
 from language_models import B, Counter, V
+from refusals import refuses
 
 import jaxrnn as rnn
 from jaxrnn.decoding import beam_search, filter_logits, greedy, log_probabilities, sample, sample_token, stream

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from language_models import MODELS, B, Counter, V, random_start, teacher_forced, log_softmax, lstm, row
+from language_models import MODELS, B, Counter, V, log_softmax, lstm, random_start, row, teacher_forced
 
 import jaxrnn as rnn
 from jaxrnn.decoding import beam_search, greedy, lengths, log_probabilities, sample, stream

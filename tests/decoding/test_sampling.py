@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from language_models import B, Counter, random_start, log_softmax, lstm
+from language_models import B, Counter, log_softmax, lstm, random_start
 
 from jaxrnn.decoding import filter_logits, lengths, sample, sample_token
 
@@ -165,7 +165,7 @@ def test_draws_follow_the_filtered_softmax(top_k, top_p):
 
 
 def test_fine_differences_in_bfloat16():
-    """Sampled in float32: 400 equal tokens are about equally frequent; with noise of 8 bits the first would be preferred."""
+    """Sampled in float32: 400 equal tokens are equally frequent; noise of 8 bits would prefer the first."""
     draw = jax.jit(jax.vmap(lambda key: sample_token(key, jnp.zeros(400, jnp.bfloat16))))
     tokens = draw(jax.random.split(jax.random.key(7), DRAWS))
     assert abs(tokens.mean() - 199.5) < 5 * 400 / np.sqrt(12 * DRAWS)

@@ -123,7 +123,7 @@ def test_learns_to_remember_the_first_token():
     ],
 )  # fmt: skip
 def test_refusals(message, call):
-    """Word for word."""
+    """The whole message."""
     refuses(message, call)
 
 

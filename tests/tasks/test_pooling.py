@@ -178,5 +178,5 @@ def refused_last(model):
     ],
 )  # fmt: skip
 def test_refusals(message, call):
-    """Word for word."""
+    """The whole message."""
     refuses(message, call)
