@@ -63,9 +63,9 @@ def beam_search(
 
     A finished sequence, one of the K best of its step that ends with ``eos``, leaves the beam and is stored separately,
     so that it is not lost to longer sequences that score higher for a few steps. The next step again selects the K
-    best continuations of the unfinished sequences. The length L of a sequence includes ``eos``. Sequences that are unfinished after
-    the last step are ranked with the others. The loop stops as soon as the n best are certain: log probabilities only
-    decrease, so an unfinished sequence cannot reach a score above its log probability over steps^α.
+    best continuations of the unfinished sequences. The length L of a sequence includes ``eos``. Sequences that are
+    unfinished after the last step are ranked with the others. The loop stops as soon as the n best are certain: log
+    probabilities only decrease, so an unfinished sequence cannot reach a score above its log probability over steps^α.
 
     Width 1 is :func:`greedy`: if the most likely token is ``eos``, the beam is empty.
 

@@ -115,7 +115,7 @@ def _unperturbed(states: PyTree) -> PyTree:
 
 
 def _norm(gradient: Array, axes: int) -> Array:
-    """Norm over all axes after the first ``axes``, without under- or overflow; 0 for integers, which have no gradient."""
+    """Norm over all axes after the first ``axes``, without under- or overflow; 0 for integers, without a gradient."""
     if gradient.dtype == jax.dtypes.float0:
         return jnp.zeros(gradient.shape[:axes])
     features = tuple(range(axes, gradient.ndim))
@@ -335,7 +335,7 @@ def truncation_error(
     gradient_checks.loss_function(loss, "loss(final, ys)")
     checks.size("every", every)
     truncated = replace_cells(model, lambda cell: TruncatedCell(cell, every))
-    options = {"derivative": "autodiff"} | options  # the same rule for both: the error is exactly 0 if nothing is cut
+    options = {"derivative": "autodiff"} | options  # the same rule for both gradients
 
     def gradient(model: Any) -> PyTree:
         def value(params: Params) -> Array:

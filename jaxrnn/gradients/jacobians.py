@@ -21,7 +21,7 @@ from jaxrnn.unroll import default_state, sequence_shape, trajectory
 
 
 def flatten(state: State) -> tuple[Array, Callable[[Array], State]]:
-    """The floating numbers of a state as one vector ``[S]``, and the inverse, which keeps the other leaves of ``state``."""
+    """The floating numbers of a state as one vector ``[S]``, and the inverse, which keeps the other leaves."""
     leaves, tree = jax.tree.flatten(state)
     floating = [jnp.issubdtype(leaf.dtype, jnp.inexact) for leaf in leaves]
     vector, unravel = ravel([leaf for leaf, is_float in zip(leaves, floating) if is_float])
@@ -78,7 +78,7 @@ def product_singular_values(jacobians: Array) -> Array:
         jacobians: ``[T, S, S]`` of :func:`trajectory_jacobians`.
 
     Returns:
-        ``[T, S]``, descending; entry k - 1 is that of k steps. Small ones are as inexact as the rounding of the largest.
+        ``[T, S]``, descending; entry k - 1 is that of k steps. The error of all is the rounding error of the largest.
 
     Example:
         >>> import jax, jax.numpy as jnp, jaxrnn as rnn

@@ -79,7 +79,8 @@ def last(
         return unroll(Stack(*above), params[top + 1 :], y[None], key=above_key)[1][0] if above else y
     if _has_bidirectional(model):
         checks.refuse("model", "a Bidirectional at the top of a Stack", repr(model),
-                      'the last outputs of its directions are not defined; pooling="mean" needs none', TypeError)  # fmt: skip
+                      'the last outputs of its directions are not defined; pooling="mean" needs none',
+                      TypeError)  # fmt: skip
     _, ys = unroll(model, params, xs, lengths=lengths, reverse=reverse, key=key)
     lengths = _checked_lengths(ys, lengths)
     last_step = jnp.where(lengths > 0, 0, -1) if reverse else lengths - 1
