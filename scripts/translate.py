@@ -344,7 +344,7 @@ def draw_attention(
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    if not any("Attending" in repr(layer) for layer in model.decoder.layers):
+    if not any("AttentionCell" in repr(layer) for layer in model.decoder.layers):
         return
     figure, places = plt.subplots(2, 2, figsize=(13, 8), layout="constrained")
     sources = [a for a, _ in test[:4]]

@@ -13,9 +13,8 @@ T, B, V, Q = 5, 4, 6, 3
 MEANS = ["step", "sequence", "time_sum"]
 KINDS = ["cross_entropy", "smoothed", "squared_error", "bernoulli", "accuracy"]
 LENGTHS = np.array([5, 2, 0, 3])
-MASK = np.array(
-    [[1, 0, 0, 1], [1, 1, 0, 0], [0, 1, 0, 1], [1, 1, 0, 0], [1, 0, 0, 1]], bool
-)  # not a prefix of the steps
+# not a prefix of the steps
+MASK = np.array([[1, 0, 0, 1], [1, 1, 0, 0], [0, 1, 0, 1], [1, 1, 0, 0], [1, 0, 0, 1]], bool)
 COUNTS = {  # keyword arguments, and the steps that count
     "all": ({}, np.ones((T, B), bool)),
     "lengths": ({"lengths": LENGTHS}, np.arange(T)[:, None] < LENGTHS),

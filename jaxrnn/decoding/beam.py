@@ -42,7 +42,7 @@ class Candidates(NamedTuple):
     state: State
     score: Array  # [n, ...]
     length: Array  # [n, ...]
-    index: Array  # [n, ...] index in the beam after ``length`` steps
+    beam_index: Array  # [n, ...] in the beam after ``length`` steps
 
 
 def beam_search(
@@ -176,7 +176,7 @@ def _search(
     (beam, best), trace = generation_loop(body, (beam, best), steps, None if eos is None else certain, fill)
     best = merge(best, candidates(jnp.int32(steps), beam))  # after an early stop none of the beam is better
     times = jnp.arange(steps, dtype=jnp.int32)
-    _, (tokens, log_probs) = jax.lax.scan(backtrack, best.index, (times, trace), reverse=True)
+    _, (tokens, log_probs) = jax.lax.scan(backtrack, best.beam_index, (times, trace), reverse=True)
     log_probs = jnp.where(best.length == 0, -jnp.inf, log_probs)
     return Beams(best.state, tokens, best.length, log_probs, best.score)
 

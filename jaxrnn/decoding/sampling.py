@@ -147,9 +147,8 @@ def stream(
     state, first, vocabulary = prepare(model, params, state, token, 1 if steps is None else steps, eos)
     one_sequence("token", first)
     sampler = _sampler(key, temperature, top_k, top_p, vocabulary)
-    if is_immutable(model):
-        sample_next = functools.partial(_jit_stream_step, model)
-    else:  # compiled for this call alone
+    sample_next: Any = functools.partial(_jit_stream_step, model)
+    if not is_immutable(model):  # compiled for this call alone
         sample_next = jax.jit(functools.partial(_stream_step, model))
 
     def tokens(state: State, token: Array) -> Iterator[int]:
@@ -205,7 +204,7 @@ def _generate(
     *, steps: int, eos: int | None,
 ) -> Decoded:  # fmt: skip
     """The loop of :func:`sample`; without a sampler, that of :func:`greedy`."""
-    keys = None if sampler is None else jax.vmap(jax.random.fold_in, (None, 0))(sampler.key, jnp.arange(steps))
+    keys: Any = None if sampler is None else jax.vmap(jax.random.fold_in, (None, 0))(sampler.key, jnp.arange(steps))
 
     def body(carry: tuple, t: Array) -> tuple[tuple, tuple]:
         state, token, ended = carry

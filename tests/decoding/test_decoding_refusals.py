@@ -223,9 +223,9 @@ def test_a_stream_is_one_sequence_outside_of_jit():
 )  # fmt: skip
 def test_given_text(change, words):
     """Tokens or lengths that do not fit the other arguments."""
-    given = kwargs({"tokens": jnp.zeros((4, B), int)} | change)
-    given.pop("steps")
-    refuses(words, lambda: log_probabilities(**given))
+    arguments = kwargs({"tokens": jnp.zeros((4, B), int)} | change)
+    arguments.pop("steps")
+    refuses(words, lambda: log_probabilities(**arguments))
 
 
 @pytest.mark.parametrize("decode", [greedy, sample, beam_search])

@@ -69,7 +69,7 @@ def test_flow_compiled(x64):
 
 
 def test_flow_by_hand(x64):
-    """Independent units, h_t = h_{t-1} / 2 + x_t, and L the sum of h_T: dL/dh_t = 2^(t - T) for each of four units."""
+    """Independent units, h_t = h_{t-1} / 2 + x_t, and L the sum of h_T: dL/dh_t = 2^(t - T) for each of four."""
     cell, params = linear(0.5, "float64")
     params, xs = params._replace(w_hh=0.5 * jnp.eye(N)), jnp.ones((T, B, N))
     flow = functools.partial(gradient_flow, cell, params, xs, lambda final, ys: final.sum())
