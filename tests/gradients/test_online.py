@@ -134,7 +134,7 @@ def test_refusals():
     for error, words, arguments in [
         (TypeError, "model: expected a cell or layer, got the class GRU", (rnn.GRU, params, influence)),
         (TypeError, "params: expected GRUParams", (cell, params[:2], influence)),
-        (TypeError, "influence: expected an Influence, got float32.*initial_influence", (cell, params, params.w_hh)),
+        (TypeError, "influence: expected an Influence, got float32.*initial_infl", (cell, params, influence.state)),
         (ValueError, r"influence.derivative: expected shape \[4, 108\]", (cell, params, influence._replace(
             derivative=influence.derivative[:, 1:]))),
     ]:  # fmt: skip
