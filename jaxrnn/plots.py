@@ -146,7 +146,9 @@ def gate_saturation(statistics: Mapping[str, GateStatistics], axes: Axes | None 
     axes.set(xlabel="steps and units [%]", ylabel="gate", xlim=(0, 100))
     axes.invert_yaxis()
     if "keep" in statistics and statistics["keep"].time_constant is not None:
-        low, middle, high = np.quantile(np.asarray(statistics["keep"].time_constant, float), (0, 0.5, 1), method="nearest")
+        low, middle, high = np.quantile(
+            np.asarray(statistics["keep"].time_constant, float), (0, 0.5, 1), method="nearest"
+        )
         axes.set_title(f"units remember {middle:.3g} steps (median; {low:.3g} to {high:.3g})", fontsize="medium")
     return _finish(axes, below=3)
 
