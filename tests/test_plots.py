@@ -1,4 +1,4 @@
-"""Plots draw what they are given, say what it is, and need matplotlib at the first call only."""
+"""Plots draw their data with labels, and import matplotlib at the first call only."""
 
 import json
 import subprocess
@@ -20,7 +20,7 @@ matplotlib = pytest.importorskip("matplotlib")
 def no_screen():
     """Figures are drawn, not shown, and closed at the end."""
     matplotlib.use("Agg")
-    pytest.importorskip("matplotlib.pyplot").close("all")  # those that others left
+    pytest.importorskip("matplotlib.pyplot").close("all")  # figures of other tests
     yield
     pytest.importorskip("matplotlib.pyplot").close("all")
 
@@ -31,7 +31,7 @@ def words(axes):
 
 
 def drawn(axes):
-    """Draw for real, without a warning, and return the axes."""
+    """Render the figure, without a warning, and return the axes."""
     assert isinstance(axes, matplotlib.axes.Axes)
     axes.figure.canvas.draw()
     return axes
@@ -42,26 +42,26 @@ def statistics(shut, wide, memory=None):
 
 
 def some_points():
-    """A stable point, a saddle, and a point with two ways out, in three dimensions."""
+    """A stable point, a saddle, and a point with two unstable directions, in three dimensions."""
     points = np.array([[0.0, 0, 0], [1, 0, 0], [0, 1, 0]])
     values = np.array([[0.5, 0.2, 0.1], [1.5, 0.2, 0.1], [1.5, -1.2, 0.1]]) + 0j
     return FixedPoints(points, points, np.zeros(3), np.zeros((3, 3, 3)), values, np.array([True, False, False]))
 
 
-WALKS = np.random.default_rng(0).normal(size=(6, 5, 3)) * np.array([3.0, 1.0, 0.1])
+TRAJECTORIES = np.random.default_rng(0).normal(size=(6, 5, 3)) * np.array([3.0, 1.0, 0.1])
 CALLS = {
     "flow_by_lag": lambda **axes: plots.flow_by_lag({"LSTM": jnp.ones(5)}, **axes),
     "singular_values": lambda **axes: plots.singular_values(jnp.ones((5, 3)), **axes),
     "gate_saturation": lambda **axes: plots.gate_saturation({"z": statistics(0.1, 0.2)}, **axes),
     "loss_curve": lambda **axes: plots.loss_curve({"loss": jnp.ones(5)}, **axes),
     "eigenvalues": lambda **axes: plots.eigenvalues(jnp.array([0.5, 1j]), **axes),
-    "fixed_points": lambda **axes: plots.fixed_points(some_points(), WALKS, **axes),
+    "fixed_points": lambda **axes: plots.fixed_points(some_points(), TRAJECTORIES, **axes),
 }
 
 
 @pytest.mark.parametrize("name", CALLS)
 def test_axes(name):
-    """Into a new figure or into axes that are given, which are returned, with both axes named."""
+    """Draws into a new figure or into ``axes``, returns the axes, and labels both."""
     axes = drawn(CALLS[name]())
     assert axes.get_xlabel()
     assert axes.get_ylabel()
@@ -71,7 +71,7 @@ def test_axes(name):
 
 
 def test_flow_by_lag():
-    """Time runs backwards from lag 0; of a batch the median with a band; 0 leaves a gap in the logarithm."""
+    """The x axis is the lag; of a batch the median and a band are drawn; 0 is a gap on the logarithmic axis."""
     curves = {"one": jnp.array([0.0, 0.25, 0.5, 1.0]), "batch": jnp.array([[0.1, 0.3, 0.2], [1, 3, 2]])}
     axes = drawn(plots.flow_by_lag(curves, quantity="‖dL/dh‖"))
     one, batch = axes.lines
@@ -89,7 +89,7 @@ def test_flow_by_lag():
 
 
 def test_singular_values():
-    """By lag from 1; what is rounding of the largest is left out."""
+    """By lag from 1; values below the rounding error of the largest are omitted."""
     values = jnp.array([[1.0, 0.5, 0.1], [0.9, 0.2, 1e-9]])
     axes = drawn(plots.singular_values(values))
     smallest = axes.lines[2]
@@ -100,7 +100,7 @@ def test_singular_values():
 
 
 def test_gate_saturation():
-    """One bar a gate, which adds up to all steps and units; "keep" tells how long units remember."""
+    """One bar per gate, which adds up to all steps and units; "keep" gives the memory of units in the title."""
     memory = jnp.array([1.0, 2.0, 2.5, 8.0, jnp.inf])
     gates = {"f": statistics(0.25, 0.5), "keep": statistics(0.25, 0.5, memory), "o": statistics(0.0, 1.0)}
     axes = drawn(plots.gate_saturation(gates))
@@ -113,7 +113,7 @@ def test_gate_saturation():
 
 
 def test_loss_curve_of_arrays():
-    """The loss; the norm on a logarithmic axis of its own, and a mark at each step where clipping acted."""
+    """The loss; the gradient norm on a logarithmic axis, with a mark at each step that was clipped."""
     metrics = {"loss": jnp.arange(4.0), "grad_norm": jnp.array([0.5, 2.0, 3.0, 0.1]), "finite": jnp.ones(4)}
     axes = drawn(plots.loss_curve(metrics, clip=1.0, quantity="loss [nats]"))
     right = axes.figure.axes[-1]
@@ -127,7 +127,7 @@ def test_loss_curve_of_arrays():
 
 
 def test_loss_curve_of_a_run(tmp_path):
-    """The file that ``learning.fit`` writes: steps, what was not finite, validation, a long run smoothed."""
+    """The log file of ``learning.fit``: steps, losses that are not finite, evaluations, a long run smoothed."""
     steps = range(1, 201)
     lines = [{"step": n, "loss": 2.0, "grad_norm": 0.5, "finite": True} for n in steps]
     lines[9] |= {"loss": None, "grad_norm": None, "finite": False}
@@ -144,7 +144,7 @@ def test_loss_curve_of_a_run(tmp_path):
 
 
 def test_eigenvalues():
-    """Round, with the unit circle, and counted within and without it; the legend covers none of them."""
+    """Equal aspect, the unit circle, and counts inside and outside of it; the legend covers no point."""
     axes = drawn(plots.eigenvalues(np.array([[0.5, 0.5j], [2, 1]])))
     assert axes.get_aspect() == 1
     assert words(axes) == ["unit circle", "decays (2)", "grows or stays (2)"]
@@ -154,20 +154,20 @@ def test_eigenvalues():
 
 
 def test_fixed_points():
-    """In the plane in which the trajectories vary most, whatever parts a state has; saddles look unlike the rest."""
-    axes = drawn(plots.fixed_points(some_points(), WALKS))
+    """Drawn in the plane of the first two principal components, for any state; saddles have a marker of their own."""
+    axes = drawn(plots.fixed_points(some_points(), TRAJECTORIES))
     assert words(axes) == ["trajectories", "stable (1)", "one way out (1)", "more ways out (1)"]
-    centred = (WALKS - WALKS.mean((0, 1))).reshape(-1, 3)
-    share = np.linalg.eigvalsh(centred.T @ centred)[::-1]
-    assert axes.get_xlabel() == f"principal component 1 ({share[0] / share.sum():.0%} of the variance)"
-    assert axes.get_ylabel() == f"principal component 2 ({share[1] / share.sum():.0%} of the variance)"
+    centred = (TRAJECTORIES - TRAJECTORIES.mean((0, 1))).reshape(-1, 3)
+    variance = np.linalg.eigvalsh(centred.T @ centred)[::-1]
+    assert axes.get_xlabel() == f"principal component 1 ({variance[0] / variance.sum():.0%} of the variance)"
+    assert axes.get_ylabel() == f"principal component 2 ({variance[1] / variance.sum():.0%} of the variance)"
     assert len(axes.lines) == 5 + 3
     state = rnn.LSTM(1, 1).initial_state((6, 5))
-    pairs = type(state)(*(jnp.asarray(WALKS[..., n : n + 1]) for n in range(2)))
+    pairs = type(state)(*(jnp.asarray(TRAJECTORIES[..., n : n + 1]) for n in range(2)))
     cut = some_points()._replace(points=some_points().points[:, :2])
     lines = drawn(plots.fixed_points(cut, pairs)).lines
     np.testing.assert_allclose(
-        np.ptp(lines[0].get_xdata()), np.ptp(WALKS[:, 0, :2] @ np.linalg.svd(centred[:, :2])[2][0]), rtol=0.05
+        np.ptp(lines[0].get_xdata()), np.ptp(TRAJECTORIES[:, 0, :2] @ np.linalg.svd(centred[:, :2])[2][0]), rtol=0.05
     )
 
 
@@ -187,10 +187,10 @@ def test_refusals(tmp_path):
     with pytest.raises(ValueError, match="metrics: expected lines with a loss"):
         plots.loss_curve(tmp_path / "empty.jsonl")
     with pytest.raises(ValueError, match=r"trajectories: expected states \[T, ..., 3\], .* got float64\[6, 5, 2\]"):
-        plots.fixed_points(some_points(), WALKS[..., :2])
+        plots.fixed_points(some_points(), TRAJECTORIES[..., :2])
     one = some_points()._replace(points=np.zeros((3, 1)))
     with pytest.raises(ValueError, match="found: expected points of two numbers or more, for a plane"):
-        plots.fixed_points(one, WALKS[..., :1])
+        plots.fixed_points(one, TRAJECTORIES[..., :1])
     with pytest.raises(ValueError, match="values: expected finite numbers, got 2 that are not, of 3"):
         plots.eigenvalues([1.0, jnp.nan, jnp.inf])
     with pytest.raises(ValueError, match=r"curves\['a'\]: expected an array, norms \[T, ...\], got float64\[0\]"):
@@ -208,8 +208,8 @@ def test_refusals(tmp_path):
 
 
 def test_nothing_to_draw():
-    """Neither empty values nor those of another shape or kind reach matplotlib."""
-    half = WALKS[..., :1], WALKS[:3, :, 1:]
+    """Empty values and those of another shape or type raise an error before matplotlib is called."""
+    half = TRAJECTORIES[..., :1], TRAJECTORIES[:3, :, 1:]
     for draw, words in [
         (lambda: plots.flow_by_lag({}), "^curves: expected one curve at least, got none"),
         (lambda: plots.flow_by_lag({"a": jnp.zeros((0, 4))}), r"^curves\['a'\]: expected an array, .* float64\[0, 4\]"),
@@ -231,7 +231,10 @@ def test_nothing_to_draw():
         (lambda: plots.loss_curve({"loss": [[1, 2]]}), r"^metrics\['loss'\]: expected as many numbers"),
         (lambda: plots.eigenvalues([]), r"^values: expected an array, eigenvalues, got complex128\[0\]"),
         (lambda: plots.fixed_points(some_points(), half), r"^trajectories: expected states \[T, ..., 3\]"),
-        (lambda: plots.fixed_points(some_points(), WALKS * np.nan), "^trajectories: expected finite numbers, got 90"),
+        (
+            lambda: plots.fixed_points(some_points(), TRAJECTORIES * np.nan),
+            "^trajectories: expected finite numbers, got 90",
+        ),
         (lambda: plots.fixed_points(some_points(), ()), r"^trajectories: expected states \[T, ..., 3\]"),
     ]:
         with pytest.raises((TypeError, ValueError), match=words):
@@ -240,7 +243,7 @@ def test_nothing_to_draw():
 
 
 def test_wrong_kinds():
-    """What is easily taken for another is refused, with the way to it."""
+    """Easily confused arguments raise an error with the fix."""
     flow = rnn.LSTM(1, 1).initial_state((4,))
     for draw, words in [
         (lambda: plots.flow_by_lag(jnp.ones(4)), "curves: expected norms over time by name, .* a dict, got float32"),
@@ -256,7 +259,10 @@ def test_wrong_kinds():
             "values: expected an array, eigenvalues, got FixedPoints.*eigenvalues",
         ),
         (lambda: plots.eigenvalues(None), "values: expected an array, eigenvalues, got None"),
-        (lambda: plots.fixed_points(WALKS, WALKS), "found: expected what gradients.fixed_points gives, got float64"),
+        (
+            lambda: plots.fixed_points(TRAJECTORIES, TRAJECTORIES),
+            "found: expected what gradients.fixed_points gives, got float64",
+        ),
         (lambda: plots.eigenvalues([1.0], np.zeros(2)), r"axes: expected Axes of matplotlib, .*axes\[0\]"),
     ]:
         with pytest.raises(TypeError, match=words):
@@ -264,7 +270,7 @@ def test_wrong_kinds():
 
 
 def test_without_matplotlib():
-    """The library and its plots import without it; drawing says what to install."""
+    """The library and its plots import without it; drawing raises an error that names the package to install."""
     program = (
         "import sys; sys.modules['matplotlib'] = None\n"
         "import jaxrnn as rnn\n"
@@ -278,8 +284,8 @@ def test_without_matplotlib():
     assert done.stdout == "False\n"
 
 
-def test_from_what_is_measured():
-    """The plots take what the functions of ``gradients`` return."""
+def test_results_of_gradients():
+    """The plots take the results of the functions of ``gradients``."""
     cell, xs = rnn.LSTM(3, 4), jnp.ones((6, 2, 3))
     params = cell.init(jax.random.key(0))
     flow = rnn.gradients.gradient_flow(cell, params, xs, lambda final, ys: ys.sum())

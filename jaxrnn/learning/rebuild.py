@@ -9,7 +9,7 @@ import re
 from typing import Any
 
 from jaxrnn.checks import refuse
-from jaxrnn.constructor import declared, from_repr, parts
+from jaxrnn.constructor import find_custom_objects, from_repr, registered_class
 
 
 def constructor_call(model: Any) -> str:
@@ -21,7 +21,7 @@ def class_modules(model: Any) -> dict[str, list[str] | None]:
     """Module and qualified name of each class and function in a model that is not of jaxrnn, by its printed name."""
     return {
         name: None if thing is None else [str(thing.__module__), getattr(thing, "__qualname__", thing.__name__)]
-        for name, thing in parts(model).items()
+        for name, thing in find_custom_objects(model).items()
     }
 
 
@@ -50,7 +50,7 @@ def _imported(name: str, home: list[str] | None) -> Any:
     if home is None:
         raise LookupError(f"several things print as {name}")
     module, qualname = home
-    place, known = f"{qualname} of {module}", declared(name)
+    place, known = f"{qualname} of {module}", registered_class(name)
     if known is not None and [known.__module__, known.__qualname__] == home:
         return known
     if module == "__main__" or "<" in qualname:
