@@ -135,6 +135,13 @@ def peepholes(value: Any, coupled: bool) -> str:
     return "".join(gate for gate in "ifo" if gate in value)
 
 
+def instance(argument: str, value: Any, kind: type, fix: str) -> None:
+    """An object of one class."""
+    if not isinstance(value, kind):
+        article = "an" if kind.__name__[0] in "AEIOU" else "a"
+        refuse(argument, f"{article} {kind.__name__}", tree_summary(value), fix, TypeError)
+
+
 def model(argument: str, value: Any) -> None:
     """A cell or a layer: an object, not a class, with the three methods."""
     fix = "a cell is any object with these three methods"

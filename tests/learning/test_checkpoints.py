@@ -116,6 +116,16 @@ def test_facts_come_back(tmp_path):
     assert folder == tmp_path / "step-000000004"
 
 
+def test_repr_of_a_checkpoint(tmp_path):
+    """One line, no arrays."""
+    checkpoints = Checkpoints(tmp_path, MODEL)
+    checkpoints.save(state_of(step=4)._replace(skipped=jnp.array(2)), KEY, {"symbols": list("abc")})
+    assert repr(checkpoints.restore(state_of())) == (
+        "Checkpoint(state=TrainState(step=4, parameters=54, skipped=2), key=key<fry>[], metadata: symbols, model, "
+        "parts, step, best, key, params, training)"
+    )
+
+
 # ---- which are kept, which is loaded -------------------------------------------------------------------------------
 
 
@@ -243,7 +253,8 @@ def test_another_dtype_is_refused(tmp_path):
          "give it another name"),
         (lambda f: load_model(f, "newest"), ValueError, "which: expected one of 'best', 'last', got 'newest'"),
         (lambda f: load_model(f, 7), ValueError,
-         "which: expected the step of a whole checkpoint in {folder}: [5, 3], got 7; which=\"last\" takes the newest"),
+         "which: expected the step of an intact checkpoint in {folder}: [5, 3], got 7; "
+         'which="last" takes the newest'),
     ],
 )  # fmt: skip
 def test_refusals(call, kind, words, tmp_path):
@@ -347,7 +358,7 @@ def files(folder):
 
 
 def passed_over(folder):
-    return pytest.warns(UserWarning, match=rf"^checkpoint {folder} is damaged \(.*\) and passed over$")
+    return pytest.warns(UserWarning, match=rf"^checkpoint {folder} is damaged \(.*\) and skipped$")
 
 
 def flip(path, bit):
@@ -470,10 +481,10 @@ def kill_at(monkeypatch, calls, name, nth):
 @pytest.mark.parametrize(
     ("where", "nth", "newest"),
     [
-        ((learning.checkpoints, "_outline"), 1, 2),  # the numbers are written
-        ((learning.checkpoints, "_sums"), 1, 2),  # the facts are written
+        ((learning.checkpoints, "_shapes_of"), 1, 2),  # the numbers are written
+        ((learning.checkpoints, "_checksums"), 1, 2),  # the facts are written
         ((pathlib.Path, "rename"), 1, 2),  # everything is written
-        ((learning.checkpoints, "_clear"), 2, 3),  # it has its name
+        ((learning.checkpoints, "_remove_drafts"), 2, 3),  # it has its name
         ((shutil, "rmtree"), 1, 3),  # about to drop what is too old
     ],
 )
@@ -544,7 +555,7 @@ def test_run_folder_sets_an_earlier_run_aside(tmp_path, capsys):
         assert run_folder(out) == out
         assert list(out.iterdir()) == []
         assert (tmp_path / "runs" / f"a.{n}" / "note").read_text() == str(n)
-        assert capsys.readouterr().out == f"the run in {out} was set aside as {out}.{n}\n"
+        assert capsys.readouterr().out == f"the earlier run in {out} was renamed to {out}.{n}\n"
 
 
 def test_the_facts_can_be_read_without_the_library(tmp_path):

@@ -33,7 +33,9 @@ def run(folder=None, batches=None, steps=23, state=None, **options):
         options = {"checkpoints": Checkpoints(folder, MODEL), "log": folder / "log.jsonl", **options}
     batches = Noise() if batches is None else batches
     state = small_state(OPTIMIZER) if state is None else state
-    return fit(STEP, state, batches, **{"steps": steps, "key": KEY, "steps_per_execution": 4, "show": False, **options})
+    return fit(
+        STEP, state, batches, **{"steps": steps, "key": KEY, "steps_per_execution": 4, "verbose": False, **options}
+    )
 
 
 def lines(folder):
@@ -96,7 +98,7 @@ def test_grouping_changes_no_bit_of_a_real_model(optimized):
     one = jax.jit(step)
     for n in range(18):
         state, _ = one(state, streams[n], jax.random.fold_in(KEY, n))
-    assert same_bits(fit(step, start, streams, steps=18, key=KEY, steps_per_execution=3, show=False).state, state)
+    assert same_bits(fit(step, start, streams, steps=18, key=KEY, steps_per_execution=3, verbose=False).state, state)
     assert not same_bits(state.carry, start.carry)
 
 
@@ -139,7 +141,7 @@ def test_ragged_batches():
     state, one = start, jax.jit(step)
     for n in range(30):
         state, _ = one(state, batches[n], KEY)
-    end = fit(step, start, batches, steps=30, key=KEY, steps_per_execution=4, show=False)
+    end = fit(step, start, batches, steps=30, key=KEY, steps_per_execution=4, verbose=False)
     assert same_bits(end.state, state)
     # groups of 4 fit at 0, 16, 20; all else goes one by one: shapes (1, rows) and (4, 2), (4, 3), (4, 4)
     firsts = [n for n in range(0, 28, 4) if rows(n) == rows(n + 3)]
@@ -379,7 +381,7 @@ class Pressing(Noise):
 def test_ctrl_c_saves_and_returns(n, undisturbed, tmp_path, capsys):
     """The call under way ends; resumed, the run is undisturbed; Ctrl-C is what it was."""
     before = signal.getsignal(signal.SIGINT)
-    end = run(tmp_path, Pressing(n), show=True, **ODD)
+    end = run(tmp_path, Pressing(n), verbose=True, **ODD)
     assert end.stopped == "interrupted"
     done = int(end.state.step)
     assert done <= n
@@ -415,7 +417,7 @@ def test_ctrl_c_twice_ends_at_once(tmp_path):
 
 def test_without_checkpoints_ctrl_c_saves_nothing(capsys):
     """And does not say so."""
-    end = run(batches=Pressing(6), show=True)
+    end = run(batches=Pressing(6), verbose=True)
     assert end.stopped == "interrupted"
     assert capsys.readouterr().out == "interrupted at step 4\n"
 
@@ -451,7 +453,7 @@ def test_the_log_holds_every_number(tmp_path):
 def test_plain_lines_where_there_is_no_terminal(capsys, monkeypatch):
     """One at the end, and one each few seconds; no control characters, nothing wrapped or made an emoji."""
     text = "[bold] :smile: " + "x" * 300
-    run(show=True, steps=8, evaluate=lambda params, step: {"loss": 0.25, "sample": text}, evaluate_every=4)
+    run(verbose=True, steps=8, evaluate=lambda params, step: {"loss": 0.25, "sample": text}, evaluate_every=4)
     number, metrics = r"[0-9.e+-]+", "loss {n}  size {n}  grad_norm {n}"
     last = r"step 8/8  (\w+ {n}  )+{n} steps/s  0:00 left".replace("{n}", number)
     out = capsys.readouterr().out.splitlines()
@@ -460,7 +462,7 @@ def test_plain_lines_where_there_is_no_terminal(capsys, monkeypatch):
     assert set(re.findall(r"[a-z_]+(?= [0-9])", out[2])) == set(re.findall(r"[a-z_]+(?= )", metrics)) | {"step"}
     assert out[3:] == ["step 8/8  evaluation: loss 0.25", text]
     monkeypatch.setattr(report, "SECONDS_BETWEEN_LINES", 0)
-    run(show=True, steps=12)
+    run(verbose=True, steps=12)
     out = capsys.readouterr().out.splitlines()
     assert [line.split()[1] for line in out] == ["4/12", "8/12", "12/12"]
     assert "\x1b" not in "".join(out)
@@ -468,7 +470,7 @@ def test_plain_lines_where_there_is_no_terminal(capsys, monkeypatch):
 
 def test_tell_says_what_is_wanted(capsys):
     """Mean metrics of a call, numbers of an evaluation."""
-    run(show=True, steps=4, evaluate=judge, format_metrics=lambda m: "told " + ",".join(sorted(m)))
+    run(verbose=True, steps=4, evaluate=judge, format_metrics=lambda m: "told " + ",".join(sorted(m)))
     step, evaluation, text = capsys.readouterr().out.splitlines()
     assert step.startswith("step 4/4  told finite,grad_norm,loss,size  ")
     assert evaluation == "step 4/4  evaluation: told loss  (best so far)"
@@ -476,7 +478,7 @@ def test_tell_says_what_is_wanted(capsys):
 
 
 def test_nothing_is_said_where_nothing_shall_be(capsys):
-    """show=False."""
+    """verbose=False."""
     run(evaluate=judge, evaluate_every=4)
     assert capsys.readouterr() == ("", "")
 
@@ -486,10 +488,91 @@ def test_a_bar_on_a_terminal(monkeypatch):
     screen = io.StringIO()
     terminal = functools.partial(Console, file=screen, force_terminal=True, width=120)
     monkeypatch.setattr("rich.console.Console", terminal)
-    run(show=True, steps=8, evaluate=judge)
+    run(verbose=True, steps=8, evaluate=judge)
     plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", screen.getvalue())
     assert re.search(r"8/8 [0-9.]+ steps/s 0:00:00 .*loss", plain)
     assert "step 8/8  evaluation: loss" in plain
+
+
+class FakeDisplay:
+    """The part of ``IPython.display`` that is used: display() returns a handle, which updates what it shows."""
+
+    def __init__(self):
+        self.displayed, self.updates = [], []
+
+    def display(self, data, *, raw, display_id):
+        assert raw
+        assert display_id is True
+        self.displayed.append(data)
+        return self
+
+    def update(self, data, *, raw):
+        assert raw
+        self.updates.append(data)
+
+
+@pytest.fixture
+def notebook(monkeypatch):
+    """The kernel of a notebook, as rich detects it; ipykernel sets FORCE_COLOR."""
+    shell = type("ZMQInteractiveShell", (), {})()
+    fake = FakeDisplay()
+    monkeypatch.setattr("builtins.get_ipython", lambda: shell, raising=False)
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setitem(sys.modules, "IPython", type(sys)("IPython"))
+    monkeypatch.setitem(sys.modules, "IPython.display", type(sys)("IPython.display"))
+    sys.modules["IPython.display"].display = fake.display
+    return fake
+
+
+@pytest.mark.parametrize("seconds", [0, 1000])
+def test_one_line_is_updated_in_a_notebook(seconds, notebook, monkeypatch, capsys):
+    """The only display shows the progress, at most each few tenths of a second; evaluations are printed as text."""
+    monkeypatch.setattr(report, "SECONDS_BETWEEN_UPDATES", seconds)
+    run(verbose=True, steps=16, evaluate=judge, evaluate_every=8)
+    assert notebook.displayed == [{"text/plain": ""}]
+    lines = [update["text/plain"] for update in notebook.updates]
+    assert [line.split()[2] for line in lines] == (["16/16"] if seconds else ["4/16", "8/16", "12/16", "16/16"])
+    assert re.fullmatch(r"█{20}  step 16/16  loss .* steps/s  0:00 left", lines[-1])
+    assert not any("\n" in line for line in lines)
+    if not seconds:
+        assert lines[0].startswith(5 * "█" + 15 * "░" + "  step 4/16")
+    out, err = capsys.readouterr()
+    assert [line.split("  ")[0] for line in out.splitlines()] == ["step 8/16", "at 8", "step 16/16", "at 16"]
+    assert err == ""
+
+
+def test_nothing_is_displayed_in_a_notebook_unless_verbose(notebook, capsys):
+    """Neither a line nor text."""
+    run(evaluate=judge, steps=4)
+    assert (notebook.displayed, notebook.updates, capsys.readouterr().out) == ([], [], "")
+
+
+# ---- what prints in a notebook or shell ----------------------------------------------------------------------------
+
+
+def test_repr_of_fit_and_of_the_states():
+    """A few numbers in one line, no arrays; fields and unpacking stay those of a named tuple."""
+    end = run(batches=Noise(bad={1}), evaluate=lambda params, step: {"loss": 1.25})
+    state = "TrainState(step=23, parameters=18, skipped=1)"
+    assert re.fullmatch(
+        rf"Fit\(stopped='finished', best=1.25 at step 23, [\d.e-]+ s, state={re.escape(state)}\)", repr(end)
+    )
+    assert repr(end._replace(best=None, best_step=None, seconds=3723.4)).startswith(
+        "Fit(stopped='finished', best=None, 3723 s, "
+    )
+    last, stopped, *_ = end
+    assert (repr(last), stopped) == (state, "finished")
+
+
+def test_repr_of_a_state_without_numbers():
+    """Traced, abstract, donated and stacked counters print as dtype and shape."""
+    state, seen = small_state(OPTIMIZER), []
+    jax.jit(lambda s: seen.append(repr(s)))(state)
+    assert seen == ["TrainState(step=int32[], parameters=18, skipped=int32[])"]
+    assert repr(jax.eval_shape(lambda: state)) == seen[0]
+    assert repr(jax.tree.map(lambda x: jnp.stack([x, x]), state)) == seen[0].replace("[]", "[2]").replace("18", "36")
+    jax.tree.map(lambda x: x.delete(), state)
+    assert repr(state) == seen[0]
 
 
 def test_tensorboard_is_asked_for_by_name(monkeypatch, tmp_path):
@@ -536,6 +619,7 @@ def test_tensorboard_gets_every_number(monkeypatch, tmp_path):
         ({"evaluate_every": 0}, ValueError, "evaluate_every: expected a positive int, got 0"),
         ({"save_every": 2.5}, TypeError, "save_every: expected a positive int, got float 2.5"),
         ({"patience": True}, TypeError, "patience: expected a positive int, got bool True"),
+        ({"verbose": 2}, TypeError, "verbose: expected True or False, got int 2"),
         ({"key": 3}, TypeError, "key: expected a random key, got int 3; jax.random.key(0) makes one"),
         ({"key": None}, TypeError, "key: expected a value, got None; jax.random.key(0) makes one"),
         ({"metadata": {"progress": 1}}, ValueError,

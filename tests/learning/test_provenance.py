@@ -38,7 +38,7 @@ class Sized(Shifted):
 
 def run(folder, batches=None, steps=4, **options):
     """A short run that saves each second step."""
-    options = {"key": KEY, "metadata": METADATA, "save_every": 2, "steps_per_execution": 2, "show": False, **options}
+    options = {"key": KEY, "metadata": METADATA, "save_every": 2, "steps_per_execution": 2, "verbose": False, **options}
     batches = Noise() if batches is None else batches
     return fit(STEP, small_state(OPTIMIZER), batches, steps=steps, checkpoints=Checkpoints(folder, rnn.GRU(3, 3)),
                **options)  # fmt: skip
@@ -62,21 +62,21 @@ OTHERS = {
     ),
     "symbol": (
         {"metadata": METADATA | {"symbols": "ac"}},
-        r"facts['symbols']: expected ['a', 'b'] as in .*, got 'ac'; .*",
+        r"metadata['symbols']: expected ['a', 'b'] as in .*, got 'ac'; .*",
     ),
     "symbols": (
         {"metadata": METADATA | {"symbols": ("a", "c")}},
-        r"facts['symbols'][1]: expected 'b' as in .*, got 'c'; .*",
+        r"metadata['symbols'][1]: expected 'b' as in .*, got 'c'; .*",
     ),
     "a fact less": (
         {"metadata": {name: METADATA[name] for name in ("symbols", "deep", 3)}},
-        r"facts['rate']: expected 1 as in .*, got nothing; .*",
+        r"metadata['rate']: expected 1 as in .*, got nothing; .*",
     ),
-    "no facts": ({"metadata": None}, r"facts['symbols']: expected ['a', 'b'] as in .*, got nothing; .*"),
-    "another fact": ({"metadata": METADATA | {"new": 0}}, r"facts['new']: expected nothing as in .*, got 0; .*"),
+    "no facts": ({"metadata": None}, r"metadata['symbols']: expected ['a', 'b'] as in .*, got nothing; .*"),
+    "another fact": ({"metadata": METADATA | {"new": 0}}, r"metadata['new']: expected nothing as in .*, got 0; .*"),
     "deep": (
         {"metadata": METADATA | {"deep": {"nan": float("nan"), "list": [1.5, None, 2]}}},
-        r"facts['deep']['list'][2]: expected nothing as in .*, got 2; .*",
+        r"metadata['deep']['list'][2]: expected nothing as in .*, got 2; .*",
     ),
 }
 
@@ -112,8 +112,9 @@ def test_the_same_through_json_is_the_same(tmp_path):
     """Tuples are lists there, keys texts; 1 is 1.0; and what does not belong to the run may change."""
     run(tmp_path, Sized(0, 3))
     same = {"symbols": ["a", "b"], "rate": 1.0, "deep": {"list": (1.5, None), "nan": float("nan")}, "3": "three"}
-    end = run(tmp_path, Sized(0, 3), steps=7, metadata=same, resume=True, save_every=3, steps_per_execution=1, log=tmp_path / "log",
-              evaluate=lambda params, step: {"loss": 1.0}, evaluate_every=2, patience=9)  # fmt: skip
+    end = run(tmp_path, Sized(0, 3), steps=7, metadata=same, resume=True, save_every=3, steps_per_execution=1,
+              log=tmp_path / "log", evaluate=lambda params, step: {"loss": 1.0}, evaluate_every=2,
+              patience=9)  # fmt: skip
     assert same_bits(end.state, run(tmp_path / "whole", steps=7).state)
 
 
@@ -134,7 +135,7 @@ def test_anyway(tmp_path):
         state, _ = jax.jit(STEP)(state, Shifted(5)[n], jax.random.fold_in(other["key"], n))
     assert same_bits(end.state, state)
     run(tmp_path, steps=8, resume=True, **other)
-    with pytest.raises(ValueError, match=r"^facts\['rate'\]: expected 2 as"):
+    with pytest.raises(ValueError, match=r"^metadata\['rate'\]: expected 2 as"):
         run(tmp_path, steps=8, resume=True)
 
 
@@ -145,7 +146,7 @@ def test_another_text_with_as_many_symbols(tmp_path):
     def go(seed, folder=tmp_path, **options):
         streams = Streams(np.random.default_rng(seed).integers(0, 5, 65), 2, 4)
         state = learning.train_state(model.init(KEY), optimizer, model.initial_state((2,)))
-        return fit(learning.train_step(learning.stream_loss(model), optimizer), state, streams, key=KEY, show=False,
+        return fit(learning.train_step(learning.stream_loss(model), optimizer), state, streams, key=KEY, verbose=False,
                    checkpoints=Checkpoints(folder, model), steps_per_execution=2, **options)  # fmt: skip
 
     go(0, steps=2)

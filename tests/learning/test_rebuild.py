@@ -191,7 +191,7 @@ def test_nothing_else_is_called(call, home, tmp_path):
 
 def test_a_checkpoint_without_homes_is_read(tmp_path, monkeypatch):
     """As they were written before."""
-    monkeypatch.setattr(learning.checkpoints, "homes", lambda model: {})
+    monkeypatch.setattr(learning.checkpoints, "class_modules", lambda model: {})
     saved(tmp_path, rnn.GRU(2, 3))
     assert load_model(tmp_path)[0] == rnn.GRU(2, 3)
 

@@ -28,7 +28,7 @@ def state(carry):
 def fit(step=STEP, start=None, batches=STREAMS, **options):
     """A short run with one thing wrong."""
     start = state(MODEL.initial_state((2,))) if start is None else start
-    return learning.fit(step, start, batches, steps=2, key=KEY, show=False, **options)
+    return learning.fit(step, start, batches, steps=2, key=KEY, verbose=False, **options)
 
 
 def plain_loss(params, carry, chunk, key):
@@ -47,7 +47,7 @@ def plain_loss(params, carry, chunk, key):
          lambda: fit(learning.train_step(plain_loss, OPTIMIZER))),
         (r"batches: expected an object that gives batch n", lambda: fit(batches=(STREAMS[n] for n in range(2)))),
         (r"batches: expected batches\[n\] for n from 0 to 1, one a step of steps=2, got list of 1; fewer steps, or a "
-         r"source that begins anew", lambda: fit(batches=[STREAMS[0]])),
+         r"source that repeats", lambda: fit(batches=[STREAMS[0]])),
         (r"batches: .* got tuple of 0", lambda: fit(batches=())),
         (r"batches: .* got ndarray of 1", lambda: fit(batches=np.zeros((1, 2)))),
         (r"batches: .* got IndexError from batches\[1\] of deque of 1", lambda: fit(batches=deque([STREAMS[0]]))),
@@ -72,9 +72,7 @@ def test_refusals(message, call):
 def test_a_model_that_sees_its_targets(layer):
     """It would learn to copy them, wherever in the model the way back is."""
     model = rnn.Stack(rnn.Embedding(7, 2), layer(rnn.Bidirectional(rnn.GRU(2, 3))), rnn.Dropout(0.5))
-    words = (
-        f"TypeError model: expected a model that walks forwards, got {model}; Bidirectional sees the inputs to come, …"
-    )
+    words = f"TypeError model: expected a unidirectional model, got {model}; Bidirectional sees the inputs to come, …"
     refuses(words, lambda: learning.stream_loss(model))
     refuses(words, lambda: learning.truncated_unroll(model, (), (), jnp.zeros((4, 2), int), steps=2))
 

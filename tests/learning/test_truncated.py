@@ -12,7 +12,7 @@ from versions import enable_x64
 
 import jaxrnn as rnn
 from jaxrnn.data import Streams
-from jaxrnn.learning import mean_loss, stream_loss, window
+from jaxrnn.learning import mean_loss, stream_loss, truncated_unroll
 
 pytestmark = pytest.mark.usefixtures("x64")
 
@@ -140,7 +140,7 @@ def test_streams_with_history_walk_as_one_sequence(k1, k2, documents):
         carry = MODEL.initial_state((B,))  # without resets the loss does this, see below
     for n, chunk in enumerate(streams):
         marks = None if chunk.resets is None else jnp.asarray(chunk.resets)
-        carry, ys = window(MODEL, params, carry, jnp.asarray(chunk.inputs), steps=k1, resets=marks)
+        carry, ys = truncated_unroll(MODEL, params, carry, jnp.asarray(chunk.inputs), steps=k1, resets=marks)
         np.testing.assert_allclose(ys, expected[n * k1 : (n + 1) * k1], rtol=0, atol=EXACT)
         last = (n + 1) * k1 - 1 - (k2 - k1)  # the carried state is the one before the next window
         if last >= 0:
@@ -184,7 +184,7 @@ def test_a_window_is_cut_at_both_ends():
     xs, params = jnp.arange(1.0, 6.0), {"w": jnp.ones(())}
 
     def run(params, carry):
-        after, ys = window(Walk(), params, carry, xs, steps=2)
+        after, ys = truncated_unroll(Walk(), params, carry, xs, steps=2)
         return after, ys.sum()
 
     (by_params, by_carry), (w, carry) = jax.jacobian(run, (0, 1))(params, jnp.ones(()))
@@ -214,7 +214,7 @@ def test_dropout_follows_the_key():
     xs = jnp.zeros((6, B), int)
 
     def run(key):
-        return window(model, params, model.initial_state((B,)), xs, steps=3, key=key)[1]
+        return truncated_unroll(model, params, model.initial_state((B,)), xs, steps=3, key=key)[1]
 
     np.testing.assert_array_equal(run(KEY), run(KEY))
     assert (run(KEY) != run(jax.random.key(8))).any()
@@ -233,7 +233,7 @@ def test_dropout_follows_the_key():
 def test_refusals(steps, kind, words):
     """Word for word."""
     with pytest.raises(kind, match=f"^{re.escape(words)}$"):
-        window(Walk(), {"w": jnp.ones(())}, jnp.ones(B), jnp.ones((4, B)), steps=steps)
+        truncated_unroll(Walk(), {"w": jnp.ones(())}, jnp.ones(B), jnp.ones((4, B)), steps=steps)
 
 
 # ---- the third choice: exact, in rematerialised chunks -------------------------------------------------------------

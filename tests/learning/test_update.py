@@ -9,7 +9,7 @@ from optax import contrib
 from runs import KEY, Noise, same_bits, small_loss, small_params, small_state
 
 from jaxrnn import learning
-from jaxrnn.learning.update import measured
+from jaxrnn.learning.update import rescale
 from jaxrnn.precision import widen
 
 PLATEAU = optax.chain(optax.adam(0.1), contrib.reduce_on_plateau(patience=1, factor=0.5, cooldown=1))
@@ -61,8 +61,8 @@ def test_an_optimizer_gets_what_it_asks_for(name):
     """Four steps of fit, two in one compiled call, are four by hand: the same parameters and the same state."""
     optimizer, names = (OPTIMIZERS | MORE)[name]
     start = small_state(optimizer)
-    end = learning.fit(learning.train_step(small_loss, optimizer), start, Noise(), steps=4, key=KEY, steps_per_execution=2,
-                       show=False).state  # fmt: skip
+    step = learning.train_step(small_loss, optimizer)
+    end = learning.fit(step, start, Noise(), steps=4, key=KEY, steps_per_execution=2, verbose=False).state
     state, one = (start.params, start.carry, start.opt_state), jax.jit(by_hand, static_argnums=(0, 1))
     with jax.numpy_dtype_promotion("standard"):
         for n in range(4):
@@ -94,9 +94,8 @@ def test_the_plateau_halves_the_rate():
     """A loss that does not fall: after a patience of 2 the updates are half as large."""
     optimizer = optax.chain(optax.sgd(1.0), contrib.reduce_on_plateau(patience=2, factor=0.5))
     state = learning.train_state(jnp.zeros(1), optimizer)
-    scan_steps = learning.scan_steps(learning.train_step(lambda p, c, b, k: (jnp.sum(p * b) - jnp.sum(p * b) + 3.0, (c, {})),
-                                                   optimizer))  # fmt: skip
-    state, _ = scan_steps(state, np.ones((6, 1), "float32"), KEY)
+    step = learning.train_step(lambda p, c, b, k: (jnp.sum(p * b) - jnp.sum(p * b) + 3.0, (c, {})), optimizer)
+    state, _ = learning.scan_steps(step)(state, np.ones((6, 1), "float32"), KEY)
     assert float(state.opt_state[1].scale) == 0.25
 
 
@@ -105,7 +104,9 @@ def test_lookahead_trains_the_fast_parameters():
     optimizer = optax.lookahead(optax.sgd(0.1), 2, 0.5)
     params = optax.LookaheadParams.init_synced(small_params())
     state = learning.train_state(params, optimizer, jnp.zeros((2, 3)))
-    end = learning.fit(learning.train_step(small_loss, optimizer), state, Noise(), steps=3, key=KEY, show=False).state
+    end = learning.fit(
+        learning.train_step(small_loss, optimizer), state, Noise(), steps=3, key=KEY, verbose=False
+    ).state
     carry, opt_state = state.carry, state.opt_state
     for n in range(3):
         grad, (carry, _) = jax.grad(small_loss, has_aux=True)(
@@ -213,12 +214,12 @@ def test_the_measure_of_a_gradient(x64):
         ((), 0.0),
     ):
         with jax.numpy_dtype_promotion("standard"):
-            after, size, finite = measured(grads)
+            after, size, finite = rescale(grads)
         assert same_bits(after, grads)
         np.testing.assert_allclose(size, norm, rtol=1e-6)
         assert finite
     for bad in (np.nan, np.inf, -np.inf):
-        assert not measured((jnp.asarray([1.0, bad]), jnp.ones(2)))[2]
+        assert not rescale((jnp.asarray([1.0, bad]), jnp.ones(2)))[2]
     assert widen((1.0, 2)) == (1.0, 2)
     assert widen({"a": jnp.ones(1, "int8"), "b": jnp.ones(1, "float16"), "k": KEY})["b"].dtype == "float32"
 
@@ -227,7 +228,7 @@ def test_the_parameters_to_use_of_schedule_free():
     """They are had of the state at the end, and are not those of training."""
     optimizer = contrib.schedule_free_sgd(0.1)
     end = learning.fit(learning.train_step(small_loss, optimizer), small_state(optimizer), Noise(), steps=4, key=KEY,
-                       show=False).state  # fmt: skip
+                       verbose=False).state  # fmt: skip
     use = contrib.schedule_free_eval_params(end.opt_state, end.params)
     assert jax.tree.structure(use) == jax.tree.structure(end.params)
     assert np.abs(use["w"] - end.params["w"]).max() > 1e-4
