@@ -223,9 +223,9 @@ def fit(
                 result = evaluate_now(state.params, done)
                 learning_checks.evaluation_result("evaluate", result)
                 checks.one_of("monitor", monitor, result)
-                value = float(result[monitor])
-                better = value < (math.inf if progress.best is None else progress.best)  # NaN is never better
-                progress = _Progress(value, done, 0) if better else progress._replace(wait=progress.wait + 1)
+                monitored = float(result[monitor])
+                better = monitored < (math.inf if progress.best is None else progress.best)  # NaN is never better
+                progress = _Progress(monitored, done, 0) if better else progress._replace(wait=progress.wait + 1)
                 report.evaluation(done, result, better)
                 if patience is not None and progress.wait >= patience:
                     stopped = "early"

@@ -62,7 +62,8 @@ class Report:
         self.log = None if log is None else _open_log(pathlib.Path(log), first, resume)
         self.tensorboard = None if tensorboard is None else _summary_writer(tensorboard)
         self.bar: Progress | None = None
-        self.notebook_line: Any = None  # a DisplayHandle of IPython
+        self.notebook_line: Any = None  # a DisplayHandle of IPython, which shows self.line
+        self.line = ""
         if verbose and self.console.is_terminal and not self.console.is_jupyter:
             self.bar = _progress_bar(self.console)
             self.task = self.bar.add_task("", total=steps, completed=first, rate="", text="")
@@ -81,6 +82,8 @@ class Report:
     ) -> None:
         if self.bar:
             self.bar.stop()
+        if self.notebook_line:
+            self._update_notebook_line()
         for file in (self.log, self.tensorboard):
             if file:
                 file.close()
@@ -97,18 +100,17 @@ class Report:
         rate = (step - self.first) / max(now - self.start, 1e-9)
         if self.bar:
             self.bar.update(self.task, completed=step, rate=f"{rate:.1f} steps/s", text=text)
-        elif now - self.last_line > self._seconds_between_lines() or step == self.steps:
+            return
+        left = (self.steps - step) / rate
+        line = f"step {step}/{self.steps}  {text}  {rate:.1f} steps/s  {int(left // 60)}:{int(left % 60):02} left"
+        if self.notebook_line:
+            self.line = f"{'█' * (20 * step // self.steps):░<20}  {line}"
+            if now - self.last_line > SECONDS_BETWEEN_UPDATES:
+                self.last_line = now
+                self._update_notebook_line()
+        elif now - self.last_line > SECONDS_BETWEEN_LINES or step == self.steps:
             self.last_line = now
-            left = (self.steps - step) / rate
-            line = f"step {step}/{self.steps}  {text}  {rate:.1f} steps/s  {int(left // 60)}:{int(left % 60):02} left"
-            if self.notebook_line:
-                bar = "█" * (20 * step // self.steps)
-                self.notebook_line.update({"text/plain": f"{bar:░<20}  {line}"}, raw=True)
-            else:
-                self.print(line)
-
-    def _seconds_between_lines(self) -> float:
-        return SECONDS_BETWEEN_UPDATES if self.notebook_line else SECONDS_BETWEEN_LINES
+            self.print(line)
 
     def evaluation(self, step: int, result: dict[str, Any], best: bool) -> None:
         """Report an evaluation: its numbers in one line, its texts below."""
@@ -132,6 +134,9 @@ class Report:
             print(text)  # rich would display each line as a block of HTML
         elif self.verbose:
             self.console.print(text, markup=False)
+
+    def _update_notebook_line(self) -> None:
+        self.notebook_line.update({"text/plain": self.line}, raw=True)
 
     def _write(self, step: int, entry: dict[str, Any]) -> None:
         entry = _to_json(entry)
