@@ -48,14 +48,14 @@ def some_points():
     return FixedPoints(points, points, np.zeros(3), np.zeros((3, 3, 3)), values, np.array([True, False, False]))
 
 
-WALKS = np.random.default_rng(0).normal(size=(6, 5, 3)) * np.array([3.0, 1.0, 0.1])
+TRAJECTORIES = np.random.default_rng(0).normal(size=(6, 5, 3)) * np.array([3.0, 1.0, 0.1])
 CALLS = {
     "flow_by_lag": lambda **axes: plots.flow_by_lag({"LSTM": jnp.ones(5)}, **axes),
     "singular_values": lambda **axes: plots.singular_values(jnp.ones((5, 3)), **axes),
     "gate_saturation": lambda **axes: plots.gate_saturation({"z": statistics(0.1, 0.2)}, **axes),
     "loss_curve": lambda **axes: plots.loss_curve({"loss": jnp.ones(5)}, **axes),
     "eigenvalues": lambda **axes: plots.eigenvalues(jnp.array([0.5, 1j]), **axes),
-    "fixed_points": lambda **axes: plots.fixed_points(some_points(), WALKS, **axes),
+    "fixed_points": lambda **axes: plots.fixed_points(some_points(), TRAJECTORIES, **axes),
 }
 
 
@@ -155,19 +155,24 @@ def test_eigenvalues():
 
 def test_fixed_points():
     """In the plane in which the trajectories vary most, whatever parts a state has; saddles look unlike the rest."""
-    axes = drawn(plots.fixed_points(some_points(), WALKS))
-    assert words(axes) == ["trajectories", "stable (1)", "one way out (1)", "more ways out (1)"]
-    centred = (WALKS - WALKS.mean((0, 1))).reshape(-1, 3)
+    axes = drawn(plots.fixed_points(some_points(), TRAJECTORIES))
+    assert words(axes) == [
+        "trajectories",
+        "stable (1)",
+        "one unstable direction (1)",
+        "several unstable directions (1)",
+    ]
+    centred = (TRAJECTORIES - TRAJECTORIES.mean((0, 1))).reshape(-1, 3)
     share = np.linalg.eigvalsh(centred.T @ centred)[::-1]
     assert axes.get_xlabel() == f"principal component 1 ({share[0] / share.sum():.0%} of the variance)"
     assert axes.get_ylabel() == f"principal component 2 ({share[1] / share.sum():.0%} of the variance)"
     assert len(axes.lines) == 5 + 3
     state = rnn.LSTM(1, 1).initial_state((6, 5))
-    pairs = type(state)(*(jnp.asarray(WALKS[..., n : n + 1]) for n in range(2)))
+    pairs = type(state)(*(jnp.asarray(TRAJECTORIES[..., n : n + 1]) for n in range(2)))
     cut = some_points()._replace(points=some_points().points[:, :2])
     lines = drawn(plots.fixed_points(cut, pairs)).lines
     np.testing.assert_allclose(
-        np.ptp(lines[0].get_xdata()), np.ptp(WALKS[:, 0, :2] @ np.linalg.svd(centred[:, :2])[2][0]), rtol=0.05
+        np.ptp(lines[0].get_xdata()), np.ptp(TRAJECTORIES[:, 0, :2] @ np.linalg.svd(centred[:, :2])[2][0]), rtol=0.05
     )
 
 
@@ -187,10 +192,10 @@ def test_refusals(tmp_path):
     with pytest.raises(ValueError, match="metrics: expected lines with a loss"):
         plots.loss_curve(tmp_path / "empty.jsonl")
     with pytest.raises(ValueError, match=r"trajectories: expected states \[T, ..., 3\], .* got float64\[6, 5, 2\]"):
-        plots.fixed_points(some_points(), WALKS[..., :2])
+        plots.fixed_points(some_points(), TRAJECTORIES[..., :2])
     one = some_points()._replace(points=np.zeros((3, 1)))
     with pytest.raises(ValueError, match="found: expected points of two numbers or more, for a plane"):
-        plots.fixed_points(one, WALKS[..., :1])
+        plots.fixed_points(one, TRAJECTORIES[..., :1])
     with pytest.raises(ValueError, match="values: expected finite numbers, got 2 that are not, of 3"):
         plots.eigenvalues([1.0, jnp.nan, jnp.inf])
     with pytest.raises(ValueError, match=r"curves\['a'\]: expected an array, norms \[T, ...\], got float64\[0\]"):
@@ -209,7 +214,7 @@ def test_refusals(tmp_path):
 
 def test_nothing_to_draw():
     """Neither empty values nor those of another shape or kind reach matplotlib."""
-    half = WALKS[..., :1], WALKS[:3, :, 1:]
+    half = TRAJECTORIES[..., :1], TRAJECTORIES[:3, :, 1:]
     for draw, words in [
         (lambda: plots.flow_by_lag({}), "^curves: expected one curve at least, got none"),
         (lambda: plots.flow_by_lag({"a": jnp.zeros((0, 4))}), r"^curves\['a'\]: expected an array, .* float64\[0, 4\]"),
@@ -231,7 +236,10 @@ def test_nothing_to_draw():
         (lambda: plots.loss_curve({"loss": [[1, 2]]}), r"^metrics\['loss'\]: expected as many numbers"),
         (lambda: plots.eigenvalues([]), r"^values: expected an array, eigenvalues, got complex128\[0\]"),
         (lambda: plots.fixed_points(some_points(), half), r"^trajectories: expected states \[T, ..., 3\]"),
-        (lambda: plots.fixed_points(some_points(), WALKS * np.nan), "^trajectories: expected finite numbers, got 90"),
+        (
+            lambda: plots.fixed_points(some_points(), TRAJECTORIES * np.nan),
+            "^trajectories: expected finite numbers, got 90",
+        ),
         (lambda: plots.fixed_points(some_points(), ()), r"^trajectories: expected states \[T, ..., 3\]"),
     ]:
         with pytest.raises((TypeError, ValueError), match=words):
@@ -256,7 +264,10 @@ def test_wrong_kinds():
             "values: expected an array, eigenvalues, got FixedPoints.*eigenvalues",
         ),
         (lambda: plots.eigenvalues(None), "values: expected an array, eigenvalues, got None"),
-        (lambda: plots.fixed_points(WALKS, WALKS), "found: expected what gradients.fixed_points gives, got float64"),
+        (
+            lambda: plots.fixed_points(TRAJECTORIES, TRAJECTORIES),
+            "found: expected what gradients.fixed_points gives, got float64",
+        ),
         (lambda: plots.eigenvalues([1.0], np.zeros(2)), r"axes: expected Axes of matplotlib, .*axes\[0\]"),
     ]:
         with pytest.raises(TypeError, match=words):

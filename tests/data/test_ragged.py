@@ -105,6 +105,12 @@ def test_fit_compiles_each_shape_once(capsys):
     assert "3 shapes of batches were compiled" in capsys.readouterr().out
 
 
+def test_repr():
+    """Sizes in one line, no arrays."""
+    batches = Buckets(sequences(), list(range(len(SIZES))), 2, lengths=[4, 6, 9])
+    assert repr(batches) == f"Buckets(11 sequences, batch=2, lengths=(4, 6, 9), {len(batches)} batches)"
+
+
 @pytest.mark.parametrize(
     ("message", "call"),
     [

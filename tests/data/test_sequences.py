@@ -111,6 +111,13 @@ def test_a_loop_over_streams_ends():
     assert len(list(itertools.islice(streams, 100))) == len(streams) == 2
 
 
+def test_repr():
+    """Sizes in one line, no arrays; also those of a part."""
+    _, streams = make(10_001, 4, 5, None)
+    assert repr(streams) == "Streams(10,000 tokens, batch=4, steps=5, 500 chunks)"
+    assert repr(make(101, 4, 5, 8)[1].split(3)[1]) == "Streams(40 tokens, batch=4, steps=5, back=8, 2 chunks)"
+
+
 @pytest.mark.parametrize("back", [None, 8])
 def test_split(back):
     """The two parts are the chunks of the whole, each with a beginning of its own."""
