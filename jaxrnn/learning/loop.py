@@ -150,7 +150,7 @@ def fit(
     if checkpoints is not None and checkpoints.steps():
         if not resume:
             checks.refuse("checkpoints", "a folder without checkpoints", f"{checkpoints.folder} with some",
-                          "resume=True goes on with them")  # fmt: skip
+                          "resume=True continues with them")  # fmt: skip
         restored = checkpoints.restore(state)
         if restored is not None:
             state, stored = restored.state, restored.metadata
@@ -202,7 +202,7 @@ def fit(
                 checkpoints.save(state, key, {**metadata, "progress": progress._asdict(), "origin": origin}, best=best)
 
         if first >= steps:
-            report.print(f"nothing to do: the run stands at step {first}, steps={steps}")
+            report.print(f"nothing to do: the run is at step {first}, steps={steps}")
         next_group = functools.partial(_next_group, batches, steps, steps_per_execution, evaluate_every, save_every)
         done, pending, group = first, None, next_group(first)
         while done < steps and not interrupted.is_set() and stopped != "early":
@@ -235,9 +235,9 @@ def fit(
             if pending is not None:  # otherwise this step is saved already
                 record(*pending)
                 save(best=False)
-            report.print(f"interrupted at step {done}" + ("; saved, resume goes on from here" if checkpoints else ""))
+            report.print(f"interrupted at step {done}" + ("; saved, resume continues from here" if checkpoints else ""))
         if len(shapes) > 1:
-            report.print(f"{len(shapes)} shapes of batches were compiled")
+            report.print(f"{len(shapes)} batch shapes were compiled")
         jax.block_until_ready(state)
     return Fit(state, stopped, progress.best, progress.best_step, time.monotonic() - start_time, len(shapes))
 

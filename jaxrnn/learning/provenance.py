@@ -48,7 +48,7 @@ def check_origin(folder: os.PathLike, stored: dict[str, Any], current: dict[str,
         path, old, new = difference
         checks.refuse(path, f"{_excerpt(old, new)} as in the run in {folder}", _excerpt(new, old),
                       "resume with what the run was made from, or start in another folder; fit(..., "
-                      'resume="anyway") goes on with other things on purpose')  # fmt: skip
+                      'resume="anyway") continues with other ones')  # fmt: skip
 
 
 def _array_digest(leaf: PyTree) -> str:

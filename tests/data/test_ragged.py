@@ -102,7 +102,7 @@ def test_fit_compiles_each_shape_once(capsys):
     step = learning.train_step(loss, optimizer)
     end = learning.fit(step, state, batches, steps=4 * len(batches), key=jax.random.key(1), steps_per_execution=1)
     assert end.shapes == len(set(traces)) == 3
-    assert "3 shapes of batches were compiled" in capsys.readouterr().out
+    assert "3 batch shapes were compiled" in capsys.readouterr().out
 
 
 def test_repr():
