@@ -1,6 +1,6 @@
 """jaxrnn: recurrent networks for JAX, as plain functions.
 
-A cell is its hyperparameters; parameters and state are always arguments.
+A cell or layer holds hyperparameters only; parameters and state are always arguments.
 """
 
 from jaxrnn import data, decoding, gradients, initializers, interop, learning, losses, plots, tasks

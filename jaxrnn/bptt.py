@@ -1,17 +1,17 @@
-r"""How time is differentiated: the differential of a recurrence is a linear recurrence.
+r"""Back-propagation through time: the differential of a recurrence is a linear recurrence.
 
 .. math::
     s_t &= F(θ, s_{t-1}, x_t) \\
     ds_t &= \frac{∂F}{∂s}\, ds_{t-1} + v_t, \qquad v_t = \frac{∂F}{∂θ}\, dθ + \frac{∂F}{∂x}\, dx_t
 
-Autodiff of a scan adds up the gradient of the weights inside the loop, a thin product at every step. Here ``v_t`` is
-formed for all steps at once, and only the linear recurrence is scanned: transposed, that is back-propagation through
-time with one product over all T·B rows for each weight matrix, and nothing but the state's own gradient in the loop.
-It is written as a rule for the differential, not for the gradient, so that forward mode, second derivatives and
-``vmap`` follow from it by themselves.
+Autodiff of a scan accumulates the gradient of the weights inside the loop, with a product of few rows at every step.
+Here ``v_t`` is computed for all steps at once, and only the linear recurrence is scanned. Its transpose is
+back-propagation through time with one product over all T·B rows for each weight matrix; the loop holds nothing but the
+gradient of the state. It is a rule for the differential (``jax.custom_jvp``), not for the gradient, so that forward
+mode, second derivatives and ``vmap`` need no rules of their own.
 
-A built-in cell writes down its own differential (:class:`~jaxrnn.types.Differential`): ``recurrence`` is the
-step, which keeps its gates, ``differential`` is ``v_t`` for all steps and one step of the linear recurrence.
+Every built-in cell declares its differential (:class:`~jaxrnn.types.Differential`): ``recurrence`` is the step, which
+returns its gates as residuals; ``differential`` is ``v_t`` for all steps and one step of the linear recurrence.
 """
 
 from __future__ import annotations
@@ -33,103 +33,106 @@ from jaxrnn.types import Array, Params, PyTree, Recurrence, ScanOptions, State, 
 def unroll_cell(
     cell: Any, params: Params, state: State, xs: PyTree, options: ScanOptions
 ) -> tuple[State, PyTree, PyTree | None]:
-    """Run a cell over time, and choose how that is differentiated."""
+    """Scan a cell over time, and choose how it is differentiated."""
     for mask in (options.mask, options.resets):
         if mask is not None:
             checks.batch_leading(state, mask.shape[1:])
     state = _carry_like_output(cell.step, params, state, xs)
     xs = xs if options.mask is None else fill_padding(options.mask, xs)
-    run = _unroll_by_autodiff
+    unroll = _unroll_by_autodiff
     if options.derivative != "autodiff" and _single_dtype(params, state, xs):
         if options.derivative == "linearized":
             cell = Linearized(cell)
-        run = _unroll_by_rule if has_differential(cell) else _unroll_by_autodiff
+        unroll = _unroll_by_rule if has_differential(cell) else _unroll_by_autodiff
     spec = ScanSpec(cell, options.reverse, options.return_states)
-    wide_params = widen(params)  # over chunks the gradient is a sum
+    wide_params = widen(params)  # the gradient is a sum over chunks
 
-    def part(state: State, inputs: tuple) -> tuple[State, tuple]:
-        final, ys, states = run(spec, cast_like(wide_params, params), state, *inputs)
+    def scan_chunk(state: State, inputs: tuple) -> tuple[State, tuple]:
+        final, ys, states = unroll(spec, cast_like(wide_params, params), state, *inputs)
         return final, (ys, states)
 
     inputs = xs, options.mask, options.resets
-    rematerialised = functools.partial(jax.checkpoint, prevent_cse=False)(part)
+    rematerialised = functools.partial(jax.checkpoint, prevent_cse=False)(scan_chunk)
     final, (ys, states) = scan_chunks(
-        part if options.chunk is None else rematerialised, state, inputs, options.reverse, options.chunk
+        scan_chunk if options.chunk is None else rematerialised, state, inputs, options.reverse, options.chunk
     )
     return final, ys, states
 
 
 class ScanSpec(NamedTuple):
-    """What is known of a walk before any array is."""
+    """The static arguments of a scan."""
 
     cell: Any
     reverse: bool
     return_states: bool
 
-    def first(self, state: State, resets: Array | None) -> State:
-        """The state that a reset returns to, in the dtype of the state."""
+    def initial_state(self, state: State, resets: Array | None) -> State:
+        """The state after a reset, in the dtype of ``state``; None without resets."""
         return None if resets is None else cast_like(self.cell.initial_state(resets.shape[1:]), state)
 
 
 def _unroll_by_autodiff(
     spec: ScanSpec, params: Params, state: State, xs: PyTree, mask: Array | None, resets: Array | None
 ) -> tuple[State, PyTree, PyTree | None]:
-    """The walk as it is, for any cell."""
+    """Scan the step of any cell; autodiff differentiates it."""
     cell_step = differentiable_step(spec.cell.step, params)
 
     def step(state: State, x: PyTree) -> tuple[State, PyTree]:
         new, y = cell_step(state, x)
         return cast_like(checks.next_state(state, new), state), y
 
-    first = spec.first(state, resets)
-    return masked_scan(step, first, state, xs, mask, resets, reverse=spec.reverse, return_states=spec.return_states)
+    initial_state = spec.initial_state(state, resets)
+    return masked_scan(
+        step, initial_state, state, xs, mask, resets, reverse=spec.reverse, return_states=spec.return_states
+    )
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
 def _unroll_by_rule(
     spec: ScanSpec, params: Params, state: State, xs: Array, mask: Array | None, resets: Array | None
 ) -> tuple[State, Array, PyTree | None]:
-    """The walk of a cell that knows its differential."""
+    """Scan a cell that declares its differential."""
     return _forward_scan(spec, spec.cell.output, params, state, xs, mask, resets, spec.return_states)
 
 
 @functools.partial(_unroll_by_rule.defjvp, symbolic_zeros=True)
 def _unroll_jvp(spec: ScanSpec, primals: tuple, tangents: tuple) -> tuple[tuple, tuple]:
-    """The walk once more, with gates and states kept, and the linear recurrence that they define."""
+    """Scan with residuals and states stored, then the linear recurrence that they define."""
     params, state, xs, mask, resets = primals
     dparams, dstate = jax.tree.map(_instantiate, tangents[:2], primals[:2], is_leaf=_is_zero)
-    dxs = None if _is_zero(tangents[2]) else tangents[2]  # inputs that nothing moves, data for instance, cost nothing
-    cell, first = spec.cell, spec.first(state, resets)
+    dxs = None if _is_zero(tangents[2]) else tangents[2]  # inputs that are not differentiated cost nothing
+    cell, initial_state = spec.cell, spec.initial_state(state, resets)
     final, residuals, states = _forward_scan(
         spec, lambda _, residuals: residuals, params, state, xs, mask, resets, return_states=True
     )
     ys = cell.output(states, residuals)
     ys = ys if mask is None else where(mask, ys)
 
-    @functools.partial(jax.checkpoint, prevent_cse=False)  # keeps its arguments, and what follows from them not
+    @functools.partial(jax.checkpoint, prevent_cse=False)  # only its arguments are stored
     @compat.linear_map
-    def linear(fixed: tuple, dparams: Params, dstate: State, dxs: Array | None) -> tuple:
-        params, state, xs, residuals, states = fixed
+    def tangent_scan(primals: tuple, dparams: Params, dstate: State, dxs: Array | None) -> tuple:
+        params, state, xs, residuals, states = primals
         before = _previous_states(state, states, spec.reverse)
         if resets is not None:
-            before = where(resets, jax.tree.map(lambda f, b: jnp.broadcast_to(f, b.shape), first, before), before)
+            initial = jax.tree.map(lambda s, b: jnp.broadcast_to(s, b.shape), initial_state, before)
+            before = where(resets, initial, before)
         vs, step = cell.differential(params, dparams, xs, dxs, before, states, residuals)
         step = functools.partial(jax.checkpoint, prevent_cse=False)(step)
-        none = jax.tree.map(jnp.zeros_like, dstate)  # a reset returns to a state that nothing moves
-        return masked_scan(step, none, dstate, vs, mask, resets, reverse=spec.reverse, return_states=spec.return_states)
+        zero = jax.tree.map(jnp.zeros_like, dstate)  # the state after a reset is a constant
+        return masked_scan(step, zero, dstate, vs, mask, resets, reverse=spec.reverse, return_states=spec.return_states)
 
-    differential = linear((params, state, xs, residuals, states), dparams, dstate, dxs)
-    return (final, ys, states if spec.return_states else None), differential
+    tangent = tangent_scan((params, state, xs, residuals, states), dparams, dstate, dxs)
+    return (final, ys, states if spec.return_states else None), tangent
 
 
 def _forward_scan(
     spec: ScanSpec, collect: Any, params: Params, state: State, xs: PyTree, mask: Array | None, resets: Array | None,
     return_states: bool,
 ) -> tuple[State, PyTree, PyTree | None]:  # fmt: skip
-    """Walk by the cell's recurrence, and collect something of each new state and of what was kept with it."""
-    first = spec.first(state, resets)
+    """Scan the recurrence of the cell, with ``collect(state, residuals)`` of each step as the output."""
+    initial_state = spec.initial_state(state, resets)
 
-    def part(state: State, inputs: tuple) -> tuple[State, tuple]:
+    def scan_chunk(state: State, inputs: tuple) -> tuple[State, tuple]:
         xs, mask, resets = inputs
         zs, recur = spec.cell.recurrence(params, xs)
 
@@ -138,38 +141,38 @@ def _forward_scan(
             return new, collect(new, residuals)
 
         final, ys, states = masked_scan(
-            step, first, state, zs, mask, resets, reverse=spec.reverse, return_states=return_states
+            step, initial_state, state, zs, mask, resets, reverse=spec.reverse, return_states=return_states
         )
         return final, (ys, states)
 
     inputs, chunk = (xs, mask, resets), projection_chunk(spec.cell, params, xs)
-    final, (ys, states) = scan_chunks(part, state, inputs, spec.reverse, chunk)
+    final, (ys, states) = scan_chunks(scan_chunk, state, inputs, spec.reverse, chunk)
     return final, ys, states
 
 
 def projection_chunk(cell: Any, params: Params, xs: PyTree) -> int | None:
-    """For how many steps at a time a CPU computes what needs no state; None: for all.
+    """The number of steps for which a CPU computes the scanned inputs at a time; None: all steps.
 
-    Fresh memory costs a CPU more than a second pass over memory that it has in its cache: an LSTM of 20 × 200, T 128,
-    took 43 ms for its gradient with 8 MB computed ahead, and 35 ms with 2 MB at a time.
+    Fresh memory costs a CPU more than a second pass over memory in its cache: the gradient of an LSTM of 20 × 200,
+    T 128, took 43 ms with 8 MB computed before the scan, and 35 ms with 2 MB at a time.
     """
-    precomputed_projection = jax.eval_shape(lambda *given: cell.recurrence(*given)[0], params, xs)
-    numbers, given = (sum(x.size for x in jax.tree.leaves(tree)) for tree in (precomputed_projection, xs))
-    known = isinstance(numbers, int) and isinstance(given, int)  # not so in a program exported for any T or B
-    if jax.default_backend() != "cpu" or not known or numbers <= max(given, 2**20):
+    zs = jax.eval_shape(lambda params, xs: cell.recurrence(params, xs)[0], params, xs)
+    size, input_size = (sum(x.size for x in jax.tree.leaves(tree)) for tree in (zs, xs))
+    symbolic = not (isinstance(size, int) and isinstance(input_size, int))  # in a program exported for any T or B
+    if jax.default_backend() != "cpu" or symbolic or size <= max(input_size, 2**20):
         return None
     steps = jax.tree.leaves(xs)[0].shape[0]
-    most = max(1, steps * 2**19 // numbers)
-    return next((n for n in range(most, most // 2, -1) if steps % n == 0), most)  # with no rest, if it can be
+    most = max(1, steps * 2**19 // size)
+    return next((n for n in range(most, most // 2, -1) if steps % n == 0), most)  # a divisor of T where there is one
 
 
 @dataclasses.dataclass(frozen=True)
 class Linearized:
-    """Any cell, with a differential that autodiff has from its step: direct effects for all steps at once.
+    """Any cell, with a differential that autodiff derives from its step: ``v_t`` for all steps at once.
 
-    It keeps the states alone, and takes each step once more. Measured on 2 cores with an LSTM and a GRU as
-    cells of a user's own, that took 0.7 to 0.8 times the time of autodiff with 8 rows and 1,024 units, 1.1 to 1.6 times
-    with 20 rows or more: autodiff is the default for them.
+    Only the states are stored, and each step is computed again. Measured on 2 cores with an LSTM and a GRU as user's
+    cells, it took 0.7 to 0.8 times as long as autodiff with 8 rows and 1,024 units, 1.1 to 1.6 times with 20 rows or
+    more: autodiff is the default for them.
     """
 
     cell: Any
@@ -193,28 +196,28 @@ class Linearized:
         def step(params: Params, state: State, x: PyTree) -> tuple[State, PyTree]:
             return self.recurrence(params, x)[1](state, x)
 
-        wide_params, dwide = widen(params), widen(dparams)  # outside of vmap: the gradient is a sum over all steps
+        wide_params, dwide = widen(params), widen(dparams)  # outside vmap: the gradient is a sum over steps
 
-        def direct(state: State, x: PyTree, dx: PyTree) -> PyTree:
+        def v(state: State, x: PyTree, dx: PyTree) -> PyTree:
             ds = jax.tree.map(jnp.zeros_like, state)
             like = jax.eval_shape(step, params, state, x)
             return wide_tangent(step, (wide_params, state, x), (dwide, ds, dx), like)
 
-        def tangent(ds: State, at: tuple) -> tuple[State, PyTree]:
-            state, x, v = at
-            along = jax.jvp(lambda state: step(params, state, x), (state,), (ds,))[1]
-            return jax.tree.map(jnp.add, along, v)
+        def tangent_step(ds: State, inputs: tuple) -> tuple[State, PyTree]:
+            state, x, v_t = inputs
+            from_state = jax.jvp(lambda state: step(params, state, x), (state,), (ds,))[1]
+            return jax.tree.map(jnp.add, from_state, v_t)
 
         dxs = jax.tree.map(jnp.zeros_like, xs) if dxs is None else dxs
-        return (before, xs, jax.vmap(direct)(before, xs, dxs)), tangent
+        return (before, xs, jax.vmap(v)(before, xs, dxs)), tangent_step
 
 
 def _previous_states(state: State, states: PyTree, reverse: bool) -> PyTree:
     """The state before each step, ``[T, ...]``, from the states after them."""
 
     def shift(s: Array, after: Array) -> Array:
-        parts = [after[1:], s[None]] if reverse else [s[None], after[:-1]]
-        return jnp.concatenate(parts)[: after.shape[0]]  # none where there is no step
+        before = [after[1:], s[None]] if reverse else [s[None], after[:-1]]
+        return jnp.concatenate(before)[: after.shape[0]]  # empty where T is 0
 
     return jax.tree.map(shift, state, states)
 
@@ -228,27 +231,27 @@ def _instantiate(tangent: Any, primal: Array) -> Array:
 
 
 def _single_dtype(*trees: PyTree) -> bool:
-    """Whether all arrays are of one floating dtype; a mixture is left to autodiff, which promotes as the step does."""
+    """Whether all arrays have one floating dtype; others are left to autodiff, which promotes as the step does."""
     dtypes = {jnp.result_type(x) for x in jax.tree.leaves(trees)}
     return len(dtypes) == 1 and all(jnp.issubdtype(dtype, jnp.floating) for dtype in dtypes)
 
 
 def _carry_like_output(step: Any, params: Params, state: State, xs: PyTree) -> State:
-    """The state as a step gives it back, so that it can be carried: its dtype, and the devices it is spread over."""
+    """The state with the dtype and the sharding that a step returns, as the carry of a scan must have."""
 
-    def first(x: Array) -> Any:
+    def first_step(x: Array) -> Any:
         return jax.eval_shape(lambda x: x[0], x) if x.shape[0] != 0 else jax.ShapeDtypeStruct(x.shape[1:], x.dtype)
 
-    after, _ = checks.step_result("step", jax.eval_shape(step, params, state, jax.tree.map(first, xs)))
+    after, _ = checks.step_result("step", jax.eval_shape(step, params, state, jax.tree.map(first_step, xs)))
     after = checks.next_state(state, after)
     axes = frozenset().union(*map(mesh_axes, jax.tree.leaves((params, state, xs))))
 
-    def carried(old: Array, new: Any) -> Array:
+    def convert(old: Array, new: Any) -> Array:
         if old.dtype != new.dtype:
             with jax.numpy_dtype_promotion("standard"):
                 old = old.astype(jnp.promote_types(old.dtype, new.dtype))
         old = pvary(old, axes)
-        placed = None if axes else getattr(getattr(new, "sharding", None), "spec", None)  # where it is part of the type
-        return old if placed in (None, jax.typeof(old).sharding.spec) else jax.sharding.reshard(old, new.sharding)
+        spec = None if axes else getattr(getattr(new, "sharding", None), "spec", None)  # where it is part of the type
+        return old if spec in (None, jax.typeof(old).sharding.spec) else jax.sharding.reshard(old, new.sharding)
 
-    return jax.tree.map(carried, state, after)
+    return jax.tree.map(convert, state, after)

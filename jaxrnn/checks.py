@@ -1,7 +1,7 @@
-"""Every check of an argument, and the wording of every refusal.
+"""Checks of arguments, and the form of every error message.
 
-A message names the argument, what was expected, what came and the likely fix. Shapes, dtypes and structure
-are known while tracing, so they are checked under ``jit`` too; values only where they are concrete.
+A message names the argument, what was expected, what was given and a likely fix. Shapes, dtypes and tree structures
+are static, so they are checked under ``jit`` too; values only where they are concrete.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from jaxrnn.types import Array, Params, PyTree, State, input_ndim
 
 
 def refuse(argument: str, expected: str, got: Any, fix: str = "", error: type[Exception] = ValueError) -> NoReturn:
-    """Raise ``error`` in the one form that all messages share."""
+    """Raise ``error`` with a message in the common form: argument: expected ..., got ...; fix."""
     raise error(f"{argument}: expected {expected}, got {got}" + (f"; {fix}" if fix else ""))
 
 
 def describe(x: Any) -> str:
-    """Name an array by dtype and shape, anything else by its type."""
+    """An array as its dtype and shape, anything else as its type and value."""
     if hasattr(x, "shape") and hasattr(x, "dtype"):
         return f"{x.dtype}{list(x.shape)}"
     if isinstance(x, (tuple, list, dict)):
@@ -33,7 +33,7 @@ def describe(x: Any) -> str:
 
 
 def is_concrete(x: Any) -> bool:
-    """Whether the values are known now, outside of tracing."""
+    """Whether the values are available, that is not traced."""
     return not isinstance(x, jax.core.Tracer)
 
 
@@ -65,7 +65,7 @@ def number(argument: str, value: Any) -> None:
 
 
 def known_number(argument: str, value: Any, fix: str = "") -> Any:
-    """A single number; returns it as one of Python, or None for a traced one."""
+    """A single number; returns it as a Python number, or None where it is traced."""
     if getattr(value, "shape", ()) != ():
         refuse(argument, "a single number", describe(value), fix)
     if not is_concrete(value):
@@ -83,7 +83,7 @@ def fraction(argument: str, value: Any, fix: str = "it is the share that is drop
 
 
 def one_of(argument: str, value: Any, options: Collection[str], also: str = "") -> None:
-    """One of a few names."""
+    """One of several names."""
     names = "one of " + ", ".join(map(repr, options)) + also
     if not isinstance(value, str):
         refuse(argument, names, describe(value), error=TypeError)
@@ -118,13 +118,13 @@ def float_dtype(argument: str, value: Any) -> str:
 
 
 def dtype_available(name: str) -> None:
-    """float64 exists only where it was switched on."""
+    """float64 only where 64-bit numbers are enabled."""
     if name == "float64" and not jax.config.jax_enable_x64:  # type: ignore[attr-defined]
         refuse("dtype", "float32 while 64-bit is off", name, "jax.config.update('jax_enable_x64', True) switches it on")
 
 
 def peepholes(value: Any, coupled: bool) -> str:
-    """A subset of the gates i, f, o; returned in that order."""
+    """A subset of the gates i, f, o; returns it in that order."""
     if not isinstance(value, str):
         refuse("peepholes", "a string of gate letters out of 'ifo'", describe(value), error=TypeError)
     if set(value) - set("ifo") or len(set(value)) < len(value):
@@ -143,7 +143,7 @@ def instance(argument: str, value: Any, kind: type, fix: str) -> None:
 
 
 def model(argument: str, value: Any) -> None:
-    """A cell or a layer: an object, not a class, with the three methods."""
+    """A cell or a layer: an instance, not a class, with the three methods."""
     fix = "a cell is any object with these three methods"
     if isinstance(value, type):
         refuse(
@@ -156,7 +156,7 @@ def model(argument: str, value: Any) -> None:
 
 
 def layer(argument: str, value: Any) -> None:
-    """A model that another is built of; its hash must exist, since the whole is hashable."""
+    """A hashable cell or layer, so that a model composed of it is hashable."""
     model(argument, value)
     try:
         hash(value)
@@ -166,15 +166,17 @@ def layer(argument: str, value: Any) -> None:
 
 
 def consecutive_sizes(layers: tuple) -> None:
-    """Each layer takes what the one below gives, as far as both say."""
-    width, giver = None, ""
+    """The input size of each layer is the output size of the layer below, where both are known."""
+    size_below, below = None, ""
     for index, layer in enumerate(layers):
-        takes = getattr(layer, "input_size", None)
-        if takes is not None and width is not None and takes != width:
-            refuse(f"layers[{index}]", f"input size {width}, the output size of {giver}", f"{takes} in {layer!r}")
-        gives = getattr(layer, "output_size", None)
-        width = gives if gives is not None or not getattr(layer, "preserves_size", False) else width
-        giver = f"layers[{index}]" if gives is not None else giver
+        input_size, output_size = (getattr(layer, name, None) for name in ("input_size", "output_size"))
+        if input_size is not None and size_below is not None and input_size != size_below:
+            refuse(
+                f"layers[{index}]", f"input size {size_below}, the output size of {below}", f"{input_size} in {layer!r}"
+            )
+        if output_size is not None or not getattr(layer, "preserves_size", False):
+            size_below = output_size
+        below = f"layers[{index}]" if output_size is not None else below
 
 
 # ---- arguments of a call -----------------------------------------------------------------------------------------
@@ -207,7 +209,7 @@ def required(argument: str, value: Any, fix: str) -> None:
 
 
 def random_key(argument: str, key: Any) -> None:
-    """A random key of jax, new or old style, or None."""
+    """A random key of jax, typed or raw, or None."""
     typed = hasattr(key, "dtype") and jnp.issubdtype(key.dtype, jax.dtypes.prng_key)
     raw = hasattr(key, "dtype") and key.dtype == jnp.uint32 and key.ndim >= 1
     if key is not None and not typed and not raw:
@@ -215,7 +217,7 @@ def random_key(argument: str, key: Any) -> None:
 
 
 def parameters(model: Any, params: Params) -> Params:
-    """The structure and shapes that ``model.init`` gives; dtypes are free."""
+    """Parameters with the structure and shapes that ``model.init`` returns, in any floating dtypes."""
     expected = (_shapes if is_immutable(model) else _shapes.__wrapped__)(model)
     return same_tree("params", expected, params, f"parameters of {model!r} come from model.init(key)")
 
@@ -226,7 +228,7 @@ def _shapes(model: Any) -> PyTree:
 
 
 def state_like(argument: str, model: Any, state: State, batch: tuple[int, ...]) -> State:
-    """The structure and shapes that ``model.initial_state(batch)`` gives."""
+    """A state with the structure and shapes that ``model.initial_state(batch)`` returns."""
     expected = jax.eval_shape(lambda: model.initial_state(batch))
     return same_tree(
         argument, expected, state, f"model.initial_state({batch}) makes one for inputs of batch shape {batch}"
@@ -234,27 +236,26 @@ def state_like(argument: str, model: Any, state: State, batch: tuple[int, ...]) 
 
 
 def same_tree(argument: str, expected: PyTree, got: PyTree, fix: str) -> PyTree:
-    """A tree of the expected structure and leaf shapes; names the first place that differs.
+    """A tree of the expected structure and leaf shapes; the message names the first leaf that differs.
 
-    Plain tuples and lists may stand for named tuples: ``(h, c)`` is an LSTM's state. Fields that a named tuple lists in
-    ``runtime_fields`` are filled later, with anything. Returns the tree as expected.
+    Plain tuples and lists are accepted for named tuples: ``(h, c)`` is the state of an LSTM. Fields that a named tuple
+    lists in ``runtime_fields`` may hold anything. Returns the tree in the expected structure.
     """
     if isinstance(expected, tuple):
         fields = getattr(expected, "_fields", None)
-        stranger = getattr(got, "_fields", fields) != fields
-        if not isinstance(got, (tuple, list)) or len(got) != len(expected) or stranger:
+        other_type = getattr(got, "_fields", fields) != fields
+        if not isinstance(got, (tuple, list)) or len(got) != len(expected) or other_type:
             refuse(argument, tree_summary(expected), tree_summary(got), fix, TypeError)
-        places = [f".{name}" for name in fields] if fields else [f"[{i}]" for i in range(len(expected))]
-        free = [f".{name}" for name in getattr(expected, "at_run_time", ())]
-        parts = [
-            g if p in free else same_tree(argument + p, e, g, fix)
-            for p, e, g in zip(places, expected, got, strict=True)
+        paths = [f".{name}" for name in fields] if fields else [f"[{i}]" for i in range(len(expected))]
+        runtime = [f".{name}" for name in getattr(expected, "runtime_fields", ())]
+        entries = [
+            g if path in runtime else same_tree(argument + path, e, g, fix)
+            for path, e, g in zip(paths, expected, got, strict=True)
         ]
-        return type(expected)(*parts) if fields else tuple(parts)
-    wanted, leaves = jax.tree.leaves(expected), jax.tree.leaves(got)
+        return type(expected)(*entries) if fields else tuple(entries)
     if jax.tree.structure(expected) != jax.tree.structure(got):  # type: ignore[operator]
         refuse(argument, tree_summary(expected), tree_summary(got), fix, TypeError)
-    for e, g in zip(wanted, leaves, strict=True):
+    for e, g in zip(jax.tree.leaves(expected), jax.tree.leaves(got), strict=True):
         if tuple(e.shape) != tuple(jnp.shape(g)):
             refuse(argument, f"shape {list(e.shape)}", describe(g), fix)
         if jnp.issubdtype(e.dtype, jnp.floating) and not jnp.issubdtype(jnp.result_type(g), jnp.inexact):
@@ -263,6 +264,7 @@ def same_tree(argument: str, expected: PyTree, got: PyTree, fix: str) -> PyTree:
 
 
 def tree_summary(tree: PyTree) -> str:
+    """A tuple as its type and fields or length, anything else as :func:`describe` has it."""
     if isinstance(tree, (tuple, list)):
         fields = getattr(tree, "_fields", None)
         return f"{type(tree).__name__}({', '.join(fields)})" if fields else f"{type(tree).__name__} of {len(tree)}"
@@ -270,7 +272,7 @@ def tree_summary(tree: PyTree) -> str:
 
 
 def sequence(argument: str, model: Any, xs: PyTree) -> None:
-    """Time-major inputs ``[T, ..., I]`` that the model can take."""
+    """Time-major inputs ``[T, ..., I]`` with the number of axes that the model needs."""
     rank = input_ndim(model) + 1
     axes = {1: "[T, ...]", 2: "[T, ..., I]"}.get(rank, f"[T, ..., {rank - 1} axes of one input]")
     for leaf in jax.tree.leaves(xs) or [xs]:
@@ -281,7 +283,7 @@ def sequence(argument: str, model: Any, xs: PyTree) -> None:
 
 
 def input_of(model: Any, argument: str, x: PyTree) -> None:
-    """What the model itself asks of its inputs, where it says so in a ``check_input`` of its own."""
+    """The model's own check of its inputs, where it has a ``check_input``."""
     if hasattr(model, "check_input"):
         model.check_input(argument, x)
 
@@ -296,7 +298,7 @@ def resets(value: Any, steps: int, batch: tuple[int, ...]) -> None:
 
 
 def chunk(argument: str, value: Any, steps: int) -> int | None:
-    """False, True or the steps of a chunk; returns the steps, or None for no chunks."""
+    """False, True or the number of steps in a chunk; returns that number, or None for no chunks."""
     if value is False or (value is True and steps == 0):
         return None
     if not isinstance(steps, int):
@@ -317,7 +319,7 @@ def mask(argument: str, value: Any, shape: tuple[int, ...]) -> None:
 
 
 def free_names(argument: str, value: Collection[str], taken: Collection[str]) -> None:
-    """Names that are not taken."""
+    """Names that are not in use."""
     if clash := sorted(set(value) & set(taken)):
         refuse(argument, f"names other than {', '.join(taken)}", ", ".join(clash), "give it another name")
 
@@ -327,7 +329,7 @@ def labels(argument: str, value: Any, shape: tuple[int, ...]) -> None:
     if not hasattr(value, "shape") or not jnp.issubdtype(value.dtype, jnp.integer):
         refuse(argument, f"integer labels {list(shape)}", describe(value), "argmax(-1) undoes one-hot", TypeError)
     if tuple(value.shape) != shape:
-        refuse(argument, f"shape {list(shape)}, that of the scores without their last axis", describe(value))
+        refuse(argument, f"shape {list(shape)}, that of the logits without their last axis", describe(value))
 
 
 def label_values(argument: str, value: Array, classes: int) -> None:
@@ -342,16 +344,16 @@ def probabilities(argument: str, value: Array) -> None:
 
 
 def _within(argument: str, value: Array, low: int, high: int, expected: str, fix: str) -> None:
-    """Values from low to high, where they are known."""
+    """Values from low to high, where they are concrete."""
     if not is_concrete(value):
         return
-    known = np.asarray(value)  # an array of jax would be traced here, where one is closed over under jit
-    if known.size and not (np.min(known) >= low and np.max(known) <= high):
-        refuse(argument, expected, f"values from {np.min(known)} to {np.max(known)}", fix)
+    values = np.asarray(value)  # operations on a jax array, closed over under jit, would be traced
+    if values.size and not (np.min(values) >= low and np.max(values) <= high):
+        refuse(argument, expected, f"values from {np.min(values)} to {np.max(values)}", fix)
 
 
 def same_shape(argument: str, value: Any, other: str, like: Any) -> None:
-    """A floating array of the shape of another."""
+    """A floating array with the shape of another."""
     if not hasattr(value, "dtype") or not jnp.issubdtype(value.dtype, jnp.floating):
         refuse(
             argument, f"floating numbers like {other} {describe(like)}", describe(value), ".astype(float)", TypeError
@@ -361,7 +363,7 @@ def same_shape(argument: str, value: Any, other: str, like: Any) -> None:
 
 
 def lengths(value: Any, steps: int, batch: tuple[int, ...], argument: str = "lengths") -> None:
-    """Integers of the batch's shape in [0, T]."""
+    """Integers in [0, T] with the shape of the batch."""
     if not hasattr(value, "shape") or not jnp.issubdtype(value.dtype, jnp.integer):
         refuse(argument, f"an integer array of shape {list(batch)}", describe(value),
                "jnp.asarray(lengths) makes one", TypeError)  # fmt: skip
@@ -376,19 +378,19 @@ def lengths(value: Any, steps: int, batch: tuple[int, ...], argument: str = "len
 
 
 def step_arguments(cell: Any, params: Params, state: State, x: Array) -> tuple[Params, State]:
-    """The arguments of one step of a built-in cell; returns parameters and state, named."""
+    """The arguments of one step of a built-in cell; returns parameters and state as named tuples."""
     cell.check_input("x", x)
     return parameters(cell, params), state_like("state", cell, state, x.shape[:-1])
 
 
 def one_per_layer(argument: str, value: Any, count: int, owner: str) -> None:
-    """A tuple with one entry a part."""
+    """A tuple with one entry per layer."""
     if not isinstance(value, (tuple, list)) or len(value) != count:
         refuse(argument, f"tuple of {count}, one entry a layer of {owner}", tree_summary(value), error=TypeError)
 
 
 def array(argument: str, value: Any, owner: str) -> None:
-    """An array, and no pair of them."""
+    """An array, not a pair of arrays."""
     if not hasattr(value, "shape"):
         refuse(
             argument, f"an array for {owner}", tree_summary(value), 'merge="concat" joins both directions', TypeError
@@ -396,25 +398,25 @@ def array(argument: str, value: Any, owner: str) -> None:
 
 
 def step_result(argument: str, value: Any) -> tuple[State, PyTree]:
-    """What a step gave back: (state, y)."""
+    """The result of a step, (state, y)."""
     if not isinstance(value, tuple) or len(value) != 2:
         refuse(argument, "the pair (state, y) from it", tree_summary(value), "return state, y", TypeError)
     return value
 
 
 def next_state(state: State, new: State) -> State:
-    """What a step gave back: a state like the one it was given; returns it in that structure."""
+    """The state returned by a step has the structure of its argument; returns it in that structure."""
     return same_tree("state returned by step", state, new, "a step keeps the structure and shapes of its state")
 
 
 def next_carry(carry: State, new: State) -> State:
-    """What a loss gave back to start the next batch with: like what it was given; returns it in that structure."""
+    """The carry returned by a loss has the structure of its argument; returns it in that structure."""
     return same_tree("carry returned by the loss", carry, new,
                      "train_state(params, optimizer, carry=...) takes the first one, () for none")  # fmt: skip
 
 
 def batch_leading(state: State, batch: tuple[int, ...]) -> None:
-    """Every part of a state starts with the batch axes, so that lengths and resets can choose among sequences."""
+    """Every leaf of a state starts with the batch axes, as lengths and resets need."""
     for leaf in jax.tree.leaves(state):
         if tuple(leaf.shape[: len(batch)]) != batch:
             refuse("state", f"arrays that start with the batch axes {list(batch)}", describe(leaf),

@@ -1,6 +1,6 @@
-"""What differs between the versions of JAX that the library runs on, from 0.7 on; nothing else asks for a version.
+"""Differences between the supported versions of JAX, from 0.7 on; no other module asks for a version.
 
-Each function says which versions need it, and can go with the last of them.
+Each function names the versions that need it, and can be removed when they are no longer supported.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ SCANS_ARE_TRANSPOSED = jax.__version_info__ >= (0, 10)
 
 
 def linear_map(function: Callable[..., PyTree]) -> Callable[..., PyTree]:
-    """A ``function(constants, *xs)`` that is linear in ``xs``, such that the scans in it can be transposed.
+    """A ``function(constants, *xs)`` that is linear in ``xs``, such that JAX can transpose the scans in it.
 
-    Before 0.10 JAX transposes a scan only along arguments that ``jvp`` has marked as linear, so there the function is
-    taken as the differential at 0 of itself. What that computes at 0 is used by nothing, and compiled away.
+    Before 0.10 JAX transposes a scan only with respect to arguments that ``jvp`` has marked as linear. There the
+    function is replaced by its differential at 0, which is the same map; the value at 0 is unused and compiled away.
     """
     if SCANS_ARE_TRANSPOSED:
         return function
@@ -34,19 +34,19 @@ def linear_map(function: Callable[..., PyTree]) -> Callable[..., PyTree]:
 
 
 def mesh_axes(x: Any) -> frozenset[str]:
-    """The axes of a device mesh along which this part of an array differs, inside of ``jax.shard_map``; else none.
+    """The mesh axes over which an array varies inside ``jax.shard_map``; none outside of it.
 
-    They stand in ``manual_axis_type`` from 0.10 on, and in ``vma`` before.
+    They are in ``manual_axis_type`` from 0.10 on, and in ``vma`` before.
     """
-    kind = jax.typeof(x)
-    varying = kind.manual_axis_type.varying if hasattr(kind, "manual_axis_type") else getattr(kind, "vma", ())
+    aval = jax.typeof(x)
+    varying = aval.manual_axis_type.varying if hasattr(aval, "manual_axis_type") else getattr(aval, "vma", ())
     return frozenset(varying)
 
 
 def pvary(x: Array, axes: frozenset[str]) -> Array:
-    """The same array, said to differ along axes of a device mesh, as what it is joined with in a scan does.
+    """The same array, marked as varying over mesh axes, as the carry of a scan must be if its inputs are.
 
-    ``jax.lax.pcast`` is there from 0.9 on, and ``jax.lax.pvary`` before.
+    It is ``jax.lax.pcast`` from 0.9 on, and ``jax.lax.pvary`` before.
     """
     missing = tuple(sorted(axes - mesh_axes(x)))
     if not missing:
@@ -57,5 +57,5 @@ def pvary(x: Array, axes: frozenset[str]) -> Array:
 
 
 def ravel(tree: PyTree) -> tuple[Array, Callable[[Array], PyTree]]:
-    """:func:`jax.flatten_util.ravel_pytree`, which before 0.8 makes a number of a tree without leaves."""
+    """:func:`jax.flatten_util.ravel_pytree`, which before 0.8 returns a scalar for a tree without leaves."""
     return ravel_pytree(tree) if jax.tree.leaves(tree) else (jnp.zeros(0), lambda _: tree)

@@ -1,10 +1,11 @@
-"""How parameters are drawn: by name, or by any ``f(key, shape, dtype) -> array``.
+"""Initializers of parameters: a name, or any ``f(key, shape, dtype) -> array``.
 
-The usual ones are :mod:`jax.nn.initializers`, named here. Those with a number of their own are small
-frozen objects, so that a model that holds one still compares, pickles and prints.
+The names are mostly those of :mod:`jax.nn.initializers`. Initializers with a parameter are frozen dataclasses, so that
+a model that holds one can be compared, pickled and printed.
 
-Weights of several gates lie side by side in one matrix, yet every gate is drawn by itself
-(:func:`per_gate`): an orthogonal ``w_hh`` is orthogonal gate by gate, and fans count one gate.
+The weights of several gates are concatenated in one matrix, but each gate is initialised separately
+(:func:`per_gate`): each gate's block of an orthogonal ``w_hh`` is orthogonal, and fan-in and fan-out are those of one
+gate.
 """
 
 from __future__ import annotations
@@ -54,13 +55,13 @@ class orthogonal:
     def __call__(self, key: Array, shape: tuple[int, ...], dtype: Any) -> Array:
         wide = wide_dtype(dtype)  # the QR decomposition needs float32
         q, r = jnp.linalg.qr(jax.random.normal(key, (max(shape), min(shape)), wide))
-        q = self.scale * q * jnp.sign(jnp.diag(r))[None]  # makes the draw uniform over orthogonal matrices
+        q = self.scale * q * jnp.sign(jnp.diag(r))[None]  # uniform over orthogonal matrices
         return (q if shape[0] >= shape[1] else q.T).astype(dtype)
 
 
 @hyperparameters
 class identity:
-    """``scale`` times the identity, the start of Le et al. (2015) for ReLU networks."""
+    """``scale`` times the identity, the initialisation of Le et al. (2015) for ReLU networks."""
 
     scale: float = 1.0
 
@@ -88,33 +89,33 @@ MATRICES = [name for name in NAMED if name not in ("zeros", "ones", "uniform", "
 
 
 def get(init: str | Initializer) -> Initializer:
-    """Return the initializer of that name; a callable is its own."""
+    """Return the initializer of that name; a callable is returned unchanged."""
     return NAMED[init] if isinstance(init, str) else init
 
 
 def draw(argument: str, init: str | Initializer, key: Array, shape: tuple[int, ...], dtype: str) -> Array:
-    """Draw one array; ``argument`` is the hyperparameter that ``init`` came by."""
+    """Draw one array; ``argument`` is the name of the hyperparameter, for error messages."""
     checks.dtype_available(dtype)
     if len(shape) == 1 and (init in MATRICES or isinstance(init, (orthogonal, identity))):
         checks.refuse(argument, f"an initializer of vectors {list(shape)}", repr(init), "'zeros' or uniform(0.1)")
-    drawn = get(init)(key, shape, jnp.dtype(dtype))
-    if tuple(drawn.shape) != tuple(shape):
-        checks.refuse(argument, f"shape {list(shape)} from its initializer", checks.describe(drawn))
-    return drawn
+    array = get(init)(key, shape, jnp.dtype(dtype))
+    if tuple(array.shape) != tuple(shape):
+        checks.refuse(argument, f"shape {list(shape)} from its initializer", checks.describe(array))
+    return array
 
 
 def per_gate(
     argument: str, init: str | Initializer, key: Array, gates: int, shape: tuple[int, ...], dtype: str
 ) -> Array:
-    """Draw ``gates`` arrays of ``shape [..., H]`` and lay them side by side: ``[..., G·H]``."""
+    """Draw ``gates`` arrays of ``shape [..., H]`` and concatenate them: ``[..., G·H]``."""
     return jnp.concatenate([draw(argument, init, k, shape, dtype) for k in jax.random.split(key, gates)], axis=-1)
 
 
 def everywhere(model: M, init: str | Initializer) -> M:
-    """Return the model with ``init`` in place of every initializer in it, biases included.
+    """Return the model with ``init`` in place of every initializer in it, including those of biases.
 
     Published recipes often draw every parameter from one distribution (Zaremba et al. 2014: uniform
-    ± 0.1). ``forget_bias`` is added to what is drawn and stays as it is.
+    ± 0.1). ``forget_bias`` is unchanged, and is added to the drawn bias.
 
     Example:
         >>> import jaxrnn as rnn

@@ -1,6 +1,6 @@
-"""The one scan over time in the library: a step, its masks, its direction.
+"""The scan over time: masks, resets, direction, and rematerialised chunks.
 
-What :func:`masked_scan` scans may be the step of a cell or, in :mod:`jaxrnn.bptt`, the differential of one.
+:func:`masked_scan` scans the step of a cell or, in :mod:`jaxrnn.bptt`, the step of its differential.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from jaxrnn.types import Array, PyTree, State
 
 def masked_scan(
     step: Callable[[State, PyTree], tuple[State, PyTree]],
-    first: State,
+    initial_state: State,
     state: State,
     xs: PyTree,
     mask: Array | None,
@@ -29,21 +29,21 @@ def masked_scan(
 
     Args:
         step: one step.
-        first: the state that a reset returns to.
+        initial_state: the state after a reset.
         state: the state before the first step.
         xs: inputs ``[T, ...]``.
-        mask: ``[T, ...]`` bools: where False the state stops and the output is 0. None: everywhere True.
-        resets: ``[T, ...]`` bools: before these steps the state is ``first``. None: nowhere.
+        mask: ``[T, ...]`` bools: where False the state is unchanged and the output is 0. None: everywhere True.
+        resets: ``[T, ...]`` bools: before these steps the state is set to ``initial_state``. None: no resets.
         reverse: from the last step to the first.
-        return_states: whether all states are collected.
+        return_states: whether the state after every step is returned.
 
     Returns:
-        The last state, the outputs ``[T, ...]`` and the states after each step, or None.
+        The final state, the outputs ``[T, ...]``, and the states after each step or None.
     """
 
     def body(state: State, inputs: tuple) -> tuple[State, tuple]:
         x, mask, reset = inputs
-        new, y = step(state if reset is None else where(reset, first, state), x)
+        new, y = step(state if reset is None else where(reset, initial_state, state), x)
         if mask is not None:
             new, y = where(mask, new, state), where(mask, y)
         return new, (y, new if return_states else None)
@@ -53,43 +53,47 @@ def masked_scan(
 
 
 def scan_chunks(
-    run: Callable[[State, PyTree], tuple[State, PyTree]], state: State, inputs: PyTree, reverse: bool, chunk: int | None
+    scan_chunk: Callable[[State, PyTree], tuple[State, PyTree]],
+    state: State,
+    inputs: PyTree,
+    reverse: bool,
+    chunk: int | None,
 ) -> tuple[State, PyTree]:
-    """``run(state, inputs)`` on one chunk of ``chunk`` steps after the other; None: on all steps at once.
+    """Apply ``scan_chunk(state, inputs)`` to successive chunks of ``chunk`` steps; None: to all steps at once.
 
-    Rematerialised, with ``jax.checkpoint(run)``, autodiff keeps only the states at their borders.
+    With ``jax.checkpoint(scan_chunk)``, autodiff stores only the states between chunks.
 
     Source: Chen et al. (2016), "Training deep nets with sublinear memory cost"; for recurrent networks Gruslys et al.
     (2016), "Memory-efficient backpropagation through time".
     """
     if chunk is None:
-        return run(state, inputs)
+        return scan_chunk(state, inputs)
     steps = jax.tree.leaves(inputs)[0].shape[0]
-    whole = steps // chunk * chunk  # what is left over is a shorter chunk at the end
-    head = jax.tree.map(lambda x: x[:whole].reshape(whole // chunk, chunk, *x.shape[1:]), inputs)
+    whole = steps // chunk * chunk  # the remaining steps are a shorter chunk at the end
+    chunks = jax.tree.map(lambda x: x[:whole].reshape(whole // chunk, chunk, *x.shape[1:]), inputs)
     rest = jax.tree.map(lambda x: x[whole:], inputs)
-    left_over = whole < steps
-    if reverse and left_over:
-        state, tail = run(state, rest)
-    state, ys = jax.lax.scan(run, state, head, reverse=reverse)
+    has_rest = whole < steps
+    if reverse and has_rest:
+        state, ys_rest = scan_chunk(state, rest)
+    state, ys = jax.lax.scan(scan_chunk, state, chunks, reverse=reverse)
     ys = jax.tree.map(lambda a: a.reshape(whole, *a.shape[2:]), ys)
-    if not left_over:
+    if not has_rest:
         return state, ys
     if not reverse:
-        state, tail = run(state, rest)
-    return state, jax.tree.map(lambda a, b: jnp.concatenate([a, b]), ys, tail)
+        state, ys_rest = scan_chunk(state, rest)
+    return state, jax.tree.map(lambda a, b: jnp.concatenate([a, b]), ys, ys_rest)
 
 
 def sequence_mask(steps: int, lengths: Array) -> Array:
-    """Which steps lie before their sequence's end, ``[T, ...]`` bools from lengths ``[...]``."""
+    """Bools ``[T, ...]`` from lengths ``[...]``: True before the end of a sequence, False in its padding."""
     return jnp.arange(steps, dtype=jnp.int32).reshape(-1, *[1] * lengths.ndim) < lengths.astype(jnp.int32)[None]
 
 
 def fill_padding(mask: Array, xs: PyTree) -> PyTree:
-    """Floating inputs ``[T, ..., I]`` with the first of each sequence in its padding, and 1 where there is none.
+    """Replace the padding of floating inputs ``[T, ..., I]`` by each sequence's first input, by 1 in empty sequences.
 
-    A step that is masked is taken all the same, and its gradient is 0 times its derivative: NaN where that is not
-    finite. So it is taken at an input that may occur, which 0 is not for a cell that divides by it.
+    Masked steps are computed too, and their gradient is 0 times a derivative, which is NaN where the derivative is not
+    finite. So they are computed at a valid input; 0 would not be one for a cell that divides by its input.
     """
     if mask.shape[0] == 0:
         return xs
@@ -104,7 +108,7 @@ def fill_padding(mask: Array, xs: PyTree) -> PyTree:
 
 
 def where(mask: Array, tree: PyTree, other: PyTree = None) -> PyTree:
-    """``tree`` where the mask ``[...]`` holds, else ``other`` or 0; leaves are ``[..., *features]``."""
+    """Leaves ``[..., *features]`` of ``tree`` where the mask ``[...]`` is True, else of ``other``, by default 0."""
 
     def select(a: Array, b: Any) -> Array:
         return jnp.where(mask.reshape(mask.shape + (1,) * (a.ndim - mask.ndim)), a, b)

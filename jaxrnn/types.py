@@ -1,12 +1,27 @@
-"""The words of the library: axes, and the two protocols that everything else is written against.
+"""Axes, and the protocols that the rest of the library is written against.
 
 Axes: ``T`` time, ``B`` batch, ``I`` input size, ``H`` hidden size, ``G`` gates, ``V`` vocabulary.
 Sequences are time-major, ``[T, ..., I]``; the axes between are batch and may be absent.
 The order of a pair is always ``(state, y)``, as in :func:`jax.lax.scan`.
+
+- A *step* applies a model to one time step: ``step(params, state, x) -> (state, y)``.
+- A *scan* is one :func:`jax.lax.scan` of a step over time, with masks and resets (:mod:`jaxrnn.scan`).
+- An *unroll* applies a model to a whole sequence (:func:`jaxrnn.unroll`). A cell is scanned; a layer unrolls itself in
+  :meth:`Layer.over_time`.
+
+The three methods of :class:`Cell` are all that a user's cell needs: it is differentiated by autodiff. Two things may be
+added for speed, and all built-in cells have both:
+
+- A cell declares its differential with the three methods of :class:`Differential`, defined in its own class.
+- What needs no state, such as the input projection ``x w_xh + b_h``, may be computed for all steps before the scan or
+  within each step; :meth:`Differential.recurrence` returns one form or the other. A method
+  ``precompute_projection(rows) -> bool`` states which is faster on a CPU for so many rows, the product of the batch
+  axes. :func:`jaxrnn.cells.common.should_precompute` calls it with the rows of the inputs.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol, TypeAlias, TypeVar
 
@@ -21,69 +36,83 @@ State: TypeAlias = PyTree
 
 
 def exportable(cls: type[N]) -> type[N]:
-    """Let a named tuple stand in the arguments and results of a function that ``jax.export`` serialises."""
+    """Register a named tuple, so that ``jax.export`` can serialise functions that take or return it.
+
+    It also prints in a few lines: an array of more than ten numbers by its dtype and shape.
+    """
+    cls.__repr__ = _short_repr  # type: ignore[method-assign]
     return jax.export.register_namedtuple_serialization(cls, serialized_name=f"jaxrnn.{cls.__name__}")
 
 
-class Cell(Protocol):
-    """One step of a recurrence. An object with these three methods is a cell; it inherits from nothing.
+def _short_repr(named: Any) -> str:
+    def short(value: Any) -> str:
+        size = math.prod(value.shape) if hasattr(value, "shape") and hasattr(value, "dtype") else 0
+        return repr(value) if isinstance(size, int) and size <= 10 else f"{value.dtype}{list(value.shape)}"
 
-    A cell whose single input has another number of axes than one (a token id has none, a picture two or
-    three) says so in an attribute ``input_ndim``; ``input_size`` and ``output_size``, where present, let
-    :class:`~jaxrnn.Stack` check that widths fit.
+    fields = ", ".join(f"{name}={short(value)}" for name, value in zip(named._fields, named, strict=True))
+    return f"{type(named).__name__}({fields})"
+
+
+class Cell(Protocol):
+    """One step of a recurrence. Any object with these three methods is a cell; no base class is needed.
+
+    An attribute ``input_ndim`` is the number of axes of one input without batch axes, by default 1: a token id has 0,
+    an image 2 or 3. ``input_size`` and ``output_size``, where present, let :class:`~jaxrnn.Stack` check that sizes
+    match.
     """
 
     def init(self, key: Array) -> Params:
         """Draw the parameters."""
 
     def initial_state(self, batch_shape: tuple[int, ...] = ()) -> State:
-        """Return the state before the first step; every leaf starts with ``batch_shape``."""
+        """Return the state before the first step; the shape of every leaf starts with ``batch_shape``."""
 
     def step(self, params: Params, state: State, x: PyTree) -> tuple[State, PyTree]:
         """Take ``x [..., I]`` and return the next state and the output."""
 
 
 class ScanOptions(NamedTuple):
-    """How a sequence is walked; the same for every cell of a model."""
+    """How a sequence is scanned; the same for every cell of a model."""
 
-    mask: Array | None  # [T, ...] bool: step t lies before its sequence's end; None: all do
-    resets: Array | None  # [T, ...] bool: the state returns to the initial one before step t
+    mask: Array | None  # [T, ...] bool: False in the padding; None: no padding
+    resets: Array | None  # [T, ...] bool: the state is set to the initial state before step t
     reverse: bool  # from the last step to the first
-    return_states: bool  # collect every state, not only the last
-    chunk: int | None  # differentiate in rematerialised chunks of so many steps; None: keep all that is needed
+    return_states: bool  # return the state after every step, not only the final one
+    chunk: int | None  # number of steps in a rematerialised chunk; None: store all residuals
     derivative: str  # "rule", "linearized" or "autodiff": how a cell is differentiated, see jaxrnn.bptt
 
 
 class Layer(Cell, Protocol):
-    """A cell that walks time by itself, because it is built of parts or has no memory.
+    """A model that unrolls itself: it is composed of other models, or has no state.
 
-    Its ``step`` and ``over_time`` take a random key; without one the pass is deterministic.
+    Its ``step`` and ``over_time`` take a random key for dropout; without one the pass is deterministic.
     """
 
     def step(self, params: Params, state: State, x: PyTree, *, key: Array | None = None) -> tuple[State, PyTree]:
-        """Take one step with every part."""
+        """Take one step of every model that the layer is composed of."""
 
     def over_time(
         self, params: Params, state: State, xs: PyTree, options: ScanOptions, key: Array | None
     ) -> tuple[State, PyTree, PyTree | None]:
-        """Return the final state, the outputs of all steps, and all states (None unless asked for)."""
+        """Return the final state, the outputs of all steps, and all states (None unless ``return_states``)."""
 
 
 class Differential(Cell, Protocol):
-    r"""A cell that writes down its own differential, which :mod:`jaxrnn.bptt` scans in place of autodiff.
+    r"""A cell that declares its own differential, which :mod:`jaxrnn.bptt` scans in place of autodiff.
 
     .. math:: ds_t = \frac{∂F}{∂s}\, ds_{t-1} + v_t
 
-    Both methods below are called once for a whole sequence, and return what is scanned, ``[T, ...]``, and a step that
-    takes one entry of it: what needs no state is computed before the scan. A class declares its differential by
-    having these methods itself; a subclass that changes the step is differentiated by autodiff.
+    ``recurrence`` and ``differential`` are called once for a whole sequence. Both return scanned inputs, ``[T, ...]``,
+    and a step that takes one entry of them: what does not depend on the state is computed before the scan. The methods
+    must be defined in the class of the cell itself: a subclass, which may change the step, is differentiated by
+    autodiff.
     """
 
     def recurrence(self, params: Params, xs: PyTree) -> tuple[PyTree, Recurrence]:
-        """``zs`` and ``step(state, z) -> (state, residuals)``: what the differential needs beside the states is kept."""
+        """``zs`` and ``step(state, z) -> (state, residuals)``; the differential needs residuals and states."""
 
     def output(self, state: State, residuals: PyTree) -> PyTree:
-        """The output, from the new state and what was kept."""
+        """The output, from the new state and the residuals of its step."""
 
     def differential(
         self,
@@ -95,9 +124,9 @@ class Differential(Cell, Protocol):
         after: State,
         residuals: PyTree,
     ) -> tuple[PyTree, Recurrence]:
-        """``vs`` and ``step(ds, v) -> (ds, dy)``, linear in ``dparams``, ``dxs`` (None for 0) and ``ds``.
+        """``vs`` and ``step(ds, v) -> (ds, dy)``, linear in the tangents ``dparams``, ``dxs`` (None for 0) and ``ds``.
 
-        States before and after each step and what was kept are ``[T, ...]``, as ``xs`` are.
+        The states before and after each step and the residuals are ``[T, ...]``, as ``xs`` are.
         """
 
 
@@ -105,15 +134,15 @@ Recurrence: TypeAlias = Callable[[State, PyTree], tuple[State, PyTree]]
 
 
 def has_differential(cell: Any) -> bool:
-    """Whether the cell's own class, not one that it inherits from, writes down its differential."""
+    """Whether the class of the cell itself, not one of its bases, declares a differential."""
     return "differential" in vars(type(cell))
 
 
 def is_layer(model: Any) -> bool:
-    """Whether the model walks time by itself; otherwise it is a cell, to be scanned."""
+    """Whether the model unrolls itself; otherwise it is a cell, to be scanned."""
     return hasattr(model, "over_time")
 
 
 def input_ndim(model: Any) -> int:
-    """Axes of one input without batch axes: 1 for a vector, 0 for a token id."""
+    """Number of axes of one input without batch axes: 1 for a vector, 0 for a token id."""
     return getattr(model, "input_ndim", 1)

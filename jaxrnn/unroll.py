@@ -1,7 +1,7 @@
-"""How a model is run over a sequence: state, lengths, resets, direction.
+"""A model applied over a sequence: state, lengths, resets, direction.
 
-A layer walks time by itself (:meth:`~jaxrnn.types.Layer.over_time`) and comes back here for its parts;
-a cell is scanned by :func:`jaxrnn.bptt.scan`.
+A layer unrolls itself (:meth:`~jaxrnn.types.Layer.over_time`) and calls :func:`over_time` for the models in it;
+a cell is scanned by :func:`jaxrnn.bptt.unroll_cell`.
 """
 
 from __future__ import annotations
@@ -33,28 +33,28 @@ def unroll(
     remat: int | bool = False,
     derivative: str = "rule",
 ) -> tuple[State, PyTree]:
-    r"""Run a cell or a layer over a sequence.
+    r"""Apply a cell or a layer over a sequence.
 
     .. math:: (s_t, y_t) = \mathrm{step}(θ, s_{t-1}, x_t), \qquad t = 1 … T
 
     Args:
         model: a cell or a layer.
-        params: its parameters, of the structure that ``model.init`` gives.
+        params: its parameters, of the structure that ``model.init`` returns.
         xs: ``[T, ..., I]`` (token ids: ``[T, ...]``), time first, any batch axes or none.
         state: the state before the first step, by default ``model.initial_state`` in the dtype of parameters and
-            inputs. Carry the final state of one chunk into the next to walk a long sequence.
-        lengths: ``[...]`` ints. Steps from ``lengths`` on are padding: outputs there are 0, the state stops, inputs get
-            gradient 0, whatever they hold; in reverse each sequence starts at its own end.
-        resets: ``[T, ...]`` bools. Before step t the state returns to ``model.initial_state``: a new episode or
-            document starts. In :class:`~jaxrnn.Bidirectional` the backward direction starts anew at the same borders.
-        reverse: walk from the last step to the first. Outputs stay in the order of the inputs.
+            inputs. A long sequence may be processed in chunks: pass the final state of one to the next.
+        lengths: ``[...]`` ints. Steps from ``lengths`` on are padding: outputs there are 0, the state does not change,
+            and inputs get gradient 0, whatever their values; in reverse each sequence starts at its own end.
+        resets: ``[T, ...]`` bools. Before step t the state is set to ``model.initial_state``: a new episode or document
+            starts. In :class:`~jaxrnn.Bidirectional` the backward direction is reset at the same boundaries.
+        reverse: scan from the last step to the first. Outputs stay in the order of the inputs.
         key: random key for dropout; without one the pass is deterministic.
-        remat: exact back-propagation in less memory: only the states between chunks of so many steps are kept, the
-            rest is computed again when the gradient needs it. True takes chunks of √T steps, the least memory.
-        derivative: ``"rule"`` differentiates a cell by the differential that it writes down, as all built-in cells do
-            (:mod:`jaxrnn.bptt`), and others by autodiff, which also has all of them with ``"autodiff"``. With
-            ``"linearized"`` any cell's differential is had from its step: only states are kept, for less memory, or
-            speed where weights are large beside a batch of a few rows.
+        remat: exact back-propagation in less memory: only the states between chunks of so many steps are stored, the
+            rest is recomputed in the backward pass. True takes chunks of √T steps, which needs the least memory.
+        derivative: ``"rule"`` uses the differential that a cell declares, as all built-in cells do
+            (:mod:`jaxrnn.bptt`), and autodiff for other cells; ``"autodiff"`` uses autodiff for all. ``"linearized"``
+            derives the differential of any cell from its step: only states are stored, for less memory, or for speed
+            where the weights are large and the batch has few rows.
 
     Returns:
         ``(final, ys)``: the state after the last step, and the outputs ``[T, ..., H]``.
@@ -91,8 +91,8 @@ def trajectory(
 ) -> State:
     """Return the state after every step: the state's structure, each leaf with a leading ``[T, ...]``.
 
-    Arguments are those of :func:`unroll`. A stack gives a tuple of one trajectory a layer, a bidirectional layer a
-    pair. Entry t is the state after step t has been taken, in the order of the inputs.
+    Arguments are those of :func:`unroll`. For a stack it is a tuple with one trajectory per layer, for a bidirectional
+    layer a pair. Entry t is the state after step t, in the order of the inputs.
 
     Example:
         >>> import jax, jax.numpy as jnp, jaxrnn as rnn
@@ -110,25 +110,24 @@ def _checked_unroll(
     model: Any, params: Params, xs: PyTree, state: State | None, lengths: Array | None, resets: Array | None,
     key: Array | None, reverse: bool, remat: int | bool, derivative: str, *, return_states: bool,
 ) -> tuple[State, PyTree, PyTree]:  # fmt: skip
-    """Check the arguments and run, compiled once for each immutable model."""
+    """Check the arguments and unroll, compiled once for each immutable model."""
     checks.model("model", model)
     params = checks.parameters(model, params)
     checks.sequence("xs", model, xs)
     steps, batch = sequence_shape(model, xs)
     state = state if state is None else checks.state_like("state", model, state, batch)
-    shown = xs
+    checked = xs
     if lengths is not None:
         checks.lengths(lengths, steps, batch)
-        shown = jax.tree.map(lambda x: _hide_padding(x, lengths), xs)
-    checks.input_of(model, "xs", shown)
+        checked = jax.tree.map(lambda x: _hide_padding(x, lengths), xs)
+    checks.input_of(model, "xs", checked)
     if resets is not None:
         checks.resets(resets, steps, batch)
     checks.flag("reverse", reverse)
     checks.random_key("key", key)
     chunk = checks.chunk("remat", remat, steps)
     checks.one_of("derivative", derivative, ("rule", "linearized", "autodiff"))
-    unroll_ = _compiled if is_immutable(model) else _unroll
-    return unroll_(
+    return (_jit_unroll if is_immutable(model) else _unroll)(
         model, params, xs, state, lengths, resets, key,
         reverse=reverse, return_states=return_states, chunk=chunk, derivative=derivative,
     )  # fmt: skip
@@ -142,22 +141,22 @@ def _unroll(
     mask = None
     if lengths is not None:
         mask = sequence_mask(steps, lengths)
-        xs = where(mask, xs)  # whatever the padding holds, even NaN, stays out of values and gradients
-        resets = resets if resets is None else resets & mask  # past its end a sequence has no borders
+        xs = where(mask, xs)  # padding, even NaN, changes no value and no gradient
+        resets = resets if resets is None else resets & mask  # no resets in the padding
     if state is None:
         state = default_state(model, params, xs)
-    return over_time(
-        model, params, state, xs, ScanOptions(mask, resets, reverse, return_states, chunk, derivative), key
-    )
+    options = ScanOptions(mask, resets, reverse, return_states, chunk, derivative)
+    return over_time(model, params, state, xs, options, key)
 
 
-_compiled = jax.jit(_unroll, static_argnames=("model", "reverse", "return_states", "chunk", "derivative"), inline=True)
+_STATIC = ("model", "reverse", "return_states", "chunk", "derivative")
+_jit_unroll = jax.jit(_unroll, static_argnames=_STATIC, inline=True)
 
 
 def _hide_padding(ids: Array, lengths: Array) -> Array | np.ndarray:
-    """Token ids with 0 in the padding, where any id may stand; other inputs are no matter of their values."""
-    known = checks.is_concrete(ids) and checks.is_concrete(lengths)
-    if not known or not jnp.issubdtype(ids.dtype, jnp.integer) or ids.ndim != 1 + lengths.ndim:
+    """Token ids with 0 in the padding, where any value is allowed; other inputs unchanged."""
+    concrete = checks.is_concrete(ids) and checks.is_concrete(lengths)
+    if not concrete or not jnp.issubdtype(ids.dtype, jnp.integer) or ids.ndim != 1 + lengths.ndim:
         return ids
     mask = np.arange(len(ids)).reshape(-1, *[1] * lengths.ndim) < np.asarray(lengths)
     return np.where(mask, np.asarray(ids), 0)
@@ -166,32 +165,32 @@ def _hide_padding(ids: Array, lengths: Array) -> Array | np.ndarray:
 def over_time(
     model: Any, params: Params, state: State, xs: PyTree, options: ScanOptions, key: Array | None
 ) -> tuple[State, PyTree, PyTree | None]:
-    """Run one part of a model: a layer walks by itself, a cell is scanned. For layers; users call :func:`unroll`."""
+    """Unroll a model inside a layer: a layer unrolls itself, a cell is scanned. Users call :func:`unroll`."""
     if is_layer(model):
         return model.over_time(params, state, xs, options, key)
     return unroll_cell(model, params, state, xs, options)
 
 
 def one_step(model: Any, params: Params, state: State, x: PyTree, key: Array | None) -> tuple[State, PyTree]:
-    """Take one step of one part of a model; only a layer can use the key."""
+    """Take one step of a model inside a layer; only layers use the key."""
     if is_layer(model):
         return model.step(params, state, x, key=key)
     return differentiable_step(model.step, params)(state, x)
 
 
 def sequence_shape(model: Any, xs: PyTree) -> tuple[int, tuple[int, ...]]:
-    """Number of steps T and batch shape of a sequence for this model."""
+    """Number of steps T and batch shape of the inputs ``xs`` of a model."""
     shape = jax.tree.leaves(xs)[0].shape
     return shape[0], tuple(shape[1 : len(shape) - input_ndim(model)])
 
 
 def default_state(model: Any, params: Params, xs: PyTree) -> State:
-    """The state that a walk starts from by default: the model's own, in the dtype of parameters and inputs."""
+    """The initial state of the model, in the dtype of parameters and inputs."""
     return cast_state((params, xs), model.initial_state(sequence_shape(model, xs)[1]))
 
 
 def cast_state(trees: PyTree, state: State) -> State:
-    """The state in the floating dtype of other arrays; its integers, complex numbers and bools as they are."""
+    """The state in the floating dtype of ``trees``; integers, complex numbers and bools are unchanged."""
     dtypes = [x.dtype for x in jax.tree.leaves(trees) if jnp.issubdtype(x.dtype, jnp.floating)]
-    with jax.numpy_dtype_promotion("standard"):  # of a cell that casts for itself they may differ
+    with jax.numpy_dtype_promotion("standard"):  # a cell that casts may mix dtypes
         return cast(state, jnp.result_type(*dtypes) if dtypes else jnp.float32)

@@ -1,4 +1,4 @@
-"""What the contract tests share: which models, which cases, and how results are compared."""
+"""Shared by the contract tests: models, cases, and comparisons of results."""
 
 import jax
 import jax.numpy as jnp
@@ -6,10 +6,10 @@ import numpy as np
 from zoo import ZOO, T, random_params, random_state
 
 CLOSE = 1e-10  # in float64
-NUDGE = 1e-5  # of a finite difference
-SLOPE = 1e-7  # what a finite difference is good for
+EPSILON = 1e-5  # step of a finite difference
+SLOPE = 1e-7  # tolerance of a finite difference
 ALL = list(ZOO)
-KINDS = [  # one of each kind, where compiling them all would take too long
+KINDS = [  # one of each kind, for tests in which compiling all would take too long
     "vanilla-tanh",
     "lstm-peephole-ifo",
     "gru-after",
@@ -25,7 +25,7 @@ KINDS = [  # one of each kind, where compiling them all would take too long
     "user-in-stack",
 ]
 LENGTHS = np.array([T, 2, 0])
-ALIVE = np.arange(T)[:, None] < LENGTHS  # [T, B]
+MASK = np.arange(T)[:, None] < LENGTHS  # [T, B]
 RESETS = np.array([[1, 0, 0], [0, 1, 0], [1, 1, 0], [1, 0, 1], [0, 1, 0]], bool)  # [T, B], some past the end
 CASES = ["plain", "state", "lengths", "resets", "reverse", "forwards", "everything"]
 
@@ -37,7 +37,7 @@ def make(name, dtype="float64"):
 
 
 def arguments(model, case):
-    """What ``unroll`` is told besides model, parameters and inputs."""
+    """The arguments of ``unroll`` besides model, parameters and inputs."""
     return {
         "plain": {},
         "state": {"state": random_state(model)},
@@ -71,14 +71,12 @@ def floats(tree):
 
 
 def weighted(tree, seed=5):
-    """One number that every entry of the tree changes differently."""
+    """A scalar with another random weight for every entry of the tree."""
     rng = np.random.default_rng(seed)
     return sum((leaf * jnp.asarray(rng.uniform(0.5, 1.5, leaf.shape), leaf.dtype)).sum() for leaf in floats(tree))
 
 
 def slope(f, point, direction):
     """The derivative of ``f`` in a direction, by finite differences."""
-    precomputed_projection, behind = (
-        jax.tree.map(lambda x, d, s=s: x + s * NUDGE * d, point, direction) for s in (1, -1)
-    )
-    return (f(precomputed_projection) - f(behind)) / (2 * NUDGE)
+    plus, minus = (jax.tree.map(lambda x, d, s=s: x + s * EPSILON * d, point, direction) for s in (1, -1))
+    return (f(plus) - f(minus)) / (2 * EPSILON)

@@ -1,7 +1,7 @@
-"""The equations of the library written out once more, as slowly and plainly as can be.
+"""Reference implementation of the equations of the library, as plain Python loops.
 
-NumPy in float64, one sequence at a time, one step at a time, each sequence cut at its own length. Nothing
-of the library runs here; models are only asked for their hyperparameters.
+NumPy in float64, one sequence at a time, one step at a time, each sequence cut at its own length. No code of the
+library is called; only the hyperparameters of the models are read.
 """
 
 from __future__ import annotations
@@ -97,25 +97,25 @@ def average(model: Any, params: Any, state: dict, x: np.ndarray) -> tuple:
     return {"mean": mean, "steps": state["steps"] + 1}, x - mean
 
 
-def nothing(model: Any) -> tuple:
+def no_state(model: Any) -> tuple:
     return ()
 
 
-CELLS = {  # step, and the state that a sequence starts with
+CELLS = {  # step, and the initial state of a sequence
     "VanillaRNN": (vanilla, lambda model: np.zeros(model.hidden_size)),
     "LSTM": (lstm, lambda model: (np.zeros(model.hidden_size), np.zeros(model.hidden_size))),
     "GRU": (gru, lambda model: np.zeros(model.hidden_size)),
     "Average": (average, lambda model: {"mean": np.full(model.size, 0.5), "steps": 0}),
-    "Linear": (linear, nothing),
-    "Embedding": (embedding, nothing),
-    "Dropout": (dropout, nothing),
+    "Linear": (linear, no_state),
+    "Embedding": (embedding, no_state),
+    "Dropout": (dropout, no_state),
 }
 
-# ---- all steps of one sequence, in the order they are walked -------------------------------------------------------
+# ---- all steps of one sequence, in the order of the scan ----------------------------------------------------------
 
 
 def initial(model: Any) -> Any:
-    """The state that one sequence starts with."""
+    """The initial state of one sequence."""
     kind = type(model).__name__
     if kind == "Stack":
         return tuple(initial(layer) for layer in model.layers)
@@ -126,30 +126,32 @@ def initial(model: Any) -> Any:
     return CELLS[kind][1](model)
 
 
-def walk(model: Any, params: Any, state: Any, xs: list, resets: list) -> tuple[Any, list, list]:
-    """Return the final state, the outputs and the states; ``resets[k]`` acts before the k-th step walked."""
+def unroll_sequence(model: Any, params: Any, state: Any, xs: list, resets: list) -> tuple[Any, list, list]:
+    """Return the final state, the outputs and the states; ``resets[k]`` acts before the k-th step of the scan."""
     kind = type(model).__name__
     if kind == "Stack":
         finals, all_states = [], []
         for layer, p, s in zip(model.layers, params, state, strict=True):
-            final, xs, states = walk(layer, p, s, xs, resets)
+            final, xs, states = unroll_sequence(layer, p, s, xs, resets)
             finals.append(final)
             all_states.append(states)
         return tuple(finals), xs, list(zip(*all_states, strict=True))
     if kind == "Residual":
-        final, ys, states = walk(model.layer, params, state, xs, resets)
+        final, ys, states = unroll_sequence(model.layer, params, state, xs, resets)
         return final, [MERGES[model.merge](x, y) for x, y in zip(xs, ys, strict=True)], states
-    if kind == "MixedPrecision":  # of a dtype that is no narrower
-        return walk(model.layer, params, state, xs, resets)
+    if kind == "MixedPrecision":  # tested with the same dtype inside
+        return unroll_sequence(model.layer, params, state, xs, resets)
     if kind == "Tied":
         w = params.embedding.w
-        final, ys, states = walk(model.layer, params.layer, state, [w[x] for x in xs], resets)
+        final, ys, states = unroll_sequence(model.layer, params.layer, state, [w[x] for x in xs], resets)
         return final, [w @ y + (params.b if model.use_bias else 0) for y in ys], states
     if kind == "Bidirectional":
-        # A reset before step k is a border between k - 1 and k. Backwards, k is walked first, then k - 1.
-        borders = ([False, *resets[:0:-1]])[: len(resets)]
-        final, ys, states = walk(model.forward, params[0], state[0], xs, resets)
-        back, ys_back, states_back = walk(model.backward or model.forward, params[1], state[1], xs[::-1], borders)
+        # A reset before step k is a boundary between k - 1 and k. Backwards, step k comes first, then k - 1.
+        boundaries = ([False, *resets[:0:-1]])[: len(resets)]
+        final, ys, states = unroll_sequence(model.forward, params[0], state[0], xs, resets)
+        back, ys_back, states_back = unroll_sequence(
+            model.backward or model.forward, params[1], state[1], xs[::-1], boundaries
+        )
         ys = [MERGES[model.merge](y, y_back) for y, y_back in zip(ys, ys_back[::-1], strict=True)]
         return (final, back), ys, list(zip(states, states_back[::-1], strict=True))
     step, start = CELLS[kind]
@@ -168,7 +170,7 @@ def unroll(
     model: Any, params: Any, xs: Any, state: Any = None, *, lengths: Any = None, resets: Any = None, reverse=False
 ) -> tuple[Any, Any, Any]:
     """Return ``(final, ys, states)`` for ``xs [T, ..., I]``; past its length, a sequence's ys and states are 0."""
-    params, state, xs = jax.tree.map(double, params), unnamed(state), double(xs)
+    params, state, xs = jax.tree.map(to_float64, params), unnamed(state), to_float64(xs)
     ids = np.issubdtype(xs.dtype, np.integer)
     steps, batch = xs.shape[0], xs.shape[1:] if ids else xs.shape[1:-1]
     lengths = np.full(batch, steps) if lengths is None else np.asarray(lengths)
@@ -177,27 +179,27 @@ def unroll(
     for place in np.ndindex(batch):
         start = initial(model) if state is None else jax.tree.map(lambda s, at=place: s[at], state)
         order = range(lengths[place])[:: -1 if reverse else 1]
-        x, borders = [xs[t, *place] for t in order], [bool(resets[t, *place]) for t in order]
-        final, ys, states = walk(model, params, start, x, borders)
+        x, boundaries = [xs[t, *place] for t in order], [bool(resets[t, *place]) for t in order]
+        final, ys, states = unroll_sequence(model, params, start, x, boundaries)
         finals.append(final)
         all_ys.append(padded(ys[:: -1 if reverse else 1], steps))
         all_states.append(padded(states[:: -1 if reverse else 1], steps))
     return (
-        concatenate_state(finals, batch, 0),
-        concatenate_state(all_ys, batch, 1),
-        concatenate_state(all_states, batch, 1),
+        stack_batch(finals, batch, 0),
+        stack_batch(all_ys, batch, 1),
+        stack_batch(all_states, batch, 1),
     )
 
 
-def double(x: Any) -> np.ndarray:
-    """In NumPy; whatever is not an integer in float64."""
+def to_float64(x: Any) -> np.ndarray:
+    """As a NumPy array, in float64 unless it is of integers."""
     x = np.asarray(x)
     return x if np.issubdtype(x.dtype, np.integer) else x.astype(np.float64)
 
 
 def unnamed(state: Any) -> Any:
-    """The state in NumPy, its named tuples as plain ones."""
-    return tuple(map(unnamed, state)) if isinstance(state, tuple) else jax.tree.map(double, state)
+    """The state in NumPy, with plain tuples for named ones."""
+    return tuple(map(unnamed, state)) if isinstance(state, tuple) else jax.tree.map(to_float64, state)
 
 
 def padded(entries: list, steps: int) -> Any:
@@ -208,10 +210,10 @@ def padded(entries: list, steps: int) -> Any:
     return jax.tree.map(lambda *leaves: np.stack(leaves), *entries, *[empty] * (steps - len(entries)))
 
 
-def concatenate_state(trees: list, batch: tuple[int, ...], axis: int) -> Any:
-    """One tree whose leaves have the batch axes at ``axis``."""
-    some = next(tree for tree in trees if tree is not None)
-    trees = [jax.tree.map(np.zeros_like, some) if tree is None else tree for tree in trees]
+def stack_batch(trees: list, batch: tuple[int, ...], axis: int) -> Any:
+    """Stack the trees of all sequences, with the batch axes at ``axis``."""
+    like = next(tree for tree in trees if tree is not None)
+    trees = [jax.tree.map(np.zeros_like, like) if tree is None else tree for tree in trees]
 
     def join(*leaves: Any) -> np.ndarray:
         together = np.stack(leaves, axis)

@@ -1,4 +1,4 @@
-"""How bad input is refused: in one form, which the tables of the tests write out as the message itself."""
+"""The common form of error messages; tables of tests hold the messages themselves."""
 
 import re
 
@@ -8,7 +8,7 @@ FORM = r"\S.*: expected .+, got .+"  # argument: expected …, got …; fix
 
 
 def refuses(text, call):
-    """``"ErrorType argument: expected …, got …; fix"``, where … stands for anything, is what the call raises."""
+    """Assert that the call raises ``"ErrorType argument: expected …, got …; fix"``, where … matches anything."""
     error, _, message = text.partition(" ")
     with pytest.raises((TypeError, ValueError, OSError)) as refusal:
         call()

@@ -1,6 +1,6 @@
 """Values against ONNX Runtime in float32: every cell, every direction, with lengths, states and without biases.
 
-The maps from one layout to the other are written out here once more, apart from the library's own converters.
+The conversion of weights is implemented here independently of the library's own converters.
 ``output_peephole="previous"`` has no counterpart in ONNX.
 """
 
@@ -22,7 +22,7 @@ onnxruntime = pytest.importorskip("onnxruntime")
 SEED = 0
 OPSET, IR_VERSION = 14, 8
 ATOL = 1e-5
-FAR = 1e-2  # a wrong weight must miss by more than this, in outputs and in every part of the final state
+FAR = 1e-2  # the least error of wrong weights, in outputs, h and c
 SHAPE = (6, 4, 3, 5)  # T, B, I, H
 SHAPES = [(1, 1, 1, 1), (2, 3, 8, 2), (17, 5, 2, 9)]
 DIRECTIONS = ["forward", "reverse", "bidirectional"]
@@ -38,11 +38,11 @@ CELLS = {
 }
 
 FULL = ("lstm-ifo", "coupled-fo", "gru-after")
-KINDS = ("tanh", "lstm", *FULL, "gru")  # of activations and peephole subsets one of each kind
+KINDS = ("tanh", "lstm", *FULL, "gru")  # one activation, and three sets of peepholes
 
 
 def slow(*values: Any, unless: bool) -> Any:
-    """A case of ``pytest -m slow``, unless it is the first of its kind."""
+    """A case of ``pytest -m slow``, unless ``unless`` is True."""
     return pytest.param(*values, marks=[] if unless else pytest.mark.slow)
 
 
@@ -80,7 +80,7 @@ def weights(cell: Any, params: Any) -> dict[str, np.ndarray]:
     kind = "coupled" if getattr(cell, "coupled", False) else operator(cell)[0]
 
     def rows(array: Any) -> np.ndarray:  # [..., G·H] to [G·H, ...]
-        gates = np.split(np.asarray(array), cell.blocks, axis=-1)
+        gates = np.split(np.asarray(array), cell.num_gates, axis=-1)
         return np.concatenate([sign * gates[index] for index, sign in BLOCKS[kind]], axis=-1).T
 
     found = {"W": rows(params.w_xh), "R": rows(params.w_hh)}
@@ -98,7 +98,7 @@ def weights(cell: Any, params: Any) -> dict[str, np.ndarray]:
 
 @functools.cache
 def session(op: str, inputs: tuple[str, ...], attributes: tuple[tuple[str, Any], ...]) -> Any:
-    """A model of one node, that takes everything but the attributes as an input."""
+    """A model of one node, whose inputs are everything but the attributes."""
     helper, kinds = onnx.helper, onnx.TensorProto
 
     def values(names: Any) -> list:
@@ -115,18 +115,18 @@ def session(op: str, inputs: tuple[str, ...], attributes: tuple[tuple[str, Any],
 
 
 def run_onnx(op: str, attributes: dict, feed: dict) -> dict[str, np.ndarray]:
-    """What ONNX Runtime gives: ys ``[T, B, dirs·H]``, h and c ``[dirs, B, H]``."""
+    """The results of ONNX Runtime: ys ``[T, B, dirs·H]``, h and c ``[dirs, B, H]``."""
     Y, *final = session(op, tuple(feed), tuple(attributes.items())).run(None, feed)
     T, _, B, _ = Y.shape
     initial = [feed[name] if name in feed else np.zeros_like(final[0]) for name in ("initial_h", "initial_c")]
-    if "sequence_lens" in feed:  # ONNX leaves the final state of an empty sequence open; here it is the initial one
+    if "sequence_lens" in feed:  # undefined in ONNX for an empty sequence; here it is the initial state
         empty = feed["sequence_lens"][:, None] == 0
         final = [np.where(empty, first, last) for first, last in zip(initial, final)]
     return {"ys": Y.swapaxes(1, 2).reshape(T, B, -1), **dict(zip("hc", final))}
 
 
 class Case:
-    """One random model with random inputs: what the library gives, and what ONNX has to be given."""
+    """One random model with random inputs, for the library and for ONNX."""
 
     def __init__(
         self,
@@ -159,23 +159,23 @@ class Case:
         if "activations" in attributes:
             self.attributes["activations"] *= 1 + both
         self.feed = {"X": self.xs}
-        ways = [weights(cell, p) for p in (self.params if both else [self.params])]
-        self.feed |= {name: np.stack([way[name] for way in ways]) for name in ways[0]}
+        arrays = [weights(cell, p) for p in (self.params if both else [self.params])]  # of each direction
+        self.feed |= {name: np.stack([a[name] for a in arrays]) for name in arrays[0]}
         if lengths:
             self.feed["sequence_lens"] = self.lengths
         if state:
-            self.feed |= {f"initial_{name}": value for name, value in self.parts(self.state).items()}
+            self.feed |= {f"initial_{name}": value for name, value in self.state_arrays(self.state).items()}
 
-    def parts(self, state: Any) -> dict[str, np.ndarray]:
+    def state_arrays(self, state: Any) -> dict[str, np.ndarray]:
         """The state as h and c, each ``[dirs, B, H]``."""
-        ways = state if isinstance(self.model, rnn.Bidirectional) else [state]
-        ways = [way if isinstance(way, rnn.cells.LSTMState) else (way,) for way in ways]
-        return {name: np.stack(leaves) for name, leaves in zip("hc", zip(*ways))}
+        states = state if isinstance(self.model, rnn.Bidirectional) else [state]  # of each direction
+        states = [s if isinstance(s, rnn.cells.LSTMState) else (s,) for s in states]
+        return {name: np.stack(leaves) for name, leaves in zip("hc", zip(*states))}
 
     def errors(self, attributes: dict | None = None, feed: dict | None = None) -> dict[str, float]:
-        """The largest absolute differences in ys, h and c, with ONNX asked as it should be or in another way."""
+        """The largest absolute differences in ys, h and c; the arguments override attributes and inputs of ONNX."""
         final, ys = rnn.unroll(self.model, self.params, self.xs, self.state, lengths=self.lengths, reverse=self.reverse)
-        ours = {"ys": np.asarray(ys), **self.parts(final)}
+        ours = {"ys": np.asarray(ys), **self.state_arrays(final)}
         theirs = run_onnx(self.op, self.attributes | (attributes or {}), self.feed | (feed or {}))
         assert {n: a.shape for n, a in ours.items()} == {n: a.shape for n, a in theirs.items()}
         return {name: float(np.max(np.abs(ours[name] - theirs[name]))) for name in ours}
@@ -192,15 +192,15 @@ class Case:
     ],
 )
 def test_outputs_and_final_state(name, direction, lengths, optimised):
-    """From a state that is not zero, every cell gives the outputs and the final state of its ONNX operator."""
+    """From a random state, every cell has the outputs and the final state of its ONNX operator."""
     errors = Case(name, direction, lengths=lengths).errors()
     assert all(error <= ATOL for error in errors.values()), errors
 
 
 @pytest.mark.parametrize("absent", [["use_bias"], ["state"], ["use_bias", "state", "lengths"]], ids="-".join)
 @pytest.mark.parametrize("name", FEW)
-def test_what_may_be_absent(name, absent):
-    """No bias adds nothing, no state is zero, no lengths are full ones."""
+def test_optional_inputs(name, absent):
+    """Without bias, state or lengths: the same as zeros and full lengths."""
     errors = Case(name, "bidirectional", **dict.fromkeys(absent, False)).errors()
     assert all(error <= ATOL for error in errors.values()), errors
 
@@ -208,12 +208,12 @@ def test_what_may_be_absent(name, absent):
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 @pytest.mark.parametrize("name", FEW)
 def test_shapes(name, shape):
-    """One step, one unit, one sequence; more inputs than units and fewer; many steps."""
+    """One step, one unit, one sequence; more and fewer inputs than units; many steps."""
     errors = Case(name, "bidirectional", shape).errors()
     assert all(error <= ATOL for error in errors.values()), errors
 
 
-# ---- the oracle can fail -----------------------------------------------------------------------------------------
+# ---- wrong weights are detected ----------------------------------------------------------------------------------
 
 
 def swapped(array: np.ndarray, a: int, b: int, blocks: int) -> np.ndarray:
@@ -231,8 +231,8 @@ PAIRS = [
 
 
 @pytest.mark.parametrize(("name", "a", "b"), PAIRS)
-def test_swapped_gates_are_noticed(name, a, b):
-    """Two gates exchanged, in all of ONNX's weights or in W, R or B alone, miss in every part of the result."""
+def test_swapped_gates_are_detected(name, a, b):
+    """Two gates swapped in all weights of ONNX, or in W, R or B alone, change outputs and states."""
     case = Case(name, "bidirectional")
     blocks = len(BLOCKS[case.op])
     W, R = (swapped(case.feed[n], a, b, blocks) for n in "WR")
@@ -242,8 +242,8 @@ def test_swapped_gates_are_noticed(name, a, b):
 
 
 @pytest.mark.parametrize(("a", "b"), [(0, 1), (0, 2), (1, 2)])
-def test_swapped_peepholes_are_noticed(a, b):
-    """Two peepholes exchanged miss as well."""
+def test_swapped_peepholes_are_detected(a, b):
+    """Two peepholes swapped change outputs and states."""
     case = Case("lstm-ifo", "bidirectional")
     assert min(case.errors(feed={"P": swapped(case.feed["P"], a, b, 3)}).values()) > FAR
 
@@ -259,8 +259,8 @@ WRONG_INPUTS = {
 
 
 @pytest.mark.parametrize("wrong", WRONG_INPUTS)
-def test_other_inputs_are_noticed(wrong):
-    """States, lengths, peepholes or biases left out miss as well, and so does time turned round."""
+def test_other_inputs_are_detected(wrong):
+    """Omitted states, lengths, peepholes or biases, and flipped inputs, change outputs and states."""
     case = Case("lstm-ifo", "bidirectional")
     assert min(case.errors(feed={wrong: WRONG_INPUTS[wrong](case.feed)}).values()) > FAR
 
@@ -278,14 +278,14 @@ def test_other_inputs_are_noticed(wrong):
         ("lstm", {"direction": "reverse"}),
     ],
 )
-def test_other_attributes_are_noticed(name, attributes):
-    """Another activation, form or direction misses as well."""
+def test_other_attributes_are_detected(name, attributes):
+    """Another activation, form or direction changes outputs and states."""
     assert min(Case(name, "forward").errors(attributes).values()) > FAR
 
 
 @pytest.mark.parametrize("name", ["gru", "gru-after", "coupled"])
-def test_the_sign_is_noticed(name):
-    """An update gate or a coupled input gate whose weights are not negated misses as well."""
+def test_the_sign_is_detected(name):
+    """An update gate or coupled input gate with the other sign of its weights changes outputs and states."""
     case = Case(name, "bidirectional")
     H = case.attributes["hidden_size"]
     for weight in "WRB":

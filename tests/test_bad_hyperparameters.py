@@ -1,10 +1,10 @@
-"""A model that cannot be is refused when it is made, in words that name the argument and the fix."""
+"""Error messages of the constructors of models."""
 
 import jax
 import jax.numpy as jnp
 import pytest
+from broken_cells import Holding, NoStep, Unhashable
 from refusals import refuses
-from spoilt import Holding, NoStep, Unhashable
 from versions import enable_x64
 
 import jaxrnn as rnn
@@ -143,13 +143,13 @@ MODELS = {
 
 @pytest.mark.parametrize("text", [*HYPERPARAMETERS, *MODELS])
 def test_refusals(text):
-    """Each wrong argument has its message."""
+    """The message of each wrong argument."""
     refuses(text, {**HYPERPARAMETERS, **MODELS}[text])
 
 
 @pytest.mark.parametrize("name", INITIALIZERS)
 def test_initializers(name):
-    """A name that is none, a number, a class that was not called."""
+    """An unknown name, a number, a class instead of an instance."""
     build, argument = INITIALIZERS[name], name.strip()
     refuses(
         f"ValueError {argument}: expected one of 'zeros', …, 'lecun_normal' or a callable, got 'g'", lambda: build("g")
@@ -161,15 +161,15 @@ def test_initializers(name):
 
 @pytest.mark.parametrize("merge", ["sum", "mean", "product"])
 def test_merges_of_unlike_directions(merge):
-    """Only side by side do outputs of two widths fit."""
+    """Outputs of different sizes can only be concatenated."""
     text = f'ValueError backward: expected output size 4, that of forward, to {merge}, got 5; merge="concat" takes any'
     refuses(text, lambda: rnn.Bidirectional(GRU, rnn.GRU(I, H + 1), merge))
     assert rnn.Bidirectional(GRU, rnn.GRU(I, H + 1)).output_size == 2 * H + 1
 
 
 @pytest.mark.parametrize("model", [rnn.LSTM(I, H, dtype="float64"), rnn.Embedding(V, I, dtype="float64")], ids=repr)
-def test_float64_needs_to_be_switched_on(model):
-    """The refusal names the switch; with it there is no refusal."""
+def test_float64_must_be_enabled(model):
+    """The message names the setting; with it there is no error."""
     text = (
         "ValueError dtype: expected float32 while 64-bit is off, got float64; …'jax_enable_x64', True) switches it on"
     )
@@ -178,13 +178,13 @@ def test_float64_needs_to_be_switched_on(model):
         assert jax.tree.leaves(model.init(KEY))[0].dtype == jnp.float64
 
 
-def test_float64_states_need_it_too():
-    """No state is silently narrowed either."""
+def test_float64_states_must_be_enabled():
+    """A state is not silently cast to float32."""
     cell = rnn.LSTM(I, H, dtype="float64")
     refuses("ValueError dtype: expected float32 while 64-bit is off, got float64; …", cell.initial_state)
 
 
-TO_COME = {
+FURTHER = {
     "ValueError text: expected …": lambda: rnn.from_repr("LSTM(3,"),
     "TypeError text: expected …, got int 3…": lambda: rnn.from_repr(3),
     "ValueError text: expected constructor calls of …Bidirectional, …": lambda: rnn.from_repr("Mine()"),
@@ -197,7 +197,7 @@ TO_COME = {
 }
 
 
-@pytest.mark.parametrize("text", TO_COME)
-def test_refusals_to_come(text):
-    """Mistakes that deserve a message of their own."""
-    refuses(text, TO_COME[text])
+@pytest.mark.parametrize("text", FURTHER)
+def test_further_refusals(text):
+    """The message of each mistake."""
+    refuses(text, FURTHER[text])

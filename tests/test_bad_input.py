@@ -1,11 +1,11 @@
-"""Bad input is refused in one form: the argument, what was expected, what came, and the likely fix."""
+"""Error messages of calls: the argument, what was expected, what was given, and a likely fix."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from broken_cells import Growing, NoStep, Reshaping, Unbatched, Widening
 from refusals import refuses
-from spoilt import Growing, NoStep, Reshaping, Unbatched, Widening
 
 import jaxrnn as rnn
 
@@ -19,7 +19,7 @@ PARAMS = {model: model.init(KEY) for model in (GRU, LSTM, EMBEDDING, STACK, rnn.
 
 
 def unroll(model=GRU, params=None, xs=XS, *args, **kwargs):
-    """``rnn.unroll`` where all but the named argument is right."""
+    """``rnn.unroll`` with valid defaults for all arguments."""
     return rnn.unroll(model, PARAMS[model] if params is None else params, xs, *args, **kwargs)
 
 
@@ -181,15 +181,15 @@ OWN_CELLS = {
 
 @pytest.mark.parametrize("text", [*CALLS, *STEPS, *OWN_CELLS])
 def test_refusals(text):
-    """Each wrong argument has its message."""
+    """The message of each wrong argument."""
     refuses(text, {**CALLS, **STEPS, **OWN_CELLS}[text])
 
 
 @pytest.mark.parametrize(
     "model", [rnn.Bidirectional(LSTM), rnn.Residual(LSTM, "concat"), rnn.Stack(rnn.Stack(LSTM))], ids=repr
 )
-def test_wrappers_ask_what_they_wrap(model):
-    """The cell inside says what is wrong with the inputs."""
+def test_layers_check_features(model):
+    """The cell in a layer checks its inputs."""
     text = "ValueError xs: expected last axis 3 (LSTM.input_size), got float32[5, 2, 2]; the features go last"
     refuses(text, lambda: rnn.unroll(model, model.init(KEY), XS[..., :2]))
 
@@ -197,20 +197,20 @@ def test_wrappers_ask_what_they_wrap(model):
 @pytest.mark.parametrize(
     "model", [rnn.Tied(EMBEDDING, rnn.GRU(I, I)), rnn.Stack(EMBEDDING, GRU), rnn.Bidirectional(EMBEDDING)], ids=repr
 )
-def test_wrappers_ask_for_ids(model):
-    """And so does the embedding inside."""
+def test_layers_check_ids(model):
+    """And so does an embedding in a layer."""
     text = "ValueError xs: expected token ids in [0, 7), got values from 7 to 7; …"
     refuses(text, lambda: rnn.unroll(model, model.init(KEY), IDS + V))
 
 
 @pytest.mark.parametrize("model", [rnn.Bidirectional(GRU), rnn.Stack(rnn.Bidirectional(GRU))], ids=repr)
-def test_bidirectional_models_take_no_steps(model):
-    """One step says nothing of the inputs to come."""
+def test_bidirectional_models_have_no_step(model):
+    """The backward direction needs the future inputs."""
     text = "TypeError Bidirectional.step: expected a whole sequence, through rnn.unroll, got one step; …"
     refuses(text, lambda: model.step(model.init(KEY), model.initial_state((B,)), XS[0]))
 
 
-TO_COME = {
+FURTHER = {
     "TypeError layer: …": lambda: rnn.unroll(rnn.Residual(BOTH), BOTH.init(KEY), XS),
     "TypeError x…": lambda: rnn.unroll(rnn.Stack(BOTH, rnn.Dropout(0.5)), (BOTH.init(KEY), ()), XS, key=KEY),
     "TypeError state: expected tuple of 2, …": lambda: STACK.step(PARAMS[STACK], (jnp.zeros((B, H)),), XS[0]),
@@ -223,25 +223,25 @@ TO_COME = {
 }
 
 
-@pytest.mark.parametrize("text", TO_COME)
-def test_refusals_to_come(text):
-    """Mistakes that deserve a message of their own."""
-    refuses(text, TO_COME[text])
+@pytest.mark.parametrize("text", FURTHER)
+def test_further_refusals(text):
+    """The message of each mistake."""
+    refuses(text, FURTHER[text])
 
 
-# ---- what only running code can tell -------------------------------------------------------------------------------
+# ---- behaviour under jit -------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("lengths", [[1, T + 1], [-1, T]])
 def test_lengths_are_not_refused_under_jit(lengths):
-    """Values that are traced are not known: too long is to the end, negative is nothing."""
+    """Traced values are not checked: too long is T, negative is 0."""
     got = jax.jit(lambda n: unroll(lengths=n))(jnp.array(lengths))
     expected = unroll(lengths=jnp.clip(jnp.array(lengths), 0, T))
     jax.tree.map(np.testing.assert_array_equal, got, expected)
 
 
 def test_shapes_are_refused_under_jit():
-    """Shapes and dtypes are known while tracing."""
+    """Shapes and dtypes are static."""
     refuses("ValueError lengths: …int32[5]…", lambda: jax.jit(lambda n: unroll(lengths=n))(jnp.zeros(T, int)))
     refuses("TypeError resets: …float32[5, 2]…", lambda: jax.jit(lambda r: unroll(resets=r))(jnp.zeros((T, B))))
     refuses("ValueError xs: …float32[5, 2, 2]…", lambda: jax.jit(lambda x: unroll(xs=x))(XS[..., :2]))
@@ -249,54 +249,54 @@ def test_shapes_are_refused_under_jit():
     refuses("TypeError reverse: …bool[]…", lambda: jax.jit(rnn.unroll)(GRU, PARAMS[GRU], XS, reverse=True))
 
 
-@pytest.mark.parametrize("stranger", [-1, V, V + 100])
-def test_foreign_ids_are_nan_under_jit(stranger):
-    """Where ids are traced a foreign one gives NaN, never another token's vector, and spoils no other row."""
-    ids = IDS.at[1, 0].set(stranger)
+@pytest.mark.parametrize("unknown_id", [-1, V, V + 100])
+def test_unknown_ids_are_nan_under_jit(unknown_id):
+    """Traced ids outside of the vocabulary give NaN, and change no other row."""
+    ids = IDS.at[1, 0].set(unknown_id)
     _, ys = jax.jit(lambda ids: unroll(EMBEDDING, xs=ids))(ids)
-    foreign = np.zeros((T, B), bool)
-    foreign[1, 0] = True
-    np.testing.assert_array_equal(np.isnan(ys).all(-1), foreign)
-    np.testing.assert_array_equal(np.isnan(ys).any(-1), foreign)
+    unknown = np.zeros((T, B), bool)
+    unknown[1, 0] = True
+    np.testing.assert_array_equal(np.isnan(ys).all(-1), unknown)
+    np.testing.assert_array_equal(np.isnan(ys).any(-1), unknown)
 
 
 def test_lengths_may_be_closed_over():
-    """Under jit, lengths that are no argument are as good as any."""
+    """Lengths may be constants of a jitted function."""
     lengths = jnp.array([1, T])
     got = jax.jit(lambda p: unroll(params=p, lengths=lengths))(PARAMS[GRU])
     jax.tree.map(np.testing.assert_array_equal, got, unroll(lengths=lengths))
 
 
 def test_ids_may_be_closed_over():
-    """The same for token ids."""
+    """Token ids may be constants of a jitted function."""
     got = jax.jit(lambda p: unroll(EMBEDDING, p, IDS))(PARAMS[EMBEDDING])
     jax.tree.map(np.testing.assert_array_equal, got, unroll(EMBEDDING, xs=IDS))
 
 
-def test_lengths_hide_foreign_ids():
-    """The padding may hold any id, as the refusal of foreign ids says."""
-    alive = np.arange(T)[:, None] < np.array([2, T])
-    got = unroll(EMBEDDING, xs=jnp.where(alive, IDS, -1), lengths=jnp.array([2, T]))
+def test_lengths_hide_unknown_ids():
+    """The padding may hold any id."""
+    mask = np.arange(T)[:, None] < np.array([2, T])
+    got = unroll(EMBEDDING, xs=jnp.where(mask, IDS, -1), lengths=jnp.array([2, T]))
     jax.tree.map(np.testing.assert_array_equal, got, unroll(EMBEDDING, xs=IDS, lengths=jnp.array([2, T])))
 
 
 @pytest.mark.parametrize("dtype", ["int8", "uint8", "uint32"])
 def test_lengths_of_any_integer_dtype(dtype):
-    """Lengths are integers, no matter which."""
+    """Lengths may have any integer dtype."""
     got = unroll(lengths=jnp.array([2, T], dtype))
     jax.tree.map(np.testing.assert_array_equal, got, unroll(lengths=jnp.array([2, T])))
 
 
 def test_plain_tuples_stand_for_named_ones():
-    """``(h, c)`` is an LSTM's state, and comes back named."""
+    """``(h, c)`` is accepted as the state of an LSTM, and a named tuple is returned."""
     state = (jnp.ones((B, H)), jnp.ones((B, H)))
     final, _ = unroll(LSTM, None, XS, state)
     assert isinstance(final, rnn.LSTMState)
     unroll(LSTM, tuple(PARAMS[LSTM]))
 
 
-def test_anything_goes_where_nothing_is_known():
-    """A cell that says nothing of its sizes fits anywhere."""
+def test_unknown_sizes_are_not_checked():
+    """A cell without attributes for its sizes is accepted anywhere."""
     model = rnn.Stack(GRU, Widening(), rnn.Linear(2 * H, 2))
     params = (PARAMS[GRU], (), rnn.Linear(2 * H, 2).init(KEY))
     state = (jnp.zeros((B, H)), jnp.zeros((B, I)), ())

@@ -1,4 +1,4 @@
-"""The derivative rule beside plain autodiff of the scan: equal for every cell, option and kind of derivative."""
+"""The derivative rule against autodiff of the scan: equal for every cell, option and kind of derivative."""
 
 import functools
 import os
@@ -26,12 +26,12 @@ CLOSE = 1e-10
 
 
 def losses(model, kwargs):
-    """The same number of ``(params, state, xs)`` by the rule and by autodiff."""
+    """One loss of ``(params, state, xs)``, differentiated by the rule and by autodiff."""
 
     def loss(derivative, at):
         params, state, xs = at
-        seen = rnn.unroll(model, params, xs, state, derivative=derivative, **kwargs)
-        return weighted(jax.tree.map(jnp.sin, seen))
+        results = rnn.unroll(model, params, xs, state, derivative=derivative, **kwargs)
+        return weighted(jax.tree.map(jnp.sin, results))
 
     rule = "rule" if has_differential(model) else "linearized"
     return functools.partial(loss, rule), functools.partial(loss, "autodiff")
@@ -82,17 +82,17 @@ def compare(name, case, derivatives):
     ),
 )
 def test_first_order(name, case, x64):
-    """In any mode, with masks, resets, a start and reversed time."""
+    """Reverse and forward mode, with masks, resets, a state and reverse."""
     compare(name, case, first_order)
 
 
 @pytest.mark.parametrize("name", few(["linearized", *CELLS], ["linearized", "lstm-peephole-ifo"]))
 def test_second_order(name, x64):
-    """By every pair of modes, with everything told."""
+    """Every pair of modes, with all arguments."""
     compare(name, "everything", second_order)
 
 
-# Shapes at which a CPU computes products with x in the step, and before it in chunks of time with a rest
+# Shapes at which a CPU computes the input projection in the step, and before the scan in chunks with a remainder
 IN_STEP = {"lstm": (zoo.lstm, 21, 4, 3), "gru": (zoo.gru, 65, 128, 3), "gru-after": (zoo.gru, 65, 128, 3)}
 IN_CHUNKS = {"lstm": (zoo.lstm, 20, 64, 211), "gru": (zoo.gru, 64, 128, 45), "vanilla": (zoo.vanilla, 64, 256, 70)}
 FORMS = [(*shape, {"reset_after": True} if name == "gru-after" else {}) for name, shape in IN_STEP.items()]
@@ -102,7 +102,7 @@ FORMS = [pytest.param(*form, marks=[pytest.mark.slow] * (form[0] is not zoo.lstm
 
 @pytest.mark.parametrize(("make", "batch", "units", "steps", "options"), FORMS)
 def test_every_form_of_a_step(make, batch, units, steps, options, x64):
-    """Where a shape asks for another form, the same value, gradient and slope of the gradient."""
+    """Every form of a step has the same value, gradient and second derivative."""
     model = make("float64", units=units, **options)
     params = jax.tree.map(lambda p: p / units**0.5, zoo.random_params(model))
     xs = zoo.filled(jnp.zeros((steps, batch, I)), 3)
@@ -113,17 +113,17 @@ def test_every_form_of_a_step(make, batch, units, steps, options, x64):
     )
     largest = max(float(jnp.abs(leaf).max()) for leaf in jax.tree.leaves(expected))  # 1e5, of sums over 4,480 rows
     assert_close(got, expected, max(CLOSE, 1e-14 * largest))  # float64 rounds each term by 1e-16 of it
-    assert (common.precompute_projection(model, xs), bptt.projection_chunk(model, params, xs) is None) == (
+    assert (common.should_precompute(model, xs), bptt.projection_chunk(model, params, xs) is None) == (
         steps > 3,
         steps == 3,
     )
 
 
-# ---- where the rule does not hold, autodiff takes over -------------------------------------------------------------
+# ---- where the rule does not hold, autodiff is used ----------------------------------------------------------------
 
 
 class Leaky(rnn.GRU):
-    """A cell that inherits a differential which is not its own."""
+    """A cell that inherits a differential and changes the step."""
 
     def step(self, params, state, x):
         new, _ = super().step(params, state, x)
@@ -132,7 +132,7 @@ class Leaky(rnn.GRU):
 
 
 def test_a_subclass_is_differentiated_by_autodiff(x64):
-    """A changed step is neither bypassed nor given the derivative of the one it replaced."""
+    """The step of the subclass is used, and its own derivative."""
     cell = Leaky(I, 4, dtype="float64")
     params, xs = zoo.random_params(cell), inputs(cell)
     assert not has_differential(cell)
@@ -151,7 +151,7 @@ def test_a_subclass_is_differentiated_by_autodiff(x64):
 
 
 def test_an_activation_that_mixes_units(x64):
-    """A callable activation is differentiated as it is, elementwise or not."""
+    """A callable activation is differentiated correctly even if it is not elementwise."""
     cell = rnn.VanillaRNN(I, 4, activation=jax.nn.softmax, dtype="float64")
     at = zoo.random_params(cell), zoo.random_state(cell), inputs(cell)
     by_rule, by_autodiff = losses(cell, {})
@@ -170,7 +170,7 @@ def test_mixed_dtypes_promote_as_the_step_does():
 
 @pytest.mark.parametrize("name", ["gru-after", pytest.param("lstm-peephole-ifo", marks=pytest.mark.slow)])
 def test_half_precision(name, x64):
-    """In bfloat16 the gradient of the rule is as near to the exact one as that of autodiff."""
+    """In bfloat16 the error of the gradient by the rule is at most about that of autodiff."""
     model, params = make(name)
     at = params, zoo.random_state(model), inputs(model)
     exact = jnp.concatenate([x.ravel() for x in jax.tree.leaves(jax.jit(jax.grad(losses(model, {})[0]))(at))])
@@ -186,7 +186,7 @@ def test_half_precision(name, x64):
 
 @pytest.mark.parametrize("name", few(CELLS, ["vanilla-tanh"]))
 def test_numerical_gradients(name, x64):
-    """To second order and in both modes, at a length at which differences of the function are exact enough."""
+    """To second order in both modes, at a length at which finite differences are accurate enough."""
     model, params = make(name)
     xs = inputs(model)[:3, :1]
 
@@ -200,9 +200,9 @@ def test_numerical_gradients(name, x64):
 # ---- what it costs -------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("name", "kept"), [("vanilla-tanh", 1), ("lstm", 6), ("lstm-coupled", 5), ("gru", 4)])
+@pytest.mark.parametrize(("name", "residuals"), [("vanilla-tanh", 1), ("lstm", 6), ("lstm-coupled", 5), ("gru", 4)])
 def test_memory(name, residuals):
-    """The gradient keeps states and gates of each step: h; h, c, i, f, o, c̃; h, z, r, h̃; and nothing else of size T."""
+    """Residuals of each step are states and gates: h; h, c, i, f, o, c̃; h, z, r, h̃; and nothing else of size T."""
     model, params = make(name, "float32")
 
     def numbers(steps):
@@ -214,7 +214,7 @@ def test_memory(name, residuals):
 
 
 def count_equations(jaxpr):
-    """Operations of a program, those within its loops counted once."""
+    """Number of operations of a program, those in loops counted once."""
     inner = [p for eqn in jaxpr.eqns for p in jax.tree.leaves(list(eqn.params.values()), is_leaf=is_jaxpr)]
     return len(jaxpr.eqns) + sum(count_equations(getattr(p, "jaxpr", p)) for p in inner if is_jaxpr(p))
 
@@ -225,7 +225,7 @@ def is_jaxpr(value):
 
 @pytest.mark.parametrize("name", ["lstm-peephole-ifo", "gru", "bidirectional-concat", "user"])
 def test_programs_do_not_grow_with_the_sequence(name):
-    """A longer sequence is the same program, so compile time is flat."""
+    """The program does not depend on T, so compile time is constant."""
     model, params = make(name, "float32")
 
     def size(steps):
@@ -236,12 +236,12 @@ def test_programs_do_not_grow_with_the_sequence(name):
     def weighted_sum(ys):
         return sum(jnp.sum(y**2) for y in jax.tree.leaves(ys))
 
-    size(1)  # what JAX itself traces at the first call only
+    size(1)  # some functions of JAX are traced at the first call only
     assert size(100) == size(10_000) > 20
 
 
-def test_a_cell_is_traced_as_often_for_a_long_sequence_as_for_a_short_one():
-    """The number of times Python runs the step does not hang on T."""
+def test_the_number_of_traces_does_not_depend_on_the_length():
+    """The step is traced as often for a long sequence as for a short one."""
     counts = {}
     for steps in (5, 500):
         cell = Counting(I, 4)
@@ -252,7 +252,7 @@ def test_a_cell_is_traced_as_often_for_a_long_sequence_as_for_a_short_one():
 
 
 class Counting:
-    """A cell of one's own that counts its calls."""
+    """A user's cell that counts its calls."""
 
     def __init__(self, inputs, units):
         self.cell, self.calls = rnn.GRU(inputs, units), []
@@ -264,7 +264,7 @@ class Counting:
 
 
 def test_time_is_linear_in_the_length():
-    """A guard against compilers in which a loop takes time quadratic in T, here 400 times for 20 times the steps."""
+    """Guards against compilers whose loops take time quadratic in T: 400 times as long for 20 times the steps."""
     cell = rnn.LSTM(2, 4)
     gradient = jax.jit(jax.grad(lambda params, xs: rnn.unroll(cell, params, xs)[1].sum()))
     params = cell.init(jax.random.key(0))
@@ -283,7 +283,7 @@ def test_time_is_linear_in_the_length():
 
 
 def test_final_state_alone_takes_no_memory():
-    """Where nobody asks for the outputs, they are not collected."""
+    """Unused outputs are not stored."""
     cell = rnn.LSTM(2, 64)
     params = cell.init(jax.random.key(0))
 
@@ -308,14 +308,14 @@ def loss(params, xs, lengths):
 gradient = jax.jit(jax.grad(loss))
 alone = gradient(params, xs, lengths)
 specs = P(), P(None, "batch"), P("batch")
-spread = [jax.device_put(a, NamedSharding(mesh, s)) for a, s in zip((params, xs, lengths), specs)]
-text = gradient.lower(*spread).compile().as_text()
+sharded_arguments = [jax.device_put(a, NamedSharding(mesh, s)) for a, s in zip((params, xs, lengths), specs)]
+text = gradient.lower(*sharded_arguments).compile().as_text()
 print("gathers", text.count("all-gather("), "sums", text.count("all-reduce(") > 0)
 mapped = jax.jit(jax.shard_map(jax.grad(loss), mesh=mesh, in_specs=specs, out_specs=P()))
-sharded = [gradient(*spread), mapped(*spread)]
+sharded = [gradient(*sharded_arguments), mapped(*sharded_arguments)]
 explicit = jax.make_mesh((2,), ("batch",), axis_types=(jax.sharding.AxisType.Explicit,))  # shardings as a part of types
 with set_mesh(explicit):
-    sharded.append(gradient(*(jax.device_put(a, NamedSharding(explicit, s)) for a, s in zip(spread, specs))))
+    sharded.append(gradient(*(jax.device_put(a, NamedSharding(explicit, s)) for a, s in zip(sharded_arguments, specs))))
 for parallel in sharded:
     pairs = zip(jax.tree.leaves(alone), jax.tree.leaves(parallel))
     print(jax.device_count(), all(np.allclose(a, b, rtol=1e-5, atol=1e-6) for a, b in pairs))
@@ -323,7 +323,7 @@ for parallel in sharded:
 
 
 def test_batch_over_two_devices():
-    """A batch spread over devices, by shardings or by ``shard_map``: the same gradient, and no array is gathered."""
+    """A batch sharded over devices, by shardings or by ``shard_map``: the same gradient, and no array is gathered."""
     flags = f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count=2"
     environment = os.environ | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu", "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
     environment["PYTHONPATH"] = os.pathsep.join([os.path.dirname(__file__), *sys.path])
@@ -333,18 +333,18 @@ def test_batch_over_two_devices():
 
 @pytest.mark.parametrize("name", FEW)
 def test_a_mesh_of_one_device(name):
-    """Where shardings are part of types: outputs outside of the mesh's context, the gradient inside of it."""
+    """With shardings as part of types: outputs outside of the context of the mesh, the gradient inside of it."""
     model, params = make(name, "float32")
     mesh = jax.make_mesh((1,), ("batch",), axis_types=(jax.sharding.AxisType.Explicit,))
     xs = inputs(model, dtype="float32")
-    spread = jax.device_put(xs, jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec(None, "batch")))
+    sharded_arguments = jax.device_put(xs, jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec(None, "batch")))
 
     def loss(params, xs):
         return (rnn.unroll(model, params, xs)[1] ** 2).sum()
 
-    assert_close(rnn.unroll(model, params, spread)[1], rnn.unroll(model, params, xs)[1], 1e-6)
+    assert_close(rnn.unroll(model, params, sharded_arguments)[1], rnn.unroll(model, params, xs)[1], 1e-6)
     if not EXPLICIT_GRADIENTS:
         pytest.skip("this JAX refuses the gradient of any product with such inputs")
     with set_mesh(mesh):
-        got = jax.jit(jax.grad(loss))(params, spread)
+        got = jax.jit(jax.grad(loss))(params, sharded_arguments)
     assert_close(got, jax.jit(jax.grad(loss))(params, xs), 1e-5)

@@ -1,4 +1,4 @@
-"""What stands in for newer versions of JAX gives the same on them."""
+"""The code for older versions of JAX gives the same results on newer ones."""
 
 import jax
 import jax.numpy as jnp
@@ -8,7 +8,7 @@ from jaxrnn import compat
 
 
 def test_linear_by_its_differential(monkeypatch):
-    """A linear scan, taken as the differential of itself: the same values, and the same when it is transposed."""
+    """A linear scan replaced by its differential has the same values and the same transpose."""
     monkeypatch.setattr(compat, "SCANS_ARE_TRANSPOSED", False)
     w, s, vs = jnp.array([0.5, 2.0]), jnp.array([1.0, 3.0]), jnp.arange(6.0).reshape(3, 2)
 
@@ -22,15 +22,15 @@ def test_linear_by_its_differential(monkeypatch):
     jax.tree.map(np.testing.assert_allclose, transposed(expected), pull(expected))
 
 
-def test_nothing_is_spread_outside_of_a_mesh():
-    """Outside of ``shard_map`` an array differs along no axis, and is left as it is."""
+def test_no_varying_axes_outside_of_a_mesh():
+    """Outside of ``shard_map`` an array varies over no mesh axis, and is returned unchanged."""
     x = jnp.ones(3)
     assert compat.mesh_axes(x) == frozenset()
     assert compat.pvary(x, frozenset()) is x
 
 
 def test_ravel():
-    """A tree without leaves is a vector of no numbers."""
+    """A tree without leaves is an empty vector."""
     vector, back = compat.ravel({"a": ()})
     assert vector.shape == (0,)
     assert back(vector) == {"a": ()}

@@ -1,7 +1,7 @@
-"""One contract for all models: what holds for one of them holds for each, alone and in any combination.
+"""Properties of all models, alone and in any combination.
 
-Values are compared in float64 with :mod:`plain_loop`. ``op by op`` runs a model without compiling it, which is
-quick, so that every model meets every case; compiled runs then add what only a compiler can spoil.
+Values are compared in float64 with :mod:`plain_loop`. Tests ``op by op`` do not compile a model, which is fast enough
+to test every model in every case; tests of compiled models add what depends on compilation.
 """
 
 import functools
@@ -13,11 +13,11 @@ import plain_loop
 import pytest
 import zoo
 from contract import (
-    ALIVE,
     ALL,
     CASES,
     KINDS,
     LENGTHS,
+    MASK,
     RESETS,
     SLOPE,
     arguments,
@@ -36,11 +36,11 @@ import jaxrnn as rnn
 pytestmark = pytest.mark.usefixtures("x64")
 
 
-OTHERS = ["lstm-coupled", "lstm-peephole-previous", "gru", "bidirectional-product"]  # equations of their own
+OTHERS = ["lstm-coupled", "lstm-peephole-previous", "gru", "bidirectional-product"]  # with other equations
 
 
 def fast(names, slow=lambda name: name not in KINDS):
-    """Models for a test: those beyond one of each kind are cases of ``pytest -m slow``."""
+    """The models of a test: one of each kind, the others are run only by ``pytest -m slow``."""
     return [pytest.param(name, marks=[pytest.mark.slow] * slow(name)) for name in names]
 
 
@@ -72,7 +72,7 @@ def test_shapes_and_dtypes(name, dtype):
 
 @pytest.mark.parametrize("name", KINDS)
 def test_values_in_bfloat16(name):
-    """A narrow dtype computes the same numbers, as far as its digits go."""
+    """Values in bfloat16 are those in float64, to its precision."""
     dtype, tolerance = "bfloat16", 5e-2
     model, params = make(name, dtype)
     xs = inputs(model, dtype=dtype)
@@ -85,7 +85,7 @@ def test_values_in_bfloat16(name):
 
 
 def cases_of(name):
-    """Every kind meets the walk alone and with all there is; the rest is for a few to tell apart."""
+    """Every kind is tested with no arguments and with all of them; a few models are tested with each of them."""
     if name in ("lstm-peephole-ifo", "stack-mixed", "bidirectional-of-stack", "user"):
         return CASES
     return ["plain", "forwards", "everything"] if name in KINDS else ["plain"]
@@ -100,14 +100,14 @@ def cases_of(name):
     ],
 )
 def test_equals_plain_loop_op_by_op(name, case):
-    """Final state, outputs and every state on the way are those of the plain loop, in every case."""
+    """Final state, outputs and all states are those of the plain loop, in every case."""
     model, params = make(name)
     xs, kwargs = inputs(model), arguments(model, case)
     with jax.disable_jit():
         final, ys = rnn.unroll(model, params, xs, **kwargs)
         states = rnn.trajectory(model, params, xs, **kwargs)
-    if "lengths" in kwargs:  # states past the end are another test's matter
-        states = jax.tree.map(lambda s: jnp.where(ALIVE.reshape(T, B, *[1] * (s.ndim - 2)), s, s * 0), states)
+    if "lengths" in kwargs:  # states in the padding are tested elsewhere
+        states = jax.tree.map(lambda s: jnp.where(MASK.reshape(T, B, *[1] * (s.ndim - 2)), s, s * 0), states)
     assert_close((final, ys, states), plain_loop.unroll(model, params, xs, **kwargs))
 
 
@@ -126,8 +126,8 @@ def test_any_batch_axes(name, batch):
     rng = np.random.default_rng(7)
     xs, state = inputs(model, batch=batch), random_state(model, batch)
     lengths = np.asarray(rng.integers(0, T + 1, batch))
-    alive = np.arange(T).reshape(T, *[1] * len(batch)) < lengths
-    kwargs = {"state": state, "lengths": lengths, "resets": (rng.random((T, *batch)) < 0.4) & alive}
+    mask = np.arange(T).reshape(T, *[1] * len(batch)) < lengths
+    kwargs = {"state": state, "lengths": lengths, "resets": (rng.random((T, *batch)) < 0.4) & mask}
     got = rnn.unroll(model, params, xs, **kwargs)
     assert_close(got, plain_loop.unroll(model, params, xs, **kwargs)[:2])
 
@@ -147,7 +147,7 @@ def test_a_single_step(name, reverse):
 
 @pytest.mark.parametrize("name", KINDS)
 def test_no_step(name):
-    """T = 0: no output, and the state that was given or the initial one."""
+    """T = 0: no outputs; the final state is the argument or the initial state."""
     model, params = make(name)
     state, xs = random_state(model), inputs(model, steps=0)
     final, ys = rnn.unroll(model, params, xs, state, resets=RESETS[:0], lengths=LENGTHS * 0)
@@ -160,7 +160,7 @@ def test_no_step(name):
 @pytest.mark.parametrize("reverse", [False, True])
 @pytest.mark.parametrize("name", fast(ALL))
 def test_lengths_of_zero(name, reverse):
-    """Nothing but padding: the state as it was, and zeros."""
+    """Only padding: the state is unchanged, the outputs are 0."""
     model, params = make(name)
     state, xs = random_state(model), inputs(model)
     with jax.disable_jit():
@@ -177,7 +177,7 @@ def test_lengths_of_zero(name, reverse):
 @pytest.mark.parametrize("reverse", [False, True])
 @pytest.mark.parametrize("name", fast(STEPPING))
 def test_trajectory_ends_in_the_final_state(name, reverse):
-    """The entry walked last is the final state; forwards, the state stands still in the padding."""
+    """The last entry of the scan is the final state; forwards, the state is constant in the padding."""
     model, params = make(name)
     xs, kwargs = inputs(model), {"state": random_state(model), "lengths": LENGTHS, "reverse": reverse}
     with jax.disable_jit():
@@ -201,8 +201,8 @@ def test_trajectory_compiled(name):
 
 @pytest.mark.parametrize("reverse", [False, True])
 @pytest.mark.parametrize("name", fast(STEPPING))
-def test_chunks_equal_one_walk(name, reverse):
-    """A long sequence may be walked in chunks, each starting with the state of the one before."""
+def test_chunks_equal_one_unroll(name, reverse):
+    """A long sequence may be processed in chunks, each from the final state of the one before."""
     model, params = make(name)
     xs, cut = inputs(model), 2
     with jax.disable_jit():
@@ -210,14 +210,14 @@ def test_chunks_equal_one_walk(name, reverse):
         chunks = [xs[:cut], xs[cut:]]
         state, ys = None, []
         for chunk in reversed(chunks) if reverse else chunks:
-            state, part = rnn.unroll(model, params, chunk, state, reverse=reverse)
-            ys.append(part)
+            state, chunk_ys = rnn.unroll(model, params, chunk, state, reverse=reverse)
+            ys.append(chunk_ys)
     assert_close((state, jnp.concatenate(ys[::-1] if reverse else ys)), whole)
 
 
 @pytest.mark.parametrize("name", fast(STEPPING))
 def test_steps_equal_unroll(name):
-    """Step by step as in decoding, the result is that of the whole."""
+    """Single steps, as in decoding, give the results of ``unroll``."""
     model, params = make(name)
     xs, state, ys = inputs(model), random_state(model), []
     expected = plain_loop.unroll(model, params, xs, state)[:2]
@@ -230,7 +230,7 @@ def test_steps_equal_unroll(name):
 
 @pytest.mark.parametrize("name", [name for name in KINDS if name in STEPPING])
 def test_parameters_may_be_numpy(name):
-    """Parameters read from a file need no conversion, for a step as for a sequence."""
+    """NumPy parameters are accepted by ``step`` and ``unroll``."""
     model, params = make(name)
     plain, xs, state = jax.tree.map(np.asarray, params), inputs(model), random_state(model)
     assert_close(rnn.unroll(model, plain, xs), rnn.unroll(model, params, xs))
@@ -242,7 +242,7 @@ def test_parameters_may_be_numpy(name):
 
 @pytest.mark.parametrize("name", KINDS)
 def test_model_is_an_argument_of_jit(name):
-    """``jax.jit(rnn.unroll)`` takes library models as they are; a user's own plain class is static."""
+    """``jax.jit(rnn.unroll)`` takes library models as arguments; a user's class must be static."""
     model, params = make(name)
     xs, lengths = inputs(model), jnp.asarray(LENGTHS)
     jitted = jax.jit(rnn.unroll, static_argnums=0 if name == "user" else ())
@@ -252,7 +252,7 @@ def test_model_is_an_argument_of_jit(name):
 
 @pytest.mark.parametrize("name", [name for name in ALL if name != "user"])
 def test_library_models_are_empty_trees(name):
-    """A model has no arrays: as a tree it has no leaves, and comes back from its tree as itself."""
+    """A model is a pytree without leaves, and is restored from it."""
     model, _ = make(name)
     leaves, structure = jax.tree.flatten(model)
     assert leaves == []
@@ -263,7 +263,7 @@ def test_library_models_are_empty_trees(name):
     "name", ["lstm-peephole-ifo", "gru-after", "embedding", "bidirectional-both", "tied", "user-in-stack"]
 )
 def test_ensemble_by_vmap(name):
-    """``vmap`` over parameters gives each member's result."""
+    """``vmap`` over parameters gives the result of each member."""
     model = ZOO[name].build("float64")
     members = [random_params(model, seed) for seed in (0, 10)]
     xs, kwargs = inputs(model), arguments(model, "everything")
@@ -279,16 +279,16 @@ def test_check_grads(name):
     """Forward and reverse derivatives agree with each other and with finite differences."""
     model, params = make(name)
     xs = inputs(model)
-    walk = jax.jit(lambda p, x: floats(rnn.unroll(model, p, x)))
+    unroll = jax.jit(lambda p, x: floats(rnn.unroll(model, p, x)))
     if reads_ids(model):
-        check_grads(lambda p: walk(p, xs), (params,), order=1, modes=("fwd", "rev"))
+        check_grads(lambda p: unroll(p, xs), (params,), order=1, modes=("fwd", "rev"))
     else:
-        check_grads(walk, (params, xs), order=1, modes=("fwd", "rev"))
+        check_grads(unroll, (params, xs), order=1, modes=("fwd", "rev"))
 
 
 @pytest.mark.parametrize("name", ["bidirectional-of-stack", "residual-concat", "tied", "user-in-stack"])
 def test_forward_mode(name):
-    """``jvp`` is the slope of the plain loop, through lengths, resets and direction."""
+    """``jvp`` agrees with finite differences of the plain loop, with lengths, resets and reverse."""
     model, params = make(name)
     xs, kwargs, direction = inputs(model), arguments(model, "everything"), random_params(model, seed=6)
 
@@ -304,9 +304,9 @@ def test_forward_mode(name):
 
 @pytest.mark.parametrize("name", fast(ALL, slow=lambda name: name not in [*KINDS, *OTHERS]))
 def test_gradients_and_padding(name):
-    """The gradient is that of the plain loop; what the padding holds, even NaN, changes no value and no gradient.
+    """The gradient is that of the plain loop; padding, even NaN, changes no value and no gradient.
 
-    Lengths, resets, a given state and the reversed direction are all in it.
+    With lengths, resets, a state and reverse.
     """
     model, params = make(name)
     ids, xs, kwargs = reads_ids(model), inputs(model), arguments(model, "everything")
@@ -317,15 +317,15 @@ def test_gradients_and_padding(name):
         return weighted((final, ys)), (final, ys)
 
     run = jax.jit(jax.value_and_grad(loss, argnums=0 if ids else (0, 1), has_aux=True))
-    padding = ~ALIVE if ids else ~ALIVE[..., None]
+    padding = ~MASK if ids else ~MASK[..., None]
     dirty = jnp.where(padding, (xs + 1) % zoo.V if ids else jnp.nan, xs)
     (value, (final, ys)), gradients = run(params, xs, kwargs)
     assert_identical(run(params, dirty, kwargs), ((value, (final, ys)), gradients))
     assert_close((final, ys), plain_loop.unroll(model, params, xs, reverse=reverse, **kwargs)[:2])
     for y in jax.tree.leaves(ys):
-        assert (np.asarray(y)[~ALIVE] == 0).all()
+        assert (np.asarray(y)[~MASK] == 0).all()
     if not ids:
-        assert (np.asarray(gradients[1])[~ALIVE] == 0).all()
+        assert (np.asarray(gradients[1])[~MASK] == 0).all()
 
     def slow_loss(point):
         final, ys, _ = plain_loop.unroll(model, *((point, xs) if ids else point), reverse=reverse, **kwargs)
@@ -340,14 +340,14 @@ def test_gradients_and_padding(name):
 
 @pytest.mark.parametrize("name", fast(ALL))
 def test_resets_in_the_padding_change_nothing(name):
-    """Past its end a sequence has no borders."""
+    """Resets past the end of a sequence are ignored."""
     model, params = make(name)
     xs, state = inputs(model), random_state(model)
     with jax.disable_jit():
         for reverse in (False, True):
             kwargs = {"lengths": LENGTHS, "reverse": reverse}
-            got = rnn.unroll(model, params, xs, state, resets=~ALIVE, **kwargs)
-            assert_identical(got, rnn.unroll(model, params, xs, state, resets=ALIVE & ~ALIVE, **kwargs))
+            got = rnn.unroll(model, params, xs, state, resets=~MASK, **kwargs)
+            assert_identical(got, rnn.unroll(model, params, xs, state, resets=MASK & ~MASK, **kwargs))
 
 
 # ---- causality -----------------------------------------------------------------------------------------------------
@@ -369,7 +369,7 @@ def influence(model, params, xs, steps, **kwargs):
 
 @pytest.mark.parametrize("name", fast(ALL))
 def test_outputs_see_what_they_should(name):
-    """A forward model never sees the future, exactly; a bidirectional one sees everything; a map only its input."""
+    """Outputs depend on no future input, of a bidirectional model on all inputs, of a pointwise layer on one input."""
     model, params = make(name)
     xs, t = inputs(model), 2
     here = np.arange(T)
@@ -379,7 +379,7 @@ def test_outputs_see_what_they_should(name):
 
 @pytest.mark.parametrize("name", [name for name in KINDS if ZOO[name].sees == "past"])
 def test_reversed_outputs_see_the_future_only(name):
-    """In reverse, it is the past that a forward model never sees."""
+    """In reverse, outputs depend on no past input."""
     model, params = make(name)
     t = 2
     np.testing.assert_array_equal(influence(model, params, inputs(model), t, reverse=True), np.arange(T) >= t)
@@ -387,7 +387,7 @@ def test_reversed_outputs_see_the_future_only(name):
 
 @pytest.mark.parametrize("name", KINDS)
 def test_nothing_crosses_a_reset(name):
-    """A reset at t cuts every path between steps before t and steps from t on, in both directions."""
+    """With a reset at t, steps before t and steps from t on are independent, in both directions."""
     model, params = make(name)
     xs, t = inputs(model), 3
     resets = np.broadcast_to(np.arange(T)[:, None] == t, (T, B))

@@ -1,4 +1,4 @@
-"""Programs exported once for any T and B, serialised, and called elsewhere with plain arrays."""
+"""Programs exported for symbolic T and B, serialised, and called with plain arrays."""
 
 import json
 import subprocess
@@ -20,7 +20,7 @@ CLOSE = 1e-5  # float32
 
 
 def any_size(shape, dtype=jnp.float32):
-    """An array whose axes are named, ``"T, B, 3"``."""
+    """The shape of an array with symbolic axes, ``"T, B, 3"``."""
     return jax.ShapeDtypeStruct(export.symbolic_shape(shape, scope=SCOPE), dtype)
 
 
@@ -28,7 +28,7 @@ SCOPE = export.SymbolicScope()
 
 
 def exported(f, *arguments):
-    """What is left of a function once it has been bytes."""
+    """A function that was exported, serialised and deserialised."""
     return export.deserialize(export.export(jax.jit(f))(*arguments).serialize()).call
 
 
@@ -38,7 +38,7 @@ def some_lengths(steps, batch):
 
 @pytest.mark.parametrize("name", few(list(ZOO), ["stack-mixed", "tied", "bidirectional-of-stack", "user"]))
 def test_any_time_and_batch(name):
-    """The same numbers as the library's at every size, with lengths and without."""
+    """The results of the library at every size, with and without lengths."""
     model, params = make(name, "float32")
     xs = any_size("T, B", jnp.int32) if reads_ids(model) else any_size(f"T, B, {I}")
 
@@ -53,7 +53,7 @@ def test_any_time_and_batch(name):
 
 
 def test_parameters_and_states_by_name():
-    """Named tuples go in and come out: one program serves any weights, chunk by chunk."""
+    """Parameters and states are arguments and results, as named tuples."""
     model = rnn.Stack(
         rnn.Embedding(V, H), rnn.LSTM(H, H, peepholes="ifo"), rnn.GRU(H, H, reset_after=True), rnn.Linear(H, V)
     )
@@ -72,7 +72,7 @@ def test_parameters_and_states_by_name():
 
 
 def test_gradients():
-    """A train step for any size: the derivative rule, lengths and a loss."""
+    """The gradient of a loss with lengths, by the derivative rule, for any size."""
     model = rnn.Stack(rnn.LSTM(I, H), rnn.Linear(H, V))
     params = random_params(model)
 
@@ -96,9 +96,9 @@ def test_remat_needs_known_steps():
 
 
 def test_tasks():
-    """A classifier by every pooling, a translator that writes, a tagger's loss."""
+    """Classifiers with every pooling; an encoder and decoder that generates."""
     encoder = rnn.Stack(rnn.Embedding(V, H), rnn.Bidirectional(rnn.GRU(H, H)))
-    models = [rnn.tasks.Classifier(encoder, 3, pooling=how) for how in ("last", "mean", "max", "attention")]
+    models = [rnn.tasks.Classifier(encoder, 3, pooling=pooling) for pooling in ("last", "mean", "max", "attention")]
     classifiers = [(model, random_params(model)) for model in models]
     attention = rnn.tasks.AdditiveAttention(2 * H, H, 3)
     decoder = rnn.Stack(
@@ -108,13 +108,13 @@ def test_tasks():
     weights = random_params(translator)
 
     def serve(ids, lengths, tokens):
-        scores = [model.apply(params, ids, lengths=lengths) for model, params in classifiers]
+        logits = [model.apply(params, ids, lengths=lengths) for model, params in classifiers]
         start = translator.start_decoder(weights, ids, lengths=lengths)
         first = jnp.ones(ids.shape[1], jnp.int32)
         greedy = rnn.decoding.greedy(decoder, *start, first, steps=4, eos=2)
-        drawn = rnn.decoding.sample(decoder, *start, first, steps=4, key=KEY, top_k=3)[1]
-        taught = translator.logits(weights, ids, tokens, lengths=lengths, token_lengths=lengths)
-        return scores, greedy.tokens, drawn, taught
+        sampled = rnn.decoding.sample(decoder, *start, first, steps=4, key=KEY, top_k=3)[1]
+        forced = translator.logits(weights, ids, tokens, lengths=lengths, token_lengths=lengths)
+        return logits, greedy.tokens, sampled, forced
 
     call = exported(serve, any_size("T, B", jnp.int32), any_size("B", jnp.int32), any_size("S + 1, B", jnp.int32))
     for steps, batch in SIZES:
@@ -136,7 +136,7 @@ print(json.dumps(np.asarray(call(xs, np.asarray(json.loads(sys.argv[3]), np.int3
 
 
 def test_served_without_the_library(tmp_path):
-    """A process that has jax alone gives the same numbers, at a size of its own."""
+    """A process without jaxrnn gives the same results."""
     model = rnn.Stack(rnn.Bidirectional(rnn.LSTM(I, H)), rnn.Linear(2 * H, 2))
     params, xs, lengths = random_params(model), inputs(model, 4, (2,), dtype="float32"), np.array([4, 2])
 

@@ -1,4 +1,4 @@
-"""What an import does, and what it needs: the declared dependencies, and nothing of the machine."""
+"""Importing the library: no side effects, and no packages but the declared dependencies."""
 
 import ast
 import os
@@ -17,7 +17,7 @@ PACKAGE = pathlib.Path(jaxrnn.__file__).parent
 
 
 def python(code, *options):
-    """What a fresh interpreter prints; it fails as the code does."""
+    """The words that the code prints in a new interpreter; fails if the code fails."""
     environment = os.environ | {"PYTHONPATH": str(PACKAGE.parent)}
     done = subprocess.run([sys.executable, *options, "-c", code], env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -46,7 +46,7 @@ assert not heavy & set(sys.modules), heavy & set(sys.modules)
 
 
 def test_no_side_effects():
-    """No warning, no setting changed, no file read, no backend started, and nothing imported that few runs need."""
+    """No warning, no changed setting, no file read, no backend initialised, and no optional package imported."""
     assert python(SIDE_EFFECTS, "-W", "error") == []
 
 
@@ -67,7 +67,7 @@ for module in pkgutil.walk_packages(jaxrnn.__path__, "jaxrnn."):
 
 
 def test_every_module_imports_with_the_declared_dependencies_alone():
-    """No other package that happens to be installed is needed: all that no dependency asks for is hidden."""
+    """Every installed package that is not a dependency, direct or indirect, is hidden."""
     needed, reached = list(declared()), set()
     while needed:
         name = needed.pop()
@@ -81,8 +81,8 @@ def test_every_module_imports_with_the_declared_dependencies_alone():
     assert {f"jaxrnn.{path.stem}" for path in PACKAGE.glob("*.py") if path.stem != "__init__"} < set(modules)
 
 
-def test_what_is_imported_is_declared():
-    """Also what another dependency would bring; packages of the extras, and of the user, are imported where used."""
+def test_imported_packages_are_declared():
+    """Including indirect dependencies; optional packages are imported only inside of functions."""
     owners = metadata.packages_distributions()
     always, extras = (
         declared(),
@@ -103,23 +103,23 @@ def test_what_is_imported_is_declared():
 
 
 def project():
-    """The table of pyproject.toml."""
+    """The ``project`` table of pyproject.toml."""
     return tomllib.loads((PACKAGE.parent / "pyproject.toml").read_text())["project"]
 
 
 def names(requirements):
-    """The names of those that hold on this machine."""
+    """The names of the requirements whose markers apply here."""
     found = map(Requirement, requirements)
     return {canonicalize_name(r.name) for r in found if r.marker is None or r.marker.evaluate({"extra": ""})}
 
 
 def declared():
-    """The dependencies that every user of the library has."""
+    """The required dependencies."""
     return names(project()["dependencies"])
 
 
 def requirements(name):
-    """What an installed package requires; nothing for one that is not installed."""
+    """The requirements of an installed package; none for one that is not installed."""
     try:
         return names(metadata.requires(name) or [])
     except metadata.PackageNotFoundError:

@@ -1,4 +1,4 @@
-"""How parameters are drawn: gate by gate, by name or callable, in every dtype."""
+"""Initializers: by name or callable, gate by gate, in every dtype."""
 
 import functools
 import types
@@ -31,7 +31,7 @@ def gates(w, count):
 
 @pytest.mark.parametrize("name", GATED)
 def test_shapes_of_parameters(name):
-    """``w_xh [I, G·H]``, ``w_hh [H, G·H]``, ``b_h [G·H]``, ``b_hh`` only with reset_after, one peephole row a gate."""
+    """``w_xh [I, G·H]``, ``w_hh [H, G·H]``, ``b_h [G·H]``, ``b_hh`` only with reset_after, ``peepholes [P, H]``."""
     cell, G = GATED[name]
     params = cell.init(KEY)
     shapes = {field: leaf.shape for field, leaf in params._asdict().items() if leaf is not None}
@@ -44,7 +44,7 @@ def test_shapes_of_parameters(name):
 
 
 def test_absent_parameters_are_none():
-    """No bias, no second bias, no peepholes: None, not zeros."""
+    """Absent biases and peepholes are None, not zeros."""
     assert rnn.VanillaRNN(I, H, use_bias=False).init(KEY).b_h is None
     assert rnn.LSTM(I, H, use_bias=False).init(KEY)[2:] == (None, None)
     assert rnn.GRU(I, H).init(KEY).b_hh is None
@@ -55,7 +55,7 @@ def test_absent_parameters_are_none():
 
 @pytest.mark.parametrize("name", GATED)
 def test_recurrent_weights_are_orthogonal_gate_by_gate(name):
-    """By default every gate's own ``w_hh`` is orthogonal; the matrix of several gates cannot be."""
+    """By default the block of ``w_hh`` of each gate is orthogonal; the matrix of several gates is not."""
     cell, G = GATED[name]
     w_hh = cell.init(KEY).w_hh
     for block in gates(w_hh, G):
@@ -66,7 +66,7 @@ def test_recurrent_weights_are_orthogonal_gate_by_gate(name):
 
 @pytest.mark.parametrize("name", GATED)
 def test_gates_are_drawn_independently(name):
-    """No two gates share numbers, and so no two arrays."""
+    """No two gates and no two arrays have equal values."""
     cell, G = GATED[name]
     cell = everywhere(cell, initializers.normal(1.0))
     params = cell.init(KEY)
@@ -77,7 +77,7 @@ def test_gates_are_drawn_independently(name):
 
 
 def test_fans_count_one_gate():
-    """Glorot's bound is √(6 / (I + H)), not that of the matrix of four gates; the draws come close to it."""
+    """The Glorot bound is √(6 / (I + H)), not that of the matrix of four gates; the largest values are close to it."""
     w_xh = np.asarray(rnn.LSTM(I, H).init(KEY).w_xh)
     bound, fused = np.sqrt(6 / (I + H)), np.sqrt(6 / (I + 4 * H))
     assert fused < 0.95 * bound < np.abs(w_xh).max() <= bound
@@ -85,7 +85,7 @@ def test_fans_count_one_gate():
 
 @pytest.mark.parametrize("name", ["lstm", "gru-after"])
 def test_a_key_fixes_the_values(name):
-    """The same key draws the same, eager or jitted; another key draws other weights."""
+    """The same key gives the same weights, eager or jitted; another key gives others."""
     cell, _ = GATED[name]
     params = cell.init(KEY)
     for again in (cell.init(KEY), jax.jit(cell.init)(KEY)):
@@ -95,8 +95,8 @@ def test_a_key_fixes_the_values(name):
     assert not np.allclose(other.w_hh, params.w_hh)
 
 
-def test_values_of_a_key_stay_as_they_are():
-    """A recorded draw: a change here changes every published seed."""
+def test_values_of_a_key_do_not_change():
+    """Recorded values: a change here changes the results of every published seed."""
     w_xh = np.asarray(rnn.LSTM(2, 2).init(KEY).w_xh)
     np.testing.assert_allclose(w_xh[0, ::3], [-0.53222525, -0.38215083, 0.3258759], rtol=1e-5)
 
@@ -121,7 +121,7 @@ def test_layers_of_a_model_are_drawn_independently():
     + [(name, dtype) for name in ("zeros", "uniform", "orthogonal", "identity") for dtype in ("bfloat16", "float64")],
 )
 def test_names(name, dtype):
-    """Every name draws a matrix of the shape and dtype that were asked for, the same as the callable behind it."""
+    """Every name gives a matrix of the right shape and dtype, the same as its callable."""
     with enable_x64(dtype == "float64"):
         layer, same = rnn.Linear(I, H, w_init=name, dtype=dtype), rnn.Linear(I, H, w_init=NAMED[name], dtype=dtype)
         w = layer.init(KEY).w
@@ -131,7 +131,7 @@ def test_names(name, dtype):
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float64"])
 def test_default_cells_in_every_dtype(dtype):
-    """The default initializers draw in every floating dtype."""
+    """The default initializers work in every floating dtype."""
     with enable_x64(dtype == "float64"):
         params = rnn.LSTM(I, H, dtype=dtype).init(KEY)
     assert {leaf.dtype.name for leaf in jax.tree.leaves(params)} == {dtype}
@@ -160,12 +160,12 @@ def test_default_cells_in_every_dtype(dtype):
     ids=lambda value: "check" if isinstance(value, types.FunctionType) else str(value),
 )
 def test_distributions(init, check):
-    """Ranges, spreads and matrices are what the name says, for 30 × 30 weights."""
+    """Ranges, standard deviations and matrices are those of the name, for 30 × 30 weights."""
     assert check(np.asarray(rnn.Linear(30, 30, w_init=init).init(KEY).w))
 
 
-def test_identity_lies_in_every_gate():
-    """``w_hh_init="identity"`` puts an identity into each gate."""
+def test_identity_in_every_gate():
+    """``w_hh_init="identity"`` makes the block of each gate an identity."""
     for name, (_, G) in GATED.items():
         kind = type(GATED[name][0])
         options = {"coupled": True} if name == "lstm-coupled" else {}
@@ -174,7 +174,7 @@ def test_identity_lies_in_every_gate():
 
 
 def test_callables():
-    """Any ``f(key, shape, dtype)`` is an initializer, called once a gate with the shape of that gate."""
+    """Any ``f(key, shape, dtype)`` is an initializer, called once per gate with the shape of that gate."""
     asked = []
 
     def ramp(key, shape, dtype):
@@ -192,13 +192,13 @@ def test_callables():
 
 @pytest.mark.parametrize(("coupled", "expected"), [(False, [0, 2.5, 0, 0]), (True, [2.5, 0, 0])])
 def test_forget_bias(coupled, expected):
-    """``forget_bias`` lies in the forget gate's part of ``b_h``: second of i, f, o, c̃; first of f, o, c̃."""
+    """``forget_bias`` is in the block of the forget gate in ``b_h``: second of i, f, o, c̃; first of f, o, c̃."""
     b_h = rnn.LSTM(I, H, coupled=coupled, forget_bias=2.5).init(KEY).b_h
     np.testing.assert_array_equal(b_h, np.repeat(expected, H))
 
 
 def test_forget_bias_is_added_to_what_is_drawn():
-    """It shifts the drawn bias; by default it is 1; without a bias there is none."""
+    """It is added to the drawn bias, by default 1, and has no effect without a bias."""
     drawn = rnn.LSTM(I, H, forget_bias=0.0, b_h_init="normal").init(KEY).b_h
     shifted = rnn.LSTM(I, H, b_h_init="normal").init(KEY).b_h
     np.testing.assert_allclose(shifted - drawn, np.repeat([0, 1, 0, 0], H), atol=1e-6)
@@ -207,7 +207,7 @@ def test_forget_bias_is_added_to_what_is_drawn():
 
 
 def test_forget_bias_acts_through_the_bias_only():
-    """At run time the number in ``b_h`` counts, not the hyperparameter."""
+    """At run time only ``b_h`` has an effect, not the hyperparameter."""
     one, other = rnn.LSTM(I, H, forget_bias=0.0), rnn.LSTM(I, H, forget_bias=5.0)
     params, xs = one.init(KEY), jnp.ones((3, I))
     np.testing.assert_array_equal(rnn.unroll(one, params, xs)[1], rnn.unroll(other, params, xs)[1])
@@ -215,7 +215,7 @@ def test_forget_bias_acts_through_the_bias_only():
 
 @pytest.mark.parametrize("letters", ["i", "f", "o", "if", "fo", "ifo"])
 def test_peephole_rows(letters):
-    """One row a gate, drawn by ``peepholes_init``, 0 by default; letters in any order are the same cell."""
+    """One row per gate, drawn by ``peepholes_init``, 0 by default; the order of the letters has no effect."""
     cell = rnn.LSTM(I, H, peepholes=letters, peepholes_init="normal")
     rows = cell.init(KEY).peepholes
     assert rows.shape == (len(letters), H)
@@ -246,12 +246,12 @@ def test_everywhere():
 
 
 def test_everywhere_in_tied_weights():
-    """The readout's bias is a parameter like any other."""
+    """The bias of the readout is initialised too."""
     model = everywhere(rnn.Tied(rnn.Embedding(7, I), rnn.GRU(I, I)), "ones")
     assert all((np.asarray(leaf) == 1).all() for leaf in jax.tree.leaves(model.init(KEY)))
 
 
 def test_everywhere_leaves_the_forget_bias():
-    """The forget bias is added to what is drawn, as before."""
+    """The forget bias is added to the drawn bias, as before."""
     b_h = everywhere(rnn.LSTM(I, H, forget_bias=3.0), "zeros").init(KEY).b_h
     np.testing.assert_array_equal(b_h, np.repeat([0, 3, 0, 0], H))

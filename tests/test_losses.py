@@ -13,11 +13,11 @@ T, B, V, Q = 5, 4, 6, 3
 MEANS = ["step", "sequence", "time_sum"]
 KINDS = ["cross_entropy", "smoothed", "squared_error", "bernoulli", "accuracy"]
 LENGTHS = np.array([5, 2, 0, 3])
-HOLES = np.array([[1, 0, 0, 1], [1, 1, 0, 0], [0, 1, 0, 1], [1, 1, 0, 0], [1, 0, 0, 1]], bool)  # no prefix of time
-COUNTS = {  # what says which steps count, and which do
+MASK = np.array([[1, 0, 0, 1], [1, 1, 0, 0], [0, 1, 0, 1], [1, 1, 0, 0], [1, 0, 0, 1]], bool)  # no prefix of time
+COUNTS = {  # arguments that select the steps that count, and those steps
     "all": ({}, np.ones((T, B), bool)),
     "lengths": ({"lengths": LENGTHS}, np.arange(T)[:, None] < LENGTHS),
-    "mask": ({"mask": HOLES}, HOLES),
+    "mask": ({"mask": MASK}, MASK),
     "none": ({"lengths": np.zeros(B, int)}, np.zeros((T, B), bool)),
     "none by mask": ({"mask": np.zeros((T, B), bool)}, np.zeros((T, B), bool)),
 }
@@ -34,7 +34,7 @@ def make(kind, dtype="float64"):
         return o - np.log(np.exp(o).sum())
 
     def smoothed(o, y):
-        q = np.full(V, 0.3 / V)  # the definition: the label keeps 1 - 0.3, the rest is spread over all labels
+        q = np.full(V, 0.3 / V)  # the definition: 1 - 0.3 for the label, and 0.3 uniform over all labels
         q[y] += 1 - 0.3
         return -(q * log_softmax(o)).sum()
 
@@ -52,7 +52,7 @@ def make(kind, dtype="float64"):
 
 
 def by_hand(plain, a, b, counts, mean):
-    """The three means, as the module says them."""
+    """The three means, as defined in the module."""
     each = [[plain(a[t, n], b[t, n]) for t in range(T) if counts[t, n]] for n in range(B)]
     if mean == "step":
         return sum(map(sum, each)) / max(sum(map(len, each)), 1)
@@ -66,19 +66,19 @@ def by_hand(plain, a, b, counts, mean):
 @pytest.mark.parametrize("mean", MEANS)
 @pytest.mark.parametrize("kind", KINDS)
 def test_value_is_that_of_a_plain_loop(kind, mean, counting, x64):
-    """Every loss, every mean, every way to say what counts; 0 where nothing does."""
+    """Every loss, every mean, every selection of steps; 0 where no step counts."""
     loss, a, b, plain = make(kind)
     kwargs, counts = COUNTS[counting]
     expected = by_hand(plain, np.asarray(a), np.asarray(b), counts, mean)
     if counting.startswith("none"):
         assert expected == 0
-    # hits are counted in float32
+    # accuracy is computed in float32
     np.testing.assert_allclose(loss(a, b, mean=mean, **kwargs), expected, rtol=1e-6 if kind == "accuracy" else 1e-12)
 
 
 @pytest.mark.parametrize("mean", MEANS)
 def test_gradient_of_cross_entropy_is_known(mean, x64):
-    """Softmax minus one-hot, by the weight that the mean gives a step."""
+    """Softmax minus one-hot, times the weight of a step in the mean."""
     loss, logits, labels, _ = make("cross_entropy")
     counts = COUNTS["lengths"][1]
     weight = {"step": 1 / LENGTHS.sum(), "sequence": 1 / 3 / np.maximum(LENGTHS, 1), "time_sum": 1 / 3}[mean]
@@ -89,16 +89,16 @@ def test_gradient_of_cross_entropy_is_known(mean, x64):
 
 @pytest.mark.parametrize("counting", ["lengths", "mask"])
 @pytest.mark.parametrize("kind", KINDS)
-def test_padding_changes_no_bit(kind, counting):
-    """NaN outputs and labels that are none: value and gradient stay as they are, and 0 in the padding."""
+def test_padding_changes_nothing(kind, counting):
+    """NaN outputs and invalid labels in the padding: value and gradient are identical, the gradient there is 0."""
     loss, a, b, _ = make(kind, "float32")
     kwargs, counts = COUNTS[counting]
     alone = counts.reshape(T, B, 1)
-    nonsense = jnp.asarray(-100 if jnp.issubdtype(b.dtype, jnp.integer) else np.nan, b.dtype)
-    dirty = jnp.where(alone, a, np.nan), jnp.where(counts if b.ndim == 2 else alone, b, nonsense)
+    invalid = jnp.asarray(-100 if jnp.issubdtype(b.dtype, jnp.integer) else np.nan, b.dtype)
+    padded = jnp.where(alone, a, np.nan), jnp.where(counts if b.ndim == 2 else alone, b, invalid)
     for mean in MEANS:
         run = jax.value_and_grad(lambda a, b, mean=mean: loss(a, b, mean=mean, **kwargs))
-        (value, gradient), (clean, gradient_clean) = run(*dirty), run(a, b)
+        (value, gradient), (clean, gradient_clean) = run(*padded), run(a, b)
         assert value == clean
         np.testing.assert_array_equal(gradient, gradient_clean)
         assert not np.any(gradient, where=~alone)
@@ -116,12 +116,12 @@ def test_nothing_counts_gives_no_gradient(kind):
 @pytest.mark.parametrize("shape", [(0, B), (T, 0)], ids=["no steps", "no sequences"])
 @pytest.mark.parametrize("mean", MEANS)
 def test_empty_arrays_give_0(shape, mean):
-    """Neither an empty batch nor an empty sequence divides by 0."""
+    """The loss of an empty batch or of empty sequences is 0."""
     assert losses.cross_entropy(jnp.zeros((*shape, V)), jnp.zeros(shape, int), mean=mean) == 0
 
 
 def test_batch_axes_may_be_absent_or_many():
-    """No batch axis is a batch of 1, two are one of their product."""
+    """No batch axis is a batch of 1; two are flattened."""
     loss, a, b, _ = make("cross_entropy", "float32")
     mean = "sequence"
     kwargs = {"lengths": jnp.asarray(LENGTHS), "mean": mean}
@@ -133,7 +133,7 @@ def test_batch_axes_may_be_absent_or_many():
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_half_precision_is_computed_in_float32(kind):
-    """bfloat16 scores give what the same numbers give in float32, in float32."""
+    """The loss of bfloat16 logits is that of the same values in float32, in float32."""
     loss, a, b, _ = make(kind, "bfloat16")
     value = loss(a, b, lengths=LENGTHS)
     wide = b if jnp.issubdtype(b.dtype, jnp.integer) else b.astype("float32")
@@ -142,13 +142,13 @@ def test_half_precision_is_computed_in_float32(kind):
 
 
 def test_half_precision_counts_beyond_256():
-    """1001 steps in bfloat16, which cannot count so far: the mean is that of all of them."""
+    """1001 steps, a count that bfloat16 cannot represent: the mean is that of all of them."""
     outputs = jnp.ones((1001, 1, 1), "bfloat16")
     assert losses.squared_error(outputs, jnp.zeros_like(outputs)) == 1
 
 
 def test_labels_of_few_bits():
-    """256 byte labels, the last one too, in uint8."""
+    """256 classes with labels in uint8."""
     logits, labels = jnp.eye(256)[:, None] * 9, jnp.arange(256, dtype="uint8")[:, None]
     assert losses.accuracy(logits, labels) == 1
     assert losses.cross_entropy(logits, labels) == losses.cross_entropy(logits, labels.astype(int))
@@ -164,20 +164,20 @@ def test_labels_of_few_bits():
          "mask= or lengths= passes over steps without one"),
     ],
 )  # fmt: skip
-def test_targets_that_are_none(kind, wrong, words):
-    """Refused where their values are known; under jit the loss is NaN, never that of another; a mask hides them."""
+def test_invalid_targets(kind, wrong, words):
+    """They raise an error where they are concrete; under jit the loss is NaN; a mask excludes them."""
     loss, a, b, _ = make(kind, "float32")
-    spoilt = b.at[1, 1].set(wrong)
+    invalid = b.at[1, 1].set(wrong)
     with pytest.raises(ValueError, match=re.escape(words)):
-        loss(a, spoilt)
-    assert np.isnan(jax.jit(loss)(a, spoilt))
+        loss(a, invalid)
+    assert np.isnan(jax.jit(loss)(a, invalid))
     mask = jnp.ones((T, B), bool).at[1, 1].set(False)
-    assert loss(a, spoilt, mask=mask) == loss(a, b, mask=mask)
-    assert np.isfinite(jax.jit(loss)(a, spoilt, lengths=jnp.array([5, 1, 5, 5])))
+    assert loss(a, invalid, mask=mask) == loss(a, b, mask=mask)
+    assert np.isfinite(jax.jit(loss)(a, invalid, lengths=jnp.array([5, 1, 5, 5])))
 
 
-def test_filler_sequences_divide_no_mean():
-    """Places of length 0, or with nothing in the mask, are no sequences, whatever batch axes there are."""
+def test_empty_sequences_are_not_counted():
+    """Sequences of length 0, or with an empty mask, do not count, for any batch axes."""
     for batch, lengths, expected in (((4,), [2, 0, 0, 0], 2), ((2, 2), [[3, 0], [0, 2]], 2.5), ((), 2, 2), ((), 0, 0)):
         logits, labels, lengths = jnp.zeros((3, *batch, 5)), jnp.zeros((3, *batch), int), jnp.asarray(lengths)
         mask = jnp.arange(3).reshape(3, *[1] * len(batch)) < lengths[None]
@@ -191,7 +191,7 @@ def test_filler_sequences_divide_no_mean():
 
 @pytest.mark.parametrize("mean", MEANS)
 def test_losses_of_parts_by_their_counts_are_that_of_all(mean):
-    """What a batch weighs: cut anywhere between sequences, the parts give the whole."""
+    """The loss of a batch is the mean of the losses of its parts, weighted by ``losses.count``."""
     loss, a, b, _ = make("cross_entropy", "float32")
     whole, total, numbers = loss(a, b, lengths=LENGTHS, mean=mean), 0.0, 0
     for part in (slice(0, 1), slice(1, 3), slice(3, 4)):
@@ -209,7 +209,7 @@ def test_perplexity_and_bits():
     np.testing.assert_allclose(losses.perplexity(nats), 4, rtol=1e-6)
     np.testing.assert_allclose(losses.bits(nats), 2, rtol=1e-6)
     assert losses.bits(jnp.log(8.0)).dtype == "float32"
-    np.testing.assert_allclose(losses.bits(1.0), 1.442695, rtol=1e-6)  # a plain number does as well
+    np.testing.assert_allclose(losses.bits(1.0), 1.442695, rtol=1e-6)  # a Python number
 
 
 F, Y = jnp.zeros((T, B, V)), jnp.zeros((T, B), int)
@@ -219,7 +219,7 @@ REFUSED = {
         "labels: expected integer labels [5, 4], got float32[5, 4, 6]; argmax(-1) undoes one-hot"),
     "label shape": (
         lambda: losses.cross_entropy(F, Y[:3]), ValueError,
-        "labels: expected shape [5, 4], that of the scores without their last axis, got int32[3, 4]"),
+        "labels: expected shape [5, 4], that of the logits without their last axis, got int32[3, 4]"),
     "accuracy labels": (
         lambda: losses.accuracy(F, Y / 2), TypeError,
         "labels: expected integer labels [5, 4], got float32[5, 4]; argmax(-1) undoes one-hot"),
@@ -261,7 +261,7 @@ REFUSED = {
 
 @pytest.mark.parametrize("case", REFUSED)
 def test_refusals_name_argument_expected_got_and_fix(case):
-    """Word for word."""
+    """The whole message."""
     call, kind, words = REFUSED[case]
     with pytest.raises(kind) as caught:
         call()

@@ -1,4 +1,4 @@
-"""Models as values: they compare, hash, pickle, print, and are compiled once."""
+"""Models as values: equality, hash, pickle, repr, and one compilation."""
 
 import dataclasses
 import pickle
@@ -16,7 +16,7 @@ import jaxrnn as rnn
 
 @pytest.mark.parametrize("name", ALL)
 def test_pickle_equality_hash(name):
-    """A model is its hyperparameters: copies are equal, hash alike and cannot be changed."""
+    """Copies of a model are equal and have the same hash; a model is immutable."""
     model, again = ZOO[name].build("float32"), ZOO[name].build("float32")
     for twin in (again, pickle.loads(pickle.dumps(model))):
         assert twin == model
@@ -28,7 +28,7 @@ def test_pickle_equality_hash(name):
 
 
 def test_models_differ():
-    """No two models of the zoo are equal or print alike, and the dtype counts."""
+    """No two models of the zoo are equal or have the same repr; the dtype is part of both."""
     models = [entry.build(dtype) for entry in ZOO.values() for dtype in ("float32", "bfloat16")]
     without_dtype = 1  # Dropout
     assert len(set(models)) == len(models) - without_dtype
@@ -37,7 +37,7 @@ def test_models_differ():
 
 @pytest.mark.parametrize("name", ALL)
 def test_repr_is_the_constructor_call(name):
-    """``from_repr`` reads a library model back; with parts of a user's own, Python does."""
+    """``from_repr`` rebuilds a model of library classes, ``eval`` one with user's classes."""
     model = ZOO[name].build("bfloat16")
     if "user" in name or "callable" in name:
         assert eval(repr(model), {**vars(rnn), **vars(zoo), "zoo": zoo}) == model
@@ -52,13 +52,13 @@ def test_repr_is_the_constructor_call(name):
     [rnn.LSTM(np.int64(I), np.int32(4)), rnn.Dropout(np.float64(0.5)), rnn.LSTM(I, 4, forget_bias=np.float32(0.5))],
     ids=["size", "rate", "forget_bias"],
 )
-def test_numbers_of_numpy_print_as_numbers(model):
-    """A size or a rate that NumPy computed is as good as one that was typed."""
+def test_repr_of_numpy_numbers(model):
+    """A size or a rate may be a NumPy scalar."""
     assert rnn.from_repr(repr(model)) == model
 
 
 def test_repr_is_short():
-    """Defaults are left out."""
+    """Defaults are omitted."""
     assert repr(rnn.LSTM(3, 4)) == "LSTM(3, 4)"
     assert repr(rnn.LSTM(3, 4, peepholes="of", coupled=True)) == "LSTM(3, 4, peepholes='fo', coupled=True)"
     assert repr(rnn.Stack(rnn.GRU(3, 4), rnn.Dropout(0.5))) == "Stack(GRU(3, 4), Dropout(0.5))"
@@ -68,12 +68,12 @@ def test_repr_is_short():
 
 # ---- compilation ---------------------------------------------------------------------------------------------------
 
-traces: list[tuple] = []  # a line for each time that Python ran through a step
+traces: list[tuple] = []  # one entry for each trace of a step
 
 
 @dataclasses.dataclass(frozen=True)
 class Counting:
-    """A cell that notes when it is traced."""
+    """A cell that records its traces."""
 
     def init(self, key):
         return jnp.ones(())
@@ -88,7 +88,7 @@ class Counting:
 
 
 def counting(x):
-    """An activation that notes when it is traced."""
+    """An activation that records its traces."""
     traces.append(x.shape)
     return jnp.tanh(x)
 
@@ -106,16 +106,16 @@ COUNTED = {
 @pytest.mark.parametrize("kind", COUNTED)
 @pytest.mark.usefixtures("x64")
 def test_two_calls_one_trace(kind, jitted):
-    """An equal model with inputs, states and lengths of equal shapes is never traced again."""
-    walk = jax.jit(rnn.unroll, static_argnums=0) if jitted else rnn.unroll
+    """An equal model with inputs, states and lengths of equal shapes is not traced again."""
+    unroll = jax.jit(rnn.unroll, static_argnums=0) if jitted else rnn.unroll
     model = COUNTED[kind]()
     params, state = random_params(model), random_state(model)
-    steps = T + 2 if jitted else T  # what the other run has compiled is no use here
+    steps = T + 2 if jitted else T  # not the shape that the other case has compiled
     traces.clear()
-    first, _ = walk(model, params, inputs(model, steps), state, lengths=jnp.asarray(LENGTHS))
+    first, _ = unroll(model, params, inputs(model, steps), state, lengths=jnp.asarray(LENGTHS))
     seen = len(traces)
     assert seen > 0
-    walk(
+    unroll(
         COUNTED[kind](),
         random_params(model, 8),
         inputs(model, steps, seed=9),
@@ -123,5 +123,24 @@ def test_two_calls_one_trace(kind, jitted):
         lengths=jnp.asarray(LENGTHS[::-1]),
     )
     assert len(traces) == seen
-    walk(model, params, inputs(model, steps + 1), state, lengths=jnp.asarray(LENGTHS))
+    unroll(model, params, inputs(model, steps + 1), state, lengths=jnp.asarray(LENGTHS))
     assert len(traces) > seen, "another T is another program"
+
+
+def test_sizes_of_wrappers():
+    """A wrapper has the sizes of its layer; a concatenated input doubles any size."""
+    dropout, embedding = rnn.Dropout(0.5), rnn.Embedding(7, I)
+    assert rnn.Stack(rnn.Residual(dropout), rnn.GRU(I, 4)).input_size == I
+    assert rnn.Stack(rnn.Residual(dropout, "concat"), rnn.GRU(I, 4)).input_size is None
+    assert rnn.Stack(rnn.MixedPrecision(embedding), rnn.GRU(I, 4)).vocabulary_size == 7
+    assert rnn.MixedPrecision(embedding).input_ndim == 0
+
+
+def test_parameters_print_in_a_few_lines():
+    """Large arrays by dtype and shape, small ones in full."""
+    model = rnn.Stack(rnn.Embedding(65, 32), rnn.LSTM(32, 64), rnn.Linear(64, 65))
+    text = repr(model.init(jax.random.key(0)))
+    assert "LSTMParams(w_xh=float32[32, 256], w_hh=float32[64, 256], b_h=float32[256], peepholes=None)" in text
+    assert "\n" not in text
+    assert len(text) < 300
+    assert repr(rnn.LSTMState(jnp.zeros(2), jnp.ones(2))).count("[") == 2

@@ -1,4 +1,4 @@
-"""Numbers of 16 bits: sums of many terms are in float32, and mixed precision keeps parameters there."""
+"""Numbers of 16 bits: sums of many terms are in float32, and so are the parameters of mixed precision."""
 
 import functools
 
@@ -16,7 +16,7 @@ from jaxrnn.precision import broadcast, cast
 
 KEY = jax.random.key(0)
 T, B = 128, 32  # 4096 rows
-CHECKSUMS = ["b", "b_h", "b_hh", "peepholes"]
+SUMMED = ["b", "b_h", "b_hh", "peepholes"]  # their gradients are sums over all rows
 
 
 def named(tree):
@@ -25,14 +25,14 @@ def named(tree):
 
 
 def assert_near(narrow, wide):
-    """Gradients in bfloat16 beside those in float32: sums over all rows within 3 %, all within 6 %."""
+    """Gradients in bfloat16 against float32: sums over all rows within 3 %, all others within 6 %."""
     for (name, a), (_, b) in zip(named(narrow), named(wide), strict=True):
-        limit = 0.03 if getattr(name, "name", None) in CHECKSUMS else 0.06
+        limit = 0.03 if getattr(name, "name", None) in SUMMED else 0.06
         assert np.linalg.norm(a - b) <= limit * np.linalg.norm(b), name
 
 
 def summed(ys, seed=3):
-    """A sum with weights of one sign, as the terms of a long sum may have."""
+    """A weighted sum with positive weights, so that the terms of a gradient do not cancel."""
     rng = np.random.default_rng(seed)
     return sum((y.astype(jnp.float32) * rng.uniform(0.5, 1.5, y.shape).astype(np.float32)).sum() for y in
                jax.tree.leaves(ys))  # fmt: skip
@@ -85,7 +85,7 @@ def test_equal_terms_are_all_counted(options):
 
 
 class Shift:
-    """A user's cell with one parameter for every row, and inputs that are numbers."""
+    """A user's cell with one scalar parameter and scalar inputs."""
 
     input_ndim = 0
 
@@ -102,7 +102,7 @@ class Shift:
 @pytest.mark.parametrize("derivative", ["autodiff", "linearized"])
 @pytest.mark.parametrize("shape", [(T * B,), (T, B), (1, T * B)], ids=str)
 def test_equal_terms_of_a_user_cell(shape, derivative):
-    """Over time, over the batch, over both."""
+    """Sums over time, over the batch, over both."""
     xs = jnp.zeros(shape, jnp.bfloat16)
 
     def loss(shift):
@@ -111,8 +111,8 @@ def test_equal_terms_of_a_user_cell(shape, derivative):
     assert jax.jit(jax.grad(loss))(Shift().init(KEY)) == T * B
 
 
-def test_one_token_read_often():
-    """The gradient of its vector, under an embedding alone, and as a tied readout."""
+def test_one_token_many_times():
+    """The gradient of its vector is the sum over all of its uses."""
     layer = rnn.Embedding(2, 1, dtype="bfloat16")
     ids = jnp.zeros((1000,), int)
 
@@ -138,14 +138,14 @@ def assert_near_as_a_whole(narrow, wide):
 
 @pytest.mark.parametrize("teacher_forcing", [1.0, jnp.float32(1.0)], ids=["unroll", "loop"])
 def test_encoder_decoder(teacher_forcing):
-    """Attention over a memory, in the walk and in the loop of scheduled sampling."""
+    """Attention over a memory, in ``unroll`` and in the loop of scheduled sampling."""
     rng = np.random.default_rng(0)
     source, target = rng.integers(0, V, (5, 64)), np.tile(rng.integers(0, V, (40, 1)), (1, 64))
     params = translator("bfloat16").init(KEY)
 
     def loss(dtype, params):
-        scores = translator(dtype).logits(params, source, target, teacher_forcing=teacher_forcing, key=KEY)
-        return summed(jax.nn.log_softmax(scores.astype(jnp.float32))[..., 0])
+        logits = translator(dtype).logits(params, source, target, teacher_forcing=teacher_forcing, key=KEY)
+        return summed(jax.nn.log_softmax(logits.astype(jnp.float32))[..., 0])
 
     assert_near_as_a_whole(
         *(jax.jit(jax.grad(functools.partial(loss, d)))(cast(params, d)) for d in ("bfloat16", "float32"))
@@ -153,7 +153,7 @@ def test_encoder_decoder(teacher_forcing):
 
 
 def test_attention_pooling():
-    """The shares are a softmax over 4096 steps, and their parameters see every one of them."""
+    """The weights are a softmax over 4096 steps; the gradient of their parameters is a sum over all steps."""
     rng = np.random.default_rng(0)
     ys = jnp.asarray(rng.normal(1, 1, (T * B, 1, H)), jnp.bfloat16)
     params = cast(rnn.tasks.AttentionPooling(H, 3).init(KEY), jnp.bfloat16)
@@ -168,22 +168,22 @@ def test_attention_pooling():
 
 
 def test_mean_pooling_in_float16():
-    """Neither the sum of the outputs nor their number need fit into float16."""
+    """The sum of the outputs and their number may exceed the range of float16."""
     mean = rnn.tasks.pooling.mean
     assert mean(jnp.full((5000, 1, 1), 20.0, jnp.float16)).tolist() == [[20.0]]
     assert mean(jnp.ones((70000, 1, 1), jnp.float16), jnp.array([70000])).tolist() == [[1.0]]
 
 
 def test_forward_mode_learning_in_bfloat16():
-    """RTRL adds up the gradients of all steps."""
+    """RTRL sums the gradients of all steps."""
     cell = rnn.VanillaRNN(1, 1, w_xh_init="zeros", w_hh_init="zeros", dtype="bfloat16")
     xs, targets = jnp.zeros((1000, 1), jnp.bfloat16), jnp.zeros((1000, 1), jnp.bfloat16)
     _, (_, gradient) = rnn.gradients.rtrl(cell, cell.init(KEY), xs, targets, lambda y, target: (y - target).sum())
     assert gradient.b_h == 1000
 
 
-def test_float32_programs_are_as_they_were():
-    """No cast where nothing is narrow."""
+def test_float32_programs_are_unchanged():
+    """No cast in float32."""
     model = ZOO["stack-mixed"].build("float32")
     params, xs = random_params(model), inputs(model, dtype="float32")
     gradient = jax.grad(lambda params: rnn.unroll(model, params, xs)[1].sum())
@@ -200,7 +200,7 @@ def language_model():
 
 
 def test_mixed_precision_is_a_cast():
-    """The numbers are those of the model in bfloat16; parameters, gradients, states and outputs are in float32."""
+    """Values are those of the model in bfloat16; parameters, gradients, states and outputs are in float32."""
     layer = language_model()
     model, ids = rnn.MixedPrecision(layer), jnp.arange(12).reshape(6, 2) % V
     params, lengths = model.init(KEY), np.array([6, 3])
@@ -216,7 +216,7 @@ def test_mixed_precision_is_a_cast():
 
 
 def test_mixed_precision_takes_small_steps():
-    """A step of 1e-4 is lost on a weight of 1 in bfloat16, and not in float32."""
+    """An update of 1e-4 to a weight of 1 is rounded to 0 in bfloat16, and not in float32."""
     batch = {"x": jnp.ones((3, 2, 4)), "y": jnp.ones((3, 2, 4))}
 
     def after_one_step(model, params):
@@ -239,7 +239,7 @@ def test_mixed_precision_takes_small_steps():
 
 
 def test_mixed_precision_anywhere(tmp_path):
-    """Stream loss, checkpoints, classifiers, attention and decoding take it as they take any layer."""
+    """Stream loss, checkpoints, classifiers, attention and decoding accept it as any other layer."""
     model = rnn.MixedPrecision(language_model())
     optimizer = optax.adam(1e-3)
     state = learning.train_state(model.init(KEY), optimizer, carry=model.initial_state((2,)))
@@ -261,18 +261,18 @@ def test_mixed_precision_anywhere(tmp_path):
     assert_identical(classifier.encode(params, ids, lengths=lengths), cast(end, "float32"))
 
     readout = rnn.MixedPrecision(rnn.Stack(rnn.Dropout(0.5), rnn.MixedPrecision(rnn.Linear(2 * H, 2))))
-    tagger = rnn.Stack(*both.layer.layers, readout)  # maps of single steps follow the ends of both directions
+    tagger = rnn.Stack(*both.layer.layers, readout)  # pointwise layers after both directions
     params = tagger.init(KEY)
     end = rnn.tasks.pooling.last(both.layer, params[:2], ids, lengths=lengths)
-    scores = rnn.tasks.pooling.last(tagger, params, ids, lengths=lengths)
-    np.testing.assert_allclose(scores, end @ params[2][1].w + params[2][1].b[None], atol=0.02)
+    logits = rnn.tasks.pooling.last(tagger, params, ids, lengths=lengths)
+    np.testing.assert_allclose(logits, end @ params[2][1].w + params[2][1].b[None], atol=0.02)
 
     plain = translator("float32")
     writer = rnn.tasks.EncoderDecoder(rnn.MixedPrecision(plain.encoder), rnn.MixedPrecision(plain.decoder))
     params = writer.init(KEY)
-    looked = writer.alignment(params, ids, ids)
-    np.testing.assert_allclose(looked, plain.alignment(params, ids, ids), atol=0.02)
-    assert looked.dtype == jnp.float32
+    alignment = writer.alignment(params, ids, ids)
+    np.testing.assert_allclose(alignment, plain.alignment(params, ids, ids), atol=0.02)
+    assert alignment.dtype == jnp.float32
 
 
 def test_mixed_precision_refuses():

@@ -1,4 +1,4 @@
-"""Properties that hold for any T, batch, lengths, resets and direction, tried on random ones."""
+"""Properties that hold for any T, batch, lengths, resets and direction, tested with random ones."""
 
 import jax
 import jax.numpy as jnp
@@ -21,12 +21,12 @@ trying = settings(
     deadline=None,
     derandomize=True,
     database=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],  # x64 is a switch, the same for all examples
+    suppress_health_check=[HealthCheck.function_scoped_fixture],  # x64 is the same for all examples
 )
 
 
 @st.composite
-def walks(draw, models=MODELS, steps=(1, 4)):
+def cases(draw, models=MODELS, steps=(1, 4)):
     """A model, its parameters, inputs, and any of: state, lengths, resets, direction."""
     model = ZOO[draw(st.sampled_from(models))].build("float64")
     T, B = draw(st.sampled_from(steps)), draw(st.sampled_from([1, 3]))
@@ -54,26 +54,26 @@ def assert_close(got, expected):
 
 
 def within_lengths(xs, lengths):
-    """Each sequence turned around within its own length ``[B]``; the padding stays."""
+    """Each sequence flipped within its own length ``[B]``; the padding is unchanged."""
     t = np.arange(len(xs))[:, None]
     return xs[np.where(t < lengths, lengths - 1 - t, t), np.arange(len(lengths))]
 
 
 @trying
-@given(walks())
-def test_any_walk_equals_the_plain_loop(walk):
-    """Whatever is asked, the plain loop agrees."""
-    model, params, xs, kwargs = walk
+@given(cases())
+def test_unroll_equals_the_plain_loop(case):
+    """Final state and outputs are those of the plain loop."""
+    model, params, xs, kwargs = case
     if "lengths" in kwargs and not kwargs["lengths"].any():
-        kwargs["lengths"][0] = 1  # the plain loop needs one step to know the shape of an output
+        kwargs["lengths"][0] = 1  # the plain loop needs one step for the shape of an output
     assert_close(rnn.unroll(model, params, xs, **kwargs), plain_loop.unroll(model, params, xs, **kwargs)[:2])
 
 
 @trying
-@given(walks())
-def test_reverse_is_flipping(walk):
-    """Walking backwards is walking the sequences turned around, each within its own length."""
-    model, params, xs, kwargs = walk
+@given(cases())
+def test_reverse_is_flipping(case):
+    """``reverse`` equals flipping the sequences, each within its own length."""
+    model, params, xs, kwargs = case
     T, B = xs.shape[:2]
     lengths = kwargs.get("lengths", np.full(B, T))
     kwargs["reverse"] = False
@@ -92,7 +92,7 @@ def test_reverse_is_flipping(walk):
     st.booleans(),
 )
 def test_packed_documents_equal_documents_alone(name, packs, reverse):
-    """Documents that share a row, with a reset where each starts, know nothing of one another."""
+    """Documents concatenated in one row, with a reset at the start of each, are independent."""
     model = ZOO[name].build("float64")
     params = random_params(model)
     T, B = 6, len(packs)  # one shape for all
@@ -113,10 +113,10 @@ def test_packed_documents_equal_documents_alone(name, packs, reverse):
 
 
 @trying
-@given(walks(), st.randoms(use_true_random=False))
-def test_the_order_of_a_batch_means_nothing(walk, random):
-    """Sequences in another order give the same results in that order."""
-    model, params, xs, kwargs = walk
+@given(cases(), st.randoms(use_true_random=False))
+def test_the_order_of_a_batch_changes_nothing(case, random):
+    """A permutation of the batch permutes the results."""
+    model, params, xs, kwargs = case
     B = xs.shape[1]
     order = np.array(random.sample(range(B), B))
     shuffled = dict(kwargs)
@@ -129,16 +129,16 @@ def test_the_order_of_a_batch_means_nothing(walk, random):
 
 
 @trying
-@given(walks(), st.integers(1, 2))
-def test_more_padding_changes_nothing(walk, more):
-    """Steps past every end, whatever they hold, add zeros to the outputs and nothing else."""
-    model, params, xs, kwargs = walk
+@given(cases(), st.integers(1, 2))
+def test_more_padding_changes_nothing(case, more):
+    """Additional padding, whatever its values, adds zeros to the outputs and changes nothing else."""
+    model, params, xs, kwargs = case
     T, B = xs.shape[:2]
     kwargs["lengths"] = kwargs.get("lengths", np.full(B, T))
-    junk = np.full((more, *xs.shape[1:]), 1 if reads_ids(model) else np.nan, xs.dtype)
+    padding = np.full((more, *xs.shape[1:]), 1 if reads_ids(model) else np.nan, xs.dtype)
     longer = dict(kwargs)
     if "resets" in kwargs:
         longer["resets"] = np.concatenate([kwargs["resets"], np.ones((more, B), bool)])
     final, ys = rnn.unroll(model, params, xs, **kwargs)
     ys = jax.tree.map(lambda y: np.concatenate([y, np.zeros((more, *y.shape[1:]))]), ys)
-    assert_close(rnn.unroll(model, params, np.concatenate([xs, junk]), **longer), (final, ys))
+    assert_close(rnn.unroll(model, params, np.concatenate([xs, padding]), **longer), (final, ys))

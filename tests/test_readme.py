@@ -1,4 +1,4 @@
-"""Every Python block of the README runs, one after another, as a reader would paste them."""
+"""Every Python block of the README runs, one after another in one namespace."""
 
 import pathlib
 import re
@@ -7,14 +7,14 @@ README = (pathlib.Path(__file__).parent.parent / "README.md").read_text("utf-8")
 
 
 def test_the_blocks_run(tmp_path, monkeypatch, capsys):
-    """The README's code is right, and its sizes are those that its comments say."""
+    """The code of the README runs, and shapes are those of its comments."""
     monkeypatch.chdir(tmp_path)
-    context_width: dict = {}
+    namespace: dict = {}
     blocks = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
     for block in blocks:
-        exec(block, context_width)
+        exec(block, namespace)
     assert len(blocks) >= 5
-    assert context_width["ys"].shape == (20, 4, 16)
-    assert context_width["states"].c.shape == (20, 4, 16)
-    assert context_width["logits"].shape == (20, 4, 5)
-    assert context_width["end"].stopped == "finished"
+    assert namespace["ys"].shape == (20, 4, 16)
+    assert namespace["states"].c.shape == (20, 4, 16)
+    assert namespace["logits"].shape == (20, 4, 5)
+    assert namespace["end"].stopped == "finished"

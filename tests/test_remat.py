@@ -15,7 +15,7 @@ pytestmark = pytest.mark.usefixtures("x64")
 @pytest.mark.parametrize("reverse", [False, True])
 @pytest.mark.parametrize("remat", [True, 1, 2, T, T + 1])
 def test_remat_in_chunks_of_any_size(remat, reverse):
-    """Chunks that divide T, leave a rest, or are longer than the sequence: the values are the same."""
+    """Chunks that divide T, leave a remainder, or are longer than the sequence: the values are the same."""
     model, params = make("lstm-peephole-ifo")
     xs, kwargs = inputs(model), {**arguments(model, "everything"), "reverse": reverse}
     final, ys = rnn.unroll(model, params, xs, remat=remat, **kwargs)
@@ -24,7 +24,7 @@ def test_remat_in_chunks_of_any_size(remat, reverse):
 
 @pytest.mark.parametrize("name", ["embedding", "bidirectional-of-stack", "user-in-stack"])
 def test_remat_changes_no_value(name):
-    """Final state, outputs and trajectory, whatever the model is built of."""
+    """Final state, outputs and trajectory of composed models."""
     model, params = make(name)
     xs, kwargs = inputs(model), {"resets": RESETS}
     final, ys = rnn.unroll(model, params, xs, remat=2, **kwargs)
@@ -34,7 +34,7 @@ def test_remat_changes_no_value(name):
 
 @pytest.mark.parametrize("remat", [True, 2])
 def test_remat_of_an_empty_batch(remat):
-    """No sequences are no error."""
+    """An empty batch raises no error."""
     model, params = make("lstm")
     xs = inputs(model)[:, :0]
     assert rnn.unroll(model, params, xs, remat=remat)[1].shape == (T, 0, zoo.H)
@@ -53,15 +53,15 @@ def test_remat_changes_no_gradient(name):
     assert_close(gradient(params, inputs(model), 2), gradient(params, inputs(model), False))
 
 
-def test_remat_keeps_less():
-    """For the gradient, one state a chunk is kept, √T chunks; without it every step keeps several."""
+def test_remat_stores_less():
+    """With remat the residuals are one state per chunk, for √T chunks; without it several per step."""
 
-    def kept(steps, remat):
+    def residuals(steps, remat):
         model, params = make("lstm")
         xs = inputs(model, steps=steps)
         _, pull = jax.vjp(lambda p: rnn.unroll(model, p, xs, remat=remat)[0], params)
         return zoo.count(pull) - xs.size
 
     state = zoo.count(random_state(make("lstm")[0]))
-    assert kept(256, True) - kept(16, True) == (16 - 4) * state
-    assert kept(256, False) - kept(16, False) > (256 - 16) * state
+    assert residuals(256, True) - residuals(16, True) == (16 - 4) * state
+    assert residuals(256, False) - residuals(16, False) > (256 - 16) * state

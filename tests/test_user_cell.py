@@ -1,4 +1,4 @@
-"""A user's own cell gets everything: an object with three methods that inherits from nothing."""
+"""A user's cell, an object with three methods and no base class, has every feature of the library."""
 
 import dataclasses
 from typing import NamedTuple
@@ -14,7 +14,7 @@ import jaxrnn as rnn
 T, B, I, H = 6, 3, 2, 4  # noqa: E741
 KEY = jax.random.key(0)
 LENGTHS = np.array([6, 4, 1])
-ALIVE = np.arange(T)[:, None] < LENGTHS
+MASK = np.arange(T)[:, None] < LENGTHS
 CLOSE = 1e-5  # float32
 
 
@@ -32,7 +32,7 @@ class GatedParams(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Gated:
-    """A minimal gated unit: one gate that keeps, and forgets."""
+    """A minimal gated unit, with one gate."""
 
     input_size: int
     output_size: int
@@ -52,7 +52,7 @@ class Gated:
 
 
 class Counter:
-    """As plain as a class can be: no dataclass, one attribute that may change, and a state of integers."""
+    """A plain class, not a dataclass, with a mutable attribute and a state of integers."""
 
     def __init__(self, stride=1):
         self.stride = stride
@@ -69,7 +69,7 @@ class Counter:
 
 
 class Pair(NamedTuple):
-    """A cell may even be a named tuple; its inputs and outputs are trees, its parameters a dict."""
+    """A cell that is a named tuple; its inputs and outputs are trees, its parameters a dict."""
 
     size: int
 
@@ -85,7 +85,7 @@ class Pair(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class Picture:
+class ImageCell:
     """A cell whose single input has two axes."""
 
     input_ndim = 2
@@ -105,8 +105,8 @@ def random(*shape):
     return jnp.asarray(np.random.default_rng(0).normal(size=shape), jnp.float32)
 
 
-def slowly(cell, params, xs, state):
-    """States and outputs of one walk in Python."""
+def plain_loop(cell, params, xs, state):
+    """Final state and outputs of a Python loop."""
     ys = []
     for x in xs:
         state, y = cell.step(params, state, x)
@@ -120,36 +120,36 @@ def assert_close(got, expected):
 
 @pytest.mark.parametrize("frozen", [True, False])
 def test_unroll(frozen):
-    """Frozen or not, a cell is scanned as it steps."""
+    """``unroll`` equals a loop over ``step``, for frozen and mutable cells."""
     cell = Gated(I, H)
     if not frozen:
         cell = type("Ordinary", (), {name: getattr(cell, name) for name in ("init", "initial_state", "step")})()
     params, xs = cell.init(KEY), random(T, B, I)
-    assert_close(rnn.unroll(cell, params, xs), slowly(cell, params, xs, cell.initial_state((B,))))
+    assert_close(rnn.unroll(cell, params, xs), plain_loop(cell, params, xs, cell.initial_state((B,))))
     final, ys = rnn.unroll(cell, params, xs, reverse=True)
-    expected, flipped = slowly(cell, params, xs[::-1], cell.initial_state((B,)))
+    expected, flipped = plain_loop(cell, params, xs[::-1], cell.initial_state((B,)))
     assert_close((final, ys), (expected, flipped[::-1]))
     jitted = jax.jit(lambda params, xs: rnn.unroll(cell, params, xs))
     assert_close(jitted(params, xs), rnn.unroll(cell, params, xs))
 
 
 def test_lengths_and_resets():
-    """Each sequence is its own, up to its end; a reset starts anew."""
+    """Each sequence is processed up to its length; a reset restores the initial state."""
     cell, xs = Gated(I, H), random(T, B, I)
     params = cell.init(KEY)
     final, ys = rnn.unroll(cell, params, xs, lengths=LENGTHS)
     for b, length in enumerate(LENGTHS):
-        alone = slowly(cell, params, xs[:length, b], cell.initial_state())
+        alone = plain_loop(cell, params, xs[:length, b], cell.initial_state())
         assert_close((final[b], ys[:length, b]), alone)
         assert not ys[length:, b].any()
     resets = jnp.zeros((T, B), bool).at[3].set(True)
-    halves = [slowly(cell, params, half, cell.initial_state((B,))) for half in (xs[:3], xs[3:])]
+    halves = [plain_loop(cell, params, half, cell.initial_state((B,))) for half in (xs[:3], xs[3:])]
     final, ys = rnn.unroll(cell, params, xs, resets=resets)
     assert_close((final, ys), (halves[1][0], jnp.concatenate([halves[0][1], halves[1][1]])))
 
 
 def test_counting():
-    """A toy cell that counts shows what the driver does: steps, ends, resets, direction."""
+    """A cell that counts steps: lengths, resets, direction."""
     cell, xs = Counter(), jnp.zeros((T, B, 1))
     steps = np.arange(1, T + 1)[:, None]
     resets = jnp.zeros((T, B), bool).at[2, 0].set(True).at[5, 1].set(True)
@@ -163,9 +163,9 @@ def test_counting():
     for got, final, expected in [
         (counts(), [T] * B, steps + np.zeros(B)),
         (counts(state=jnp.array([10, 20, 30])), [16, 26, 36], steps + np.array([10, 20, 30])),
-        (counts(lengths=LENGTHS), [6, 4, 1], np.where(ALIVE, steps, 0)),
+        (counts(lengths=LENGTHS), [6, 4, 1], np.where(MASK, steps, 0)),
         (counts(reverse=True), [T] * B, steps[::-1] + np.zeros(B)),
-        (counts(lengths=LENGTHS, reverse=True), [6, 4, 1], np.where(ALIVE, LENGTHS - steps + 1, 0)),
+        (counts(lengths=LENGTHS, reverse=True), [6, 4, 1], np.where(MASK, LENGTHS - steps + 1, 0)),
         (counts(resets=resets), [4, 1, 6], reset_counts),
         (
             counts(resets=resets, reverse=True),
@@ -177,8 +177,8 @@ def test_counting():
         np.testing.assert_array_equal(got[1], expected)
 
 
-def test_ordinary_classes_may_change():
-    """A cell that is not frozen is read at every call: nothing of its past is kept."""
+def test_mutable_cells():
+    """The attributes of a cell that is not frozen are read at every call, not cached."""
     cell, xs = Counter(), jnp.zeros((T, 1))
     assert rnn.unroll(cell, [], xs)[0] == T
     cell.stride = 3
@@ -190,8 +190,8 @@ def test_ordinary_classes_may_change():
 
 
 @pytest.mark.parametrize("hidden", ["not compared", "not a field"])
-def test_equal_models_with_something_else_inside(hidden):
-    """A cell whose equality says nothing of an attribute is not run with another's."""
+def test_equal_models_with_other_hidden_attributes(hidden):
+    """Cells that are equal but differ in an attribute do not share a compiled function."""
     if hidden == "not compared":
         cls = dataclasses.make_dataclass(
             "Scaled", [("stride", int, dataclasses.field(compare=False))], bases=(Counter,), frozen=True
@@ -205,20 +205,20 @@ def test_equal_models_with_something_else_inside(hidden):
 
 
 def test_trees_in_and_out():
-    """Inputs, outputs, states and parameters may be any trees; lengths and resets reach every leaf."""
+    """Inputs, outputs, states and parameters may be any trees; lengths and resets apply to every leaf."""
     cell, xs = Pair(I), {"left": random(T, B, I), "right": jnp.ones((T, B, I))}
     params = cell.init(KEY)
     resets = jnp.zeros((T, B), bool).at[1].set(True)
     final, ys = rnn.unroll(cell, params, xs, lengths=LENGTHS, resets=resets)
     steps = 0.5 * xs["left"] + 2.0
     sums = jnp.concatenate([steps[:1], jnp.cumsum(steps[1:], axis=0)])
-    assert_close(ys["sum"], jnp.where(ALIVE[..., None], sums, 0))
-    assert_close(ys["last"], jnp.where(ALIVE[..., None], xs["left"], 0))
+    assert_close(ys["sum"], jnp.where(MASK[..., None], sums, 0))
+    assert_close(ys["last"], jnp.where(MASK[..., None], xs["left"], 0))
     assert_close(final["sum"], sums[LENGTHS - 1, np.arange(B)])
 
 
 class Scaled:
-    """A cell whose parameters and initial state are plain Python numbers."""
+    """A cell whose parameters and initial state are Python numbers."""
 
     def init(self, key):
         return {"rate": 0.5}
@@ -234,7 +234,7 @@ class Scaled:
 @pytest.mark.xfail(reason="a Python number has no dtype", strict=True, raises=AttributeError)
 @pytest.mark.parametrize("frozen", [True, False])
 def test_python_numbers(frozen):
-    """Numbers of Python will do as parameters and as a state."""
+    """Python numbers as parameters and as a state."""
     cell = dataclasses.dataclass(frozen=True)(Scaled)() if frozen else Scaled()
     final, ys = rnn.unroll(cell, cell.init(KEY), jnp.ones((T, 1)))
     assert final == T / 2
@@ -242,7 +242,7 @@ def test_python_numbers(frozen):
 
 
 class Unit(Gated):
-    """A cell that scales its input to length 1, so that 0 is no input."""
+    """A cell that normalises its input, which is not defined at 0."""
 
     def step(self, params, h, x):
         return Gated.step(self, params, h, x / jnp.linalg.norm(x, axis=-1, keepdims=True))
@@ -256,7 +256,7 @@ def deep(cell):
     ("wrap", "derivative"), [(rnn.Stack, "autodiff"), (deep, "linearized"), (rnn.Bidirectional, "autodiff")]
 )
 def test_padding_of_cells_that_cannot_take_zeros(wrap, derivative):
-    """The padding stays out of the gradient even where 0 is no input, and of empty sequences too."""
+    """Padding and empty sequences have no gradient, even where the step is not defined at 0."""
     model, xs = wrap(Unit(I, H)), random(T, B, I)
     params = model.init(KEY)
     resets = jnp.zeros((T, B), bool).at[1, 0].set(True)
@@ -264,7 +264,7 @@ def test_padding_of_cells_that_cannot_take_zeros(wrap, derivative):
     def loss(params, xs, lengths, resets):
         return (rnn.unroll(model, params, xs, lengths=lengths, resets=resets, derivative=derivative)[1] ** 2).sum()
 
-    with jax.debug_nans(True):  # not on the way either
+    with jax.debug_nans(True):  # nor in intermediate values
         dparams, dxs = jax.jit(jax.grad(loss, (0, 1)))(params, xs, np.array([6, 2, 0]), resets)
     alone = jax.jit(jax.grad(loss))
     each = [alone(params, xs[:n, b : b + 1], None, resets[:n, b : b + 1]) for b, n in enumerate((6, 2))]
@@ -274,7 +274,7 @@ def test_padding_of_cells_that_cannot_take_zeros(wrap, derivative):
 
 
 class Noisy:
-    """A cell that carries a random key in its state."""
+    """A cell with a random key in its state."""
 
     def init(self, key):
         return jnp.ones(())
@@ -296,7 +296,7 @@ def test_a_random_key_in_the_state(dtype):
 
 
 class Wide:
-    """A cell in mixed precision: narrow inputs, wide parameters and state."""
+    """A cell in mixed precision: inputs in bfloat16, parameters and state in float32."""
 
     def init(self, key):
         return {"rate": jnp.full((), 0.5, jnp.float32)}
@@ -310,15 +310,15 @@ class Wide:
 
 
 def test_mixed_precision():
-    """A cell that casts for itself may mix dtypes, under strict promotion too."""
+    """A cell that casts may mix dtypes, also under strict promotion."""
     xs = jnp.ones((T, B, I), jnp.bfloat16)
     final, ys = rnn.unroll(Wide(), Wide().init(KEY), xs)
     assert (final.dtype, ys.dtype) == (jnp.float32, jnp.bfloat16)
 
 
-def test_pictures():
-    """Inputs of several axes: the batch axes are those between."""
-    cell, xs = Picture(), random(T, B, 2, 3)
+def test_images():
+    """Inputs of several axes: the batch axes are those between time and input axes."""
+    cell, xs = ImageCell(), random(T, B, 2, 3)
     params = cell.init(KEY)
     for model in (cell, rnn.Bidirectional(cell, merge="sum")):
         params = model.init(KEY)
@@ -328,19 +328,19 @@ def test_pictures():
 
 
 @pytest.mark.parametrize("wrap", [rnn.Residual, lambda cell: rnn.Stack(rnn.Dropout(0.5), cell)])
-def test_pictures_in_layers(wrap):
-    """The number of axes of one input is that of the part that knows it."""
-    model, xs = wrap(Picture()), random(T, B, 2, 3)
+def test_images_in_layers(wrap):
+    """A layer has the ``input_ndim`` of the cell in it."""
+    model, xs = wrap(ImageCell()), random(T, B, 2, 3)
     params = model.init(KEY)
     _, ys = rnn.unroll(model, params, xs, lengths=LENGTHS)
     assert_close(ys[: LENGTHS[1], 1], rnn.unroll(model, params, xs[: LENGTHS[1], 1])[1])
 
 
-def test_stacks_know_only_what_their_first_layer_says():
-    """A first layer without sizes may take any width, in a nested stack as in a flat one."""
+def test_input_size_of_a_stack():
+    """A first layer without sizes may take any size, in a nested stack as in a flat one."""
 
     class Twice:
-        """Outputs twice as wide as its inputs, and says nothing of it."""
+        """Outputs twice as wide as its inputs, without attributes for its sizes."""
 
         def init(self, key):
             return ()
@@ -356,7 +356,7 @@ def test_stacks_know_only_what_their_first_layer_says():
 
 
 def test_in_stacks_and_both_directions():
-    """Own cells and built-in ones nest in any order."""
+    """User's cells and built-in ones nest in any order."""
     model = rnn.Stack(
         rnn.Bidirectional(Gated(I, H), rnn.LSTM(I, H)),
         rnn.Residual(Gated(2 * H, 2 * H)),
@@ -369,14 +369,14 @@ def test_in_stacks_and_both_directions():
     forward, backward = params[0]
     cell, other = Gated(I, H), rnn.LSTM(I, H)
     b, n = 1, LENGTHS[1]
-    there, _ = slowly(cell, forward, xs[:n, b], cell.initial_state())
-    back, _ = slowly(other, backward, xs[:n, b][::-1], other.initial_state())
+    there, _ = plain_loop(cell, forward, xs[:n, b], cell.initial_state())
+    back, _ = plain_loop(other, backward, xs[:n, b][::-1], other.initial_state())
     assert_close(jax.tree.map(lambda s: s[b], final[0]), (there, back))
     assert final[2].tolist() == LENGTHS.tolist()
 
 
-def test_widths_are_checked_where_they_are_told():
-    """``input_size`` and ``output_size`` of an own cell take part in the check of a stack."""
+def test_known_sizes_are_checked():
+    """A stack checks ``input_size`` and ``output_size`` of a user's cell."""
     with pytest.raises(ValueError, match=r"layers\[1\]: expected input size 4, the output size of layers\[0\], got 3"):
         rnn.Stack(rnn.GRU(I, H), Gated(3, H))
     with pytest.raises(ValueError, match=r"layers\[1\]: expected input size 4, .* got 3 in Linear\(3, 2\)"):
@@ -385,7 +385,7 @@ def test_widths_are_checked_where_they_are_told():
 
 @pytest.mark.parametrize("model", [Gated(I, 8), rnn.Bidirectional(Gated(I, 4))], ids=["alone", "both directions"])
 def test_training(model):
-    """Each small step of gradient descent lowers the loss by rate · ‖gradient‖², as it does for the right gradient."""
+    """Each small step of gradient descent lowers the loss by rate · ‖gradient‖²."""
     model = rnn.Stack(model, rnn.Linear(8, 1))
     rng = np.random.default_rng(0)
     xs = jnp.asarray(rng.normal(size=(T, 32, I)), jnp.float32)

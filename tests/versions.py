@@ -1,4 +1,4 @@
-"""What tests call by another name, or cannot ask for, in the oldest versions of JAX that the library runs on."""
+"""Names and features that differ between the supported versions of JAX."""
 
 import jax
 
@@ -9,5 +9,5 @@ else:
 
 set_mesh = jax.set_mesh if hasattr(jax, "set_mesh") else jax.sharding.use_mesh  # from 0.7.1 on
 
-# The gradient of ``x @ w`` where an explicit mesh spreads x: JAX 0.10.0 and before refuse it, in plain functions too.
+# The gradient of ``x @ w`` with x sharded over an explicit mesh: JAX 0.10.0 and before raise an error, in any program.
 EXPLICIT_GRADIENTS = jax.__version_info__ >= (0, 10, 1)

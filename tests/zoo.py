@@ -17,11 +17,11 @@ from jaxrnn.types import input_ndim
 
 I, H, V = 3, 4, 7  # noqa: E741  features of an input, units of a state, tokens
 T, B = 5, 3
-SPREAD = 0.7  # standard deviation of random parameters: gates far from linear, far from saturated
+STDDEV = 0.7  # of random parameters: gates neither linear nor saturated
 
 
 def softsign(x: jax.Array) -> jax.Array:
-    """An activation that the library does not know by name."""
+    """An activation that has no name in the library."""
     return x / (1 + jnp.abs(x))
 
 
@@ -52,11 +52,11 @@ class Average:
 
 
 class Entry(NamedTuple):
-    """A model of the zoo, and what is known of it beforehand."""
+    """A model of the zoo and its properties."""
 
     build: Callable[[str], Any]  # from a dtype
     width: int | tuple[int, int]  # features of an output; a pair for merge="both"
-    sees: str  # which inputs an output depends on: "now", "past" or "all"
+    sees: str  # the inputs that an output depends on: "now", "past" or "all"
 
 
 def vanilla(dtype: str, takes: int = I, units: int = H, **options: Any) -> rnn.VanillaRNN:
@@ -135,11 +135,11 @@ ZOO: dict[str, Entry] = {
     "user-in-bidirectional": Entry(lambda d: rnn.Bidirectional(Average(I, d)), 2 * I, "all"),
 }
 
-STEPPING = [name for name, entry in ZOO.items() if entry.sees != "all"]  # models that can walk step by step
+STEPPING = [name for name, entry in ZOO.items() if entry.sees != "all"]  # models that have a step
 
 
 def few(cases: list, fast: list) -> list:
-    """The cases of a test; those that are not among the fast ones are run by ``pytest -m slow`` alone."""
+    """The cases of a test; those that are not in ``fast`` are run only by ``pytest -m slow``."""
     return [
         pytest.param(*(c if isinstance(c, tuple) else (c,)), marks=[] if c in fast else [pytest.mark.slow])
         for c in cases
@@ -152,31 +152,31 @@ def reads_ids(model: Any) -> bool:
 
 
 def filled(tree: Any, seed: int = 0) -> Any:
-    """Random numbers, none of them 0, in the shapes and dtypes of a tree."""
+    """Random nonzero values in the shapes and dtypes of a tree."""
     rng = np.random.default_rng(seed)
 
     def fill(leaf: Any) -> jax.Array:
         if jnp.issubdtype(leaf.dtype, jnp.integer):
             return jnp.asarray(rng.integers(1, V, leaf.shape), leaf.dtype)
-        return jnp.asarray(rng.normal(0, SPREAD, leaf.shape), leaf.dtype)
+        return jnp.asarray(rng.normal(0, STDDEV, leaf.shape), leaf.dtype)
 
     return jax.tree.map(fill, tree)
 
 
 def random_params(model: Any, seed: int = 0) -> Any:
-    """Parameters with every entry random, biases and peepholes too."""
+    """Random parameters, including biases and peepholes."""
     return filled(jax.eval_shape(model.init, jax.random.key(0)), seed)
 
 
 def random_state(model: Any, batch: tuple[int, ...] = (B,), seed: int = 1) -> Any:
-    """A state that is no initial state."""
+    """A random state."""
     return filled(jax.eval_shape(lambda: model.initial_state(batch)), seed)
 
 
 def inputs(
     model: Any, steps: int = T, batch: tuple[int, ...] = (B,), seed: int = 2, dtype: str = "float64"
 ) -> jax.Array:
-    """What the model takes: vectors ``[T, ..., I]`` or token ids ``[T, ...]``."""
+    """Random inputs: vectors ``[T, ..., I]`` or token ids ``[T, ...]``."""
     rng = np.random.default_rng(seed)
     if reads_ids(model):
         return jnp.asarray(rng.integers(0, V, (steps, *batch)), jnp.int32)
@@ -184,10 +184,10 @@ def inputs(
 
 
 def widths(entry: Entry) -> list[int]:
-    """Features of each array of an output."""
+    """Number of features of each array of an output."""
     return [entry.width] if isinstance(entry.width, int) else list(entry.width)
 
 
 def count(tree: Any) -> int:
-    """Numbers in a tree."""
+    """Number of array elements in a tree."""
     return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(tree))

@@ -1,4 +1,4 @@
-"""The recurrences: equations only, one family a file. Nothing here knows how time is scanned."""
+"""The recurrent cells, one family per file: the equations of one step and their differential. No scan is in here."""
 
 from jaxrnn.cells.gru import GRU, GRUParams
 from jaxrnn.cells.lstm import LSTM, LSTMParams, LSTMState

@@ -1,103 +1,107 @@
-"""What the built-in cells share: the input projection, and the hyperparameters of their weights."""
+"""Shared by the built-in cells: projections, their tangents, and the initialisation and checks of a cell."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from jaxrnn import checks, initializers
 from jaxrnn.compat import mesh_axes
-from jaxrnn.precision import broadcast_rows
+from jaxrnn.precision import add_bias
 from jaxrnn.types import Array, PyTree
 
-Blocks: TypeAlias = tuple[Array, ...]  # z = x w_xh + h w_hh + b_h by blocks of its gates
-Affine: TypeAlias = Callable[[PyTree, Array], Blocks]  # the same as a function of what is scanned and of h
+# ---- the two forms of a step: how the pre-activations x w_xh + h w_hh + b_h are computed ----
 
 
-def project(params: Any, x: Array) -> Array:
-    """``x w_xh + b_h``, the part of a step that needs no state."""
-    z = x @ params.w_xh  # [..., G·H]
-    return z if params.b_h is None else z + broadcast_rows(params.b_h, z)
+def input_projection(params: Any, x: Array) -> Array:
+    """``x w_xh + b_h [..., G·H]``, the part of the pre-activations that does not depend on the state."""
+    return add_bias(x @ params.w_xh, params.b_h)
 
 
-# ---- the form of a step: where x w_xh + h w_hh + b_h is computed, the same on paper and not on a machine ----
+def precomputed_projection(
+    params: Any, xs: Array, sizes: tuple[int, ...]
+) -> tuple[PyTree, Callable[[PyTree, Array], tuple[Array, ...]]]:
+    """The input projection of all steps before the scan: one large product, and less work in each step.
 
-
-def precomputed_projection(params: Any, xs: Array, sizes: tuple[int, ...]) -> tuple[Blocks, Affine]:
-    """The products with x before the scan: one large product, and less to do in each step.
-
-    Returns what is scanned, and the sum as a function of one entry of it and of h. Blocks are scanned apart: XLA on a
-    CPU does not vectorise over slices of a slice, and with one array for all gates the scan took up to twice as long.
+    Returns the scanned inputs, and the pre-activations, in blocks of ``sizes``, as a function of one entry of them and
+    of h. The blocks are scanned as separate arrays: XLA on a CPU does not vectorise over slices of a slice, and with
+    one array for all gates the scan took up to twice as long.
     """
 
-    def affine(z: Blocks, h: Array) -> Blocks:
-        return tuple(a + b for a, b in zip(z, split_gates(h @ params.w_hh, sizes), strict=True))
+    def preactivations(x_blocks: tuple[Array, ...], h: Array) -> tuple[Array, ...]:
+        return tuple(a + b for a, b in zip(x_blocks, split_gates(h @ params.w_hh, sizes), strict=True))
 
-    return split_gates(project(params, xs), sizes), affine
+    return split_gates(input_projection(params, xs), sizes), preactivations
 
 
-def fused_projection(params: Any, xs: Array, sizes: tuple[int, ...]) -> tuple[Array, Affine]:
-    """One product of ``[x, h]`` in each step, whose result is still in the cache when the gates need it."""
+def fused_projection(
+    params: Any, xs: Array, sizes: tuple[int, ...]
+) -> tuple[PyTree, Callable[[PyTree, Array], tuple[Array, ...]]]:
+    """One product of ``[x, h]`` in each step, whose result is still in the cache when the gates read it.
+
+    Returns the same as :func:`precomputed_projection`.
+    """
     w = jnp.concatenate([params.w_xh, params.w_hh])
 
-    def affine(x: Array, h: Array) -> Blocks:
-        z = jnp.concatenate([x, h], -1) @ w
-        return split_gates(z if params.b_h is None else z + broadcast_rows(params.b_h, z), sizes)
+    def preactivations(x: Array, h: Array) -> tuple[Array, ...]:
+        return split_gates(add_bias(jnp.concatenate([x, h], -1) @ w, params.b_h), sizes)
 
-    return xs, affine
+    return xs, preactivations
 
 
-def precompute_projection(cell: Any, xs: Array) -> bool:
-    """Whether the products with inputs ``[T, ..., I]`` are best computed before the scan.
+def should_precompute(cell: Any, xs: Array) -> bool:
+    """Whether the input projection of ``xs [T, ..., I]`` is computed before the scan.
 
-    An accelerator is bound by the latency of a step: the less there is in it the better. On a CPU it depends on the
-    shape, and each cell says what was measured for it, ``cell.precompute_projection(rows)``, rows being those of one
-    step, the product of its batch axes. Measured: forward, float32, T 64 or 128, I = H, 2 cores of an AMD EPYC; the
-    tables show, by rows × units, how many times as long it took with the product in the step.
+    On an accelerator always: it is bound by the latency of a step, so less work in it is faster. On a CPU it depends on
+    the shape, and each cell has its measurements, ``cell.precompute_projection(rows)``, where rows are the product of
+    the batch axes. Measured: forward, float32, T 64 or 128, I = H, 2 cores of an AMD EPYC. The tables show, by rows ×
+    units, the time with the projection in the step divided by the time with the projection before the scan.
     """
     rows = math.prod(xs.shape[1:-1])
-    known = isinstance(rows, int)  # not so in a program exported for any batch
-    return jax.default_backend() != "cpu" or not known or cell.precompute_projection(rows)
+    symbolic = not isinstance(rows, int)  # in a program exported for any batch
+    return jax.default_backend() != "cpu" or symbolic or cell.precompute_projection(rows)
 
 
 # ---- the differential ----
 
 
-def projection_tangent(params: Any, dparams: Any, x: Array, dx: Array | None) -> Array:
-    """The differential of :func:`project`: ``dx w_xh + x dw_xh + db_h``; a ``dx`` of None is 0."""
+def input_projection_tangent(params: Any, dparams: Any, x: Array, dx: Array | None) -> Array:
+    """The tangent of :func:`input_projection`, ``dx w_xh + x dw_xh + db_h``; a ``dx`` of None is 0."""
     v = weight_tangent(x, dparams.w_xh)
-    v = v if dx is None else v + dx @ params.w_xh
-    return v if dparams.b_h is None else v + broadcast_rows(dparams.b_h, v)
+    return add_bias(v if dx is None else v + dx @ params.w_xh, dparams.b_h)
 
 
-def matmul_by(w: Array) -> Callable[[Array], Array]:
-    """``dh ↦ dh w`` for every step of a scan, with w laid out for the way back, ``dz ↦ dz wᵀ``, which most scans take.
+def weight_tangent(x: Array, dw: Array) -> Array:
+    """``x dw`` for all steps at once, the tangent of ``x w`` along the weights.
 
-    On a CPU that took 0.6 to 0.9 times as long as to have each product read w across.
+    On a CPU with one axis of rows, so that the transposed product, the gradient of w, has one axis to sum over: with
+    two of them XLA copies an operand, which cost a quarter of the whole gradient at B 64, T 128, H 256. Where the batch
+    may be sharded its axis is not merged with time, since a merged axis would have to be gathered.
+    """
+    sharded = any(axis is not None for axis in jax.typeof(x).sharding.spec)  # known where shardings are part of types
+    if jax.default_backend() == "cpu" and (jax.device_count() == 1 or mesh_axes(x)) and not sharded:
+        return (x.reshape(-1, x.shape[-1]) @ dw).reshape(*x.shape[:-1], dw.shape[-1])
+    return x @ dw
+
+
+def right_matmul(w: Array) -> Callable[[Array], Array]:
+    """``dh ↦ dh w`` for every step of a scan, with w stored transposed, as the backward scan reads it: ``dz ↦ dz wᵀ``.
+
+    On a CPU that took 0.6 to 0.9 times as long as products with w itself.
     """
     w_t = w.T
     return lambda dh: jax.lax.dot_general(dh, w_t, (((dh.ndim - 1,), (1,)), ((), ())))
 
 
-def weight_tangent(x: Array, dw: Array) -> Array:
-    """``x dw`` for all steps at once.
-
-    On a CPU with one axis of rows, so that the transposed product, the gradient of w, has one axis to sum over: two of
-    them make XLA copy an operand, which cost a quarter of the whole gradient at B 64, T 128, H 256. Where the batch may
-    be spread over devices its axis is left alone, since a merged one would have to be gathered.
-    """
-    spread = any(axis is not None for axis in jax.typeof(x).sharding.spec)  # known where shardings are part of types
-    if jax.default_backend() == "cpu" and (jax.device_count() == 1 or mesh_axes(x)) and not spread:
-        return (x.reshape(-1, x.shape[-1]) @ dw).reshape(*x.shape[:-1], dw.shape[-1])
-    return x @ dw
+# ---- gates, states, parameters ----
 
 
-def split_gates(z: Array, sizes: tuple[int, ...]) -> Blocks:
-    """Split ``[..., G·H]`` into blocks of its last axis."""
+def split_gates(z: Array, sizes: tuple[int, ...]) -> tuple[Array, ...]:
+    """Split the last axis of ``[..., G·H]`` into blocks of the given sizes."""
     return tuple(jax.lax.split(z, sizes, axis=z.ndim - 1))
 
 
@@ -108,7 +112,7 @@ def zero_state(cell: Any, batch_shape: tuple[int, ...]) -> Array:
 
 
 def check_hyperparameters(cell: Any) -> None:
-    """The checks that all built-in cells share; normalises the dtype to its name."""
+    """Check the hyperparameters that all built-in cells have; replaces the dtype by its name."""
     checks.size("input_size", cell.input_size)
     checks.size("hidden_size", cell.hidden_size)
     checks.flag("use_bias", cell.use_bias)
@@ -118,7 +122,7 @@ def check_hyperparameters(cell: Any) -> None:
 
 
 class Weights(NamedTuple):
-    """The arrays that every built-in cell has."""
+    """The parameters that every built-in cell has."""
 
     w_xh: Array
     w_hh: Array

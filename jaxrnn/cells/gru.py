@@ -14,7 +14,7 @@ from jaxrnn import checks, initializers
 from jaxrnn.cells import common
 from jaxrnn.constructor import hyperparameters
 from jaxrnn.initializers import Initializer
-from jaxrnn.precision import broadcast_rows
+from jaxrnn.precision import add_bias
 from jaxrnn.types import Array, PyTree, Recurrence, exportable
 
 
@@ -29,25 +29,25 @@ class GRUParams(NamedTuple):
 
 
 class GRUGates(NamedTuple):
-    """What a step computes on its way, each ``[..., H]``; ``h_h``, with ``reset_after``, is what r multiplies."""
+    """Intermediate values of a step, each ``[..., H]``; with ``reset_after``, r multiplies ``h_h = h w_hh̃ + b_hh̃``."""
 
     z: Array
     r: Array
     candidate: Array
-    h_h: Array | None
+    h_h: Any  # None without reset_after
 
 
-class StateProjection(NamedTuple):
-    """Weights and bias of the products with the state; ``w_candidate`` where the reset comes before the product."""
+class RecurrentWeights(NamedTuple):
+    """``w_hh`` and ``b_hh``; with the reset before the product the columns of h̃ are apart, in ``w_candidate``."""
 
     w: Array
-    w_candidate: Array | None
+    w_candidate: Any  # None with reset_after
     b: Array | None
 
 
 @hyperparameters
 class GRU:
-    r"""The gated recurrent unit: one state, that an update gate renews and a reset gate hides.
+    r"""The gated recurrent unit: an update gate and a reset gate on one state.
 
     .. math::
         z &= σ([x_t, h_{t-1}] w_z + b_z) \\
@@ -55,13 +55,13 @@ class GRU:
         \tilde h &= \tanh([x_t, r ⊙ h_{t-1}] w_{\tilde h} + b_{\tilde h}) \\
         h_t &= (1 - z) ⊙ h_{t-1} + z ⊙ \tilde h
 
-    z → 0 keeps the state, r → 0 forgets the past. With ``reset_after`` (cuDNN, PyTorch) the reset gate acts after
-    the product, and every gate has a second bias: :math:`\tilde h = \tanh(x_t w_{x\tilde h} + b_{\tilde h}
+    z = 0 keeps the state, r = 0 ignores it in the candidate. With ``reset_after`` (cuDNN, PyTorch) the reset gate acts
+    after the product, and every gate has a second bias: :math:`\tilde h = \tanh(x_t w_{x\tilde h} + b_{\tilde h}
     + r ⊙ (h_{t-1} w_{h\tilde h} + b_{hh}))`. The state is ``h [..., H]``, and so is the output.
 
     Args:
         input_size: I, the features of one input.
-        hidden_size: H, the units of the state.
+        hidden_size: H, the number of units.
         reset_after: whether the reset gate acts after the product with ``w_hh``.
         use_bias: whether there is a ``b_h``, and with ``reset_after`` a ``b_hh``.
         w_xh_init, w_hh_init, b_h_init: initializers, by name or callable, gate by gate; ``b_hh`` is
@@ -69,7 +69,7 @@ class GRU:
         dtype: dtype of parameters and initial state.
 
     Raises:
-        TypeError, ValueError: an argument is of the wrong kind or out of range.
+        TypeError, ValueError: an argument is of the wrong type or out of range.
 
     Example:
         >>> import jax, jax.numpy as jnp, jaxrnn as rnn
@@ -92,7 +92,7 @@ class GRU:
     b_h_init: str | Initializer = "zeros"
     dtype: str = "float32"
 
-    blocks: ClassVar[int] = 3
+    num_gates: ClassVar[int] = 3
 
     def __post_init__(self) -> None:
         common.check_hyperparameters(self)
@@ -105,69 +105,69 @@ class GRU:
     def init(self, key: Array) -> GRUParams:
         """Draw ``w_xh [I, 3H]``, ``w_hh [H, 3H]``, ``b_h [3H]`` and, with ``reset_after``, ``b_hh [3H]``."""
         keys = jax.random.split(key, 4)
-        drawn = common.init_weights(self, keys[:3], self.blocks)
+        weights = common.init_weights(self, keys[:3], self.num_gates)
         b_hh = None
         if self.use_bias and self.reset_after:
             b_hh = initializers.per_gate(
-                "b_h_init", self.b_h_init, keys[3], self.blocks, (self.hidden_size,), self.dtype
+                "b_h_init", self.b_h_init, keys[3], self.num_gates, (self.hidden_size,), self.dtype
             )
-        return GRUParams(*drawn, b_hh)
+        return GRUParams(*weights, b_hh)
 
     def initial_state(self, batch_shape: tuple[int, ...] = ()) -> Array:
         """``h_0 = 0``, of shape ``[*batch_shape, H]``."""
         return common.zero_state(self, batch_shape)
 
     def check_input(self, argument: str, x: Array) -> None:
-        """Refuse an input whose last axis is not I."""
+        """Raise an error for inputs whose last axis is not I."""
         checks.features(argument, x, self.input_size, "GRU")
 
     def step(self, params: GRUParams, state: Array, x: Array) -> tuple[Array, Array]:
         """One step: ``x [..., I]``, ``h [..., H]`` to the next ``h`` and the output, which is ``h``."""
         params, state = checks.step_arguments(self, params, state, x)
-        h, _ = self._equations(self._state_projection(params), state, self._input_projection(params, x))
+        h, _ = self._equations(self._recurrent_weights(params), state, self._input_projection(params, x))
         return h, h
 
     def gates(self, params: GRUParams, state: Array, x: Array) -> dict[str, Array]:
-        """The gates z, r of one step, each ``[..., H]``, and ``keep``: the share of the state that stays, 1 - z."""
-        _, gates = self._equations(self._state_projection(params), state, self._input_projection(params, x))
+        """The gates z, r of one step, each ``[..., H]``, and ``keep = 1 - z``, the fraction of the state kept."""
+        _, gates = self._equations(self._recurrent_weights(params), state, self._input_projection(params, x))
         return {"z": gates.z, "r": gates.r, "keep": 1 - gates.z}
 
-    def _equations(self, of_h: StateProjection, h: Array, x: common.Blocks) -> tuple[Array, GRUGates]:
-        """The equations above, from ``h_{t-1}`` and the parts of the gates that the input makes."""
-        x_z, x_r, x_h = x
+    def _equations(
+        self, weights: RecurrentWeights, h: Array, input_projection: tuple[Array, ...]
+    ) -> tuple[Array, GRUGates]:
+        """The equations above, from ``h_{t-1}`` and the input projection ``x_t w_x + b`` of each gate."""
+        x_z, x_r, x_h = input_projection
         h_h: Any = None
-        if of_h.w_candidate is None:
-            product = h @ of_h.w
-            product = product if of_h.b is None else product + broadcast_rows(of_h.b, product)
-            h_z, h_r, h_h = common.split_gates(product, self._each)
+        if self.reset_after:
+            h_z, h_r, h_h = common.split_gates(add_bias(h @ weights.w, weights.b), self._gate_sizes)
         else:
-            h_z, h_r = common.split_gates(h @ of_h.w, self._each[1:])
+            h_z, h_r = common.split_gates(h @ weights.w, self._gate_sizes[1:])
         z = sigmoid(x_z + h_z)
         r = sigmoid(x_r + h_r)
-        candidate = tanh(x_h + (r * h_h if of_h.w_candidate is None else (r * h) @ of_h.w_candidate))
+        candidate = tanh(x_h + (r * h_h if self.reset_after else (r * h) @ weights.w_candidate))
         return (1 - z) * h + z * candidate, GRUGates(z, r, candidate, h_h)
 
-    def _input_projection(self, params: GRUParams, x: Array) -> common.Blocks:
-        """The parts of z, r and h̃ that the input makes."""
-        return common.split_gates(common.project(params, x), self._each)
+    def _input_projection(self, params: GRUParams, x: Array) -> tuple[Array, ...]:
+        """``x w_xh + b_h`` of z, r and h̃."""
+        return common.split_gates(common.input_projection(params, x), self._gate_sizes)
 
-    def _state_projection(self, params: GRUParams) -> StateProjection:
-        """What multiplies the state: with the reset before the product, gates and candidate apart."""
+    def _recurrent_weights(self, params: GRUParams) -> RecurrentWeights:
+        """The weights and bias of the products with the state."""
         if self.reset_after:
-            return StateProjection(params.w_hh, None, params.b_hh)
+            return RecurrentWeights(params.w_hh, None, params.b_hh)
         w, w_candidate = common.split_gates(params.w_hh, (2 * self.hidden_size, self.hidden_size))
-        # held apart, or XLA puts the slices into the products of a loop: a CPU decoded at half the speed
+        # without the barrier XLA moves the slices into the products of a loop: a CPU decoded at half the speed
         w, w_candidate = jax.lax.optimization_barrier((w, w_candidate))
-        return StateProjection(w, w_candidate, None)
+        return RecurrentWeights(w, w_candidate, None)
 
     @property
-    def _each(self) -> tuple[int, ...]:
-        return (self.hidden_size,) * self.blocks
+    def _gate_sizes(self) -> tuple[int, ...]:
+        return (self.hidden_size,) * self.num_gates
 
     # ---- the differential, for jaxrnn.bptt ----
 
     def precompute_projection(self, rows: int) -> bool:
-        """Measured on a CPU, see :func:`jaxrnn.cells.common.precompute_projection`.
+        """Whether it is faster on a CPU, measured as :func:`jaxrnn.cells.common.should_precompute` describes.
 
         ==================  ======  =======  =======  ========  ========  ========  ========  ========
         ..                  1 × 32  1 × 128  16 × 32  32 × 128  20 × 200  64 × 256  32 × 512  8 × 1024
@@ -176,16 +176,16 @@ class GRU:
         reset after            1.1      1.3      1.1       1.2       1.2       1.2       1.0       1.9
         ==================  ======  =======  =======  ========  ========  ========  ========  ========
 
-        The gradient took 1.1 times as long with the product before the scan at 64 × 256 and 32 × 512.
+        The gradient took 1.1 times as long with the projection before the scan at 64 × 256 and 32 × 512.
         """
         return rows * self.hidden_size <= 8192
 
     def recurrence(self, params: GRUParams, xs: Array) -> tuple[PyTree, Recurrence]:
-        """The step, with its gates."""
-        of_h = self._state_projection(params)
-        if common.precompute_projection(self, xs):
-            return self._input_projection(params, xs), lambda h, z: self._equations(of_h, h, z)
-        return xs, lambda h, x: self._equations(of_h, h, self._input_projection(params, x))
+        """The step; its residuals are the gates."""
+        weights = self._recurrent_weights(params)
+        if common.should_precompute(self, xs):
+            return self._input_projection(params, xs), lambda h, z: self._equations(weights, h, z)
+        return xs, lambda h, x: self._equations(weights, h, self._input_projection(params, x))
 
     def output(self, h: Array, residuals: Any) -> Array:
         """The state is the output."""
@@ -195,27 +195,29 @@ class GRU:
         self, params: GRUParams, dparams: GRUParams, xs: Array, dxs: Array | None,
         before: Array, after: Array, gates: GRUGates,
     ) -> tuple[PyTree, Recurrence]:  # fmt: skip
-        """``v = dx w_xh + x dw_xh + db_h``, and ``h_{t-1} dw_hh`` with the reset gate in its place."""
-        of_h, dof_h = self._state_projection(params), self._state_projection(dparams)
-        product = common.weight_tangent(before, dof_h.w)
-        matmul_by = [common.matmul_by(w) for w in of_h[:2] if w is not None]
-        if dof_h.w_candidate is None:
-            product = product if dof_h.b is None else product + broadcast_rows(dof_h.b, product)
-            v_z, v_r, v_h = common.split_gates(product, self._each)
-            parts = [v_z, v_r, gates.r * v_h]
+        """``v = dx w_xh + x dw_xh + db_h``, plus ``h_{t-1} dw_hh`` with the reset gate as in the equations."""
+        weights, dweights = self._recurrent_weights(params), self._recurrent_weights(dparams)
+        v_h = common.weight_tangent(before, dweights.w)
+        if self.reset_after:
+            v_hz, v_hr, v_hh = common.split_gates(add_bias(v_h, dweights.b), self._gate_sizes)
+            v_h = jnp.concatenate([v_hz, v_hr, gates.r * v_hh], -1)
         else:
-            parts = [product, common.weight_tangent(gates.r * before, dof_h.w_candidate)]
-        v = common.projection_tangent(params, dparams, xs, dxs) + jnp.concatenate(parts, -1)
-        return (before, gates, v), lambda dh, at: self._tangent(matmul_by, dh, *at)
+            v_h = jnp.concatenate([v_h, common.weight_tangent(gates.r * before, dweights.w_candidate)], -1)
+        v = common.input_projection_tangent(params, dparams, xs, dxs) + v_h
+        matmuls = [common.right_matmul(w) for w in weights[:2] if w is not None]
+        return (before, gates, v), lambda dh, inputs: self._tangent(matmuls, dh, *inputs)
 
-    def _tangent(self, matmul_by: list, dh: Array, before: Array, gates: GRUGates, v: Array) -> tuple[Array, Array]:
-        """The differential of the equations, line by line."""
+    def _tangent(self, matmuls: list, dh: Array, before: Array, gates: GRUGates, v: Array) -> tuple[Array, Array]:
+        """The differential of the equations, line by line; ``matmuls`` multiply by the recurrent weights."""
         z, r, candidate, h_h = gates
-        v_z, v_r, v_h = common.split_gates(v, self._each)
-        d_z, d_r, *d_h = common.split_gates(matmul_by[0](dh), self._each if self.reset_after else self._each[1:])
-        dz = z * (1 - z) * (v_z + d_z)
-        dr = r * (1 - r) * (v_r + d_r)
-        dh_h = matmul_by[1](r * dh + before * dr) if h_h is None else r * d_h[0] + h_h * dr
-        dcandidate = (1 - candidate**2) * (v_h + dh_h)
+        v_z, v_r, v_h = common.split_gates(v, self._gate_sizes)
+        if self.reset_after:
+            dh_z, dh_r, dh_h = common.split_gates(matmuls[0](dh), self._gate_sizes)
+        else:
+            dh_z, dh_r = common.split_gates(matmuls[0](dh), self._gate_sizes[1:])
+        dz = z * (1 - z) * (v_z + dh_z)
+        dr = r * (1 - r) * (v_r + dh_r)
+        dproduct = r * dh_h + h_h * dr if self.reset_after else matmuls[1](r * dh + before * dr)
+        dcandidate = (1 - candidate**2) * (v_h + dproduct)
         dh = (1 - z) * dh + (candidate - before) * dz + z * dcandidate
         return dh, dh

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -30,7 +31,7 @@ class LSTMState(NamedTuple):
 class LSTMParams(NamedTuple):
     """``w_xh [I, G·H]``, ``w_hh [H, G·H]``, ``b_h [G·H]`` or None, ``peepholes [P, H]`` or None.
 
-    Gates lie in the order i, f, o, c̃ (coupled: f, o, c̃), peephole rows in the order i, f, o.
+    The order of the gates is i, f, o, c̃ (coupled: f, o, c̃), that of the rows of ``peepholes`` i, f, o.
     """
 
     w_xh: Array
@@ -40,7 +41,7 @@ class LSTMParams(NamedTuple):
 
 
 class LSTMGates(NamedTuple):
-    """What a step computes on its way, each ``[..., H]``; ``i`` is None when coupled, as it is ``1 - f``."""
+    """Intermediate values of a step, each ``[..., H]``; ``i`` is None when coupled, as it is ``1 - f``."""
 
     i: Array | None
     f: Array
@@ -50,7 +51,7 @@ class LSTMGates(NamedTuple):
 
 @hyperparameters
 class LSTM:
-    r"""Long short-term memory: a cell state that gates write to, keep and read.
+    r"""Long short-term memory: a cell state with an input, a forget and an output gate.
 
     .. math::
         i, f, o &= σ([x_t, h_{t-1}] w_* + b_*) \\
@@ -58,25 +59,25 @@ class LSTM:
         c_t &= f ⊙ c_{t-1} + i ⊙ \tilde c \\
         h_t &= o ⊙ \tanh(c_t)
 
-    With *peepholes* a gate also sees the cell state through an elementwise weight: i and f see ``c_{t-1}``, o sees
+    With *peepholes* a gate has the cell state as an input too, with elementwise weights: i and f ``c_{t-1}``, o
     ``c_t``, or ``c_{t-1}`` with ``output_peephole="previous"``. With *coupled* gates ``i = 1 - f``, and there are no
     weights for i. The state is ``LSTMState(h, c)``, each ``[..., H]``; the output is ``h_t``.
 
     Args:
         input_size: I, the features of one input.
-        hidden_size: H, the units of the state.
-        peepholes: the gates that see the cell state, any subset of ``"ifo"`` (coupled: of ``"fo"``).
-        output_peephole: which cell state the output gate sees, ``"current"`` or ``"previous"``.
+        hidden_size: H, the number of units.
+        peepholes: the gates with a peephole connection, any subset of ``"ifo"`` (coupled: of ``"fo"``).
+        output_peephole: the cell state that the output gate reads, ``"current"`` or ``"previous"``.
         coupled: whether the input gate is ``1 - f``.
-        forget_bias: added to the forget gate's part of ``b_h`` when it is drawn, never at run time; above 0 the cell
-            starts out remembering.
+        forget_bias: added to the forget gate's part of ``b_h`` by ``init``, never at run time; above 0 the forget gate
+            is initially open.
         use_bias: whether there is a ``b_h``.
         w_xh_init, w_hh_init, b_h_init, peepholes_init: initializers, by name or callable, gate by gate.
         dtype: dtype of parameters and initial state.
 
     Raises:
-        TypeError, ValueError: an argument is of the wrong kind or out of range, ``"i"`` is asked a peephole
-            while coupled.
+        TypeError, ValueError: an argument is of the wrong type or out of range, or ``peepholes`` holds ``"i"`` although
+            the gates are coupled.
 
     Example:
         >>> import jax, jax.numpy as jnp, jaxrnn as rnn
@@ -119,13 +120,13 @@ class LSTM:
         return self.hidden_size
 
     @property
-    def blocks(self) -> int:
+    def num_gates(self) -> int:
         return 3 if self.coupled else 4
 
     def init(self, key: Array) -> LSTMParams:
         """Draw ``w_xh [I, G·H]``, ``w_hh [H, G·H]``, ``b_h [G·H]`` and ``peepholes [P, H]``."""
         keys = jax.random.split(key, 4)
-        w_xh, w_hh, b_h = common.init_weights(self, keys[:3], self.blocks)
+        w_xh, w_hh, b_h = common.init_weights(self, keys[:3], self.num_gates)
         peepholes = None
         if b_h is not None:
             first = 0 if self.coupled else self.hidden_size
@@ -140,36 +141,26 @@ class LSTM:
         return LSTMState(common.zero_state(self, batch_shape), common.zero_state(self, batch_shape))
 
     def check_input(self, argument: str, x: Array) -> None:
-        """Refuse an input whose last axis is not I."""
+        """Raise an error for inputs whose last axis is not I."""
         checks.features(argument, x, self.input_size, "LSTM")
 
     def step(self, params: LSTMParams, state: LSTMState, x: Array) -> tuple[LSTMState, Array]:
         """One step: ``x [..., I]`` and ``(h, c)`` to the next ``(h, c)`` and the output, which is ``h``."""
         params, state = checks.step_arguments(self, params, state, x)
-        z, affine = common.precomputed_projection(params, x, self._sizes)
-        new, _ = self._equations(params, state, affine(z, state.h))
+        x_blocks, preactivations = common.precomputed_projection(params, x, self._block_sizes)
+        new, _ = self._equations(params, state, preactivations(x_blocks, state.h))
         return new, new.h
 
     def gates(self, params: LSTMParams, state: LSTMState, x: Array) -> dict[str, Array]:
-        """The gates i, f, o of one step, each ``[..., H]``, and ``keep``: the share of the state that stays, f."""
-        z, affine = common.precomputed_projection(params, x, self._sizes)
-        _, (i, f, o, _) = self._equations(params, state, affine(z, state.h))
+        """The gates i, f, o of one step, each ``[..., H]``, and ``keep``: the fraction of the state that is kept, f."""
+        x_blocks, preactivations = common.precomputed_projection(params, x, self._block_sizes)
+        _, (i, f, o, _) = self._equations(params, state, preactivations(x_blocks, state.h))
         return {"i": 1 - f if i is None else i, "f": f, "o": o, "keep": f}
 
-    def _equations(self, params: LSTMParams, state: LSTMState, z: common.Blocks) -> tuple[LSTMState, LSTMGates]:
-        """The equations above, from ``(h_{t-1}, c_{t-1})`` and ``z = x w_xh + h w_hh + b_h``: gates, then candidate."""
+    def _equations(self, params: LSTMParams, state: LSTMState, z: tuple[Array, ...]) -> tuple[LSTMState, LSTMGates]:
+        """The equations above, from ``h_{t-1}, c_{t-1}`` and the pre-activations ``z = x w_xh + h w_hh + b_h``."""
         c, (*z_gates, z_c) = state.c, z
-        names, p = "fo" if self.coupled else "ifo", self._peepholes(params)
-        plain = (
-            () if p else common.split_gates(sigmoid(z_gates[0]), self._each[1:])
-        )  # side by side: one sigmoid for all
-
-        def gate(name: str, cell: Array) -> Array:
-            n = names.index(name)
-            if plain:
-                return plain[n]
-            return sigmoid(z_gates[n] + broadcast_rows(p[name], cell) * cell if name in p else z_gates[n])
-
+        gate = self._gate(params, z_gates)
         f = gate("f", c)
         i = None if self.coupled else gate("i", c)
         candidate = tanh(z_c)
@@ -178,29 +169,37 @@ class LSTM:
         h_new = o * tanh(c_new)
         return LSTMState(h_new, c_new), LSTMGates(i, f, o, candidate)
 
-    @property
-    def _sizes(self) -> tuple[int, ...]:
-        """Of the blocks: gates that see no cell state together, others one by one; then the candidate."""
-        return self._each if self.peepholes else ((self.blocks - 1) * self.hidden_size, self.hidden_size)
+    def _gate(self, params: LSTMParams, z_gates: list[Array]) -> Callable[[str, Array], Array]:
+        """``gate(name, c) = σ(z + p ⊙ c)``, where p is the peephole of the gate, if it has one."""
+        names = "fo" if self.coupled else "ifo"
+        if not self.peepholes:  # one sigmoid for all gates
+            values = dict(zip(names, common.split_gates(sigmoid(z_gates[0]), self._gate_sizes[1:]), strict=True))
+            return lambda name, c: values[name]
+        z, p = dict(zip(names, z_gates, strict=True)), self._peepholes(params)
+        return lambda name, c: sigmoid(z[name] + broadcast_rows(p[name], c) * c if name in p else z[name])
 
     @property
-    def _each(self) -> tuple[int, ...]:
-        """Of the gates and the candidate, one by one."""
-        return (self.hidden_size,) * self.blocks
+    def _gate_sizes(self) -> tuple[int, ...]:
+        return (self.hidden_size,) * self.num_gates
+
+    @property
+    def _block_sizes(self) -> tuple[int, ...]:
+        """Of the blocks of the pre-activations: without peepholes all gates in one, then the candidate."""
+        return self._gate_sizes if self.peepholes else ((self.num_gates - 1) * self.hidden_size, self.hidden_size)
 
     def _peepholes(self, params: LSTMParams) -> dict[str, Array]:
-        """The peephole weights ``[H]`` by the gate's name."""
+        """The peephole weights ``[H]`` by the name of the gate."""
         return dict(zip(self.peepholes, () if params.peepholes is None else params.peepholes, strict=True))
 
     # ---- the differential, for jaxrnn.bptt ----
 
     def precompute_projection(self, rows: int) -> bool:
-        """Measured on a CPU, see :func:`jaxrnn.cells.common.precompute_projection`.
+        """Whether it is faster on a CPU, measured as :func:`jaxrnn.cells.common.should_precompute` describes.
 
         ==================  ======  =======  =======  ========  ========  ========  ========  ========
         ..                  1 × 32  1 × 128  16 × 32  32 × 128  20 × 200  64 × 256  32 × 512  8 × 1024
         ==================  ======  =======  =======  ========  ========  ========  ========  ========
-        joined with h          1.1      1.4      1.0      0.75       1.1       1.1       1.0       2.2
+        fused projection       1.1      1.4      1.0      0.75       1.1       1.1       1.0       2.2
         ==================  ======  =======  =======  ========  ========  ========  ========  ========
 
         With 128 units it took 0.7 times as long at 24 and at 128 rows too, with 200 units 0.85 to 1.0 times.
@@ -208,10 +207,10 @@ class LSTM:
         return rows <= 20 or self.hidden_size >= 256
 
     def recurrence(self, params: LSTMParams, xs: Array) -> tuple[PyTree, Recurrence]:
-        """The step, with its gates."""
-        form = common.precomputed_projection if common.precompute_projection(self, xs) else common.fused_projection
-        zs, affine = form(params, xs, self._sizes)
-        return zs, lambda state, z: self._equations(params, state, affine(z, state.h))
+        """The step; its residuals are the gates."""
+        projection = common.precomputed_projection if common.should_precompute(self, xs) else common.fused_projection
+        zs, preactivations = projection(params, xs, self._block_sizes)
+        return zs, lambda state, z: self._equations(params, state, preactivations(z, state.h))
 
     def output(self, state: LSTMState, gates: LSTMGates) -> Array:
         """``h``."""
@@ -221,32 +220,33 @@ class LSTM:
         self, params: LSTMParams, dparams: LSTMParams, xs: Array, dxs: Array | None,
         before: LSTMState, after: LSTMState, gates: LSTMGates,
     ) -> tuple[PyTree, Recurrence]:  # fmt: skip
-        """``v = dx w_xh + x dw_xh + db_h + h_{t-1} dw_hh``, and ``c dp`` for a gate with a peephole p."""
-        v = common.projection_tangent(params, dparams, xs, dxs) + common.weight_tangent(before.h, dparams.w_hh)
+        """``v = dx w_xh + x dw_xh + db_h + h_{t-1} dw_hh``, plus ``c ⊙ dp`` for a gate with a peephole p."""
+        v = common.input_projection_tangent(params, dparams, xs, dxs) + common.weight_tangent(before.h, dparams.w_hh)
         if self.peepholes:
-            parts = dict(zip("foc" if self.coupled else "ifoc", common.split_gates(v, self._each), strict=True))
+            names = "foc" if self.coupled else "ifoc"
+            v_gates = dict(zip(names, common.split_gates(v, self._gate_sizes), strict=True))
             for name, dp in self._peepholes(dparams).items():
                 c = after.c if name == "o" and self.output_peephole == "current" else before.c
-                parts[name] += broadcast_rows(dp, c) * c
-            v = jnp.concatenate(list(parts.values()), -1)
-        matmul_w_hh = common.matmul_by(params.w_hh)
-        return (before.c, after.c, gates, v), lambda ds, at: self._tangent(params, matmul_w_hh, ds, *at)
+                v_gates[name] += broadcast_rows(dp, c) * c
+            v = jnp.concatenate(list(v_gates.values()), -1)
+        matmul_w_hh = common.right_matmul(params.w_hh)
+        return (before.c, after.c, gates, v), lambda ds, inputs: self._tangent(params, matmul_w_hh, ds, *inputs)
 
     def _tangent(
         self, params: LSTMParams, matmul_w_hh: Any, ds: LSTMState, c_before: Array, c: Array, gates: LSTMGates, v: Array
     ) -> tuple[LSTMState, Array]:
         """The differential of the equations, line by line."""
         i, f, o, candidate = gates
-        *dz_i, dz_f, dz_o, dz_c = common.split_gates(v + matmul_w_hh(ds.h), self._each)
+        *dz_i, dz_f, dz_o, dz_c = common.split_gates(v + matmul_w_hh(ds.h), self._gate_sizes)
         p = self._peepholes(params)
 
-        def gate(name: str, value: Array, dz: Array, dcell: Array) -> Array:
-            return value * (1 - value) * (dz + broadcast_rows(p[name], dcell) * dcell if name in p else dz)
+        def dgate(name: str, gate: Array, dz: Array, dc: Array) -> Array:
+            return gate * (1 - gate) * (dz + broadcast_rows(p[name], dc) * dc if name in p else dz)
 
-        df = gate("f", f, dz_f, ds.c)
-        i, di = (1 - f, -df) if i is None else (i, gate("i", i, dz_i[0], ds.c))
+        df = dgate("f", f, dz_f, ds.c)
+        i, di = (1 - f, -df) if i is None else (i, dgate("i", i, dz_i[0], ds.c))
         dc = f * ds.c + c_before * df + i * (1 - candidate**2) * dz_c + candidate * di
-        do = gate("o", o, dz_o, dc if self.output_peephole == "current" else ds.c)
+        do = dgate("o", o, dz_o, dc if self.output_peephole == "current" else ds.c)
         tanh_c = tanh(c)
         dh = o * (1 - tanh_c**2) * dc + tanh_c * do
         return LSTMState(dh, dc), dh

@@ -34,7 +34,7 @@ class VanillaParams(NamedTuple):
 
 @hyperparameters
 class VanillaRNN:
-    """The vanilla recurrent network: one layer that sees its own last output.
+    """The vanilla (Elman) recurrent network.
 
     .. math:: h_t = f(h_{t-1} w_{hh} + x_t w_{xh} + b_h)
 
@@ -42,7 +42,7 @@ class VanillaRNN:
 
     Args:
         input_size: I, the features of one input.
-        hidden_size: H, the units of the state.
+        hidden_size: H, the number of units.
         activation: f: ``"tanh"``, ``"relu"``, ``"sigmoid"`` or any elementwise callable.
         use_bias: whether there is a ``b_h``.
         w_xh_init, w_hh_init, b_h_init: initializers, by name or callable (:mod:`jaxrnn.initializers`);
@@ -50,7 +50,7 @@ class VanillaRNN:
         dtype: dtype of parameters and initial state.
 
     Raises:
-        TypeError, ValueError: an argument is of the wrong kind or out of range.
+        TypeError, ValueError: an argument is of the wrong type or out of range.
 
     Example:
         >>> import jax, jax.numpy as jnp, jaxrnn as rnn
@@ -73,7 +73,7 @@ class VanillaRNN:
     b_h_init: str | Initializer = "zeros"
     dtype: str = "float32"
 
-    blocks: ClassVar[int] = 1
+    num_gates: ClassVar[int] = 1
 
     def __post_init__(self) -> None:
         common.check_hyperparameters(self)
@@ -85,26 +85,26 @@ class VanillaRNN:
 
     def init(self, key: Array) -> VanillaParams:
         """Draw ``w_xh [I, H]``, ``w_hh [H, H]`` and ``b_h [H]``."""
-        return VanillaParams(*common.init_weights(self, jax.random.split(key, 3), self.blocks))
+        return VanillaParams(*common.init_weights(self, jax.random.split(key, 3), self.num_gates))
 
     def initial_state(self, batch_shape: tuple[int, ...] = ()) -> Array:
         """``h_0 = 0``, of shape ``[*batch_shape, H]``."""
         return common.zero_state(self, batch_shape)
 
     def check_input(self, argument: str, x: Array) -> None:
-        """Refuse an input whose last axis is not I."""
+        """Raise an error for inputs whose last axis is not I."""
         checks.features(argument, x, self.input_size, "VanillaRNN")
 
     def step(self, params: VanillaParams, state: Array, x: Array) -> tuple[Array, Array]:
         """One step: ``x [..., I]``, ``h [..., H]`` to the next ``h`` and the output, which is ``h``."""
         params, state = checks.step_arguments(self, params, state, x)
-        h = self._f(state @ params.w_hh + common.project(params, x))
+        h = self._f(state @ params.w_hh + common.input_projection(params, x))
         return h, h
 
     # ---- the differential, for jaxrnn.bptt ----
 
     def precompute_projection(self, rows: int) -> bool:
-        """Measured on a CPU, see :func:`jaxrnn.cells.common.precompute_projection`.
+        """Whether it is faster on a CPU, measured as :func:`jaxrnn.cells.common.should_precompute` describes.
 
         ==================  ======  =======  =======  ========  ========  ========  ========  ========
         ..                  1 × 32  1 × 128  16 × 32  32 × 128  20 × 200  64 × 256  32 × 512  8 × 1024
@@ -115,14 +115,14 @@ class VanillaRNN:
         return self.hidden_size > 32
 
     def recurrence(self, params: VanillaParams, xs: Array) -> tuple[PyTree, Recurrence]:
-        """The step, with ``a = h_{t-1} w_hh + x_t w_xh + b_h`` where f'(a) does not follow from ``f(a)``."""
-        precomputed = common.precompute_projection(self, xs)
+        """The step; its residual is ``a = h_{t-1} w_hh + x_t w_xh + b_h`` where f'(a) is no function of ``f(a)``."""
+        precomputed = common.should_precompute(self, xs)
 
         def step(h: Array, z: Array) -> tuple[Array, Array | None]:
-            a = h @ params.w_hh + (z if precomputed else common.project(params, z))
+            a = h @ params.w_hh + (z if precomputed else common.input_projection(params, z))
             return self._f(a), None if isinstance(self.activation, str) else a
 
-        return common.project(params, xs) if precomputed else xs, step
+        return common.input_projection(params, xs) if precomputed else xs, step
 
     def output(self, h: Array, residuals: Any) -> Array:
         """The state is the output."""
@@ -133,11 +133,11 @@ class VanillaRNN:
         before: Array, after: Array, a: Any,
     ) -> tuple[PyTree, Recurrence]:  # fmt: skip
         """``v = dx w_xh + x dw_xh + db_h + h_{t-1} dw_hh``, and ``dh_t = f'(a) ⊙ (dh_{t-1} w_hh + v)``."""
-        v = common.projection_tangent(params, dparams, xs, dxs) + common.weight_tangent(before, dparams.w_hh)
-        matmul_w_hh = common.matmul_by(params.w_hh)
+        v = common.input_projection_tangent(params, dparams, xs, dxs) + common.weight_tangent(before, dparams.w_hh)
+        matmul_w_hh = common.right_matmul(params.w_hh)
 
-        def step(dh: Array, at: tuple) -> tuple[Array, Array]:
-            after, a, v = at
+        def step(dh: Array, inputs: tuple) -> tuple[Array, Array]:
+            after, a, v = inputs
             da = matmul_w_hh(dh) + v
             if isinstance(self.activation, str):
                 dh = SLOPES[self.activation](after) * da

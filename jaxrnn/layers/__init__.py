@@ -1,4 +1,4 @@
-"""Layers: each has the same face as a cell, and they nest freely."""
+"""Layers: they have the methods of a cell, and nest freely."""
 
 from jaxrnn.layers.bidirectional import Bidirectional
 from jaxrnn.layers.mixed_precision import MixedPrecision

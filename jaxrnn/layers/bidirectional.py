@@ -23,7 +23,7 @@ MERGES: dict[str, Callable[[Array, Array], Any]] = {
 
 
 def merged_size(merge: str, a: int | None, b: int | None) -> int | None:
-    """Features after a merge; None where they are not known or there is no single width."""
+    """Number of features after a merge; None where it is unknown or the output is a pair."""
     if merge == "both" or a is None or b is None:
         return None
     return a + b if merge == "concat" else a
@@ -31,24 +31,24 @@ def merged_size(merge: str, a: int | None, b: int | None) -> int | None:
 
 @hyperparameters
 class Bidirectional:
-    r"""Two networks with separate weights, one walking forwards and one backwards in time.
+    r"""Two networks with separate weights, one forward and one backward in time.
 
     .. math:: H_t = [\overrightarrow{H}_t, \overleftarrow{H}_t]
 
-    Each step thus sees the whole sequence. With ``lengths`` the backward direction starts at each sequence's own end;
-    with ``resets`` both directions start anew at the same borders. Parameters and state are pairs
+    Each output depends on the whole sequence. With ``lengths`` the backward direction starts at each sequence's own
+    end; with ``resets`` both directions are reset at the same boundaries. Parameters and state are pairs
     ``(forward, backward)``.
 
     Args:
-        forward: a cell or layer, deep ones as well.
-        backward: the same for the other direction; by default one like ``forward``, with weights of its own.
-        merge: how the two outputs become one: ``"concat"`` (2H features), ``"sum"``, ``"mean"``, ``"product"``, or
+        forward: a cell or layer, possibly deep.
+        backward: a cell or layer for the other direction; by default ``forward``, with separate weights.
+        merge: how the two outputs are combined: ``"concat"`` (2H features), ``"sum"``, ``"mean"``, ``"product"``, or
             ``"both"`` for the pair.
 
     Raises:
-        TypeError: a part is no cell or layer, or is not hashable; ``step`` is called, since the backward direction
-            needs the inputs to come.
-        ValueError: the directions' sizes do not fit each other or the merge.
+        TypeError: ``forward`` or ``backward`` is not a hashable cell or layer; ``step`` is called, as the backward
+            direction needs the future inputs.
+        ValueError: the sizes of the directions do not match each other or the merge.
 
     Example:
         >>> import jax, jax.numpy as jnp, jaxrnn as rnn
@@ -70,12 +70,12 @@ class Bidirectional:
         if self.backward is not None:
             checks.layer("backward", self.backward)
         checks.one_of("merge", self.merge, MERGES)
-        a, b = (getattr(part, "output_size", None) for part in self.directions)
+        a, b = (getattr(layer, "output_size", None) for layer in self.directions)
         if self.merge in ("sum", "mean", "product") and None not in (a, b) and a != b:
             checks.refuse(
                 "backward", f"output size {a}, that of forward, to {self.merge}", b, 'merge="concat" takes any'
             )
-        a, b = (getattr(part, "input_size", None) for part in self.directions)
+        a, b = (getattr(layer, "input_size", None) for layer in self.directions)
         if None not in (a, b) and a != b:
             checks.refuse("backward", f"input size {a}, that of forward", b, "both directions see the same inputs")
 
@@ -93,7 +93,7 @@ class Bidirectional:
 
     @property
     def output_size(self) -> int | None:
-        return merged_size(self.merge, *(getattr(part, "output_size", None) for part in self.directions))
+        return merged_size(self.merge, *(getattr(layer, "output_size", None) for layer in self.directions))
 
     def init(self, key: Array) -> tuple[Params, Params]:
         """Draw the parameters of both directions."""
@@ -107,12 +107,12 @@ class Bidirectional:
         return forward.initial_state(batch_shape), backward.initial_state(batch_shape)
 
     def check_input(self, argument: str, x: Any) -> None:
-        """Refuse what either direction cannot take."""
-        for part in self.directions:
-            checks.input_of(part, argument, x)
+        """Raise an error for inputs that either direction cannot take."""
+        for layer in self.directions:
+            checks.input_of(layer, argument, x)
 
     def step(self, params: Params, state: State, x: PyTree, *, key: Array | None = None) -> NoReturn:
-        """Refused: one step alone says nothing about the inputs to come."""
+        """Raises TypeError: the backward direction needs the future inputs."""
         checks.refuse(
             "Bidirectional.step", "a whole sequence, through rnn.unroll", "one step",
             "the backward direction starts at the end; a model that decodes step by step needs forward cells only",
@@ -128,15 +128,15 @@ class Bidirectional:
         final_back, ys_back, states_back = over_time(
             backward, params[1], state[1], xs, backward_options(options), keys[1]
         )
-        kept = (states, states_back) if options.return_states else None
-        return (final, final_back), MERGES[self.merge](ys, ys_back), kept
+        trajectories = (states, states_back) if options.return_states else None
+        return (final, final_back), MERGES[self.merge](ys, ys_back), trajectories
 
 
 def backward_options(options: ScanOptions) -> ScanOptions:
-    """The same walk in the other direction.
+    """The same scan in the other direction.
 
-    A reset before step t puts a border between t and the step walked before it. Walked the other way, that border
-    is crossed before that other step, so the resets move by one; the step walked first needs none.
+    A reset before step t is a boundary between step t and the step scanned before it. In the other direction the step
+    scanned after that boundary is the latter, so the resets move by one step; the first step needs none.
     """
     resets = options.resets
     if resets is not None:

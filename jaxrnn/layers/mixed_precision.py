@@ -9,33 +9,34 @@ import jax.numpy as jnp
 
 from jaxrnn import checks
 from jaxrnn.constructor import hyperparameters
+from jaxrnn.layers.wrappers import Wrapper
 from jaxrnn.precision import cast, cast_like
-from jaxrnn.types import Array, Params, PyTree, ScanOptions, State, input_ndim
+from jaxrnn.types import Array, Params, PyTree, ScanOptions, State
 from jaxrnn.unroll import one_step, over_time
 
 
 @hyperparameters
-class MixedPrecision:
+class MixedPrecision(Wrapper):
     r"""A layer that computes in a narrower dtype than that of its parameters.
 
     .. math:: \tilde s_t, \tilde y_t = \mathrm{layer}(\tilde θ, \tilde s_{t-1}, \tilde x_t)
 
-    with a tilde on what is cast to ``compute_dtype``; :math:`s_t` and :math:`y_t` are cast back.
+    where a tilde is a cast to ``compute_dtype``; :math:`s_t` and :math:`y_t` are cast back.
 
-    Parameters, gradients, the optimizer's state and the recurrent state between two calls stay as they are, in float32
-    by default; within a call all floating numbers are of ``compute_dtype``. So small updates of a parameter are not
-    lost, and the loss is computed from outputs in ``output_dtype``. Sums of many terms, such as the gradient of a bias,
-    are in float32 (:mod:`jaxrnn.precision`). Around a whole model, or around some of its layers; parameters and state
-    are those of the layer.
+    Parameters, gradients, the optimizer state and the recurrent state between two calls keep their dtypes, by default
+    float32; within a call all floating arrays have ``compute_dtype``. So small updates of a parameter are not rounded
+    to 0, and the loss is computed from outputs in ``output_dtype``. Sums of many terms, such as the gradient of a bias,
+    are accumulated in float32 (:mod:`jaxrnn.precision`). It wraps a whole model, or some of its layers; parameters and
+    state are those of the layer.
 
     Args:
         layer: a cell or layer.
         compute_dtype: ``"bfloat16"``, which has the range of float32, or ``"float16"``, whose gradients are 0 below
             6e-8: scale the loss up and the gradients down.
-        output_dtype: of the outputs.
+        output_dtype: dtype of the outputs.
 
     Raises:
-        TypeError, ValueError: the layer is none or not hashable, a dtype is not a floating one.
+        TypeError, ValueError: the layer is not a hashable cell or layer, or a dtype is not a floating dtype.
 
     Example:
         >>> import jax, jax.numpy as jnp, jaxrnn as rnn
@@ -58,40 +59,8 @@ class MixedPrecision:
         for name in ("compute_dtype", "output_dtype"):
             object.__setattr__(self, name, checks.float_dtype(name, getattr(self, name)))
 
-    @property
-    def input_ndim(self) -> int:
-        return input_ndim(self.layer)
-
-    @property
-    def input_size(self) -> int | None:
-        return getattr(self.layer, "input_size", None)
-
-    @property
-    def output_size(self) -> int | None:
-        return getattr(self.layer, "output_size", None)
-
-    @property
-    def vocabulary_size(self) -> int | None:
-        return getattr(self.layer, "vocabulary_size", None)
-
-    @property
-    def preserves_size(self) -> bool:
-        return getattr(self.layer, "preserves_size", False)
-
-    def init(self, key: Array) -> Params:
-        """Draw the parameters of the layer, in its own dtype."""
-        return self.layer.init(key)
-
-    def initial_state(self, batch_shape: tuple[int, ...] = ()) -> State:
-        """The initial state of the layer, in its own dtype."""
-        return self.layer.initial_state(batch_shape)
-
-    def check_input(self, argument: str, x: Any) -> None:
-        """Refuse what the layer cannot take."""
-        checks.input_of(self.layer, argument, x)
-
     def step(self, params: Params, state: State, x: PyTree, *, key: Array | None = None) -> tuple[State, PyTree]:
-        """One step of the layer in the narrow dtype."""
+        """One step of the layer in ``compute_dtype``."""
         params, narrow, x = self.narrow(params, state, x)
         new, y = one_step(self.layer, params, narrow, x, key)
         return cast_like(new, state), cast(y, self.output_dtype)
@@ -105,5 +74,5 @@ class MixedPrecision:
         return cast_like(final, state), cast(ys, self.output_dtype), states
 
     def narrow(self, *trees: PyTree) -> tuple[PyTree, ...]:
-        """Trees with their floating arrays in ``compute_dtype``."""
+        """Trees with their floating arrays cast to ``compute_dtype``."""
         return cast(jax.tree.map(jnp.asarray, trees), self.compute_dtype)

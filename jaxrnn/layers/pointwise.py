@@ -1,4 +1,4 @@
-"""Layers without memory: the same map at every step. Their state is ``()``."""
+"""Layers without state: the same function at every step. Their state is ``()``."""
 
 from __future__ import annotations
 
@@ -11,26 +11,26 @@ import jax.numpy as jnp
 from jaxrnn import checks, initializers
 from jaxrnn.constructor import hyperparameters
 from jaxrnn.initializers import Initializer
-from jaxrnn.precision import broadcast_rows, widen
+from jaxrnn.precision import add_bias, widen
 from jaxrnn.scan import where
 from jaxrnn.types import Array, Params, PyTree, ScanOptions, exportable
 
 
 class Pointwise:
-    """A map ``apply(params, x, key)`` made a layer: all steps at once, and 0 in the padding."""
+    """Base of layers without state: ``apply(params, x, key)`` for all steps at once, and 0 in the padding."""
 
     def initial_state(self, batch_shape: tuple[int, ...] = ()) -> tuple[()]:
-        """There is nothing to remember: ``()``."""
+        """No state: ``()``."""
         return ()
 
     def apply(self, params: Any, x: Array, key: Array | None = None) -> Array:
         raise NotImplementedError
 
     def check_input(self, argument: str, x: Any) -> None:
-        """Refuse what the map cannot take."""
+        """Raise an error for inputs that the layer cannot take."""
 
     def step(self, params: Any, state: tuple[()], x: Array, *, key: Array | None = None) -> tuple[tuple[()], Array]:
-        """One step: the map, and the empty state."""
+        """One step: the empty state and the output."""
         self.check_input("x", x)
         return (), self.apply(params, x, key)
 
@@ -52,19 +52,19 @@ class LinearParams(NamedTuple):
 
 @hyperparameters
 class Linear(Pointwise):
-    """The readout: an affine map of each step.
+    """The readout: an affine map of each output.
 
     .. math:: o_t = h_t w + b
 
     Args:
-        input_size: features in.
-        output_size: features out.
+        input_size: number of input features.
+        output_size: number of output features.
         use_bias: whether there is a ``b``.
         w_init, b_init: initializers, by name or callable.
         dtype: dtype of the parameters.
 
     Raises:
-        TypeError, ValueError: an argument is of the wrong kind or out of range.
+        TypeError, ValueError: an argument is of the wrong type or out of range.
 
     Example:
         >>> import jax, jax.numpy as jnp, jaxrnn as rnn
@@ -98,13 +98,12 @@ class Linear(Pointwise):
         return LinearParams(w, b)
 
     def check_input(self, argument: str, x: Any) -> None:
-        """Refuse an input whose last axis is not ``input_size``."""
+        """Raise an error for inputs whose last axis is not ``input_size``."""
         checks.features(argument, x, self.input_size, "Linear")
 
     def apply(self, params: LinearParams, x: Array, key: Array | None = None) -> Array:
         """``x w + b``."""
-        y = x @ params.w
-        return y if params.b is None else y + broadcast_rows(params.b, y)
+        return add_bias(x @ params.w, params.b)
 
 
 @exportable
@@ -116,19 +115,19 @@ class EmbeddingParams(NamedTuple):
 
 @hyperparameters
 class Embedding(Pointwise):
-    """A vector for each token: ``ids [...]`` in, ``[..., size]`` out, row ``ids`` of ``w``.
+    """A vector for each token: ``ids [...]`` to rows ``ids`` of ``w``, ``[..., size]``.
 
-    Ids outside of the vocabulary are refused where they are concrete; under ``jit`` they give NaN, never another
-    token's vector. To share ``w`` with the readout see :class:`~jaxrnn.Tied`.
+    Ids outside of the vocabulary raise an error where they are concrete; under ``jit`` their vector is NaN. To share
+    ``w`` with the readout see :class:`~jaxrnn.Tied`.
 
     Args:
         vocabulary_size: V, the number of tokens.
         output_size: features of a token's vector.
-        w_init: initializer, by name or callable; by default normal with deviation 1.
+        w_init: initializer, by name or callable; by default normal with standard deviation 1.
         dtype: dtype of the parameters.
 
     Raises:
-        TypeError, ValueError: an argument is of the wrong kind or out of range.
+        TypeError, ValueError: an argument is of the wrong type or out of range.
 
     Example:
         >>> import jax, jax.numpy as jnp, jaxrnn as rnn
@@ -159,7 +158,7 @@ class Embedding(Pointwise):
         )
 
     def check_input(self, argument: str, x: Any) -> None:
-        """Refuse what is no token id of this vocabulary."""
+        """Raise an error for anything but token ids of this vocabulary."""
         checks.token_ids(argument, x, self.vocabulary_size)
 
     def apply(self, params: EmbeddingParams, x: Array, key: Array | None = None) -> Array:
@@ -169,7 +168,7 @@ class Embedding(Pointwise):
         return y.astype(params.w.dtype)
 
     def attend(self, params: EmbeddingParams, h: Array) -> Array:
-        """The tied readout ``h wᵀ``: ``[..., size]`` to a score for each token, ``[..., V]``."""
+        """The tied readout ``h wᵀ``: ``[..., size]`` to logits ``[..., V]``."""
         return h @ params.w.T
 
 
@@ -177,14 +176,14 @@ class Embedding(Pointwise):
 class Dropout(Pointwise):
     """Set each feature to 0 with probability ``rate`` and scale the rest by ``1 / (1 - rate)``.
 
-    It acts only where a key is given: ``unroll(..., key=key)`` trains, without a key it evaluates. Between layers,
-    never on the recurrence, it is the dropout of Zaremba et al. (2014).
+    It is active only with a key: ``unroll(..., key=key)`` for training, no key for evaluation. Between layers, not on
+    the recurrent connections, it is the dropout of Zaremba et al. (2014).
 
     Args:
-        rate: the share that is dropped, in [0, 1).
+        rate: the probability that a feature is dropped, in [0, 1).
 
     Raises:
-        TypeError, ValueError: the rate is no number in [0, 1).
+        TypeError, ValueError: the rate is not a number in [0, 1).
 
     Example:
         >>> import jax, jax.numpy as jnp, jaxrnn as rnn
@@ -203,16 +202,16 @@ class Dropout(Pointwise):
         checks.fraction("rate", self.rate)
 
     def init(self, key: Array) -> tuple[()]:
-        """There are no parameters: ``()``."""
+        """No parameters: ``()``."""
         return ()
 
     def check_input(self, argument: str, x: Any) -> None:
-        """Refuse what is no array."""
+        """Raise an error for anything but an array."""
         checks.array(argument, x, "Dropout")
 
     def apply(self, params: tuple[()], x: Array, key: Array | None = None) -> Array:
-        """``x ⊙ m / (1 - rate)`` with a random mask m; x itself without a key."""
+        """``x ⊙ m / (1 - rate)`` with a random mask m; ``x`` without a key."""
         if key is None or self.rate == 0:
             return x
-        kept = jax.random.bernoulli(key, 1 - self.rate, x.shape)
-        return jnp.where(kept, x / (1 - self.rate), 0)
+        mask = jax.random.bernoulli(key, 1 - self.rate, x.shape)
+        return jnp.where(mask, x / (1 - self.rate), 0)

@@ -1,4 +1,4 @@
-"""Deep networks: a fold over layers."""
+"""Deep networks: layers applied one after another."""
 
 from __future__ import annotations
 
@@ -15,19 +15,18 @@ from jaxrnn.unroll import one_step, over_time
 
 @hyperparameters
 class Stack:
-    r"""Layers one above another: the outputs of each are the inputs of the next.
+    r"""A stack of layers: the outputs of each are the inputs of the next.
 
     .. math:: H_t^{(l)} = φ_l(H_t^{(l-1)} w_{xh}^{(l)} + H_{t-1}^{(l)} w_{hh}^{(l)} + b_h^{(l)}), \qquad H_t^{(0)} = x_t
 
-    and the same with an LSTM, a GRU or a cell of your own in any place. Parameters and state are tuples, one entry a
-    layer.
+    for vanilla layers; each layer may be any cell or layer. Parameters and state are tuples with one entry per layer.
 
     Args:
-        *layers: cells and layers of any kind.
+        *layers: cells and layers, the first one takes the inputs.
 
     Raises:
-        TypeError: a part is no cell or layer, or is not hashable.
-        ValueError: a layer's input size is not the output size of the one below; there is no layer.
+        TypeError: one of them is not a hashable cell or layer.
+        ValueError: the input size of a layer is not the output size of the layer below; there is no layer.
 
     Example:
         >>> import jax, jax.numpy as jnp, jaxrnn as rnn
@@ -69,7 +68,7 @@ class Stack:
 
     @property
     def _sized(self) -> list:
-        """The layers that are not made for any size, as dropout is."""
+        """The layers that have sizes: all but those like dropout."""
         return [layer for layer in self.layers if not getattr(layer, "preserves_size", False)]
 
     def init(self, key: Array) -> tuple:
@@ -82,7 +81,7 @@ class Stack:
         return tuple(layer.initial_state(batch_shape) for layer in self.layers)
 
     def check_input(self, argument: str, x: Any) -> None:
-        """Refuse what the first layer cannot take."""
+        """Raise an error for inputs that the first layer cannot take."""
         checks.input_of(self.layers[0], argument, x)
 
     def step(self, params: tuple, state: tuple, x: PyTree, *, key: Array | None = None) -> tuple[tuple, PyTree]:

@@ -1,4 +1,4 @@
-"""Layers that wrap a layer: skip connections, and a readout that shares the embedding's weights."""
+"""Layers that wrap a layer: residual connections, and a readout that shares the weights of the embedding."""
 
 from __future__ import annotations
 
@@ -12,27 +12,68 @@ from jaxrnn.constructor import hyperparameters
 from jaxrnn.initializers import Initializer
 from jaxrnn.layers.bidirectional import MERGES, merged_size
 from jaxrnn.layers.pointwise import Embedding, EmbeddingParams
-from jaxrnn.precision import broadcast_rows
+from jaxrnn.precision import add_bias
 from jaxrnn.scan import where
 from jaxrnn.types import Array, Params, PyTree, ScanOptions, State, exportable, input_ndim
 from jaxrnn.unroll import one_step, over_time
 
 
+class Wrapper:
+    """A layer around one layer, whose parameters, state, inputs and sizes it has unless it overrides them.
+
+    A subclass is a dataclass with a field ``layer``, and has ``step`` and ``over_time``.
+    """
+
+    layer: Any
+
+    @property
+    def input_ndim(self) -> int:
+        return input_ndim(self.layer)
+
+    @property
+    def input_size(self) -> int | None:
+        return getattr(self.layer, "input_size", None)
+
+    @property
+    def output_size(self) -> int | None:
+        return getattr(self.layer, "output_size", None)
+
+    @property
+    def vocabulary_size(self) -> int | None:
+        return getattr(self.layer, "vocabulary_size", None)
+
+    @property
+    def preserves_size(self) -> bool:
+        return getattr(self.layer, "preserves_size", False)
+
+    def init(self, key: Array) -> Params:
+        """Draw the parameters of the layer."""
+        return self.layer.init(key)
+
+    def initial_state(self, batch_shape: tuple[int, ...] = ()) -> State:
+        """The initial state of the layer."""
+        return self.layer.initial_state(batch_shape)
+
+    def check_input(self, argument: str, x: Any) -> None:
+        """Raise an error for inputs that the layer cannot take."""
+        checks.input_of(self.layer, argument, x)
+
+
 @hyperparameters
-class Residual:
-    """A layer with a connection around it.
+class Residual(Wrapper):
+    """A layer with a residual connection.
 
     .. math:: y_t = x_t + F(x)_t
 
-    or, with ``merge="concat"``, the input beside the output: ``y_t = [x_t, F(x)_t]``. Parameters and state are those of
-    the layer.
+    or, with ``merge="concat"``, the input concatenated with the output: ``y_t = [x_t, F(x)_t]``. Parameters and state
+    are those of the layer.
 
     Args:
         layer: a cell or layer.
         merge: ``"sum"`` or ``"concat"``.
 
     Raises:
-        TypeError: the layer is none, or is not hashable.
+        TypeError: the layer is not a hashable cell or layer.
         ValueError: input and output sizes differ and cannot be added.
 
     Example:
@@ -51,48 +92,35 @@ class Residual:
     def __post_init__(self) -> None:
         checks.layer("layer", self.layer)
         checks.one_of("merge", self.merge, ("sum", "concat"))
-        takes, gives = self.input_size, getattr(self.layer, "output_size", None)
-        if self.merge == "sum" and None not in (takes, gives) and takes != gives:
+        input_size, output_size = self.input_size, super().output_size
+        if self.merge == "sum" and None not in (input_size, output_size) and input_size != output_size:
             checks.refuse(
-                "layer", f"output size {takes}, its input size, to be added", gives, 'merge="concat" takes any'
+                "layer",
+                f"output size {input_size}, its input size, to be added",
+                output_size,
+                'merge="concat" takes any',
             )
 
     @property
-    def input_ndim(self) -> int:
-        return input_ndim(self.layer)
-
-    @property
-    def input_size(self) -> int | None:
-        return getattr(self.layer, "input_size", None)
-
-    @property
     def output_size(self) -> int | None:
-        return merged_size(self.merge, self.input_size, getattr(self.layer, "output_size", None))
+        return merged_size(self.merge, self.input_size, super().output_size)
 
-    def init(self, key: Array) -> Params:
-        """Draw the parameters of the layer."""
-        return self.layer.init(key)
-
-    def initial_state(self, batch_shape: tuple[int, ...] = ()) -> State:
-        """The initial state of the layer."""
-        return self.layer.initial_state(batch_shape)
-
-    def check_input(self, argument: str, x: Any) -> None:
-        """Refuse what the layer cannot take."""
-        checks.input_of(self.layer, argument, x)
+    @property
+    def preserves_size(self) -> bool:
+        return self.merge == "sum" and super().preserves_size
 
     def step(self, params: Params, state: State, x: Array, *, key: Array | None = None) -> tuple[State, Array]:
-        """One step of the layer, and its input."""
+        """One step of the layer, merged with its input."""
         state, y = one_step(self.layer, params, state, x, key)
-        return state, self._join(x, y)
+        return state, self._merge(x, y)
 
     def over_time(
         self, params: Params, state: State, xs: Array, options: ScanOptions, key: Array | None
     ) -> tuple[State, Array, PyTree | None]:
         final, ys, states = over_time(self.layer, params, state, xs, options, key)
-        return final, self._join(xs, ys), states
+        return final, self._merge(xs, ys), states
 
-    def _join(self, x: Array, y: Array) -> Array:
+    def _merge(self, x: Array, y: Array) -> Array:
         checks.array("layer", y, "Residual, out of its layer")
         if self.merge == "sum" and x.shape != y.shape:
             checks.refuse("layer", f"outputs like its inputs, {checks.describe(x)}", checks.describe(y))
@@ -110,21 +138,21 @@ class TiedParams(NamedTuple):
 
 @hyperparameters
 class Tied:
-    r"""A layer between an embedding and a readout that share one matrix.
+    r"""A layer between an embedding and a readout with tied weights.
 
     .. math:: o_t = F(w_{x})_t \, w^\top + b
 
-    Token ids in, a score for each token out. The state is that of the layer.
+    The inputs are token ids, the outputs logits over the vocabulary. The state is that of the layer.
 
     Args:
-        embedding: the embedding whose ``w`` is used twice; as a readout it wants small numbers, such as
+        embedding: the embedding whose ``w`` is also the weight of the readout; it needs small values there, such as
             ``w_init=uniform(0.1)``.
-        layer: a cell or layer from and to vectors of the embedding's size.
+        layer: a cell or layer whose inputs and outputs have the size of the embedding.
         use_bias: whether the readout has a bias.
         b_init: its initializer, by name or callable.
 
     Raises:
-        TypeError, ValueError: a part is of the wrong kind, or sizes differ.
+        TypeError, ValueError: an argument is of the wrong type, or sizes differ.
 
     Example:
         >>> import jax, jax.numpy as jnp, jaxrnn as rnn
@@ -149,9 +177,9 @@ class Tied:
             checks.refuse("embedding", "an Embedding", checks.describe(self.embedding), error=TypeError)
         checks.layer("layer", self.layer)
         checks.consecutive_sizes((self.embedding, self.layer))
-        gives = getattr(self.layer, "output_size", None)
-        if gives not in (None, self.embedding.output_size):
-            checks.refuse("layer", f"output size {self.embedding.output_size}, that of the embedding", gives,
+        output_size = getattr(self.layer, "output_size", None)
+        if output_size not in (None, self.embedding.output_size):
+            checks.refuse("layer", f"output size {self.embedding.output_size}, that of the embedding", output_size,
                           "the readout is the embedding's own matrix")  # fmt: skip
         checks.flag("use_bias", self.use_bias)
         checks.initializer("b_init", self.b_init, initializers.NAMED)
@@ -177,23 +205,22 @@ class Tied:
         return self.layer.initial_state(batch_shape)
 
     def check_input(self, argument: str, x: Any) -> None:
-        """Refuse what is no token id."""
+        """Raise an error for anything but token ids."""
         self.embedding.check_input(argument, x)
 
     def step(self, params: TiedParams, state: State, x: Array, *, key: Array | None = None) -> tuple[State, Array]:
-        """One step: ids ``[...]`` to scores ``[..., V]``."""
+        """One step: ids ``[...]`` to logits ``[..., V]``."""
         self.check_input("x", x)
         state, y = one_step(self.layer, params.layer, state, self.embedding.apply(params.embedding, x), key)
-        return state, self._read(params, y)
+        return state, self._readout(params, y)
 
     def over_time(
         self, params: TiedParams, state: State, xs: Array, options: ScanOptions, key: Array | None
     ) -> tuple[State, Array, PyTree | None]:
         vectors = self.embedding.apply(params.embedding, xs)
         final, ys, states = over_time(self.layer, params.layer, state, vectors, options, key)
-        scores = self._read(params, ys)
-        return final, scores if options.mask is None else where(options.mask, scores), states
+        logits = self._readout(params, ys)
+        return final, logits if options.mask is None else where(options.mask, logits), states
 
-    def _read(self, params: TiedParams, h: Array) -> Array:
-        scores = self.embedding.attend(params.embedding, h)
-        return scores if params.b is None else scores + broadcast_rows(params.b, scores)
+    def _readout(self, params: TiedParams, h: Array) -> Array:
+        return add_bias(self.embedding.attend(params.embedding, h), params.b)

@@ -9,7 +9,7 @@ import re
 from typing import Any
 
 from jaxrnn.checks import refuse
-from jaxrnn.constructor import declared, from_repr, parts
+from jaxrnn.constructor import find_custom_objects, from_repr, registered_class
 
 
 def constructor_call(model: Any) -> str:
@@ -21,7 +21,7 @@ def class_modules(model: Any) -> dict[str, list[str] | None]:
     """Module and qualified name of each class and function of a model that is not part of jaxrnn, by printed name."""
     return {
         name: None if part is None else [str(part.__module__), getattr(part, "__qualname__", part.__name__)]
-        for name, part in parts(model).items()
+        for name, part in find_custom_objects(model).items()
     }
 
 
@@ -50,7 +50,7 @@ def _import(name: str, origin: list[str] | None) -> Any:
     if origin is None:
         raise LookupError(f"several things print as {name}")
     module, qualname = origin
-    full_name, known = f"{qualname} of {module}", declared(name)
+    full_name, known = f"{qualname} of {module}", registered_class(name)
     if known is not None and [known.__module__, known.__qualname__] == origin:
         return known
     if module == "__main__" or "<" in qualname:

@@ -76,18 +76,18 @@ def step(model: Any, params: Any, state: Any, x: Any, vector: np.ndarray, memory
             context, weights = attend(model.attention, params.attention, h, memory)
             looked.append(weights)
             return (cell, context), np.concatenate([h, context])
-    state, (y,), _ = plain_loop.walk(model, params, state, [x], [False])
+    state, (y,), _ = plain_loop.unroll_sequence(model, params, state, [x], [False])
     return state, y
 
 
 def scores(model: Any, params: Any, xs: list, tokens: list, taught: bool = True) -> tuple[list, list]:
     """Scores of all tokens but the first, and weights; ``xs`` is a sequence, or the one thing of a captioner."""
     if type(model).__name__ == "Captioner":
-        _, (vector,), _ = plain_loop.walk(model.encoder, params.encoder, (), [xs], [False])
+        _, (vector,), _ = plain_loop.unroll_sequence(model.encoder, params.encoder, (), [xs], [False])
         memory: list = []
     else:
         start = plain_loop.initial(model.encoder)
-        final, memory, _ = plain_loop.walk(model.encoder, params.encoder, start, xs, [False] * len(xs))
+        final, memory, _ = plain_loop.unroll_sequence(model.encoder, params.encoder, start, xs, [False] * len(xs))
         vector = np.array(flat(final))
     coded = np.tanh(vector @ params.bridge.w + params.bridge.b) if model.bridge else vector
     state, each, looked = filled(initial(model.decoder), list(coded)), [], []  # type: ignore[var-annotated]

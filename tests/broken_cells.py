@@ -9,7 +9,7 @@ SIZE = 3
 
 
 class NoStep:
-    """A cell that forgot how to step."""
+    """A cell without a step."""
 
     def init(self, key):
         return ()
@@ -18,8 +18,8 @@ class NoStep:
         return ()
 
 
-class Own:
-    """A user's cell, to be spoilt below."""
+class UserCell:
+    """A correct user's cell, the base of those below."""
 
     def init(self, key):
         return ()
@@ -32,19 +32,19 @@ class Own:
 
 
 @dataclasses.dataclass
-class Unhashable(Own):
-    """A cell that can change, and so has no hash."""
+class Unhashable(UserCell):
+    """A mutable cell, which has no hash."""
 
 
 @dataclasses.dataclass(frozen=True)
-class Holding(Own):
-    """A frozen cell that holds an array, and so has no hash all the same."""
+class Holding(UserCell):
+    """A frozen cell that holds an array, so that it cannot be hashed."""
 
     weights: jax.Array
 
 
 @dataclasses.dataclass(frozen=True)
-class Growing(Own):
+class Growing(UserCell):
     """A cell whose step returns another shape."""
 
     def step(self, params, state, x):
@@ -52,7 +52,7 @@ class Growing(Own):
 
 
 @dataclasses.dataclass(frozen=True)
-class Reshaping(Own):
+class Reshaping(UserCell):
     """A cell whose step returns another structure."""
 
     def step(self, params, state, x):
@@ -60,8 +60,8 @@ class Reshaping(Own):
 
 
 @dataclasses.dataclass(frozen=True)
-class Unbatched(Own):
-    """A cell whose state knows no batch axes."""
+class Unbatched(UserCell):
+    """A cell whose state has no batch axes."""
 
     def initial_state(self, batch_shape=()):
         return jnp.zeros(())
@@ -71,8 +71,8 @@ class Unbatched(Own):
 
 
 @dataclasses.dataclass(frozen=True)
-class Widening(Own):
-    """A cell with outputs wider than its inputs, and no word of it."""
+class Widening(UserCell):
+    """A cell with outputs wider than its inputs, without attributes for its sizes."""
 
     def step(self, params, state, x):
         return state, jnp.concatenate([x, x], axis=-1)
