@@ -133,10 +133,10 @@ def gate_saturation(statistics: Mapping[str, GateStatistics], axes: Axes | None 
             checks.refuse(f"statistics[{name!r}]", "those of one gate, from gate_statistics", checks.tree_summary(gate),
                           error=TypeError)  # fmt: skip
     axes = _axes(axes)
-    shut, open_ = (np.array([np.mean(getattr(statistics[n], part)) for n in names]) for part in ("shut", "open"))
-    between = 1 - shut - open_
+    shut, wide = (np.array([np.mean(getattr(statistics[n], part)) for n in names]) for part in ("shut", "open"))
+    between = 1 - shut - wide
     left = np.zeros(len(names))
-    for share, name, colour in ((shut, "shut", BLUE), (between, "in between", "#DDDDDD"), (open_, "open", ORANGE)):
+    for share, name, colour in ((shut, "shut", BLUE), (between, "in between", "#DDDDDD"), (wide, "open", ORANGE)):
         axes.barh(names, 100 * share, left=100 * left, color=colour, label=name, height=0.5)
         for row, (start, width) in enumerate(zip(left, share)):
             if width > 0.06:
@@ -146,8 +146,8 @@ def gate_saturation(statistics: Mapping[str, GateStatistics], axes: Axes | None 
     axes.set(xlabel="steps and units [%]", ylabel="gate", xlim=(0, 100))
     axes.invert_yaxis()
     if "keep" in statistics and statistics["keep"].memory is not None:
-        low, median, high = np.quantile(np.asarray(statistics["keep"].memory, float), (0, 0.5, 1), method="nearest")
-        axes.set_title(f"units remember {median:.3g} steps (median; {low:.3g} to {high:.3g})", fontsize="medium")
+        low, middle, high = np.quantile(np.asarray(statistics["keep"].memory, float), (0, 0.5, 1), method="nearest")
+        axes.set_title(f"units remember {middle:.3g} steps (median; {low:.3g} to {high:.3g})", fontsize="medium")
     return _finish(axes, below=3)
 
 
