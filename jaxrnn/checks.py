@@ -135,6 +135,13 @@ def peepholes(value: Any, coupled: bool) -> str:
     return "".join(gate for gate in "ifo" if gate in value)
 
 
+def instance(argument: str, value: Any, kind: type, fix: str) -> None:
+    """An object of one class."""
+    if not isinstance(value, kind):
+        article = "an" if kind.__name__[0] in "AEIOU" else "a"
+        refuse(argument, f"{article} {kind.__name__}", tree_summary(value), fix, TypeError)
+
+
 def model(argument: str, value: Any) -> None:
     """A cell or a layer: an instance, not a class, with the three methods."""
     fix = "a cell is any object with these three methods"
@@ -187,10 +194,15 @@ def features(argument: str, x: Any, width: int, owner: str) -> None:
         refuse(argument, f"last axis {width} ({owner}.input_size)", describe(x), "the features go last")
 
 
+def integers(argument: str, value: Any, expected: str, fix: str) -> None:
+    """An integer array."""
+    if not hasattr(value, "shape") or not jnp.issubdtype(value.dtype, jnp.integer):
+        refuse(argument, expected, describe(value), fix, TypeError)
+
+
 def token_ids(argument: str, ids: Any, vocabulary: int) -> None:
     """Integers in [0, vocabulary)."""
-    if not hasattr(ids, "shape") or not jnp.issubdtype(ids.dtype, jnp.integer):
-        refuse(argument, "integer token ids for Embedding", describe(ids), "jnp.asarray(ids, dtype=int)", TypeError)
+    integers(argument, ids, "integer token ids for Embedding", "jnp.asarray(ids, dtype=int)")
     _within(argument, ids, 0, vocabulary - 1, f"token ids in [0, {vocabulary})",
             "the vocabulary is too small or the padding id is not in it; lengths= hides padding")  # fmt: skip
 
@@ -319,8 +331,7 @@ def free_names(argument: str, value: Collection[str], taken: Collection[str]) ->
 
 def labels(argument: str, value: Any, shape: tuple[int, ...]) -> None:
     """Integers of the given shape."""
-    if not hasattr(value, "shape") or not jnp.issubdtype(value.dtype, jnp.integer):
-        refuse(argument, f"integer labels {list(shape)}", describe(value), "argmax(-1) undoes one-hot", TypeError)
+    integers(argument, value, f"integer labels {list(shape)}", "argmax(-1) undoes one-hot")
     if tuple(value.shape) != shape:
         refuse(argument, f"shape {list(shape)}, that of the logits without their last axis", describe(value))
 
@@ -357,9 +368,7 @@ def same_shape(argument: str, value: Any, other: str, like: Any) -> None:
 
 def lengths(value: Any, steps: int, batch: tuple[int, ...], argument: str = "lengths") -> None:
     """Integers in [0, T] with the shape of the batch."""
-    if not hasattr(value, "shape") or not jnp.issubdtype(value.dtype, jnp.integer):
-        refuse(argument, f"an integer array of shape {list(batch)}", describe(value),
-               "jnp.asarray(lengths) makes one", TypeError)  # fmt: skip
+    integers(argument, value, f"an integer array of shape {list(batch)}", "jnp.asarray(lengths) makes one")
     if tuple(value.shape) != batch:
         refuse(argument, f"shape {list(batch)}, the batch axes of xs", describe(value), "one length a sequence")
     if not is_concrete(value):

@@ -246,7 +246,7 @@ def test_mixed_precision_anywhere(tmp_path):
     streams = rnn.data.Streams(np.arange(40) % V, batch=2, steps=4)
     step = learning.train_step(learning.stream_loss(model), optimizer)
     checkpoints = learning.Checkpoints(tmp_path, model)
-    end = learning.fit(step, state, streams, steps=2, key=KEY, checkpoints=checkpoints, show=False)
+    end = learning.fit(step, state, streams, steps=2, key=KEY, checkpoints=checkpoints, verbose=False)
     again, params, _ = learning.load_model(tmp_path)
     assert again == model
     assert_identical(params, end.state.params)

@@ -1,4 +1,4 @@
-"""The kill test, with a few kills."""
+"""scripts/kill_test.py with a few kills."""
 
 import os
 import pathlib
@@ -12,9 +12,9 @@ SCRIPT = pathlib.Path(__file__).parents[2] / "scripts" / "kill_test.py"
 
 
 @pytest.mark.parametrize("kills", [1, pytest.param(3, marks=pytest.mark.slow)])
-def test_killed_and_resumed_is_undisturbed(kills, tmp_path):
-    """Few kills here; `python scripts/kill_test.py` makes twenty."""
-    quick = {  # to compile, not to run
+def test_a_killed_and_resumed_run_is_identical(kills, tmp_path):
+    """By default the script kills twenty times."""
+    quick = {  # compile quickly
         **os.environ,
         "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
         "JAX_COMPILATION_CACHE_DIR": str(tmp_path),
@@ -22,6 +22,6 @@ def test_killed_and_resumed_is_undisturbed(kills, tmp_path):
     }
     command = [sys.executable, SCRIPT, "--kills", str(kills)]
     done = subprocess.run(command, capture_output=True, text=True, env=quick)
-    verdict = rf"{kills} kills? \(.*\), {8 * (kills + 2)} steps, \d+ s: identical to an undisturbed run, bit for bit\n"
-    assert re.fullmatch(verdict, done.stdout), done.stdout + done.stderr
+    expected = rf"{kills} kills? \(.*\), {8 * (kills + 2)} steps, \d+ s: identical to an undisturbed run, bit for bit\n"
+    assert re.fullmatch(expected, done.stdout), done.stdout + done.stderr
     assert done.returncode == 0
