@@ -1,12 +1,12 @@
-"""The adding problem of Hochreiter & Schmidhuber (1997): what a cell still knows of two inputs long past.
+"""The adding problem of Hochreiter & Schmidhuber (1997): a long-term dependency on two inputs.
 
     python scripts/adding.py                      # T 200: vanilla, LSTM and GRU in turn
     python scripts/adding.py --quick              # T 50
     python scripts/adding.py --length 600 --cells gru --steps 20000
 
-Each of T steps brings a number from [0, 1) and a mark; two are marked, and after the last step the network tells the
-sum of their numbers. Always to say 1 has a mean squared error of 1/6. Sequences are made as they are needed, inside the
-compiled program, none is seen twice. A run ends once its error on fresh sequences is below --enough.
+The input of each of T steps is a number from [0, 1) and a marker. Two steps are marked, and after the last step the
+network predicts the sum of their numbers. Predicting always 1 has a mean squared error of 1/6. Sequences are drawn
+inside the compiled program, so none is seen twice. A run ends once its error on new sequences is below --enough.
 """
 
 from __future__ import annotations
@@ -20,39 +20,36 @@ from typing import Any
 
 import common
 import jax
-import numpy as np
 import optax
-from common import above_zero, not_negative, positive
+from common import CELLS, above_zero, not_negative, positive
 
 import jaxrnn as rnn
 from jaxrnn import learning
 from jaxrnn.data import synthetic
 
-CELLS = {"vanilla": rnn.VanillaRNN, "lstm": rnn.LSTM, "gru": rnn.GRU}
-CHANCE, TEST = 1 / 6, 2000  # the variance of the sum; sequences of a test
+CHANCE, TEST = 1 / 6, 2000  # the variance of the sum; sequences of an evaluation
 
 
 def main() -> None:
     args = arguments()
-    common.needs("matplotlib")
+    common.require("matplotlib")
     began = time.monotonic()
     curves = {kind: train(kind, args) for kind in args.cells}
     lowest = {kind: min(errors) for kind, (_, errors) in curves.items()}
     steps = {kind: done[-1] for kind, (done, _) in curves.items()}
     for kind in args.cells:
         print(f"{kind:8} lowest error {lowest[kind]:.2e} in {steps[kind]:,} steps")
-    path = pathlib.Path(args.out) / "adding.png"
-    draw(curves, args, path)
-    print(f"{path} is drawn; chance is {CHANCE:.3f}")
+    print(f"chance is {CHANCE:.3f}")
+    draw(curves, args)
     print(json.dumps({
-        "script": "adding", "length": args.length, "unit": "lowest mean squared error on fresh sequences",
+        "script": "adding", "length": args.length, "unit": "lowest mean squared error on new sequences",
         "error": {kind: float(f"{error:.3g}") for kind, error in lowest.items()}, "chance": round(CHANCE, 4),
         "steps": steps, "seconds": round(time.monotonic() - began, 1),
     }))  # fmt: skip
 
 
 def train(kind: str, args: argparse.Namespace) -> tuple[list[int], list[float]]:
-    """Train one network; steps done and the error on fresh sequences after each compiled call."""
+    """Train one network; return the steps and the error on new sequences after each compiled call."""
     began = time.monotonic()
     cell, readout = CELLS[kind](2, args.units), rnn.Linear(args.units, 1)
     cell_key, readout_key, key, test_key = jax.random.split(jax.random.key(args.seed), 4)
@@ -63,8 +60,11 @@ def train(kind: str, args: argparse.Namespace) -> tuple[list[int], list[float]]:
         h = final.h if kind == "lstm" else final
         return ((readout.apply(params[1], h) - sums) ** 2).mean()
 
+    def loss(params, carry, batch, key):
+        return error(params, batch), (carry, {})
+
     optimizer = optax.chain(optax.clip_by_global_norm(args.clip), optax.adam(args.rate))
-    step = learning.train_step(lambda params, carry, batch, key: (error(params, batch), (carry, {})), optimizer)
+    step = learning.train_step(common.split_batch(loss, args.batch, args.devices), optimizer)
     state = learning.train_state((cell.init(cell_key), readout.init(readout_key)), optimizer)
 
     @functools.partial(jax.jit, donate_argnums=0)
@@ -76,7 +76,7 @@ def train(kind: str, args: argparse.Namespace) -> tuple[list[int], list[float]]:
         return jax.lax.scan(body, state, length=args.steps_per_call)[0]
 
     @jax.jit
-    def test(state):
+    def evaluate(state):
         return error(state.params, synthetic.adding(jax.random.fold_in(test_key, state.step), TEST, args.length))
 
     done: list[int] = []
@@ -84,50 +84,37 @@ def train(kind: str, args: argparse.Namespace) -> tuple[list[int], list[float]]:
     while not errors or (done[-1] < args.steps and errors[-1] >= args.enough):
         state = advance(state)
         done.append(int(state.step))
-        errors.append(float(test(state)))
+        errors.append(float(evaluate(state)))
         print(f"{kind:8} step {done[-1]:>6,}  error {errors[-1]:.2e}  {time.monotonic() - began:4.0f} s", flush=True)
     return done, errors
 
 
-def draw(curves: dict[str, Any], args: argparse.Namespace, path: pathlib.Path) -> None:
-    """The error of every network over its steps."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
-    figure, axes = plt.subplots(figsize=(6.4, 4.2), layout="constrained")
+def draw(curves: dict[str, Any], args: argparse.Namespace) -> None:
+    """Plot the error of every network over its steps."""
+    figure, axes = common.subplots(figsize=(6.4, 4.2))
     for (kind, (done, errors)), colour in zip(curves.items(), rnn.plots.COLOURS):
-        axes.plot(done, np.array(errors), "o-", ms=3, color=colour, label=kind)
+        axes.plot(done, errors, "o-", ms=3, color=colour, label=kind)
     axes.axhline(CHANCE, color="black", lw=0.8, ls=":", label="always 1")
     axes.set(yscale="log", xlabel=f"optimizer step of {args.batch} sequences", ylabel="mean squared error")
     axes.set_title(f"Adding problem, T {args.length}, {args.units} units")
     axes.grid(alpha=0.3)
     axes.legend()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=150)
+    common.save_plot(figure, pathlib.Path(args.out) / "adding.png")
 
 
 def arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = common.Parser(__doc__, "runs/adding", "short sequences and few steps", plots=True)
     add = parser.add_argument
-    add("--length", type=positive, help="T, steps of a sequence; default 200")
-    add("--cells", nargs="+", choices=CELLS, default=list(CELLS))
-    add("--units", type=positive, default=64)
+    add("--length", type=positive, default=200, quick=50, help="sequence length T")
+    add("--cells", nargs="+", choices=CELLS, default=list(CELLS), help="cells to train")
+    add("--units", type=positive, default=64, help="hidden size")
     add("--batch", type=positive, default=32, help="sequences of an optimizer step")
     add("--rate", type=above_zero, default=3e-3, help="learning rate of Adam")
     add("--clip", type=common.norm, default=1.0, help="largest norm of the gradient")
-    add("--steps", type=positive, help="most optimizer steps; default 8000")
-    add("--steps-per-call", type=positive, default=250, help="optimizer steps from one test to the next")
+    add("--steps", type=positive, default=8000, quick=2000, help="most optimizer steps")
+    add("--steps-per-call", type=positive, default=250, help="optimizer steps between evaluations")
     add("--enough", type=not_negative, default=5e-4, help="mean squared error that ends a run")
-    add("--quick", action="store_true", help="T 50 and at most 2000 steps")
-    add("--seed", type=common.seed, default=0)
-    add("--out", type=common.picture_folder, default="runs/adding", help="folder of the picture")
     args = parser.parse_args()
-    if args.length is None:
-        args.length = 50 if args.quick else 200
-    if args.steps is None:
-        args.steps = 2000 if args.quick else 8000
     if args.length < 2:
         parser.error(f"--length: expected at least 2 steps, for two marks, got {args.length}")
     return args

@@ -1,20 +1,21 @@
-"""How fast jaxrnn is beside Flax, Haiku, Keras, Equinox and PyTorch, on the same weights and checked in the same run.
+"""Compare the speed of jaxrnn, Flax, Haiku, Keras, Equinox and PyTorch on the same weights, with checked results.
 
-    python scripts/benchmark.py --quick                 # 2 minutes
+    python scripts/benchmark.py --quick                 # a few cases
     python scripts/benchmark.py                         # all cells and shapes at T = 128, about 25 minutes
     python scripts/benchmark.py --full                  # the whole matrix, hours
     python scripts/benchmark.py --libraries jaxrnn,flax,torch --cells lstm --shapes 32x128,20x200 --steps 100
     python scripts/benchmark.py --device gpu --dtypes float32,bfloat16
 
-Every library runs in a process of its own and gets the same weights and inputs; outputs and gradients must agree with
-a float64 reference to 1e-5. The processes are timed in turns, in several rounds, while the others wait. A time is the
-minimum of at least 20 calls of at least 1 ms (of fewer where a call takes long; all are written down).
-Libraries that are not installed are left out. Results, a table and a plot are in runs/benchmark.
+Every library runs in a separate process with the same weights and inputs; outputs and gradients must agree with a
+float64 reference to 1e-5. The processes are timed in turns, in several rounds, while the others wait. A time is the
+minimum of at least 20 calls of at least 1 ms (of fewer if a call takes long; all times are saved). Libraries that are
+not installed are left out. Results, a table and a plot are saved in ``--out``.
 """
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import pathlib
 import sys
@@ -27,7 +28,7 @@ from common import above_zero
 
 def main() -> None:
     args = arguments()
-    common.needs("matplotlib")
+    common.require("matplotlib")
     out = pathlib.Path(args.out)
     if not args.report:
         run(args, out)
@@ -37,14 +38,14 @@ def main() -> None:
 
 
 def run(args: argparse.Namespace, out: pathlib.Path) -> None:
-    """Measure all jobs, each result written as soon as it is there."""
+    """Measure all jobs and save each result at once."""
     began = time.monotonic()
-    jobs = selection(args)
+    jobs = [dataclasses.replace(job, case=dataclasses.replace(job.case, seed=args.seed)) for job in selection(args)]
     if args.resume and not (out / "results.jsonl").exists():
         common.refuse(f"--resume: expected the results of an earlier run in --out, got no {out / 'results.jsonl'}")
     out.mkdir(parents=True, exist_ok=True)
     results = out / "results.jsonl"
-    with driver.workers(args.libraries, args.device, args.tf32) as (processes, said):
+    with driver.workers(args.libraries, args.device, args.tf32, args.devices) as (processes, said):
         if not set(processes) - {"reference"}:
             common.refuse("--libraries: expected at least one that is installed, got none")
         header = driver.machine(args.device, args.tf32, said)
@@ -70,7 +71,7 @@ def run(args: argparse.Namespace, out: pathlib.Path) -> None:
 
 
 def resumed(results: pathlib.Path, header: dict) -> set[str]:
-    """The keys of the cases that an earlier run has finished, if it ran the same versions on the same machine."""
+    """Keys of the finished cases of an earlier run, which must have had the same versions, machine and settings."""
     earlier, records = report.read(results)
     for name in ("cpu", "cores", "device", "tf32", "libraries", "budget", "rounds"):
         if earlier.get(name) != header[name]:
@@ -80,7 +81,7 @@ def resumed(results: pathlib.Path, header: dict) -> set[str]:
 
 
 def selection(args: argparse.Namespace) -> list[cases.Job]:
-    """The jobs that were asked for."""
+    """The jobs that the command line selects."""
     if args.quick:
         return cases.quick()
     if args.full:
@@ -121,28 +122,30 @@ def arguments() -> argparse.Namespace:
     def width(word):
         return word if word == "H" else str(count(word))
 
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = common.Parser(__doc__, "runs/benchmark", "a few cases, quickly timed", plots=True,
+                           worker_devices=driver.cores())  # fmt: skip
     add = parser.add_argument
-    which = parser.add_mutually_exclusive_group()
-    which.add_argument("--quick", action="store_true", help="a handful of cases, two minutes")
-    which.add_argument("--full", action="store_true", help="the whole matrix")
-    which.add_argument("--report", action="store_true", help="table and plot of the results that are there, no run")
+    add("--full", action="store_true", help="the whole matrix")
+    add("--report", action="store_true", help="table and plot of the results in --out, no run")
     everything = (*driver.LIBRARIES, *driver.VARIANTS)
-    add("--libraries", type=several(one_of(*everything)), help=f"some of {', '.join(everything)}")
-    add("--cells", type=several(one_of(*cases.CELLS)), help=f"some of {', '.join(cases.CELLS)}")
-    add("--shapes", type=several(shape), help="batch and hidden sizes, such as 32x128,20x200")
-    add("--steps", type=several(count), help="sequence lengths T, such as 35,128,500")
-    add("--inputs", type=several(width), help="input sizes I: numbers, or H for the hidden size")
+    standard = "the standard cases, see scripts/benchmarks/cases.py"
+    add("--libraries", type=several(one_of(*everything)),
+        help=f"some of {', '.join(everything)} (default: {', '.join(driver.LIBRARIES)})")  # fmt: skip
+    add("--cells", type=several(one_of(*cases.CELLS)), help=f"some of {', '.join(cases.CELLS)} (default: {standard})")
+    add("--shapes", type=several(shape), help=f"batch and hidden sizes, such as 32x128,20x200 (default: {standard})")
+    add("--steps", type=several(count), help=f"sequence lengths T, such as 35,128,500 (default: {standard})")
+    add("--inputs", type=several(width), help="input sizes I: numbers, or H for the hidden size (default: H)")
     measures = (*cases.TIMED, "decode", "compile", "remat")
-    add("--measures", type=several(one_of(*measures)), help=f"some of {', '.join(measures)}")
-    add("--dtypes", type=several(one_of(*cases.DTYPES)), help=f"some of {', '.join(cases.DTYPES)}")
-    add("--device", choices=["cpu", "gpu"], default="cpu")
+    add("--measures", type=several(one_of(*measures)), help=f"some of {', '.join(measures)} (default: {standard})")
+    add("--dtypes", type=several(one_of(*cases.DTYPES)), help=f"some of {', '.join(cases.DTYPES)} (default: float32)")
+    add("--device", choices=["cpu", "gpu"], default="cpu", help="device of all libraries")
     add("--tf32", action="store_true", help="on a GPU: TensorFloat-32 products in every library, checked to 5e-3")
-    add("--budget", type=above_zero, default=0.6, help="seconds of timed calls per library and measure (%(default)s)")
-    add("--rounds", type=count, default=5, help="turns of every library (%(default)s)")
-    add("--out", type=common.picture_folder, default="runs/benchmark", help="folder of the results (%(default)s)")
-    add("--resume", action="store_true", help="go on with an interrupted run")
+    add("--budget", type=above_zero, default=0.6, quick=0.2, help="seconds of timed calls per library and measure")
+    add("--rounds", type=count, default=5, quick=3, help="turns of every library")
+    add("--resume", action="store_true", help="continue an interrupted run")
     args = parser.parse_args()
+    if args.quick + args.full + args.report > 1:
+        parser.error("--quick, --full, --report: expected one of them, got several")
     if args.libraries is None:
         args.libraries = [*driver.LIBRARIES, *(["cudnn"] if args.device == "gpu" else [])]
     return args

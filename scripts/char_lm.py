@@ -1,11 +1,11 @@
-"""Train a character-level language model and let it write.
+"""Train a character-level language model and sample text from it.
 
-    python scripts/char_lm.py                       # Python's own language reference, an LSTM, about 2 minutes
+    python scripts/char_lm.py                       # the prose of Python's language reference, about a minute
     python scripts/char_lm.py --text FILE           # any UTF-8 text
     python scripts/char_lm.py --sample 500 --temperature 0.7 --prompt "The "
 
-Checkpoints, the metrics of every step and the loss curve go to ``--out``; ``--resume`` goes on with a run that
-ended, on the same text and with the same settings.
+Checkpoints, the metrics of every step and the loss curve go to ``--out``; ``--resume`` continues a run on the same text
+with the same settings.
 """
 
 from __future__ import annotations
@@ -14,18 +14,17 @@ import argparse
 import functools
 import itertools
 import math
+import textwrap
 import time
 
 import common
 import jax
 import optax
-from common import above_zero, not_negative, positive
+from common import CELLS, above_zero, not_negative, positive
 
 import jaxrnn as rnn
 from jaxrnn import learning
 from jaxrnn.data import Streams, Vocabulary, python_reference
-
-CELLS = {"vanilla": rnn.VanillaRNN, "lstm": rnn.LSTM, "gru": rnn.GRU}
 
 
 def main() -> None:
@@ -35,13 +34,13 @@ def main() -> None:
     else:
         model, params, metadata = common.load_run("char_lm", args.out, "symbols")
         vocabulary = Vocabulary(tuple(metadata["symbols"]))
-        common.known("--prompt", args.prompt, vocabulary)
+        common.check_symbols("--prompt", args.prompt, vocabulary)
         print(write(model, params, vocabulary, args.sample, args))
 
 
 def train(args: argparse.Namespace) -> None:
     began = time.monotonic()
-    common.needs("matplotlib")
+    common.require("matplotlib")
     text = python_reference() if args.text is None else common.read_text("--text", args.text)
     vocabulary = Vocabulary.of(text)
     ids = vocabulary.encode(text)
@@ -49,9 +48,9 @@ def train(args: argparse.Namespace) -> None:
         least = 10 * args.batch * args.length + 10
         common.refuse(f"--text: expected at least {least:,} characters for --batch {args.batch} --length {args.length},"
                       f" got {len(ids):,}; a longer text, or a smaller --batch or --length")  # fmt: skip
-    common.known("--prompt", args.prompt, vocabulary)
+    common.check_symbols("--prompt", args.prompt, vocabulary)
     out = common.run_folder(args.out, resume=args.resume)
-    cut = len(ids) - len(ids) // 10  # the last tenth validates
+    cut = len(ids) - len(ids) // 10  # the last tenth is for validation
     streams, held_out = (Streams(part, args.batch, args.length) for part in (ids[:cut], ids[cut:]))
 
     widths = [args.embedding] + [args.width] * args.layers
@@ -61,7 +60,7 @@ def train(args: argparse.Namespace) -> None:
     model = rnn.Stack(rnn.Embedding(len(vocabulary), args.embedding), *layers, rnn.Linear(args.width, len(vocabulary)))
     init_key, key = jax.random.split(jax.random.key(args.seed))
     params = model.init(init_key)
-    print(model, f"{sum(p.size for p in jax.tree.leaves(params)):,} parameters", sep="\n")
+    common.print_model(model, params)
     epochs = args.steps / len(streams)
     print(f"{len(ids):,} characters, {len(vocabulary)} symbols; {args.steps} steps are {epochs:.1f} epochs")
 
@@ -73,12 +72,13 @@ def train(args: argparse.Namespace) -> None:
 
     def evaluate(params, step):
         sample = write(model, params, vocabulary, args.sample_length, args)
-        return {"loss": validate(params), "sample": f"{'-' * 80}\n{sample}\n{'-' * 80}"}
+        lines = [textwrap.fill(line, 100) for line in sample.splitlines()]
+        return {"loss": validate(params), "sample": "\n".join(["-" * 80, *lines, "-" * 80])}
 
     metadata = {"script": "char_lm", "text": common.fingerprint(text), "symbols": vocabulary.symbols}
     metadata |= {name: getattr(args, name) for name in ("length", "batch", "rate", "clip", "seed")}
     end = learning.fit(
-        learning.train_step(loss, optimizer),
+        learning.train_step(common.split_batch(loss, args.batch, args.devices), optimizer),
         learning.train_state(params, optimizer, carry=start),
         streams,
         steps=args.steps,
@@ -100,8 +100,8 @@ def train(args: argparse.Namespace) -> None:
 
 
 def write(model, params, vocabulary: Vocabulary, length: int, args: argparse.Namespace) -> str:
-    """The prompt, and what the model writes after it; without a prompt it starts a line."""
-    prompt = vocabulary.encode(args.prompt or ("\n" if "\n" in vocabulary.symbols else vocabulary.symbols[0]))
+    """The prompt and its continuation by the model; without a prompt, a new paragraph."""
+    prompt = vocabulary.encode(args.prompt or ("\n\n" if "\n" in vocabulary.symbols else vocabulary.symbols[0]))
     return args.prompt + "".join(vocabulary.decode(_write(model, params, prompt, length, args.temperature, args.seed)))
 
 
@@ -113,32 +113,25 @@ def _write(model, params, prompt, length, temperature, seed):
 
 
 def arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = common.Parser(__doc__, "runs/char_lm", "a small model and few steps: 10 seconds")
     add = parser.add_argument
-    add("--text", metavar="FILE", help="UTF-8 text to learn; default: Python's own language reference")
-    add("--cell", choices=CELLS, default="lstm")
-    add("--layers", type=positive, default=1)
-    add("--width", type=positive, default=256, help="units of a layer")
-    add("--embedding", type=positive, default=64, help="features of a character")
-    add("--dropout", type=common.share, default=0.0, help="share dropped above each layer")
-    add("--length", type=positive, default=64, help="characters of a chunk: how far back the gradient goes")
+    add("--text", metavar="FILE", help="UTF-8 text to learn (default: the prose of Python's language reference)")
+    add("--cell", choices=CELLS, default="lstm", help="cell of each layer")
+    add("--layers", type=positive, default=1, help="recurrent layers")
+    add("--width", type=positive, default=256, quick=128, help="hidden size of a layer")
+    add("--embedding", type=positive, default=64, help="embedding size of a character")
+    add("--dropout", type=common.rate, default=0.0, help="dropout rate above each layer")
+    add("--length", type=positive, default=64, help="characters of a chunk, over which the gradient is propagated")
     add("--batch", type=positive, default=32, help="streams read in parallel")
-    add("--steps", type=positive, default=1200, help="optimizer steps")
-    add("--rate", type=above_zero, default=3e-3, help="learning rate of Adam at the start; it falls to 0 as a cosine")
+    add("--steps", type=positive, default=1200, quick=400, help="optimizer steps")
+    add("--rate", type=above_zero, default=3e-3, help="initial learning rate of Adam, with cosine decay to 0")
     add("--clip", type=common.norm, default=1.0, help="largest norm of the gradient")
     add("--evaluate-every", type=positive, metavar="STEPS", help="default: a fifth of all steps")
-    add("--seed", type=common.seed, default=0)
-    add("--out", type=common.folder, default="runs/char_lm", help="folder of the run")
-    add("--resume", action="store_true", help="go on with the run in --out")
-    add("--sample", type=positive, metavar="N", help="write N characters with the model in --out instead of training")
-    add("--sample-length", type=positive, default=300, metavar="N", help="characters written at each evaluation")
-    add(
-        "--temperature",
-        type=not_negative,
-        default=0.8,
-        help="below 1 the likely gets likelier, at 0 nothing is drawn by chance",
-    )
-    add("--prompt", default="", help="text to go on from; default: the start of a line")
+    add("--resume", action="store_true", help="continue the run in --out")
+    add("--sample", type=positive, metavar="N", help="sample N characters from the model in --out instead of training")
+    add("--sample-length", type=positive, default=300, metavar="N", help="characters sampled at each evaluation")
+    add("--temperature", type=not_negative, default=0.5, help="temperature of sampling; 0 is greedy")
+    add("--prompt", default="", help="text to continue (default: the start of a paragraph)")
     return parser.parse_args()
 
 

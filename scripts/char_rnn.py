@@ -1,16 +1,19 @@
-"""The default run of Karpathy's char-rnn (2015), and the same run in PyTorch as its control.
+"""The default run of Karpathy's char-rnn (2015), and the same run in PyTorch to compare with.
 
     python scripts/char_rnn.py --data input.txt --epochs 10            # jaxrnn
     python scripts/char_rnn.py --data input.txt --epochs 10 --torch    # PyTorch, from the same weights
+    python scripts/char_rnn.py --quick                                 # Python's language reference
 
 2 x 128 LSTM on one-hot characters, 50 streams, chunks of 50, RMSProp (decay 0.95, rate 2e-3, times 0.97 after every
 epoch from the 10th on), each entry of the time-summed gradient clipped to +-5, weights uniform +-0.08, forget bias 1,
-state carried. The last 5 % of every stream validates. Each epoch prints both losses in nats and the time of a step.
+carried state. The last 5 % of every stream is for validation. Each epoch prints both losses in nats and the time of a
+step, which go to ``--out`` as JSON lines, too.
 """
 
 from __future__ import annotations
 
-import argparse
+import json
+import pathlib
 import time
 
 import common
@@ -22,24 +25,24 @@ from common import positive
 
 import jaxrnn as rnn
 from jaxrnn import learning
-from jaxrnn.data import Streams, Vocabulary
+from jaxrnn.data import Streams, Vocabulary, python_reference
 
 BATCH, STEPS, WIDTH, LAYERS = 50, 50, 128, 2
 RATE, DECAY, EPSILON, CLIP = 2e-3, 0.95, 1e-8, 5.0
-FADE, LAST_FULL_EPOCH = 0.97, 10
+RATE_DECAY, LAST_FULL_EPOCH = 0.97, 10
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", required=True, metavar="FILE", help="tiny Shakespeare, or any UTF-8 text")
-    parser.add_argument("--epochs", type=positive, default=50)
-    parser.add_argument("--seed", type=common.seed, default=0)
-    parser.add_argument("--torch", action="store_true", help="run the control instead")
+    parser = common.Parser(__doc__, "runs/char_rnn", "few epochs of a text that needs no download", data_free=True)
+    parser.add_argument("--data", metavar="FILE", help="tiny Shakespeare, or any UTF-8 text")
+    parser.add_argument("--epochs", type=positive, default=50, quick=5, help="epochs to train")
+    parser.add_argument("--torch", action="store_true", help="run it in PyTorch instead")
     args = parser.parse_args()
+    if args.data is None and not args.quick:
+        parser.error("--data: expected a text file, got none; --quick needs none")
     if args.torch:
-        common.needs("torch")
-
-    text = common.read_text("--data", args.data)
+        common.require("torch")
+    text = python_reference() if args.quick else common.read_text("--data", args.data)
     if len(text) <= 2 * BATCH * STEPS:
         common.refuse(f"--data: expected more than {2 * BATCH * STEPS:,} characters, one chunk of {STEPS} steps of "
                       f"{BATCH} streams to train and one to validate, got {len(text):,}")  # fmt: skip
@@ -52,16 +55,22 @@ def main() -> None:
     model = rnn.Stack(rnn.Stack(*cells), rnn.Linear(WIDTH, len(vocabulary)))
     model = rnn.initializers.everywhere(model, rnn.initializers.uniform(0.08))
     params = model.init(jax.random.key(args.seed))
-    epochs = (run_torch if args.torch else run_jaxrnn)(model, params, train, held_out)
-    for epoch in range(1, args.epochs + 1):
-        began = time.perf_counter()
-        training = next(epochs)
-        each = (time.perf_counter() - began) / len(train)
-        print(f"epoch {epoch}  training {training:.4f}  validation {next(epochs):.4f} nats  {each * 1e3:.1f} ms a step",
-              flush=True)  # fmt: skip
+    epochs = (run_torch if args.torch else run_jaxrnn)(model, params, train, held_out, args.devices)
+    out = pathlib.Path(args.out)
+    out.mkdir(parents=True, exist_ok=True)
+    with (out / "metrics.jsonl").open("w") as log:
+        for epoch in range(1, args.epochs + 1):
+            began = time.perf_counter()
+            training = next(epochs)
+            ms = (time.perf_counter() - began) / len(train) * 1e3
+            validation = next(epochs)
+            print(f"epoch {epoch}  training {training:.4f}  validation {validation:.4f} nats  {ms:.1f} ms a step",
+                  flush=True)  # fmt: skip
+            line = {"epoch": epoch, "training": training, "validation": validation, "ms_per_step": ms}
+            print(json.dumps(line), file=log, flush=True)
 
 
-def run_jaxrnn(model, params, train, held_out):
+def run_jaxrnn(model, params, train, held_out, devices):
     """Yield, for each epoch, the mean training loss and the validation loss."""
     one_hot = jax.nn.one_hot
 
@@ -72,10 +81,11 @@ def run_jaxrnn(model, params, train, held_out):
         return summed, (jax.lax.stop_gradient(carry), {"nats": summed / STEPS})
 
     def rate(step):
-        return RATE * FADE ** jnp.maximum(step // len(train) + 1 - LAST_FULL_EPOCH, 0)
+        return RATE * RATE_DECAY ** jnp.maximum(step // len(train) + 1 - LAST_FULL_EPOCH, 0)
 
     optimizer = optax.chain(optax.clip(CLIP), optax.rmsprop(rate, DECAY, EPSILON, eps_in_sqrt=False))
-    epoch = jax.jit(learning.scan_steps(learning.train_step(loss, optimizer)), donate_argnums=0)
+    step = learning.train_step(common.split_batch(loss, BATCH, devices), optimizer)
+    epoch = jax.jit(learning.scan_steps(step), donate_argnums=0)
     start = model.initial_state((BATCH,))
     validate = jax.jit(lambda params, chunks: learning.mean_loss(loss, params, start, chunks)[1] / STEPS)
     state = learning.train_state(params, optimizer, carry=start)
@@ -85,8 +95,8 @@ def run_jaxrnn(model, params, train, held_out):
         yield float(validate(state.params, held_out.epoch()))
 
 
-def run_torch(model, params, train, held_out):
-    """The same in PyTorch. PyTorch's second bias is held at 0, so that both runs have the same parameters."""
+def run_torch(model, params, train, held_out, devices):
+    """The same in PyTorch. Its second bias is fixed at 0, so that both runs have the same parameters."""
     import torch
 
     core, readout = torch.nn.LSTM(model.output_size, WIDTH, LAYERS), torch.nn.Linear(WIDTH, model.output_size)
@@ -110,7 +120,7 @@ def run_torch(model, params, train, held_out):
     while True:
         total, carry = 0.0, zeros
         for n in range(len(train)):
-            optimizer.param_groups[0]["lr"] = RATE * FADE ** max(step // len(train) + 1 - LAST_FULL_EPOCH, 0)
+            optimizer.param_groups[0]["lr"] = RATE * RATE_DECAY ** max(step // len(train) + 1 - LAST_FULL_EPOCH, 0)
             loss, carry = forward(train[n], carry)
             optimizer.zero_grad()
             (loss * STEPS).backward()

@@ -1,13 +1,13 @@
-"""Tell the language of a surname by its letters, beside a naive Bayes classifier of its trigrams.
+"""Classify the language of a surname by its letters; the baseline is naive Bayes on trigrams.
 
     python scripts/classify_names.py                     # downloads 18 languages, trains, draws a confusion matrix
     python scripts/classify_names.py --data DIR          # the same from a local copy of the files
     python scripts/classify_names.py --quick             # names of four invented languages, no download
-    python scripts/classify_names.py --name Satoshi      # answers with probabilities; trains first if it must
+    python scripts/classify_names.py --name Satoshi      # prints probabilities; trains first if there is no model
     python scripts/classify_names.py --name Satoshi --language Japanese
 
-Every pair of a name and a language counts once, and no name is in two of the parts that train, choose and test. The
-smoothing of naive Bayes, and whether shorter grams help it, are chosen on the same validation names.
+Each pair of a name and a language is one example, and no name is in two of the training, validation and test sets. The
+smoothing and the n-gram sizes of naive Bayes are chosen on the same validation names.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import json
 import pathlib
+import sys
 import time
 import unicodedata
 from collections.abc import Sequence
@@ -25,21 +26,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from common import above_zero, not_negative, positive
+from common import CELLS, above_zero, not_negative, positive
 
 import jaxrnn as rnn
 from jaxrnn import learning
 from jaxrnn.data import Buckets, Vocabulary, datasets
 from jaxrnn.tasks import Classifier
 
-CELLS = {"vanilla": rnn.VanillaRNN, "lstm": rnn.LSTM, "gru": rnn.GRU}
-FULL = {"width": 128, "embedding": 32, "pooling": "attention", "dropout": 0.5, "rate": 3e-3, "epochs": 16}
-QUICK = {"width": 32, "embedding": 16, "pooling": "last", "dropout": 0.0, "rate": 1e-2, "epochs": 8}
 UNKNOWN = "\N{REPLACEMENT CHARACTER}"
 
 
 class Names(NamedTuple):
-    """Names and their languages, as numbers."""
+    """Names and the indices of their languages."""
 
     names: list[str]
     labels: np.ndarray  # int32 [N]
@@ -50,25 +48,22 @@ def main() -> None:
     if args.name is None:
         train(args)
     else:
-        answer(args)
+        predict(args)
 
 
 def train(args: argparse.Namespace) -> None:
     began = time.monotonic()
-    common.needs("matplotlib")
-    names = read(args)
-    for name, value in (QUICK if args.quick else FULL).items():
-        if getattr(args, name) is None:
-            setattr(args, name, value)
-    languages, parts = split(names, args.seed)
-    fitting, choosing, testing = parts
-    vocabulary = Vocabulary.of("".join(fitting.names), unknown=UNKNOWN)
+    common.require("matplotlib")
+    args, names = load_names(args)
+    languages, splits = split(names, args.seed)
+    training, validation, testing = splits
+    vocabulary = Vocabulary.of("".join(training.names), unknown=UNKNOWN)
     if args.name is not None:
-        asked(args, languages, vocabulary)  # what is wrong with the name is said before training
-    print(f"{len(languages)} languages, {' + '.join(f'{len(part.names):,}' for part in parts)} names, "
-          f"{len(vocabulary)} letters")  # fmt: skip
+        check_name(args, languages, vocabulary)  # before training
+    print(f"{len(languages)}{' invented' * args.quick} languages, "
+          f"{' + '.join(f'{len(part.names):,}' for part in splits)} names, {len(vocabulary)} letters")  # fmt: skip
 
-    out = common.run_folder(str(folder(args)))
+    out = common.run_folder(args.out)
     encoder = rnn.Stack(
         rnn.Embedding(len(vocabulary), args.embedding),
         rnn.Dropout(args.dropout / 2),
@@ -77,12 +72,12 @@ def train(args: argparse.Namespace) -> None:
     model = Classifier(encoder, len(languages), pooling=args.pooling, dropout=args.dropout)
     init_key, key = jax.random.split(jax.random.key(args.seed))
     params = model.init(init_key)
-    print(model, f"{sum(p.size for p in jax.tree.leaves(params)):,} parameters", sep="\n")
+    common.print_model(model, params)
 
     def padded(part: Names, batch: int, **options) -> Buckets:
-        return Buckets([spell(name, vocabulary) for name in part.names], list(part.labels), batch, **options)
+        return Buckets([encode(name, vocabulary) for name in part.names], list(part.labels), batch, **options)
 
-    batches = padded(fitting, args.batch, buckets=1 if args.quick else 2)
+    batches = padded(training, args.batch, buckets=1 if args.quick else 2)
     steps = args.epochs * len(batches)
     optimizer = optax.chain(
         optax.clip_by_global_norm(1.0),
@@ -93,15 +88,15 @@ def train(args: argparse.Namespace) -> None:
         logits = model.apply(params, batch.inputs, lengths=batch.lengths, key=key)
         return rnn.losses.cross_entropy(logits, batch.targets, mask=batch.lengths > 0), (carry, {})
 
-    chosen, tested = (padded(part, len(part.names), buckets=1, shuffle=False)[0] for part in (choosing, testing))
-    score = jax.jit(lambda params, batch: model.apply(params, batch.inputs, lengths=batch.lengths))
+    held_out, tested = (padded(part, len(part.names), buckets=1, shuffle=False)[0] for part in (validation, testing))
+    classify = jax.jit(lambda params, batch: model.apply(params, batch.inputs, lengths=batch.lengths))
 
     def evaluate(params, step):
-        logits, labels = score(params, chosen), jnp.asarray(chosen.targets)
+        logits, labels = classify(params, held_out), jnp.asarray(held_out.targets)
         return {"loss": rnn.losses.cross_entropy(logits, labels), "accuracy": rnn.losses.accuracy(logits, labels)}
 
     learning.fit(
-        learning.train_step(loss, optimizer),
+        learning.train_step(common.split_batch(loss, args.batch, args.devices), optimizer),
         learning.train_state(params, optimizer),
         batches,
         steps=steps,
@@ -113,113 +108,109 @@ def train(args: argparse.Namespace) -> None:
         log=out / "metrics.jsonl",
     )
     model, params, _ = learning.load_model(out)  # the best of the run
-    ours = np.asarray(score(params, tested)).argmax(-1)
-    bayes, setting = naive_bayes(fitting, choosing, testing, len(languages))
+    network = np.asarray(classify(params, tested)).argmax(-1)
+    bayes, setting = naive_bayes(training, validation, testing, len(languages))
 
-    confusion, confusion_bayes = (confused(testing.labels, guess, len(languages)) for guess in (ours, bayes))
+    confusion, confusion_bayes = (
+        confusion_matrix(testing.labels, labels, len(languages)) for labels in (network, bayes)
+    )
     print(f"\nlanguage        names  network  naive Bayes ({setting})")
     for n, language in enumerate(languages):
         count = confusion[n].sum()
-        print(f"{language:<12} {count:>8} {rate(confusion, n):>8.0%} {rate(confusion_bayes, n):>12.0%}")
+        print(f"{language:<12} {count:>8} {recall(confusion, n):>8.0%} {recall(confusion_bayes, n):>12.0%}")
     draw(confusion, languages, out / "confusion.png")
-    hits = (ours == testing.labels).astype(float) - (bayes == testing.labels)
+    margin, error = common.mean_and_error((network == testing.labels).astype(float) - (bayes == testing.labels))
     result = {
         "script": "classify_names", "quick": args.quick, "languages": len(languages), "test_names": len(testing.names),
-        "accuracy": accuracy(confusion), "macro_accuracy": macro(confusion),
-        "naive_bayes_accuracy": accuracy(confusion_bayes), "naive_bayes_macro_accuracy": macro(confusion_bayes),
-        "margin": round(float(hits.mean()), 4), "margin_standard_error": round(float(hits.std() / len(hits) ** 0.5), 4),
+        "accuracy": accuracy(confusion), "macro_accuracy": macro_accuracy(confusion),
+        "naive_bayes_accuracy": accuracy(confusion_bayes),
+        "naive_bayes_macro_accuracy": macro_accuracy(confusion_bayes),
+        "margin": round(margin, 4), "margin_standard_error": round(error, 4),
         "seconds": round(time.monotonic() - began, 1),
     }  # fmt: skip
     print(f"\nnetwork {result['accuracy']:.1%} (mean over languages {result['macro_accuracy']:.1%}), "
           f"naive Bayes {result['naive_bayes_accuracy']:.1%} ({result['naive_bayes_macro_accuracy']:.1%}), "
-          f"margin {100 * result['margin']:.1f} ± {100 * result['margin_standard_error']:.1f} points; "
-          f"{out / 'confusion.png'} is drawn")  # fmt: skip
+          f"margin {100 * margin:.1f} ± {100 * error:.1f} points")  # fmt: skip
+    if args.quick:
+        print("the languages are invented; without --quick, surnames of 18 languages are downloaded")
     print(json.dumps(result))
 
 
-def answer(args: argparse.Namespace) -> None:
-    """Which languages a name may be of, by the model in --out."""
-    if not folder(args).is_dir():
+def predict(args: argparse.Namespace) -> None:
+    """Print the most probable languages of a name by the model in --out."""
+    if not pathlib.Path(args.out).is_dir():
         train(args)
-    model, params, metadata = common.load_run("classify_names", folder(args), "symbols", "languages")
+    model, params, metadata = common.load_run("classify_names", args.out, "symbols", "languages")
     languages, vocabulary = metadata["languages"], Vocabulary(tuple(metadata["symbols"]), UNKNOWN)
-    name, ids = asked(args, languages, vocabulary)
-    if strange := unknown_letters(name, vocabulary):
-        print(f"letters that no name of the training data has, read as unknown: {' '.join(strange)}")
-    shares = np.asarray(jax.nn.softmax(model.apply(params, jnp.asarray(ids))), float)
-    for n in np.argsort(-shares)[:5]:
-        print(f"{languages[n]:<12} {shares[n]:>6.1%}  {'█' * round(40 * shares[n])}")
+    name, ids = check_name(args, languages, vocabulary)
+    if unknown := unknown_letters(name, vocabulary):
+        print(f"letters that no training name has, replaced by the unknown letter: {' '.join(unknown)}")
+    probabilities = np.asarray(jax.nn.softmax(model.apply(params, jnp.asarray(ids))), float)
+    for n in np.argsort(-probabilities)[:5]:
+        print(f"{languages[n]:<12} {probabilities[n]:>6.1%}  {'█' * round(40 * probabilities[n])}")
     if args.language:
-        print(f"{name} is {args.language} with probability {shares[languages.index(args.language)]:.2%}")
-    result = {"script": "classify_names", "name": name, "language": languages[int(shares.argmax())],
-              "probabilities": dict(zip(languages, shares.round(5).tolist()))}  # fmt: skip
+        print(f"{name} is {args.language} with probability {probabilities[languages.index(args.language)]:.2%}")
+    result = {"script": "classify_names", "name": name, "language": languages[int(probabilities.argmax())],
+              "probabilities": dict(zip(languages, probabilities.round(5).tolist()))}  # fmt: skip
     print(json.dumps(result, ensure_ascii=False))
 
 
-def asked(args: argparse.Namespace, languages: Sequence[str], vocabulary: Vocabulary) -> tuple[str, np.ndarray]:
-    """The name that is asked about, and the ids of its letters."""
+def check_name(args: argparse.Namespace, languages: Sequence[str], vocabulary: Vocabulary) -> tuple[str, np.ndarray]:
+    """The --name and the ids of its letters; refuse it if it has no known letter, and an unknown --language."""
     name = " ".join(args.name.split())
     if args.language not in (None, *languages):
         common.refuse(f"--language: expected one of {', '.join(languages)}, got {args.language!r}")
-    if len(unknown_letters(name, vocabulary)) == len(set(small(name))):
-        some = "".join(symbol for symbol in vocabulary.symbols if symbol != UNKNOWN)[:60]
-        common.refuse(f"--name: expected letters such as {some}, got none of them in {name!r}")
-    return name, spell(name, vocabulary)
+    if len(unknown_letters(name, vocabulary)) == len(set(normalize(name))):
+        known = "".join(symbol for symbol in vocabulary.symbols if symbol != UNKNOWN)[:60]
+        common.refuse(f"--name: expected letters such as {known}, got none of them in {name!r}")
+    return name, encode(name, vocabulary)
 
 
 def unknown_letters(name: str, vocabulary: Vocabulary) -> list[str]:
-    """The letters of a name that no name of the training data has, each once."""
-    ids = spell(name, vocabulary)
-    return sorted({letter for letter, i in zip(small(name), ids) if i == vocabulary.id(UNKNOWN)})
-
-
-def folder(args: argparse.Namespace) -> pathlib.Path:
-    """Where the run lies."""
-    return pathlib.Path(args.out or "runs/classify_names" + ("_quick" if args.quick else ""))
+    """The letters of a name that no training name has, each once."""
+    ids = encode(name, vocabulary)
+    return sorted({letter for letter, i in zip(normalize(name), ids) if i == vocabulary.id(UNKNOWN)})
 
 
 # ---- names -------------------------------------------------------------------------------------------------------
 
 
-def small(name: str) -> str:
-    """Small letters, each with its accents one character."""
+def normalize(name: str) -> str:
+    """Lower case, each letter with its accents one character."""
     return unicodedata.normalize("NFC", name.lower())
 
 
-def lowered(name: str, vocabulary: Vocabulary) -> str:
-    """Small letters; one that is not known loses its accents."""
-    return "".join(c if c in vocabulary.symbols else unicodedata.normalize("NFKD", c)[0] for c in small(name))
+def encode(name: str, vocabulary: Vocabulary) -> np.ndarray:
+    """Ids of the letters of a name; an unknown letter is replaced by the one without accents."""
+    letters = (c if c in vocabulary.symbols else unicodedata.normalize("NFKD", c)[0] for c in normalize(name))
+    return vocabulary.encode("".join(letters))
 
 
-def spell(name: str, vocabulary: Vocabulary) -> np.ndarray:
-    """The ids of a name's letters."""
-    return vocabulary.encode(lowered(name, vocabulary))
-
-
-def read(args: argparse.Namespace) -> dict[str, list[str]]:
-    """Names by language: the real ones where they can be had, else invented ones."""
+def load_names(args: argparse.Namespace) -> tuple[argparse.Namespace, dict[str, list[str]]]:
+    """Names by language: the data set, or invented ones with --quick and where the download fails."""
     if not args.quick:
         try:
-            return datasets.names(args.data)
+            return args, datasets.names(args.data)
         except (FileNotFoundError, ImportError) as error:
             if args.data is not None:
                 raise
-            print(f"{error}\ngoing on with invented names, as --quick does")
-            args.quick = True
-    return invented(np.random.default_rng(args.seed))
+            print(f"{error}\ncontinuing with invented names, as with --quick")
+            args = arguments("--quick")
+    return args, invented_names(np.random.default_rng(args.seed))
 
 
-def invented(draw: np.random.Generator, count: int = 400) -> dict[str, list[str]]:
-    """Four languages. Two are told by their sounds; the vowels of the others agree, or take turns, across the word.
+def invented_names(draw: np.random.Generator, count: int = 400) -> dict[str, list[str]]:
+    """Names of four invented languages.
 
-    Trigrams never hold two vowels of these two, so that only a memory of the first vowel tells one from the other.
+    Two have letters of their own. In the others the vowels of a word are of one class, or of two classes in turn: no
+    trigram has two vowels, so only a memory of the first vowel separates these two.
     """
     classes = ("ao", "ei")
 
-    def closed(turn: int) -> str:
+    def closed(alternate: int) -> str:
         kind, syllables = draw.integers(2), ""
         for n in range(draw.integers(2, 4)):
-            vowel = classes[(kind + turn * n) % 2][draw.integers(2)]
+            vowel = classes[(kind + alternate * n) % 2][draw.integers(2)]
             syllables += pick("bdgklmnrst") + vowel + pick("lmnrst")
         return syllables
 
@@ -236,9 +227,9 @@ def invented(draw: np.random.Generator, count: int = 400) -> dict[str, list[str]
 
 
 def split(names: dict[str, list[str]], seed: int) -> tuple[list[str], tuple[Names, Names, Names]]:
-    """Languages, and 70, 15 and 15 of a hundred names to train, choose and test; each name is in one part alone."""
+    """Languages, and 70, 15 and 15 % of the names for training, validation and test; a name is in one set only."""
     languages = sorted(names)
-    pairs = sorted({(small(name), n) for n, language in enumerate(languages) for name in names[language]})
+    pairs = sorted({(normalize(name), n) for n, language in enumerate(languages) for name in names[language]})
     distinct = sorted({name for name, _ in pairs})
     order = np.random.default_rng(seed).permutation(len(distinct))
     part = dict(zip(distinct, np.searchsorted([70, 85], 100 * order / len(distinct), side="right")))
@@ -250,28 +241,28 @@ def split(names: dict[str, list[str]], seed: int) -> tuple[list[str], tuple[Name
     return languages, (of(0), of(1), of(2))
 
 
-# ---- the linear control --------------------------------------------------------------------------------------------
+# ---- baseline ------------------------------------------------------------------------------------------------------
 
 
-def naive_bayes(fitting: Names, choosing: Names, testing: Names, classes: int) -> tuple[np.ndarray, str]:
-    """The guesses of naive Bayes on the test names, and its setting: what did best on the validation names.
+def naive_bayes(training: Names, validation: Names, testing: Names, classes: int) -> tuple[np.ndarray, str]:
+    """Predictions of naive Bayes for the test names, and its setting: the best one on the validation names.
 
-    log P(language) + Σ log P(gram | language) over the trigrams of the name between two borders, or over its single
-    letters and pairs too; P(gram | language) is counted, with ``smoothing`` added to every count.
+    log P(language) + Σ log P(gram | language) over the trigrams of the name between boundary marks, or over its 1-, 2-
+    and 3-grams; P(gram | language) is a relative frequency, with ``smoothing`` added to every count.
     """
     best = (-1.0, np.zeros(0), "")
     for sizes in ((3,), (1, 2, 3)):
-        vocabulary = Vocabulary.of([gram for name in fitting.names for gram in grams(name, sizes)])
-        counts, seen, tested = (count_grams(part.names, sizes, vocabulary) for part in (fitting, choosing, testing))
-        by_class = np.stack([counts[fitting.labels == n].sum(0) for n in range(classes)])
-        prior = np.log(np.bincount(fitting.labels, minlength=classes) / len(fitting.labels))
+        vocabulary = Vocabulary.of([gram for name in training.names for gram in grams(name, sizes)])
+        counts, held_out, tested = (count_grams(s.names, sizes, vocabulary) for s in (training, validation, testing))
+        by_class = np.stack([counts[training.labels == n].sum(0) for n in range(classes)])
+        prior = np.log(np.bincount(training.labels, minlength=classes) / len(training.labels))
         for smoothing in (0.003, 0.01, 0.03, 0.1, 0.2, 0.3, 0.5, 1.0):
-            smooth = by_class + smoothing
-            likely = np.log(smooth / smooth.sum(1, keepdims=True)).T
-            hits = ((seen @ likely + prior).argmax(1) == choosing.labels).mean()
-            if hits > best[0]:
+            smoothed = by_class + smoothing
+            log_likelihood = np.log(smoothed / smoothed.sum(1, keepdims=True)).T
+            hit_rate = ((held_out @ log_likelihood + prior).argmax(1) == validation.labels).mean()
+            if hit_rate > best[0]:
                 setting = f"grams of {' '.join(map(str, sizes))} letters, smoothing {smoothing}"
-                best = (hits, (tested @ likely + prior).argmax(1), setting)
+                best = (hit_rate, (tested @ log_likelihood + prior).argmax(1), setting)
     return best[1:]
 
 
@@ -280,7 +271,7 @@ def grams(name: str, sizes: tuple[int, ...]) -> list[str]:
 
 
 def count_grams(names: list[str], sizes: tuple[int, ...], vocabulary: Vocabulary) -> np.ndarray:
-    """How often each gram of the vocabulary is in each name, ``[N, grams]``."""
+    """Counts of each gram of the vocabulary in each name, ``[N, grams]``."""
     known, counts = set(vocabulary.symbols), np.zeros((len(names), len(vocabulary)), np.float32)
     for row, name in zip(counts, names, strict=True):
         np.add.at(row, vocabulary.encode([gram for gram in grams(name, sizes) if gram in known]), 1)
@@ -290,12 +281,12 @@ def count_grams(names: list[str], sizes: tuple[int, ...], vocabulary: Vocabulary
 # ---- results -----------------------------------------------------------------------------------------------------
 
 
-def confused(labels: np.ndarray, guesses: np.ndarray, classes: int) -> np.ndarray:
-    """How many names of each language (rows) were taken for which (columns)."""
-    return np.bincount(labels * classes + guesses, minlength=classes**2).reshape(classes, classes)
+def confusion_matrix(labels: np.ndarray, predictions: np.ndarray, classes: int) -> np.ndarray:
+    """Number of names of each language (rows) classified as each language (columns)."""
+    return np.bincount(labels * classes + predictions, minlength=classes**2).reshape(classes, classes)
 
 
-def rate(confusion: np.ndarray, n: int) -> float:
+def recall(confusion: np.ndarray, n: int) -> float:
     return float(confusion[n, n] / max(confusion[n].sum(), 1))
 
 
@@ -303,20 +294,15 @@ def accuracy(confusion: np.ndarray) -> float:
     return round(float(np.trace(confusion) / confusion.sum()), 4)
 
 
-def macro(confusion: np.ndarray) -> float:
-    """The mean over languages of the share that is right, so that every language weighs the same."""
-    return round(float(np.mean([rate(confusion, n) for n in range(len(confusion)) if confusion[n].any()])), 4)
+def macro_accuracy(confusion: np.ndarray) -> float:
+    """Mean recall over languages: every language has the same weight."""
+    return round(float(np.mean([recall(confusion, n) for n in range(len(confusion)) if confusion[n].any()])), 4)
 
 
 def draw(confusion: np.ndarray, languages: list[str], path: pathlib.Path) -> None:
-    """The confusion matrix, each row as shares of the language's names."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
+    """Plot the confusion matrix, each row in per cent of the language's names."""
     shares = confusion / np.maximum(confusion.sum(1, keepdims=True), 1)
-    figure, axes = plt.subplots(figsize=(8.4, 7.2), layout="constrained")
+    figure, axes = common.subplots(figsize=(8.4, 7.2))
     image = axes.imshow(100 * shares, cmap="Blues", vmin=0, vmax=100)
     names = [f"{language} ({count})" for language, count in zip(languages, confusion.sum(1))]
     axes.set_xticks(range(len(languages)), languages, rotation=60, ha="right")
@@ -325,44 +311,33 @@ def draw(confusion: np.ndarray, languages: list[str], path: pathlib.Path) -> Non
         if share >= 0.01:
             axes.text(column, row, f"{100 * share:.0f}", ha="center", va="center", fontsize=7,
                       color="white" if share > 0.5 else "black")  # fmt: skip
-    axes.set(xlabel="language the network says", ylabel="language of the name (test names)")
-    axes.set_title(f"Unseen names: {np.trace(confusion) / confusion.sum():.1%} right")
+    axes.set(xlabel="predicted language", ylabel="language of the name (test names)")
+    axes.set_title(f"Test names: {np.trace(confusion) / confusion.sum():.1%} correct")
     figure.colorbar(image, label="share of the language's names [%]", shrink=0.8)
-    figure.savefig(path, dpi=150)
+    common.save_plot(figure, path)
 
 
-def told(name: str) -> str:
-    """The default of an argument, for its help."""
-    return f"default: {FULL[name]}, with --quick {QUICK[name]}"
-
-
-def arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def arguments(*more: str) -> argparse.Namespace:
+    """The command line, and ``more`` arguments."""
+    parser = common.Parser(__doc__, "runs/classify_names", "names of four invented languages, a small model",
+                           quick_out="runs/classify_names_quick", data_free=True)  # fmt: skip
     add = parser.add_argument
-    add("--name", help="a name to tell the language of")
-    add("--language", help="with --name: how probable this language is")
-    add("--data", metavar="DIR", help="folder with Arabic.txt … Vietnamese.txt; default: downloaded once")
-    add("--quick", action="store_true", help="names of four invented languages, a few seconds")
-    add("--cell", choices=CELLS, default="gru")
-    add("--width", type=positive, help=f"units of each direction, {told('width')}")
-    add("--embedding", type=positive, help=f"features of a letter, {told('embedding')}")
-    add("--pooling", choices=("last", "mean", "max", "attention"), help=told("pooling"))
-    add(
-        "--dropout",
-        type=common.share,
-        help=f"share dropped before the readout, half of it above the letters, {told('dropout')}",
-    )
+    add("--name", help="predict the language of this name instead of training")
+    add("--language", help="with --name: print the probability of this language")
+    add("--data", metavar="DIR", help="folder with Arabic.txt … Vietnamese.txt (default: downloaded once)")
+    add("--cell", choices=CELLS, default="gru", help="cell of each direction")
+    add("--width", type=positive, default=128, quick=32, help="hidden size of each direction")
+    add("--embedding", type=positive, default=32, quick=16, help="embedding size of a letter")
+    add("--pooling", choices=("last", "mean", "max", "attention"), default="attention", quick="last",
+        help="pooling over time")  # fmt: skip
+    add("--dropout", type=common.rate, default=0.5, quick=0.0,
+        help="dropout rate before the readout, half of it above the embedding")  # fmt: skip
     add("--decay", type=not_negative, default=1e-2, help="weight decay")
-    add("--rate", type=above_zero, help=f"learning rate of Adam at the start; it falls to 0, {told('rate')}")
-    add("--batch", type=positive, default=64)
-    add("--epochs", type=positive, help=told("epochs"))
-    add("--seed", type=common.seed, default=0)
-    add(
-        "--out",
-        type=common.folder,
-        help="folder of the run; default: runs/classify_names, with --quick runs/classify_names_quick",
-    )
-    args = parser.parse_args()
+    add("--rate", type=above_zero, default=3e-3, quick=1e-2,
+        help="initial learning rate of Adam, with cosine decay to 0")  # fmt: skip
+    add("--batch", type=positive, default=64, help="names of an optimizer step")
+    add("--epochs", type=positive, default=16, quick=8, help="epochs to train")
+    args = parser.parse_args([*sys.argv[1:], *more])
     if args.language is not None and args.name is None:
         parser.error("--language: expected a --name to go with it")
     if args.name is not None and not any(map(str.isalpha, args.name)):

@@ -1,4 +1,4 @@
-"""The ways in which people write dates: what scripts/translate.py reads."""
+"""Date formats: the source language of scripts/translate.py."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ FIRST, LAST = datetime.date(1900, 1, 1).toordinal(), datetime.date(2099, 12, 31)
 
 
 def forms(date: datetime.date) -> list[str]:
-    """The ways people write a date that leave no doubt about it."""
+    """Unambiguous formats of a date."""
     y, m, d = date.year, date.month, date.day
     month, day = MONTHS[m - 1], DAYS[date.weekday()]
     nth = f"{d}{'th' if 10 < d < 14 else {1: 'st', 2: 'nd', 3: 'rd'}.get(d % 10, 'th')}"

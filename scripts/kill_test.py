@@ -1,10 +1,11 @@
-"""Kill a training run at random moments, resume it each time, and compare its end with that of an undisturbed run.
+"""Kill a training run at random times, resume it each time, and compare its end with that of an undisturbed run.
 
     python scripts/kill_test.py                     # 20 kills, about 2 minutes
+    python scripts/kill_test.py --quick             # 5 kills
     python scripts/kill_test.py --kills 100 --seed 1
 
-A tiny character model saves every other step, so that kills (SIGKILL, which no program can answer) fall into start-up,
-training and saving. Parameters, optimizer state, carried state and the log must come out the same, bit for bit.
+A tiny character model saves every other step, so that kills (by SIGKILL) occur during start-up, training and saving.
+Parameters, optimizer state, carried state and the log must be equal, bit for bit.
 """
 
 from __future__ import annotations
@@ -14,10 +15,10 @@ import pathlib
 import random
 import subprocess
 import sys
-import tempfile
 import time
 from typing import Any
 
+import common
 from common import positive
 
 SAVE_EVERY, STEPS_PER_KILL = 2, 8
@@ -26,15 +27,14 @@ SAVE_EVERY, STEPS_PER_KILL = 2, 8
 def main() -> None:
     args = arguments()
     if args.child:
-        train(pathlib.Path(args.child), args.steps)
+        train(pathlib.Path(args.child), args)
         return
     began = time.monotonic()
     steps = STEPS_PER_KILL * (args.kills + 2)
-    with tempfile.TemporaryDirectory() as folder:
-        calm, wild = pathlib.Path(folder, "calm"), pathlib.Path(folder, "wild")
-        startup, period = undisturbed(calm, steps)
-        kills = disturbed(wild, steps, args.kills, startup, period, random.Random(args.seed))
-        differences = compare(calm, wild)
+    out = common.run_folder(args.out)
+    startup, period = run_undisturbed(out / "undisturbed", steps, args)
+    kills = run_disturbed(out / "killed", steps, args, startup, period)
+    differences = compare(out / "undisturbed", out / "killed")
     counts = ", ".join(f"{kills.count(phase)} {phase}" for phase in ("in start-up", "in training", "in a save"))
     verdict = "identical to an undisturbed run, bit for bit"
     if differences:
@@ -43,9 +43,10 @@ def main() -> None:
     sys.exit(bool(differences))
 
 
-def start(folder: pathlib.Path, steps: int) -> subprocess.Popen:
-    """The run in a process of its own."""
-    return subprocess.Popen([sys.executable, __file__, "--child", str(folder), "--steps", str(steps)])
+def start(folder: pathlib.Path, steps: int, args: argparse.Namespace) -> subprocess.Popen:
+    """Start the run in another process."""
+    options = {"--child": folder, "--steps": steps, "--seed": args.seed, "--devices": args.devices}
+    return subprocess.Popen([sys.executable, __file__, *(str(word) for item in options.items() for word in item)])
 
 
 def newest(folder: pathlib.Path) -> int:
@@ -54,64 +55,65 @@ def newest(folder: pathlib.Path) -> int:
 
 
 def is_saving(folder: pathlib.Path) -> bool:
-    """Whether a checkpoint is being written; after a kill, whether it was."""
+    """Whether a checkpoint is being written; after a kill, whether one was."""
     return any(folder.glob("draft-*"))
 
 
-def undisturbed(folder: pathlib.Path, steps: int) -> tuple[float, float]:
-    """Run to the end; return the seconds to the first checkpoint, and from one to the next."""
-    began, child = time.monotonic(), start(folder, steps)
+def run_undisturbed(folder: pathlib.Path, steps: int, args: argparse.Namespace) -> tuple[float, float]:
+    """Run to the end; return the seconds to the first checkpoint, and between checkpoints."""
+    began, child = time.monotonic(), start(folder, steps, args)
     first = None
     while child.poll() is None:
         time.sleep(0.002)
         if first is None and newest(folder):
             first = time.monotonic()
-    ended(child)
+    wait(child)
     assert first is not None
     return first - began, (time.monotonic() - first) / (steps / SAVE_EVERY)
 
 
-def disturbed(
-    folder: pathlib.Path, steps: int, kills: int, startup: float, period: float, chance: random.Random
+def run_disturbed(
+    folder: pathlib.Path, steps: int, args: argparse.Namespace, startup: float, period: float
 ) -> list[str]:
-    """Kill so many times all over the run, some in start-up, some while it saves, some anywhere; then let it end."""
-    last = steps - 4 * SAVE_EVERY  # late enough, and never too late
+    """Kill the run during start-up, during saves and at any time; then let it end. Return the phase of each kill."""
+    chance, kills = random.Random(args.seed), args.kills
+    last = steps - 4 * SAVE_EVERY  # the run must not end before the last kill
     targets = iter(sorted(chance.uniform(0, last) for _ in range(kills)))
-    aims = ["a save", "any moment", "start-up", "any moment", "a save"] * kills
+    aims = ["a save", "any time", "start-up", "any time", "a save"] * kills
     phases = []
     for aim in chance.sample(aims[:kills], kills):
-        before, target, child = newest(folder), next(targets), start(folder, steps)
+        before, target, child = newest(folder), next(targets), start(folder, steps, args)
         while aim != "start-up" and not before < newest(folder) >= target and child.poll() is None:
             time.sleep(0.001)
         while aim == "a save" and not is_saving(folder) and child.poll() is None:
             time.sleep(0.001)
-        time.sleep(chance.uniform(0, {"start-up": startup, "any moment": period, "a save": period / 2}[aim]))
+        time.sleep(chance.uniform(0, {"start-up": startup, "any time": period, "a save": period / 2}[aim]))
         child.kill()
         if child.wait() == 0:
-            sys.exit("the run ended before it was killed: nothing is proven; try another --seed")
+            sys.exit("the run ended before it was killed; try another --seed")
         phases.append("in a save" if is_saving(folder) else "in training" if newest(folder) > before else "in start-up")
-    ended(start(folder, steps))
+    wait(start(folder, steps, args))
     return phases
 
 
-def ended(child: subprocess.Popen) -> None:
-    """Wait for a run that should end by itself."""
+def wait(child: subprocess.Popen) -> None:
+    """Wait for a run that is not killed."""
     if child.wait() != 0:
         sys.exit(f"the run failed with exit status {child.returncode}")
 
 
-def compare(calm: pathlib.Path, wild: pathlib.Path) -> list[str]:
-    """What differs between the ends of two runs."""
+def compare(undisturbed: pathlib.Path, killed: pathlib.Path) -> list[str]:
+    """Names of the arrays that differ between the ends of two runs, and of the log."""
     import numpy as np
 
-    a, b = np.load(calm / "end.npz"), np.load(wild / "end.npz")
+    a, b = np.load(undisturbed / "end.npz"), np.load(killed / "end.npz")
     differences = [name for name in sorted({*a.files, *b.files})
                    if name not in a or name not in b or a[name].tobytes() != b[name].tobytes()]  # fmt: skip
-    return differences + ["the log"] * ((calm / "log.jsonl").read_text() != (wild / "log.jsonl").read_text())
+    return differences + ["the log"] * ((undisturbed / "log.jsonl").read_text() != (killed / "log.jsonl").read_text())
 
 
-def train(folder: pathlib.Path, steps: int) -> None:
-    """A run with everything that has a state: Adam, a schedule, dropout, carried LSTM states, evaluations."""
+def train(folder: pathlib.Path, args: argparse.Namespace) -> None:
+    """A run with all kinds of state: Adam, a schedule, dropout, carried LSTM states, evaluations."""
     import jax
     import numpy as np
     import optax
@@ -129,13 +131,13 @@ def train(folder: pathlib.Path, steps: int) -> None:
         rnn.Dropout(0.2),
         rnn.Linear(16, len(vocabulary)),
     )
-    optimizer = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(optax.cosine_decay_schedule(0.03, steps)))
-    init_key, key = jax.random.split(jax.random.key(0))
+    optimizer = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(optax.cosine_decay_schedule(0.03, args.steps)))
+    init_key, key = jax.random.split(jax.random.key(args.seed))
     end = learning.fit(
         learning.train_step(learning.stream_loss(model), optimizer),
         learning.train_state(jax.jit(model.init)(init_key), optimizer, carry=model.initial_state((4,))),
         streams,
-        steps=steps,
+        steps=args.steps,
         key=key,
         steps_per_execution=SAVE_EVERY,
         evaluate=lambda params, step: {"loss": jax.numpy.abs(params[3].w).max()},
@@ -154,13 +156,12 @@ def train(folder: pathlib.Path, steps: int) -> None:
 
 
 def arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--kills", type=positive, default=20, help="how many times the run is killed")
-    parser.add_argument("--seed", type=int, default=0, help="of the moments")
+    parser = common.Parser(__doc__, "runs/kill_test", "few kills")
+    parser.add_argument("--kills", type=positive, default=20, quick=5, help="number of kills")
     parser.add_argument("--child", help=argparse.SUPPRESS)
     parser.add_argument("--steps", type=int, help=argparse.SUPPRESS)
     return parser.parse_args()
 
 
 if __name__ == "__main__":
-    main()
+    common.run(main)

@@ -1,19 +1,20 @@
-"""What the training loop costs: time of a step in ``learning.fit`` over that of the bare compiled step.
+"""Overhead of the training loop: time of a step in ``learning.fit`` relative to the bare compiled step.
 
     python scripts/loop_cost.py
+    python scripts/loop_cost.py --quick    # fewer rounds
 
-The model is the default of scripts/char_lm.py. Rounds of both alternate in one process. The loop
-reads batches from the host and writes the metrics of every step to a file; the bare step does neither.
+The model is the default of scripts/char_lm.py. Rounds of both alternate in one process. The loop reads batches from the
+host and writes the metrics of every step to a file in ``--out``; the bare step does neither.
 """
 
 from __future__ import annotations
 
-import argparse
 import math
+import pathlib
 import statistics
-import tempfile
 import time
 
+import common
 import jax
 import jax.numpy as jnp
 import optax
@@ -27,9 +28,9 @@ BATCH, STEPS, WIDTH, EMBEDDING = 32, 64, 256, 64
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=positive, default=10)
-    parser.add_argument("--steps", type=positive, default=50, help="optimizer steps of a round")
+    parser = common.Parser(__doc__, "runs/loop_cost", "few rounds of few steps", plots=True)
+    parser.add_argument("--rounds", type=positive, default=10, quick=5, help="rounds of each")
+    parser.add_argument("--steps", type=positive, default=50, quick=20, help="optimizer steps of a round")
     args = parser.parse_args()
 
     text = python_reference()
@@ -38,17 +39,17 @@ def main() -> None:
     symbols = len(vocabulary)
     model = rnn.Stack(rnn.Embedding(symbols, EMBEDDING), rnn.LSTM(EMBEDDING, WIDTH), rnn.Linear(WIDTH, symbols))
     optimizer = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(3e-3))
-    step = learning.train_step(learning.stream_loss(model), optimizer)
-    key = jax.random.key(0)
+    loss = common.split_batch(learning.stream_loss(model), BATCH, args.devices)
+    step = learning.train_step(loss, optimizer)
+    key = jax.random.key(args.seed)
     start = learning.train_state(model.init(key), optimizer, carry=model.initial_state((BATCH,)))
-    bare_step = jax.jit(step, donate_argnums=0)
 
     ready = [jax.device_put(streams[n]) for n in range(args.steps)]
     bare_step = jax.jit(step, donate_argnums=0)
     bare_state, _ = bare_step(jax.tree.map(jnp.copy, start), ready[0], key)
 
     def bare() -> float:
-        """Seconds of a plain Python loop over the compiled step, its batches lying ready on the device."""
+        """Seconds of a plain Python loop over the compiled step, with batches on the device."""
         nonlocal bare_state
         began = time.perf_counter()
         for batch in ready:
@@ -61,16 +62,17 @@ def main() -> None:
     since = math.nan
 
     def evaluate(params, step):
-        """Called by the loop after every round: a round of the bare step in between, so that both alternate."""
+        """Called by the loop after every round; runs a round of the bare step, so that both alternate."""
         nonlocal since
         in_loop = time.perf_counter() - since
         pairs.append((in_loop, bare()))
         since = time.perf_counter()
         return {"loss": 0.0}
 
-    with tempfile.TemporaryDirectory() as folder:
-        learning.fit(step, start, streams, steps=(args.rounds + 1) * args.steps, key=key, evaluate=evaluate,
-                     evaluate_every=args.steps, log=f"{folder}/metrics.jsonl", verbose=False)  # fmt: skip
+    out = pathlib.Path(args.out)
+    out.mkdir(parents=True, exist_ok=True)
+    learning.fit(step, start, streams, steps=(args.rounds + 1) * args.steps, key=key, evaluate=evaluate,
+                 evaluate_every=args.steps, log=out / "metrics.jsonl", verbose=False)  # fmt: skip
     loop_times, bare_times = zip(*pairs[1:])  # the first round compiles
     bare_ms, loop_ms = (min(times) * 1e3 / args.steps for times in (bare_times, loop_times))
     print(f"bare step {bare_ms:.2f} ms, in the loop {loop_ms:.2f} ms, minima")
@@ -79,4 +81,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    common.run(main)

@@ -1,11 +1,11 @@
-"""Tell good reviews from bad ones, beside logistic regression on the bag of their words.
+"""Classify reviews as positive or negative; the baseline is logistic regression on a bag of words.
 
-    python scripts/sentiment.py                          # downloads SST-2, trains a few networks, tests their mean
+    python scripts/sentiment.py                          # downloads SST-2, trains and tests an ensemble of networks
     python scripts/sentiment.py --data DIR               # the same from a local copy of the files
-    python scripts/sentiment.py --quick                  # made-up sentences in which the order decides, no download
+    python scripts/sentiment.py --quick                  # invented sentences in which word order decides, no download
     python scripts/sentiment.py --sentence "the acting is superb and moving"
 
-The strength of the penalty of the regression and the best epoch of the networks are chosen on the same dev sentences.
+The penalty of the regression and the best epoch of the networks are chosen on the same dev sentences.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import argparse
 import json
 import pathlib
 import re
+import sys
 import time
 from typing import Any
 
@@ -22,7 +23,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from common import above_zero, not_negative, positive
+from common import CELLS, above_zero, not_negative, positive
 from scipy.optimize import minimize
 from scipy.sparse import csr_array
 
@@ -31,16 +32,13 @@ from jaxrnn import learning
 from jaxrnn.data import Buckets, Vocabulary, datasets
 from jaxrnn.tasks import Classifier
 
-CELLS = {"vanilla": rnn.VanillaRNN, "lstm": rnn.LSTM, "gru": rnn.GRU}
 PAD, UNKNOWN = "<pad>", "<unk>"
-FULL = {"width": 64, "embedding": 100, "members": 5, "dropout": 0.5, "rate": 2e-3, "epochs": 5}
-QUICK = {"width": 16, "embedding": 16, "members": 2, "dropout": 0.0, "rate": 1e-2, "epochs": 12}
 Splits = dict[str, list[tuple[list[str], int]]]
 
 
 @rnn.constructor.hyperparameters
 class Ensemble:
-    """Several classifiers of one kind, each with weights of its own; their probabilities are averaged."""
+    """An ensemble of classifiers with separate weights, whose probabilities are averaged."""
 
     member: Classifier
     members: int
@@ -49,20 +47,20 @@ class Ensemble:
         return jax.vmap(self.member.init)(jax.random.split(key, self.members))
 
     def each(self, params: Any, xs: Any, lengths: Any = None, key: Any = None) -> Any:
-        """The log-probabilities that each member gives, ``[members, B, classes]``."""
+        """Log-probabilities of each member, ``[members, B, classes]``."""
 
-        def one(told: tuple) -> Any:
-            params, key = told
+        def one(params_and_key: tuple) -> Any:
+            params, key = params_and_key
             return jax.nn.log_softmax(self.member.apply(params, xs, lengths=lengths, key=key))
 
         return jax.lax.map(one, (params, None if key is None else jax.random.split(key, self.members)))
 
     def apply(self, params: Any, xs: Any, lengths: Any = None) -> Any:
-        """The log of the mean probabilities, ``[B, classes]``."""
+        """Log of the mean probabilities, ``[B, classes]``."""
         return jax.nn.logsumexp(self.each(params, xs, lengths), 0) - np.log(self.members).astype("float32")
 
 
-score = jax.jit(Ensemble.apply, static_argnums=0)
+classify = jax.jit(Ensemble.apply, static_argnums=0)
 
 
 def main() -> None:
@@ -70,7 +68,7 @@ def main() -> None:
     if args.sentence is None:
         train(args)
     else:
-        answer(args)
+        predict(args)
 
 
 def build(args: argparse.Namespace, words: int) -> Ensemble:
@@ -84,23 +82,20 @@ def build(args: argparse.Namespace, words: int) -> Ensemble:
 
 def train(args: argparse.Namespace) -> None:
     began = time.monotonic()
-    splits = read(args)
-    for name, value in (QUICK if args.quick else FULL).items():
-        if getattr(args, name) is None:
-            setattr(args, name, value)
+    args, splits = load_sentences(args)
     words = [word for sentence, _ in splits["train"] for word in sentence]
     vocabulary = Vocabulary.of(words, least=args.least, unknown=UNKNOWN, special=(PAD, UNKNOWN))
     if len(vocabulary) == 2:
         common.refuse(f"--least: expected a number of times that some word occurs, got {args.least}")
     if args.sentence is not None:
-        asked(args, vocabulary)  # what is wrong with the sentence is said before training
-    out = common.run_folder(str(folder(args)))
+        check_sentence(args, vocabulary)  # before training
+    out = common.run_folder(args.out)
     model = build(args, len(vocabulary))
     init_key, key = jax.random.split(jax.random.key(args.seed))
     params = model.init(init_key)
-    print(model, f"{sum(p.size for p in jax.tree.leaves(params)):,} parameters", sep="\n")
-    print(f"{' + '.join(f'{len(part):,}' for part in splits.values())} sentences, {len(vocabulary):,} words that occur "
-          f"{args.least} times or more")  # fmt: skip
+    common.print_model(model, params)
+    print(f"{' + '.join(f'{len(part):,}' for part in splits.values())}{' invented' * args.quick} sentences, "
+          f"{len(vocabulary):,} words that occur {args.least} times or more")  # fmt: skip
 
     def padded(split: str, batch: int, **options) -> Buckets:
         sentences, labels = zip(*splits[split], strict=True)
@@ -113,20 +108,21 @@ def train(args: argparse.Namespace) -> None:
 
     def loss(params, carry, batch, key):
         word_key, key = jax.random.split(key)
-        forgotten = jax.random.bernoulli(word_key, args.word_dropout, batch.inputs.shape)
-        ids = jnp.where(forgotten, vocabulary.id(UNKNOWN), batch.inputs)
-        scores = model.each(params, ids, batch.lengths, key)
-        each = jax.vmap(lambda s: rnn.losses.cross_entropy(s, batch.targets, mask=batch.lengths > 0))(scores)
-        return each.sum(), (carry, {})  # each member has weights of its own, and so a gradient of its own
+        dropped = jax.random.bernoulli(word_key, args.word_dropout, batch.inputs.shape)
+        ids = jnp.where(dropped, vocabulary.id(UNKNOWN), batch.inputs)
+        logits = model.each(params, ids, batch.lengths, key)
+        each = jax.vmap(lambda z: rnn.losses.cross_entropy(z, batch.targets, mask=batch.lengths > 0))(logits)
+        return each.sum(), (carry, {})  # the members share no weights, so each has the gradient of its own loss
 
-    held = {split: padded(split, len(splits[split]), buckets=1, shuffle=False)[0] for split in ("dev", "test")}
+    held_out = {split: padded(split, len(splits[split]), buckets=1, shuffle=False)[0] for split in ("dev", "test")}
 
     def evaluate(params, step):
-        scores, labels = score(model, params, held["dev"].inputs, held["dev"].lengths), jnp.asarray(held["dev"].targets)
-        return {"loss": rnn.losses.cross_entropy(scores, labels), "error": 1 - rnn.losses.accuracy(scores, labels)}
+        dev = held_out["dev"]
+        logits, labels = classify(model, params, dev.inputs, dev.lengths), jnp.asarray(dev.targets)
+        return {"loss": rnn.losses.cross_entropy(logits, labels), "error": 1 - rnn.losses.accuracy(logits, labels)}
 
     learning.fit(
-        learning.train_step(loss, optimizer),
+        learning.train_step(common.split_batch(loss, args.batch, args.devices), optimizer),
         learning.train_state(params, optimizer),
         batches,
         steps=steps,
@@ -143,42 +139,46 @@ def train(args: argparse.Namespace) -> None:
         ),
     )
     _, params, _ = learning.load_model(out)  # the best of the run
-    labels = held["test"].targets
-    ours = np.asarray(score(model, params, held["test"].inputs, held["test"].lengths)).argmax(-1) == labels
-    each = jax.jit(model.each)(params, held["test"].inputs, held["test"].lengths)
+    test = held_out["test"]
+    labels = test.targets
+    ensemble = np.asarray(classify(model, params, test.inputs, test.lengths)).argmax(-1) == labels
+    each = jax.jit(model.each)(params, test.inputs, test.lengths)
     singles = (np.asarray(each).argmax(-1) == labels).mean(1)
-    guesses, setting = bag_of_words(splits)
-    bag = guesses == labels
-    margin, error = mean_and_error(ours.astype(float) - bag)
-    print(f"\ntest accuracy: {args.members} networks together {ours.mean():.1%}, each alone {singles.mean():.1%} "
-          f"({singles.min():.1%} to {singles.max():.1%}); bag of words {bag.mean():.1%} ({setting}); "
-          f"margin {100 * margin:.1f} ± {100 * error:.1f} points")  # fmt: skip
+    predictions, setting = bag_of_words(splits)
+    bag = predictions == labels
+    margin, error = common.mean_and_error(ensemble.astype(float) - bag)
+    print(f"\ntest accuracy: ensemble of {args.members} networks {ensemble.mean():.1%}, one network "
+          f"{singles.mean():.1%} ({singles.min():.1%} to {singles.max():.1%}); bag of words {bag.mean():.1%} "
+          f"({setting}); margin {100 * margin:.1f} ± {100 * error:.1f} points")  # fmt: skip
     result = {
         "script": "sentiment", "quick": args.quick, "test_sentences": len(labels), "members": args.members,
-        "accuracy": round(float(ours.mean()), 4), "single_accuracy": round(float(singles.mean()), 4),
+        "accuracy": round(float(ensemble.mean()), 4), "single_accuracy": round(float(singles.mean()), 4),
         "bag_of_words_accuracy": round(float(bag.mean()), 4), "margin": round(margin, 4),
         "margin_standard_error": round(error, 4), "seconds": round(time.monotonic() - began, 1),
     }  # fmt: skip
+    if args.quick:
+        print("the sentences are invented; without --quick, those of SST-2 are downloaded")
     print(json.dumps(result))
 
 
-def answer(args: argparse.Namespace) -> None:
-    """Whether a sentence is good, by the networks in --out."""
-    if not folder(args).is_dir():
+def predict(args: argparse.Namespace) -> None:
+    """Print the class of a sentence by the model in --out."""
+    if not pathlib.Path(args.out).is_dir():
         train(args)
-    model, params, metadata = common.load_run("sentiment", folder(args), "symbols", "least")
+    model, params, metadata = common.load_run("sentiment", args.out, "symbols", "least")
     vocabulary = Vocabulary(tuple(metadata["symbols"]), UNKNOWN)
-    words, unknown = asked(args, vocabulary)
+    words, unknown = check_sentence(args, vocabulary)
     ids = vocabulary.encode(words)
     if unknown:
-        print(f"words seen less than {metadata['least']} times, read as unknown: {' '.join(unknown)}")
-    good = float(jnp.exp(score(model, params, jnp.asarray(ids)[:, None])[0, 1]))
-    print(f"{'good' if good > 0.5 else 'bad'}, with probability {max(good, 1 - good):.1%}")
-    print(json.dumps({"script": "sentiment", "sentence": " ".join(words), "good": round(good, 4)}, ensure_ascii=False))
+        print(f"words that occur less than {metadata['least']} times, replaced by {UNKNOWN}: {' '.join(unknown)}")
+    good = float(jnp.exp(classify(model, params, jnp.asarray(ids)[:, None])[0, 1]))
+    print(f"{'positive' if good > 0.5 else 'negative'}, with probability {max(good, 1 - good):.1%}")
+    result = {"script": "sentiment", "sentence": " ".join(words), "positive": round(good, 4)}
+    print(json.dumps(result, ensure_ascii=False))
 
 
-def asked(args: argparse.Namespace, vocabulary: Vocabulary) -> tuple[list[str], list[str]]:
-    """The words of the sentence that is asked about, and those of them that are unknown."""
+def check_sentence(args: argparse.Namespace, vocabulary: Vocabulary) -> tuple[list[str], list[str]]:
+    """The words of --sentence, and the unknown ones; refuse it if all are unknown."""
     words = tokens(args.sentence)
     known = set(vocabulary.symbols) - {UNKNOWN}
     unknown = [word for word in words if word not in known]
@@ -187,72 +187,60 @@ def asked(args: argparse.Namespace, vocabulary: Vocabulary) -> tuple[list[str], 
     return words, unknown
 
 
-def mean_and_error(values: np.ndarray) -> tuple[float, float]:
-    """The mean of independent values, and its standard error."""
-    return float(values.mean()), float(values.std() / np.sqrt(len(values)))
-
-
-def folder(args: argparse.Namespace) -> pathlib.Path:
-    """Where the run lies."""
-    return pathlib.Path(args.out or "runs/sentiment" + ("_quick" if args.quick else ""))
-
-
 # ---- sentences -----------------------------------------------------------------------------------------------------
 
 
 def tokens(sentence: str) -> list[str]:
-    """Words in small letters as the data has them: marks apart, and so are n't and 's."""
-    apart = re.sub(r"(n't|'\w+)\b", r" \1", sentence.lower().replace("’", "'"))
-    return re.findall(r"n't|'\w+|[\w-]+|[^\w\s]", apart)
+    """Words in lower case as in the data: punctuation, n't and 's are tokens."""
+    separated = re.sub(r"(n't|'\w+)\b", r" \1", sentence.lower().replace("’", "'"))
+    return re.findall(r"n't|'\w+|[\w-]+|[^\w\s]", separated)
 
 
-def read(args: argparse.Namespace) -> Splits:
-    """The sentences of SST-2 where they can be had, else made-up ones."""
+def load_sentences(args: argparse.Namespace) -> tuple[argparse.Namespace, Splits]:
+    """The sentences of SST-2, or invented ones with --quick and where the download fails."""
     if not args.quick:
         try:
-            return datasets.sst2(args.data)
+            return args, datasets.sst2(args.data)
         except (FileNotFoundError, ImportError) as error:
             if args.data is not None:
                 raise
-            print(f"{error}\ngoing on with made-up sentences, as --quick does")
-            args.quick = True
-    draw = np.random.default_rng(args.seed)
-    return {
-        split: [made_up(draw) for _ in range(count)] for split, count in (("train", 800), ("dev", 200), ("test", 400))
-    }
+            print(f"{error}\ncontinuing with invented sentences, as with --quick")
+            args = arguments("--quick")
+    draw, counts = np.random.default_rng(args.seed), {"train": 800, "dev": 200, "test": 400}
+    return args, {split: [invented_sentence(draw) for _ in range(count)] for split, count in counts.items()}
 
 
-def made_up(draw: np.random.Generator) -> tuple[list[str], int]:
-    """A sentence such as "the plot is dull , not funny": the same words in another order mean the contrary."""
+def invented_sentence(draw: np.random.Generator) -> tuple[list[str], int]:
+    """A sentence such as "the plot is dull , not funny": the same words in another order mean the opposite."""
 
     def pick(words: str) -> str:
         return str(draw.choice(words.split()))
 
-    good, denied_first = int(draw.integers(2)), bool(draw.integers(2))
+    label, negation_first = int(draw.integers(2)), bool(draw.integers(2))
     words = [pick("moving funny fresh brilliant tender clever"), pick("dull stale clumsy tired shallow lifeless")]
-    holds, denied = words if good else words[::-1]
+    true, false = words if label else words[::-1]
     clauses = (
-        ["not", denied, ",", pick("but and"), holds] if denied_first else [holds, ",", pick("and but"), "not", denied]
+        ["not", false, ",", pick("but and"), true] if negation_first else [true, ",", pick("and but"), "not", false]
     )
-    return ["the", pick("film plot script cast ending"), pick("is was seems"), *clauses], good
+    return ["the", pick("film plot script cast ending"), pick("is was seems"), *clauses], label
 
 
-# ---- the linear control --------------------------------------------------------------------------------------------
+# ---- baseline ------------------------------------------------------------------------------------------------------
 
 
 def bag_of_words(splits: Splits) -> tuple[np.ndarray, str]:
-    r"""What logistic regression on the words of a test sentence says, and the penalty that did best on dev.
+    r"""Predictions of logistic regression for the test sentences, and the penalty that is best on dev.
 
     Minimises Σ -log P(label | words) + penalty/2 ‖w‖² over all training sentences, to convergence, by L-BFGS.
     """
     vocabulary = Vocabulary.of(
         [w for words, _ in splits["train"] for w in words], unknown=UNKNOWN, special=(PAD, UNKNOWN)
     )
-    strange = vocabulary.id(UNKNOWN)
+    unknown = vocabulary.id(UNKNOWN)
 
     def bag(split: str) -> csr_array:
-        """1 where a sentence has a word, ``[N, words]``; the place of the padding is always 1, for the bias."""
-        sets = [{0, *vocabulary.encode(words).tolist()} - {strange} for words, _ in splits[split]]
+        """1 where a sentence has a word, ``[N, words]``; the column of the padding is always 1, for the bias."""
+        sets = [{0, *vocabulary.encode(words).tolist()} - {unknown} for words, _ in splits[split]]
         places = np.array([(row, column) for row, columns in enumerate(sets) for column in columns]).T
         return csr_array((np.ones(places.shape[1]), places), (len(sets), len(vocabulary)))
 
@@ -261,56 +249,44 @@ def bag_of_words(splits: Splits) -> tuple[np.ndarray, str]:
 
     def fit(penalty: float) -> np.ndarray:
         def cost(weights: np.ndarray) -> tuple[float, np.ndarray]:
-            z, shrunk = bags["train"] @ weights, np.append(0, weights[1:])
-            slope = bags["train"].T @ (1 / (1 + np.exp(-z)) - labels) + penalty * shrunk
-            return (np.logaddexp(0, z) - labels * z).sum() + penalty / 2 * shrunk @ shrunk, slope
+            logits, penalized = bags["train"] @ weights, np.append(0, weights[1:])
+            gradient = bags["train"].T @ (1 / (1 + np.exp(-logits)) - labels) + penalty * penalized
+            return (np.logaddexp(0, logits) - labels * logits).sum() + penalty / 2 * penalized @ penalized, gradient
 
         options = {"maxiter": 100, "gtol": 1e-2}
         return minimize(cost, np.zeros(len(vocabulary)), jac=True, method="L-BFGS-B", options=options).x
 
-    def guesses(weights: np.ndarray, split: str) -> np.ndarray:
+    def predictions(weights: np.ndarray, split: str) -> np.ndarray:
         return (bags[split] @ weights > 0).astype(int)
 
     dev = [label for _, label in splits["dev"]]
     fitted = {penalty: fit(penalty) for penalty in (0.1, 0.3, 1.0, 3.0, 10.0)}
-    best = max(fitted, key=lambda penalty: (guesses(fitted[penalty], "dev") == dev).mean())
-    return guesses(fitted[best], "test"), f"penalty {best:g}"
+    best = max(fitted, key=lambda penalty: (predictions(fitted[penalty], "dev") == dev).mean())
+    return predictions(fitted[best], "test"), f"penalty {best:g}"
 
 
-def told(name: str) -> str:
-    """The default of an argument, for its help."""
-    return f"default: {FULL[name]:g}, with --quick {QUICK[name]:g}"
-
-
-def arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def arguments(*more: str) -> argparse.Namespace:
+    """The command line, and ``more`` arguments."""
+    parser = common.Parser(__doc__, "runs/sentiment", "invented sentences in which word order decides, a small model",
+                           quick_out="runs/sentiment_quick", data_free=True)  # fmt: skip
     add = parser.add_argument
-    add("--sentence", help="a sentence to judge")
-    add("--data", metavar="DIR", help="folder with stsa.binary.train, .dev and .test; default: downloaded once")
-    add("--quick", action="store_true", help="made-up sentences in which the order decides, a few seconds")
-    add("--cell", choices=CELLS, default="lstm")
-    add("--width", type=positive, help=f"units of each direction, {told('width')}")
-    add("--embedding", type=positive, help=f"features of a word, {told('embedding')}")
-    add("--pooling", default="max", choices=("last", "mean", "max", "attention"))
-    add("--least", type=positive, default=2, help="how often a word must occur to be known")
-    add("--members", type=positive, help=f"networks whose probabilities are averaged, {told('members')}")
-    add(
-        "--dropout",
-        type=common.share,
-        help=f"share dropped of words' features and before the readout, {told('dropout')}",
-    )
-    add("--word-dropout", type=common.share, default=0.1, help="share of words read as unknown in training")
+    add("--sentence", help="classify this sentence instead of training")
+    add("--data", metavar="DIR", help="folder with stsa.binary.train, .dev and .test (default: downloaded once)")
+    add("--cell", choices=CELLS, default="lstm", help="cell of each direction")
+    add("--width", type=positive, default=64, quick=16, help="hidden size of each direction")
+    add("--embedding", type=positive, default=100, quick=16, help="embedding size of a word")
+    add("--pooling", default="max", choices=("last", "mean", "max", "attention"), help="pooling over time")
+    add("--least", type=positive, default=2, help="least number of occurrences of a known word")
+    add("--members", type=positive, default=5, quick=2, help="networks of the ensemble")
+    add("--dropout", type=common.rate, default=0.5, quick=0.0,
+        help="dropout rate above the embedding and before the readout")  # fmt: skip
+    add("--word-dropout", type=common.rate, default=0.1, help="share of words replaced by <unk> in training")
     add("--decay", type=not_negative, default=1e-2, help="weight decay")
-    add("--rate", type=above_zero, help=f"learning rate of Adam at its highest; it falls to 0, {told('rate')}")
-    add("--batch", type=positive, default=50)
-    add("--epochs", type=positive, help=told("epochs"))
-    add("--seed", type=common.seed, default=0)
-    add(
-        "--out",
-        type=common.folder,
-        help="folder of the run; default: runs/sentiment, with --quick runs/sentiment_quick",
-    )
-    args = parser.parse_args()
+    add("--rate", type=above_zero, default=2e-3, quick=1e-2,
+        help="largest learning rate of Adam, with linear warm-up and cosine decay to 0")  # fmt: skip
+    add("--batch", type=positive, default=50, help="sentences of an optimizer step")
+    add("--epochs", type=positive, default=5, quick=12, help="epochs to train")
+    args = parser.parse_args([*sys.argv[1:], *more])
     if args.sentence is not None and not tokens(args.sentence):
         parser.error(f"--sentence: expected a sentence with at least one word, got {args.sentence!r}")
     return args

@@ -1,12 +1,13 @@
 """The temporal order task of Pascanu et al. (2013): a vanilla network with and without clipped gradients.
 
-    python scripts/temporal_order.py                     # T 50, 5 seeds, clipped and not
+    python scripts/temporal_order.py                     # T 50, 5 seeds, with and without clipping
+    python scripts/temporal_order.py --quick             # T 20, 3 seeds
     python scripts/temporal_order.py --length 100 --updates 300000 --seeds 3
 
-A sequence of T symbols holds two marked ones, each A or B, one in [0.1 T, 0.2 T) and one in [0.5 T, 0.6 T); the others
-are drawn from c, d, e, f. After the last symbol the network says which of AA, AB, BA, BB it saw. A run has succeeded
-once less than 1 % of 10,000 fresh sequences are wrong. All runs go side by side through one compiled program; the two
-of a seed start from the same weights and see the same sequences.
+A sequence of T symbols has two relevant ones, each A or B, one in [0.1 T, 0.2 T) and one in [0.5 T, 0.6 T); the others
+are drawn from c, d, e, f. After the last symbol the network classifies the sequence as AA, AB, BA or BB. A run has
+succeeded once less than 1 % of 10,000 new sequences are wrong. All runs are one compiled program; the two of a seed
+start from the same weights and are trained on the same sequences.
 """
 
 from __future__ import annotations
@@ -28,14 +29,14 @@ import jaxrnn as rnn
 from jaxrnn import learning
 
 SYMBOLS, CLASSES = 6, 4
-TEST, ENOUGH = 10_000, 0.01  # fresh sequences, and the share of them that may be wrong
+TEST, ENOUGH = 10_000, 0.01  # new sequences, and the share of them that may be wrong
 SMALL = rnn.initializers.normal(0.1)
 COLOURS = {"clipped": rnn.plots.BLUE, "not clipped": rnn.plots.RED}
 
 
 def main() -> None:
     args = arguments()
-    common.needs("matplotlib")
+    common.require("matplotlib")
     began = time.monotonic()
     model = rnn.Stack(
         rnn.VanillaRNN(SYMBOLS, args.units, w_xh_init=SMALL, w_hh_init=SMALL),
@@ -46,14 +47,14 @@ def main() -> None:
     keys = jax.random.split(jax.random.key(args.seed), args.seeds)
     states = each_run(lambda clip, key: learning.train_state(model.init(key), optimizer(clip, args.rate)))(clips, keys)
     advance = jax.jit(each_run(functools.partial(train, model, args, every)), donate_argnums=2)
-    judge = jax.jit(each_run(functools.partial(test_error, model, args.length)))
+    evaluate = jax.jit(each_run(functools.partial(test_error, model, args.length)))
 
     done, errors, norms = [], [], []  # the last two [evaluations, settings, seeds]
     for updates in range(every, args.updates + 1, every):
         states, norm = advance(clips, keys, states)
         done.append(updates)
         norms.append(np.asarray(norm))
-        errors.append(np.asarray(judge(clips, keys, states)))
+        errors.append(np.asarray(evaluate(clips, keys, states)))
         solved = (np.array(errors) < ENOUGH).any(0).sum(-1)
         words = (f"{name} {n}" for name, n in zip(COLOURS, solved))
         print(f"{updates:>8,} updates, {time.monotonic() - began:4.0f} s, solved of {args.seeds}: {', '.join(words)}",
@@ -72,7 +73,7 @@ def main() -> None:
 
 
 def each_run(function: Any) -> Any:
-    """The function over settings and seeds: ``f(clip, key, *state)`` on ``[S]``, ``[N]`` and ``[S, N, ...]``."""
+    """Vectorise ``f(clip, key, *state)`` over settings and seeds: ``[S]``, ``[N]`` and ``[S, N, ...]``."""
 
     def over(clips, keys, *states):
         seeds = jax.vmap(function, (None, 0, *(0 for _ in states)))
@@ -96,19 +97,19 @@ def sequences(key, length: int, count: int):
     return jax.nn.one_hot(symbols, SYMBOLS), 2 * marks[0] + marks[1]
 
 
-def scores(model: rnn.Stack, params, xs):
-    """What the network says after the last symbol, ``[B, 4]``."""
+def classify(model: rnn.Stack, params, xs):
+    """Logits after the last symbol, ``[B, 4]``."""
     cell, readout = model.layers
     final, _ = rnn.unroll(cell, params[0], xs)
     return readout.apply(params[1], final)
 
 
 def train(model: rnn.Stack, args: argparse.Namespace, updates: int, clip, key, state):
-    """Some updates of one run; returns its state and the largest norm of a gradient."""
+    """Some updates of one run; return its state and the largest gradient norm."""
 
     def loss(params, carry, batch, key):
         xs, classes = batch
-        return rnn.losses.cross_entropy(scores(model, params, xs), classes), (carry, {})
+        return rnn.losses.cross_entropy(classify(model, params, xs), classes), (carry, {})
 
     step = learning.train_step(loss, optimizer(clip, args.rate))
 
@@ -122,49 +123,41 @@ def train(model: rnn.Stack, args: argparse.Namespace, updates: int, clip, key, s
 
 
 def test_error(model: rnn.Stack, length: int, clip, key, state):
-    """Share of 10,000 fresh sequences that are wrong."""
+    """Share of 10,000 new sequences that are classified wrongly."""
     xs, classes = sequences(jax.random.fold_in(key, -1 - state.step), length, TEST)
-    return (scores(model, state.params, xs).argmax(-1) != classes).mean()
+    return (classify(model, state.params, xs).argmax(-1) != classes).mean()
 
 
 def draw_errors(updates: list[int], errors: np.ndarray, args: argparse.Namespace) -> None:
-    """The error of every run over its updates."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
-    figure, axes = plt.subplots(figsize=(7, 4.2), layout="constrained")
+    """Plot the error of every run over its updates."""
+    figure, axes = common.subplots(figsize=(7, 4.2))
     for setting, (name, colour) in enumerate(COLOURS.items()):
         for seed, error in enumerate(errors[:, setting].T):
             axes.plot(updates, np.maximum(error, 1 / TEST), "-" if setting == 0 else "--", color=colour, lw=1.3,
                       alpha=0.8, label=None if seed else f"{name}, {args.seeds} seeds")  # fmt: skip
-    axes.axhline(1 - 1 / CLASSES, color="black", lw=0.8, zorder=1, label="guessing")
+    axes.axhline(1 - 1 / CLASSES, color="black", lw=0.8, zorder=1, label="chance")
     axes.axhline(ENOUGH, color="black", lw=0.8, ls=":", label="success: below 1 % (0 is drawn as 0.01)")
-    axes.set(yscale="log", xlabel="update", ylabel=f"error on {TEST:,} fresh sequences [%]", xlim=(0, updates[-1]))
+    axes.set(yscale="log", xlabel="update", ylabel=f"error on {TEST:,} new sequences [%]", xlim=(0, updates[-1]))
     axes.xaxis.set_major_formatter("{x:,.0f}")
     axes.yaxis.set_major_formatter(lambda share, _: f"{100 * share:g}")
     axes.set_title(f"Temporal order, T {args.length}, vanilla network of {args.units} tanh units")
     axes.grid(alpha=0.3)
     axes.legend(loc="lower left")
-    path = pathlib.Path(args.out) / "temporal_order.png"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=150)
-    print(f"{path} is drawn")
+    common.save_plot(figure, pathlib.Path(args.out) / "temporal_order.png")
 
 
 def arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = common.Parser(
+        __doc__, "runs/temporal_order", "short sequences, a high learning rate, few seeds", plots=True
+    )
     add = parser.add_argument
-    add("--length", type=positive, default=50, help="T, at least 10")
-    add("--updates", type=positive, default=100_000)
-    add("--seeds", type=positive, default=5)
-    add("--units", type=positive, default=50)
-    add("--batch", type=positive, default=20)
-    add("--rate", type=above_zero, default=0.01, help="learning rate of plain stochastic gradient descent")
-    add("--clip", type=common.norm, default=1.0, help="largest norm of the gradient in the clipped runs")
-    add("--seed", type=common.seed, default=0, help="the first of all random keys")
-    add("--out", type=common.picture_folder, default="runs/temporal_order", help="folder of the picture")
+    add("--length", type=positive, default=50, quick=20, help="sequence length T, at least 10")
+    add("--updates", type=positive, default=100_000, quick=3000, help="optimizer steps of a run")
+    add("--seeds", type=positive, default=5, quick=3, help="runs with and without clipping")
+    add("--units", type=positive, default=50, help="hidden size")
+    add("--batch", type=positive, default=20, help="sequences of an optimizer step")
+    add("--rate", type=above_zero, default=0.01, quick=0.2, help="learning rate of stochastic gradient descent")
+    add("--clip", type=common.norm, default=1.0, help="largest norm of the gradient in the runs with clipping")
     args = parser.parse_args()
     if args.length < 10:
         parser.error(f"--length: expected at least 10 symbols, got {args.length}")

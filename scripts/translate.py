@@ -1,16 +1,16 @@
-"""Sequence to sequence: dates as people write them to ISO, or German to English.
+"""Sequence to sequence: dates in many formats to ISO format, or German to English.
 
-    python scripts/translate.py                      # dates, characters, attention: 1 to 2 minutes
+    python scripts/translate.py                      # dates by characters, with attention: 1 to 2 minutes
     python scripts/translate.py --quick              # half a minute, less exact
-    python scripts/translate.py --sentence "the 3rd of march, 1998"      # with the model that was trained
+    python scripts/translate.py --sentence "the 3rd of march, 1998"      # with the trained model
     python scripts/translate.py --data DIR           # Multi30k: {train,val,test_2016_flickr}.{de,en}.gz in DIR
     python scripts/translate.py --data DIR --minutes 30, then the same with --resume
 
-An encoder and a decoder of GRUs, with attention (--attention) or with the coded vector at every step. Of every date in
-the test no form was seen in training. The Multi30k run is that of bentrevett's second PyTorch tutorial (Cho et al.
-2014): words in lower case that occur twice, 10 epochs, half of the tokens taught; its published test perplexity is 37.5
-and its BLEU 20.6. Model, metrics, loss curve and attention plot go to ``--out``; the last line printed is the result as
-JSON.
+Encoder and decoder are GRUs, with attention (--attention) or with the context vector as an input of every step. The
+dates of the test are not in the training data in any format. The Multi30k run is that of bentrevett's second PyTorch
+tutorial (Cho et al. 2014): lower-case words that occur twice, 10 epochs, teacher forcing with probability 0.5; its
+published test perplexity is 37.5 and its BLEU 20.6. Model, metrics, loss curve and attention plot go to ``--out``; the
+last line printed is the result as JSON.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ Pair = tuple[list[str], list[str]]  # tokens of the source and of the target
 
 
 class Task(NamedTuple):
-    """What is translated, and how sentences are cut into tokens and put together again."""
+    """Sentence pairs as tokens, and their vocabularies."""
 
     name: str
     train: list[Pair]
@@ -60,16 +60,16 @@ class Task(NamedTuple):
 
     def ids(self, pairs: list[Pair]) -> list[tuple[np.ndarray, np.ndarray]]:
         """Both sides as ids, from <start> to <end>."""
-        return [(wrapped(self.source, a), wrapped(self.target, b)) for a, b in pairs]
+        return [(encode(self.source, a), encode(self.target, b)) for a, b in pairs]
 
     def text(self, ids) -> str:
-        """The target's text before <end>."""
+        """Text of target ids before <end>."""
         words = list(itertools.takewhile(lambda word: word != "<end>", self.target.decode(np.asarray(ids))))
         return self.glue.join(words)
 
 
-def wrapped(vocabulary: Vocabulary, tokens: list[str]) -> np.ndarray:
-    """Tokens as ids, between <start> and <end>."""
+def encode(vocabulary: Vocabulary, tokens: list[str]) -> np.ndarray:
+    """Ids of tokens, between <start> and <end>."""
     return np.array([START, *vocabulary.encode(tokens), END], np.int32)
 
 
@@ -77,7 +77,7 @@ def wrapped(vocabulary: Vocabulary, tokens: list[str]) -> np.ndarray:
 
 
 def dates(count: int, tested: int, seed: int) -> Task:
-    """Dates of two centuries; those of validation and test are on no day of the training."""
+    """Dates of two centuries; training, validation and test have different days."""
     draw = np.random.default_rng(seed)
     days = draw.permutation(np.arange(FIRST, LAST + 1))
 
@@ -86,9 +86,9 @@ def dates(count: int, tested: int, seed: int) -> Task:
         ways = [forms(date) for date in found]
         return [(list(way[draw.integers(len(way))]), list(date.isoformat())) for date, way in zip(found, ways)]
 
-    seen, unseen = days[2 * tested :], days[: 2 * tested]
-    train, valid, test = pairs(draw.choice(seen, count)), pairs(unseen[:tested]), pairs(unseen[tested:])
-    year = map(datetime.date.fromordinal, range(FIRST, FIRST + 365))  # its dates have every letter that a date can have
+    valid_days, test_days, rest = np.split(days, [tested, 2 * tested])
+    train, valid, test = pairs(draw.choice(rest, count)), pairs(valid_days), pairs(test_days)
+    year = map(datetime.date.fromordinal, range(FIRST, FIRST + 365))  # its dates have all letters
     source = Vocabulary.of("".join(itertools.chain(*map(forms, year))), special=SPECIAL)
     return Task("dates", train, valid, test, source, Vocabulary.of("0123456789-", special=SPECIAL), "")
 
@@ -102,19 +102,19 @@ def words(sentence: str) -> list[str]:
 
 
 def multi30k(folder: str) -> Task:
-    """Captions of pictures; a word that occurs once is <unk>."""
-    found = {split: [(words(a), words(b)) for a, b in pairs] for split, pairs in datasets.multi30k(folder).items()}
-    sides = zip(*found["train"])
+    """Image captions; a word that occurs once is <unk>."""
+    splits = {split: [(words(a), words(b)) for a, b in pairs] for split, pairs in datasets.multi30k(folder).items()}
+    sides = zip(*splits["train"])
     source, target = (
         Vocabulary.of(itertools.chain(*side), least=2, unknown="<unk>", special=(*SPECIAL, "<unk>")) for side in sides
     )
-    return Task("multi30k", found["train"], found["val"], found["test"], source, target, " ")
+    return Task("multi30k", splits["train"], splits["val"], splits["test"], source, target, " ")
 
 
 # ---- model -----------------------------------------------------------------------------------------------------------
 
 
-def attending(kind: str, memory: int, units: int) -> Any:
+def build_attention(kind: str, memory: int, units: int) -> Any:
     """An attention by name."""
     return {"additive": lambda: AdditiveAttention(memory, units, units),
             "general": lambda: GeneralAttention(memory, units), "dot": lambda: DotAttention(units)}[kind]()  # fmt: skip
@@ -129,89 +129,89 @@ def build(task: Task, attention: str) -> EncoderDecoder:
     def embedded(vocabulary: Vocabulary) -> list:
         return [rnn.Embedding(len(vocabulary), embedding), rnn.Dropout(dropout)]
 
-    def gru(takes: int, gives: int) -> rnn.GRU:
-        return rnn.GRU(takes, gives, reset_after=True)
+    def gru(input_size: int, hidden_size: int) -> rnn.GRU:
+        return rnn.GRU(input_size, hidden_size, reset_after=True)
 
-    context = units  # features of what is coded
-    reader: Any
+    context = units  # size of the context vector
+    recurrent: Any
     cell: Any
     if attention == "none":
-        reader, cell = gru(embedding, units), ContextCell(gru(embedding + context, units), context)
+        recurrent, cell = gru(embedding, units), ContextCell(gru(embedding + context, units), context)
     else:
-        reader = rnn.Bidirectional(gru(embedding, units // 2))
-        cell = AttentionCell(gru(embedding + context, units), attending(attention, context, units))
-    encoder = rnn.Stack(*embedded(task.source), reader)
+        recurrent = rnn.Bidirectional(gru(embedding, units // 2))
+        cell = AttentionCell(gru(embedding + context, units), build_attention(attention, context, units))
+    encoder = rnn.Stack(*embedded(task.source), recurrent)
     decoder = rnn.Stack(*embedded(task.target), rnn.Residual(cell, "concat"),
                         rnn.Linear(embedding + units + context, len(task.target)))  # fmt: skip
     model = EncoderDecoder(encoder, decoder, bridge=attention != "none")
     return model if task.name == "dates" else rnn.initializers.everywhere(model, rnn.initializers.normal(0.01))
 
 
-# ---- data, loss, writing ---------------------------------------------------------------------------------------------
+# ---- data, loss, decoding --------------------------------------------------------------------------------------------
 
 
 def batches(pairs: list[tuple[np.ndarray, np.ndarray]], batch: int, **options: Any) -> Buckets:
     """Batches of pairs, both sides padded to one length: ``inputs [L, B, 2]``, ``targets [B, 2]`` their own lengths."""
-    both = []
+    inputs = []
     for pair in pairs:
         padded = np.zeros((max(map(len, pair)), 2), np.int32)
         for side, ids in enumerate(pair):
             padded[: len(ids), side] = ids
-        both.append(padded)
+        inputs.append(padded)
     lengths = [np.array([len(a), len(b)], np.int32) for a, b in pairs]
-    return Buckets(both, lengths, batch, aligned=False, **options)
+    return Buckets(inputs, lengths, batch, aligned=False, **options)
 
 
 def loss_of(model: EncoderDecoder, params, batch: Any, longest: int, teacher_forcing: float, key=None):
-    """Cross entropy of a batch, and how many tokens it has; ``longest`` is the longest target there is."""
-    source, tokens = batch.inputs[..., 0], batch.inputs[:longest, ..., 1]
-    read, written = batch.targets[:, 0], batch.targets[:, 1]
+    """Cross entropy of a batch, and its number of target tokens; ``longest`` is the length of the longest target."""
+    source, target = batch.inputs[..., 0], batch.inputs[:longest, ..., 1]
+    lengths, target_lengths = batch.targets[:, 0], batch.targets[:, 1]
     nats = model.loss(
-        params, source, tokens, lengths=read, token_lengths=written, teacher_forcing=teacher_forcing, key=key
+        params, source, target, lengths=lengths, token_lengths=target_lengths, teacher_forcing=teacher_forcing, key=key
     )
-    return nats, jnp.maximum(written - 1, 0).sum()
+    return nats, jnp.maximum(target_lengths - 1, 0).sum()
 
 
-_judged = jax.jit(loss_of, static_argnames=("model", "longest", "teaching"))
+_evaluate = jax.jit(loss_of, static_argnames=("model", "longest", "teacher_forcing"))
 
 
 def perplexity(model: EncoderDecoder, params, data: Buckets, longest: int, teacher_forcing: float) -> float:
-    """Of all tokens of a data set: teacher-forced at 1, free-running at 0."""
-    sums = [_judged(model, params, data[n], longest, teacher_forcing) for n in range(len(data))]
+    """Perplexity of all tokens of a data set: teacher-forced at 1, free-running at 0."""
+    sums = [_evaluate(model, params, data[n], longest, teacher_forcing) for n in range(len(data))]
     counts = np.array([float(count) for _, count in sums])
     return math.exp(float(np.dot([float(nats) for nats, _ in sums], counts) / counts.sum()))
 
 
 @functools.partial(jax.jit, static_argnames=("model", "steps", "width"))
 def write(model: EncoderDecoder, params, source, lengths, *, steps: int, width: int):
-    """Translations ``[steps, B]``; width 1 is greedy, more is beam search by the mean log probability of a token."""
+    """Translations ``[steps, B]``: greedy with width 1, else beam search by the mean log probability of a token."""
     start = model.start_decoder(params, source, lengths=lengths)
     first = jnp.full(lengths.shape, START, jnp.int32)
     if width == 1:
         return rnn.decoding.greedy(model.decoder, *start, first, steps=steps, eos=END).tokens
-    found = rnn.decoding.beam_search(
+    beams = rnn.decoding.beam_search(
         model.decoder, *start, first, steps=steps, eos=END, width=width, length_penalty=1.0
     )
-    return found.tokens[:, 0]
+    return beams.tokens[:, 0]
 
 
 def translate(task: Task, model: EncoderDecoder, params, sources: list, size: int, longest: int, width: int):
-    """Translations in the order of the sources, which are padded to ``size``, 100 at a time."""
+    """Translations of the sources, which are padded to ``size``, in batches of 100."""
     texts, batch = [], 100
     for n in range(0, len(sources), batch):
-        padded, lengths = side_by_side(sources[n : n + batch], size, batch)
+        padded, lengths = pad(sources[n : n + batch], size, batch)
         ids = np.asarray(write(model, params, padded, lengths, steps=limit(task.name, longest), width=width))
         texts += [task.text(column) for column in ids.T[: len(sources) - n]]
     return texts
 
 
 def limit(task: str, longest: int) -> int:
-    """How many tokens are written at most."""
+    """Largest number of decoded tokens."""
     return longest - 1 if task == "dates" else 50
 
 
-def side_by_side(sentences: list, size: int, batch: int) -> tuple[np.ndarray, np.ndarray]:
-    """Ids ``[size, batch]``, padded, and their lengths."""
+def pad(sentences: list, size: int, batch: int) -> tuple[np.ndarray, np.ndarray]:
+    """Padded ids ``[size, batch]`` and their lengths."""
     padded, lengths = np.zeros((size, batch), np.int32), np.zeros(batch, np.int32)
     for b, ids in enumerate(sentences):
         padded[: len(ids), b], lengths[b] = ids, len(ids)
@@ -224,14 +224,14 @@ def side_by_side(sentences: list, size: int, batch: int) -> tuple[np.ndarray, np
 def main() -> None:
     args = arguments()
     if args.sentence is not None:
-        one_sentence(args)
+        translate_sentence(args)
         return
     began = time.monotonic()
-    common.needs("matplotlib", *(["sacrebleu"] if args.data is not None else []))
+    common.require("matplotlib", *(["sacrebleu"] if args.data is not None else []))
     task = dates(args.pairs, min(args.pairs, 1000), args.seed) if args.data is None else multi30k(args.data)
     train, valid, test = map(task.ids, (task.train, task.valid, task.test))
     longest = max(len(b) for _, b in (*train, *valid, *test))
-    shapes = batches([*train, *valid, *test], args.batch, buckets=args.buckets).lengths  # the same for all
+    shapes = batches([*train, *valid, *test], args.batch, buckets=args.buckets).lengths  # the same for all splits
     data, held_out, tested = (
         batches(pairs, args.batch, lengths=shapes, shuffle=pairs is train, seed=args.seed)
         for pairs in (train, valid, test)
@@ -241,19 +241,18 @@ def main() -> None:
     out = common.run_folder(args.out, resume=args.resume)
     params = model.init(init_key)
     steps = args.steps or args.epochs * len(data)
-    print(model, f"{sum(p.size for p in jax.tree.leaves(params)):,} parameters", sep="\n")
-    print(f"{len(train):,} pairs to learn from, {len(valid):,} and {len(test):,} to judge; {len(task.source):,} and "
+    common.print_model(model, params)
+    print(f"{len(train):,} training, {len(valid):,} validation and {len(test):,} test pairs; {len(task.source):,} and "
           f"{len(task.target):,} tokens; {len(data)} steps an epoch, {steps} steps")  # fmt: skip
 
     def loss(params, carry, batch, key):
-        return loss_of(model, params, batch, longest, args.teaching, key)[0], ((), {})
+        return loss_of(model, params, batch, longest, args.teacher_forcing, key)[0], ((), {})
 
     def evaluate(params, step):
-        told = {name: perplexity(model, params, held_out, longest, p) for name, p in (("forced", 1.0), ("free", 0.0))}
-        few = valid[:5]
-        texts = translate(task, model, params, [a for a, _ in few], shapes[-1], longest, 1)
-        shown = [f"    {task.glue.join(a)}  →  {text}" for (a, _), text in zip(task.valid, texts)]
-        return {"loss": math.log(told["forced"]), **told, "examples": "\n".join(shown)}
+        forced, free = (perplexity(model, params, held_out, longest, p) for p in (1.0, 0.0))
+        texts = translate(task, model, params, [a for a, _ in valid[:5]], shapes[-1], longest, 1)
+        examples = [f"    {task.glue.join(a)}  →  {text}" for (a, _), text in zip(task.valid, texts)]
+        return {"loss": math.log(forced), "forced": forced, "free": free, "examples": "\n".join(examples)}
 
     def format_metrics(m):
         if "grad_norm" in m:
@@ -263,16 +262,16 @@ def main() -> None:
     rate = optax.cosine_decay_schedule(args.rate, steps) if task.name == "dates" else args.rate
     optimizer = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(rate))
     checkpoints = learning.Checkpoints(out, model, keep=1)
-    before = max(checkpoints.steps(), default=0) if args.resume else 0
-    if args.minutes:  # as if Ctrl-C were pressed then: the run saves and can be resumed
+    first = max(checkpoints.steps(), default=0) if args.resume else 0
+    if args.minutes:  # like Ctrl-C: the run saves and can be resumed
         timer = threading.Timer(60 * args.minutes, os.kill, (os.getpid(), signal.SIGINT))
         timer.daemon = True
         timer.start()
     metadata = {"script": "translate", "task": task.name, "longest": longest}
-    metadata |= {name: getattr(args, name) for name in ("pairs", "teaching", "batch", "buckets", "rate", "seed")}
+    metadata |= {name: getattr(args, name) for name in ("pairs", "teacher_forcing", "batch", "buckets", "rate", "seed")}
     metadata |= {"source": task.source.symbols, "target": task.target.symbols}
     end = learning.fit(
-        learning.train_step(loss, optimizer),
+        learning.train_step(common.split_batch(loss, args.batch, args.devices), optimizer),
         learning.train_state(params, optimizer),
         data,
         steps=steps,
@@ -288,128 +287,121 @@ def main() -> None:
     if args.minutes:
         timer.cancel()
     params, done = end.state.params, int(end.state.step)
-    result = judge(task, model, params, tested, [a for a, _ in test], longest, args.width)
+    result = evaluate_test(task, model, params, tested, [a for a, _ in test], longest, args.width)
     tokens = np.mean([len(a) + len(b) for a, b in train]) * len(train) / len(data)  # of a batch, both sides
-    speed = (done - before) / end.seconds
+    speed = (done - first) / end.seconds
     result |= {"script": "translate", "task": task.name, "attention": args.attention, "steps": done,
                "tokens_per_second": round(speed * tokens), "seconds": round(time.monotonic() - began, 1)}  # fmt: skip
     print(f"{done} of {steps} steps, {speed * tokens:,.0f} tokens of source and target a second with evaluation"
           + (f"; all {steps} steps take about {steps / speed / 60:.1f} minutes" if speed else ""))  # fmt: skip
     common.draw_loss(out, 1.0, "token", f"Encoder and decoder, {task.name}")
-    print(f"{out / 'loss.png'} is drawn")
     draw_attention(task, model, params, test, out, longest, shapes[-1])
     print(json.dumps(result))
 
 
-def judge(task: Task, model: EncoderDecoder, params, data: Buckets, sources: list, longest: int, most: int) -> dict:
-    """The test: exact translations, perplexities, BLEU; greedy and by beam."""
-    right = [task.glue.join(b) for _, b in task.test]
+def evaluate_test(
+    task: Task, model: EncoderDecoder, params, data: Buckets, sources: list, longest: int, width: int
+) -> dict[str, Any]:
+    """Test perplexities, and exact translations or BLEU, by greedy and by beam search."""
+    references = [task.glue.join(b) for _, b in task.test]
     result: dict[str, Any] = {
         "perplexity_forced": round(perplexity(model, params, data, longest, 1.0), 4),
         "perplexity_free": round(perplexity(model, params, data, longest, 0.0), 4),
     }
     print("test perplexity: {perplexity_forced} teacher-forced, {perplexity_free} free-running".format(**result))
-    for name, width in (("greedy", 1), (f"beam of {most}", most)):
-        texts = translate(task, model, params, sources, data.lengths[-1], longest, width)
+    for name, beams in (("greedy", 1), (f"beam of {width}", width)):
+        texts = translate(task, model, params, sources, data.lengths[-1], longest, beams)
         kind = name.split()[0]
         if task.name == "dates":
-            result[f"exact_{kind}"] = float(np.mean([a == b for a, b in zip(texts, right)]))
-            print(f"{name}: {result[f'exact_{kind}']:.2%} of {len(right):,} unseen dates exact")
-            wrong = [(a, b, c) for (a, _), b, c in zip(task.test, texts, right) if b != c]
-            for source, got, expected in wrong[:5]:
-                print(f"    {''.join(source)}  →  {got}, right: {expected}")
+            result[f"exact_{kind}"] = float(np.mean([a == b for a, b in zip(texts, references)]))
+            print(f"{name}: {result[f'exact_{kind}']:.2%} of {len(references):,} test dates exact")
+            wrong = [(a, b, c) for (a, _), b, c in zip(task.test, texts, references) if b != c]
+            for source, text, expected in wrong[:5]:
+                print(f"    {''.join(source)}  →  {text}, correct: {expected}")
         else:
-            result[f"bleu_{kind}"] = round(bleu(texts, right), 2)
-            print(f"{name}: BLEU {result[f'bleu_{kind}']} on {len(right):,} sentences")
-            for (source, _), got in list(zip(task.test, texts))[:3]:
-                print(f"    {' '.join(source)}  →  {got}")
+            result[f"bleu_{kind}"] = round(bleu(texts, references), 2)
+            print(f"{name}: BLEU {result[f'bleu_{kind}']} on {len(references):,} sentences")
+            for (source, _), text in list(zip(task.test, texts))[:3]:
+                print(f"    {' '.join(source)}  →  {text}")
     if task.name != "dates":
         print("published after 10 epochs: perplexity 37.5 free-running, BLEU 20.6")
     return result
 
 
-def bleu(texts: list[str], right: list[str]) -> float:
+def bleu(texts: list[str], references: list[str]) -> float:
     """BLEU of tokens in lower case, between 0 and 100."""
     import sacrebleu
 
-    return sacrebleu.corpus_bleu(texts, [right], tokenize="none", force=True).score
+    return sacrebleu.corpus_bleu(texts, [references], tokenize="none", force=True).score
 
 
 def draw_attention(
     task: Task, model: EncoderDecoder, params, test: list, out: pathlib.Path, longest: int, size: int
 ) -> None:
-    """Where the decoder looked for each token of four translations, if it has attention."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
+    """Plot the attention weights of four translations, if the decoder has attention."""
     if not any("AttentionCell" in repr(layer) for layer in model.decoder.layers):
         return
-    figure, places = plt.subplots(2, 2, figsize=(13, 8), layout="constrained")
+    figure, panels = common.subplots(2, 2, figsize=(13, 8))
     sources = [a for a, _ in test[:4]]
-    padded, lengths = side_by_side(sources, size, 100)
+    padded, lengths = pad(sources, size, 100)
     written = write(model, params, padded, lengths, steps=limit(task.name, longest), width=1)
     tokens = np.concatenate([np.full((1, 100), START), written])
     counts = np.asarray(rnn.decoding.lengths(written, END))
     align = jax.jit(model.alignment)
     weights = np.asarray(align(params, padded, tokens.astype(np.int32), lengths=lengths, token_lengths=counts + 1))
-    for n, axes in zip(range(len(sources)), places.flat):
+    for n, axes in zip(range(len(sources)), panels.flat):
         S, T = lengths[n], counts[n]
         image = axes.imshow(weights[:T, :S, n], cmap="viridis", vmin=0, vmax=1, aspect="auto")
-        read, said = task.source.decode(sources[n]), task.target.decode(tokens[1 : T + 1, n])
+        source, target = task.source.decode(sources[n]), task.target.decode(tokens[1 : T + 1, n])
         signs = {"<start>": "⊢", "<end>": "⊣", " ": "␣"}
-        axes.set_xticks(range(S), [signs.get(s, s) for s in read], rotation=90 if task.glue else 0)
-        axes.set_yticks(range(T), [signs.get(s, s) for s in said])
-        axes.set(xlabel="source, as read", ylabel="target, as written")
-    figure.colorbar(image, ax=places, label="weight of attention")
-    figure.suptitle("Where the decoder looks for each token it writes (⊢ start, ⊣ end)")
-    figure.savefig(out / "attention.png", dpi=130)
-    print(f"{out / 'attention.png'} is drawn")
+        axes.set_xticks(range(S), [signs.get(s, s) for s in source], rotation=90 if task.glue else 0)
+        axes.set_yticks(range(T), [signs.get(s, s) for s in target])
+        axes.set(xlabel="source", ylabel="translation")
+    figure.colorbar(image, ax=panels, label="attention weight")
+    figure.suptitle("Attention weights of each decoded token (⊢ start, ⊣ end)")
+    common.save_plot(figure, out / "attention.png", dpi=130)
 
 
-def one_sentence(args: argparse.Namespace) -> None:
-    """Translate what was typed with the model in --out."""
+def translate_sentence(args: argparse.Namespace) -> None:
+    """Translate --sentence with the model in --out."""
     model, params, metadata = common.load_run("translate", args.out, "task", "source", "target", "longest")
     unknown = "<unk>" if metadata["task"] == "multi30k" else None
     source, target = (Vocabulary(tuple(metadata[side]), unknown) for side in ("source", "target"))
     task = Task(metadata["task"], [], [], [], source, target, "" if metadata["task"] == "dates" else " ")
     tokens = list(args.sentence.strip().lower()) if metadata["task"] == "dates" else words(args.sentence)
     if unknown is None:
-        common.known("--sentence", tokens, source)
-    ids = wrapped(source, tokens)
+        common.check_symbols("--sentence", tokens, source)
+    ids = encode(source, tokens)
     print(translate(task, model, params, [ids], len(ids), metadata["longest"], args.width)[0])
 
 
 def arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = common.Parser(__doc__, "", "200 steps on dates: half a minute", data_free=True)
     add = parser.add_argument
-    add("--data", metavar="DIR", help="folder with the files of Multi30k; default: dates, which need none")
+    add("--data", metavar="DIR", help="folder with the files of Multi30k (default: dates, which need no files)")
     add("--attention", choices=("none", "additive", "general", "dot"), help="default: additive for dates, else none")
-    add("--teaching", type=probability, help="probability that the right token is fed; default: 1 for dates, else 0.5")
-    add("--epochs", type=positive, help="default: 2 for dates, else 10")
-    add("--steps", type=positive, help="optimizer steps, in place of --epochs")
-    add("--minutes", type=above_zero, help="stop and save after so many minutes of training; --resume goes on")
-    add("--batch", type=positive, default=128)
-    add("--pairs", type=positive, default=40_000, help="dates to learn from")
-    add("--buckets", type=positive, help="lengths that sentences are padded to; default: 2 for dates, else 4")
-    add("--rate", type=above_zero, help="learning rate of Adam; default: 4e-3 falling to 0 for dates, else 1e-3")
-    add("--width", type=positive, default=4, help="width of the beam")
+    add("--teacher-forcing", type=probability, help="probability of teacher forcing (default: 1 for dates, else 0.5)")
+    add("--epochs", type=positive, help="epochs to train (default: 2 for dates, else 10)")
+    add("--steps", type=positive, quick=200, help="optimizer steps, in place of --epochs")
+    add("--minutes", type=above_zero, help="save and end after so many minutes of training; --resume continues")
+    add("--batch", type=positive, default=128, help="pairs of an optimizer step")
+    add("--pairs", type=positive, default=40_000, help="dates of the training data")
+    add("--buckets", type=positive, help="lengths to which sentences are padded (default: 2 for dates, else 4)")
+    add("--rate", type=above_zero, help="learning rate of Adam (default: 4e-3 with cosine decay for dates, else 1e-3)")
+    add("--width", type=positive, default=4, help="beam width")
     add("--evaluate-every", type=positive, metavar="STEPS", help="default: an epoch, or a third of a run on dates")
-    add("--seed", type=common.seed, default=0)
-    add("--out", type=common.folder, help="folder of the run; default: runs/translate_dates or runs/translate_multi30k")
-    add("--resume", action="store_true", help="go on with the run in --out")
+    add("--resume", action="store_true", help="continue the run in --out")
     add("--sentence", metavar="TEXT", help="translate TEXT with the model in --out instead of training")
-    add("--quick", action="store_true", help="200 steps")
     args = parser.parse_args()
     dates = args.data is None
-    args.attention = args.attention or ("additive" if dates else "none")
-    args.teaching = args.teaching if args.teaching is not None else (1.0 if dates else 0.5)
-    args.epochs = args.epochs or (2 if dates else 10)
-    args.buckets = args.buckets or (2 if dates else 4)
-    args.rate = args.rate or (4e-3 if dates else 1e-3)
+    defaults = {
+        "attention": "additive" if dates else "none", "teacher_forcing": 1.0 if dates else 0.5,
+        "epochs": 2 if dates else 10, "buckets": 2 if dates else 4, "rate": 4e-3 if dates else 1e-3,
+    }  # fmt: skip
+    for name, value in defaults.items():
+        if getattr(args, name) is None:
+            setattr(args, name, value)
     args.out = args.out or f"runs/translate_{'dates' if dates else 'multi30k'}"
-    args.steps = args.steps or (200 if args.quick else None)
     if args.sentence is not None and not args.sentence.strip():
         parser.error("--sentence: expected at least one word, got an empty sentence")
     return args

@@ -1,9 +1,10 @@
 """The word language models of Zaremba, Sutskever & Vinyals (2014), small, medium and large.
 
-    python scripts/word_lm.py --data DIR                  # DIR holds ptb.train.txt, ptb.valid.txt, ptb.test.txt
-    python scripts/word_lm.py --data FILE --epochs 3      # any text: its last two twentieths validate and test
+    python scripts/word_lm.py --data DIR                  # DIR has ptb.train.txt, ptb.valid.txt, ptb.test.txt
+    python scripts/word_lm.py --data FILE --epochs 3      # any text: the last two twentieths are validation and test
+    python scripts/word_lm.py --quick                     # the prose of Python's language reference
 
-Every epoch prints perplexities; at the end they stand beside the published ones, which are those of Penn Treebank.
+Every epoch prints the validation perplexity, the end also the published ones, which are those of Penn Treebank.
 The gradient is that of the cross entropy summed over time and averaged over the batch; its global norm is clipped.
 """
 
@@ -24,7 +25,7 @@ from common import positive
 
 import jaxrnn as rnn
 from jaxrnn import learning
-from jaxrnn.data import Chunk, Streams, Vocabulary
+from jaxrnn.data import Chunk, Streams, Vocabulary, python_reference
 
 BATCH = 20
 
@@ -38,7 +39,7 @@ class Recipe:
     dropout: float
     scale: float
     epochs: int
-    full_epochs: int  # epochs at learning rate 1, after which it is divided every epoch
+    full_epochs: int  # epochs at learning rate 1, before it is divided in every epoch
     divisor: float
     clip: float
     published: str
@@ -72,16 +73,16 @@ def build(recipe: Recipe, words: int, steps_per_epoch: int):
 
 
 def perplexity(model, params, ids: np.ndarray, batch: int, steps: int) -> float:
-    """Perplexity of a text read as ``batch`` streams; of one stream every word counts, the last few as well."""
+    """Perplexity of a text read as ``batch`` streams; with one stream, the last incomplete chunk is included."""
     loss = learning.stream_loss(model)
     streams = Streams(ids, batch, steps)
     carry, nats = _mean_loss(loss, params, model.initial_state((batch,)), streams.epoch())
-    seen = len(streams) * steps
-    left = len(ids) - 1 - seen
-    if batch == 1 and left:
-        tail = Chunk(ids[seen:-1, None], ids[seen + 1 :, None], np.asarray(False), None)
+    done = len(streams) * steps
+    rest = len(ids) - 1 - done
+    if batch == 1 and rest:
+        tail = Chunk(ids[done:-1, None], ids[done + 1 :, None], np.asarray(False), None)
         last = jax.jit(loss)(params, carry, tail, None)[0]
-        nats = (nats * seen + last * left) / (seen + left)
+        nats = (nats * done + last * rest) / (done + rest)
     return math.exp(nats)
 
 
@@ -91,7 +92,7 @@ _mean_loss = jax.jit(learning.mean_loss, static_argnums=0)
 def main() -> None:
     args = arguments()
     recipe = RECIPES[args.size]
-    texts = read(pathlib.Path(args.data))
+    texts = split(python_reference().split()) if args.quick else read(pathlib.Path(args.data))
     check_lengths(texts, recipe.steps, args)
     vocabulary = Vocabulary.of(texts[0], most=10_000, unknown="<unk>")
     train, valid, test = map(vocabulary.encode, texts)
@@ -100,8 +101,9 @@ def main() -> None:
     model, loss, optimizer = build(recipe, len(vocabulary), len(streams))
     init_key, key = jax.random.split(jax.random.key(args.seed))
     params = model.init(init_key)
-    print(f"{model}\n{sum(p.size for p in jax.tree.leaves(params)):,} parameters; {len(vocabulary):,} words, "
-          f"{len(train):,} + {len(valid):,} + {len(test):,} tokens, {len(streams)} steps an epoch")  # fmt: skip
+    common.print_model(model, params)
+    print(f"{len(vocabulary):,} words, {len(train):,} + {len(valid):,} + {len(test):,} tokens, "
+          f"{len(streams)} steps an epoch")  # fmt: skip
 
     def evaluate(params, step):
         return {"loss": math.log(perplexity(model, params, valid, BATCH, recipe.steps))}
@@ -109,7 +111,7 @@ def main() -> None:
     epochs = args.epochs or recipe.epochs
     began = time.monotonic()
     end = learning.fit(
-        learning.train_step(loss, optimizer),
+        learning.train_step(common.split_batch(loss, BATCH, args.devices), optimizer),
         learning.train_state(params, optimizer, carry=model.initial_state((BATCH,))),
         streams,
         steps=epochs * len(streams),
@@ -148,9 +150,13 @@ def read(path: pathlib.Path) -> list[list[str]]:
         return [words(file) for file in files]
     if not path.exists():
         common.refuse(f"--data: expected a folder with the Penn Treebank files or a text file, got no {path}")
-    found = words(path)
-    a, b = len(found) * 18 // 20, len(found) * 19 // 20
-    return [found[:a], found[a:b], found[b:]]
+    return split(words(path))
+
+
+def split(text: list[str]) -> list[list[str]]:
+    """18, 1 and 1 twentieths of a text."""
+    a, b = len(text) * 18 // 20, len(text) * 19 // 20
+    return [text[:a], text[a:b], text[b:]]
 
 
 def words(file: pathlib.Path) -> list[str]:
@@ -159,7 +165,7 @@ def words(file: pathlib.Path) -> list[str]:
 
 
 def check_lengths(texts: list[list[str]], steps: int, args: argparse.Namespace) -> None:
-    """Training and validation are read as BATCH streams in chunks of some steps, the test as one stream."""
+    """Refuse texts shorter than a chunk: training and validation are read as BATCH streams, the test as one."""
     for name, text, batch in zip(("training", "validation", "test"), texts, (BATCH, BATCH, 1)):
         if len(text) <= batch * steps:
             common.refuse(f"--data: expected more than {batch * steps:,} words of {name} text for --size {args.size}, "
@@ -168,14 +174,16 @@ def check_lengths(texts: list[list[str]], steps: int, args: argparse.Namespace) 
 
 
 def arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", required=True, metavar="PATH", help="folder with the ptb files, or a text file")
-    parser.add_argument("--size", choices=RECIPES, default="small")
-    parser.add_argument("--epochs", type=positive, help="default: those of the paper")
-    parser.add_argument("--seed", type=common.seed, default=0)
-    parser.add_argument("--out", type=common.folder, default="runs/word_lm", help="folder of the run")
-    parser.add_argument("--resume", action="store_true", help="go on with the run in --out")
-    return parser.parse_args()
+    parser = common.Parser(__doc__, "runs/word_lm", "two epochs of a text that needs no download", data_free=True)
+    add = parser.add_argument
+    add("--data", metavar="PATH", help="folder with the Penn Treebank files, or a text file")
+    add("--size", choices=RECIPES, default="small", help="the model of the paper")
+    add("--epochs", type=positive, quick=2, help="epochs to train (default: those of the paper, with --quick 2)")
+    add("--resume", action="store_true", help="continue the run in --out")
+    args = parser.parse_args()
+    if args.data is None and not args.quick:
+        parser.error("--data: expected a folder or a text file, got none; --quick needs none")
+    return args
 
 
 if __name__ == "__main__":

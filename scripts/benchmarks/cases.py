@@ -34,9 +34,11 @@ class Case:
     inputs: int
     hidden: int
     dtype: str = "float32"
+    seed: int = 0  # of weights and inputs
 
     def __str__(self) -> str:
-        return f"{self.cell} B={self.batch} T={self.steps} I={self.inputs} H={self.hidden} {self.dtype}"
+        seed = f" seed={self.seed}" if self.seed else ""
+        return f"{self.cell} B={self.batch} T={self.steps} I={self.inputs} H={self.hidden} {self.dtype}{seed}"
 
     @property
     def kind(self) -> str:

@@ -33,7 +33,7 @@ FEWEST, ENOUGH, MOST = 5, 20, 100  # timed calls of a slow, an ordinary and a qu
 class Process:
     """A worker for one library, restarted when it dies."""
 
-    def __init__(self, library: str, device: str, tf32: bool) -> None:
+    def __init__(self, library: str, device: str, tf32: bool, devices: int) -> None:
         self.library = library
         scripts = str(pathlib.Path(__file__).parents[1])
         env = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, [scripts, os.environ.get("PYTHONPATH")]))}
@@ -46,7 +46,7 @@ class Process:
         extra = {
             "reference": {"JAX_ENABLE_X64": "1"},
             "jaxrnn-folded": {"XLA_FLAGS": f"{flags} {FOLDED}".strip()},
-            "jaxrnn-sharded": {"XLA_FLAGS": f"{flags} --xla_force_host_platform_device_count={cores()}".strip()},
+            "jaxrnn-sharded": {"XLA_FLAGS": f"{flags} --xla_force_host_platform_device_count={devices}".strip()},
         }
         self.command = [sys.executable, "-m", "benchmarks.worker", library, device, *["tf32"] * tf32]
         self.env = env | extra.get(library, {})
@@ -109,12 +109,14 @@ def cores() -> int:
 
 
 @contextlib.contextmanager
-def workers(libraries: Iterable[str], device: str, tf32: bool) -> Iterator[tuple[dict[str, Process], dict[str, Any]]]:
+def workers(
+    libraries: Iterable[str], device: str, tf32: bool, devices: int
+) -> Iterator[tuple[dict[str, Process], dict[str, Any]]]:
     """Worker processes of the libraries that are installed, the reference among them, and what each said of itself."""
     started: dict[str, Process] = {}
     try:
         for library in [*libraries, "reference"]:
-            started[library] = Process(library, device, tf32)
+            started[library] = Process(library, device, tf32, devices)
             started[library].send("hello")
         said = {library: process.read() for library, process in started.items()}
         for library, answer in said.items():

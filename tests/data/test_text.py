@@ -176,11 +176,14 @@ def test_saving_into_a_missing_folder(tmp_path):
             "Path.mkdir(parents=True) makes it", lambda: Vocabulary.of("ab").save(path))  # fmt: skip
 
 
-def test_python_reference():
-    """Hundreds of kilobytes of English, the same at every call."""
+def test_python_reference_is_prose():
+    """A quarter of a megabyte of English in paragraphs of one line, the same at every call."""
     text = python_reference()
-    assert len(text) > 300_000
+    assert len(text) > 200_000
     assert text == python_reference()
     assert " is a " in text
-    assert "The assert statement" in text or "The \"assert\" statement" in text  # fmt: skip
+    paragraphs = text.split("\n\n")
+    assert len(paragraphs) == len(set(paragraphs)) > 1000
+    assert not any("\n" in paragraph for paragraph in paragraphs)
+    assert not any(mark in text for mark in ("  ", "::=", "***"))  # no indentation, no grammar, no headings
     assert 50 < len(Vocabulary.of(text)) < 300

@@ -12,7 +12,7 @@ SCRIPTS = pathlib.Path(__file__).parent.parent.parent / "scripts"
 
 @pytest.fixture
 def run_script(monkeypatch, tmp_path, capsys):
-    """Run a script as a program in an empty folder; returns what it printed. A refusal is a SystemExit."""
+    """Run a script as a program in an empty folder; return its output. A refusal is a SystemExit."""
     pytest.importorskip("matplotlib")
     monkeypatch.syspath_prepend(SCRIPTS)
     monkeypatch.chdir(tmp_path)
@@ -28,7 +28,7 @@ def run_script(monkeypatch, tmp_path, capsys):
 
 @pytest.fixture
 def refused(run_script, capsys):
-    """Run a script that refuses what it is told, with exit code 2; returns the one line that says why."""
+    """Run a script that refuses its arguments with exit code 2; return the error line."""
 
     def run(name, *args):
         with pytest.raises(SystemExit) as end:

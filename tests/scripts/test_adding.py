@@ -4,13 +4,13 @@ import json
 
 
 def test_a_short_one_is_learnt(run_script, tmp_path):
-    """A GRU adds two numbers of four; the run ends as soon as it can."""
+    """A GRU adds two numbers of four; the run ends at the first error below --enough."""
     args = ["--cells", "gru", "--length", 4, "--units", 16, "--rate", 1e-2, "--steps", 2000, "--steps-per-call", 100]
-    constructor_call = run_script("adding", *args, "--enough", 0.1)
-    result = json.loads(constructor_call.splitlines()[-1])
+    printed = run_script("adding", *args, "--enough", 0.1)
+    result = json.loads(printed.splitlines()[-1])
     assert result["error"]["gru"] < 0.1 < result["chance"]
     assert result["steps"]["gru"] < 2000
-    tests = [line for line in constructor_call.splitlines() if line.startswith("gru      step")]
+    tests = [line for line in printed.splitlines() if line.startswith("gru      step")]
     assert len(tests) == result["steps"]["gru"] // 100
     assert (tmp_path / "runs/adding/adding.png").stat().st_size > 10_000
 

@@ -212,8 +212,8 @@ def test_a_run(tmp_path, monkeypatch, capsys):
     (tmp_path / "results.jsonl").write_text(other + "\n" + before.split("\n", 1)[1])
     with pytest.raises(SystemExit, match="2"):
         benchmark.resumed(tmp_path / "results.jsonl", run)
-    args = f"error: --resume: expected the same cpu as there, another, got {run['cpu']}; leave it out"
-    assert args in capsys.readouterr().err
+    message = f"error: --resume: expected the same cpu as there, another, got {run['cpu']}; leave it out"
+    assert message in capsys.readouterr().err
     with pytest.raises(SystemExit, match="2"):
         benchmark.resumed(tmp_path / "results.jsonl", run | {"cpu": "another", "rounds": 3})
     assert "--resume: expected the same rounds as there, 2, got 3" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""Blanks: what the comparison counts, and that its models are of one size."""
+"""Fill in the blank: the comparison of models, their sizes, and the sentences."""
 
 import json
 
@@ -19,22 +19,22 @@ def script(load_script):
 
 @pytest.mark.slow
 def test_runs(run_script, tmp_path):
-    """To the last line, with a sentence of the user's."""
-    constructor_call = run_script("fill_in_the_blank", *SMALL, "--sentence", "Ann is ___ thirsty.")
-    result = json.loads(constructor_call.splitlines()[-1])
+    """To the last line, with a given sentence."""
+    printed = run_script("fill_in_the_blank", *SMALL, "--sentence", "Ann is ___ thirsty.")
+    result = json.loads(printed.splitlines()[-1])
     assert result["words"]["blanks"] > 1000
     assert result["characters"]["blanks"] > 30
     assert result["chapter"] is None
-    assert "Ann is ___ thirsty." in constructor_call
+    assert "Ann is ___ thirsty." in printed
     assert (tmp_path / "runs/fill_in_the_blank/fill_in_the_blank.png").stat().st_size > 10_000
 
 
 @pytest.mark.parametrize(
-    ("told", "words"),
+    ("args", "words"),
     [
         (["--sentence", "I am happy."], "--sentence: expected one blank ___, got 0 in 'I am happy.'"),
         (["--sentence", "___ am ___."], "--sentence: expected one blank ___, got 2"),
-        (["--sentence", "I am ___ furious."], "--sentence: expected words of the made-up sentences, got 'furious'"),
+        (["--sentence", "I am ___ furious."], "--sentence: expected words of the generated sentences, got 'furious'"),
     ],
 )
 def test_refusals(refused, args, words):
@@ -45,25 +45,25 @@ def test_refusals(refused, args, words):
 def test_sizes(script):
     """The models of one side have no fewer parameters than that of both, and at most 2 % more."""
     for kind, cell in script.CELLS.items():
-        sizes = [script.count(script.as_large(cell, side, 76, 32)) for side in script.SIDES]
+        sizes = [script.count(script.build_matched(cell, side, 76, 32)) for side in script.SIDES]
         assert sizes[0] <= sizes[1] == sizes[2] < 1.02 * sizes[0], kind
 
 
 def test_sentences(script):
-    """The chapter's three sentences, rightly filled, are of the grammar; no sentence stands twice."""
+    """The chapter's three sentences with their answers are in the grammar; no sentence occurs twice."""
     sentences = script.grammar()
     assert len(sentences) == len(set(sentences))
-    for token_sequence, word in zip(script.CHAPTER, script.RIGHT, strict=True):
-        assert token_sequence.replace("___", word) in sentences
+    for sentence, word in zip(script.CHAPTER, script.ANSWERS, strict=True):
+        assert sentence.replace("___", word) in sentences
         for wrong in set(script.CHOICES) - {word}:
-            assert token_sequence.replace("___", wrong) not in sentences
+            assert sentence.replace("___", wrong) not in sentences
 
 
 def test_margin(script, monkeypatch, capsys):
-    """Shares, margin and its standard error, worked out by hand on guesses that are given."""
+    """Accuracy, margin and its standard error, computed by hand from given predictions."""
     pieces = [np.array([1, 2, 3]), np.array([4, 5])]
     given = {"both": [[1, 4], [2, 5], [3, 9]], "left": [[1, 4], [0, 0], [0, 0]], "right": [[0, 0], [0, 5], [3, 0]]}
-    monkeypatch.setattr(script, "likeliest", lambda model, side, params, batch: np.array(given[side]))
+    monkeypatch.setattr(script, "most_probable", lambda model, side, params, batch: np.array(given[side]))
     result = script.compare(dict.fromkeys(given, (None, ())), pieces, everywhere=True)
     assert (result["both"], result["left"], result["right"]) == (1, 0.4, 0.4)
     assert (result["blanks"], result["better side"], result["margin"]) == (5, "left", 0.6)
@@ -74,16 +74,16 @@ def test_margin(script, monkeypatch, capsys):
     assert "5 blanks" in capsys.readouterr().out
 
 
-def test_a_guess_does_not_depend_on_the_filler(script, monkeypatch):
-    """Whatever word stands in for the blank, every model says the same."""
-    vocabulary = Vocabulary.of(w for token_sequence in script.grammar() for w in script.words(token_sequence))
+def test_the_word_in_the_blank_is_no_input(script, monkeypatch):
+    """The predictions do not depend on the word in place of the blank."""
+    vocabulary = Vocabulary.of(w for sentence in script.grammar() for w in script.words(sentence))
     models = {}
     for side in script.SIDES:
         model = script.build(script.CELLS["gru"], side, len(vocabulary), 6)
         models[side] = model, model.init(jax.random.key(0))
     answers = []
-    for filler in ("happy", "meal"):
-        monkeypatch.setattr(script, "CHOICES", (filler,))
-        answers.append(script.guess(models, vocabulary, "I am ___ hungry."))
+    for word in ("happy", "meal"):
+        monkeypatch.setattr(script, "CHOICES", (word,))
+        answers.append(script.predict(models, vocabulary, "I am ___ hungry."))
     assert answers[0] == answers[1]
     assert all(sum(shares.values()) == pytest.approx(1, abs=1e-5) for shares in answers[0].values())

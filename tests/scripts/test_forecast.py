@@ -1,4 +1,4 @@
-"""Forecasts: nothing of the future is seen, the parts do not touch, and the errors are those of the definition."""
+"""Forecasts: no input is from the future, the splits do not overlap, and the errors are those of the definition."""
 
 import itertools
 import json
@@ -15,7 +15,7 @@ def script(load_script):
 
 @pytest.mark.parametrize("how", [(5, 3, 4), (2, 3, 4), (3, 3, 1)])
 def test_windows(script, how):
-    """Of a series of its own times: an input at t is t and whole seasons before the targets, none later than t."""
+    """With values equal to their times: inputs at t are t and whole seasons before the targets, none later than t."""
     how = script.Series(*how, unit="", step="")
     start, end = 20, 40
     inputs, targets, origins = script.windows(np.arange(100.0), how, start, end)
@@ -30,7 +30,7 @@ def test_windows(script, how):
 
 
 def test_parts(script):
-    """Values told in training, validation and test are different ones, in this order."""
+    """The targets of training, validation and test are different values, in this order."""
     how = script.Series(5, 3, 4, "", "")
     parts = [script.windows(np.arange(100.0), how, a, b).targets for a, b in ((0, 60), (60, 80), (80, 100))]
     for before, after in itertools.pairwise(parts):
@@ -39,7 +39,7 @@ def test_parts(script):
 
 @pytest.fixture
 def forecast(script, monkeypatch, tmp_path, capsys):
-    """Forecast a series in place of that of Mackey and Glass; returns what is printed."""
+    """Forecast a series in place of the Mackey-Glass one; return the output."""
     pytest.importorskip("matplotlib")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", ["forecast", "--units", "4", "--steps", "10"])
@@ -56,25 +56,25 @@ def test_the_last_part_changes_nothing_before_it(script, forecast, tmp_path):
     """Not even through mean and scale. The errors of the simple forecasts are those of a loop."""
     series = script.mackey_glass(600)
     other = np.where(np.arange(600) < 480, series, 9 * series)
-    constructor_call = [forecast(values).splitlines() for values in (series, other)]
-    args = [[line for line in lines if "evaluation" in line] for lines in constructor_call]
-    assert len(args[0]) == 10
-    assert args[0] == args[1]
-    for values, lines in zip((series, other), constructor_call, strict=True):
+    printed = [forecast(values).splitlines() for values in (series, other)]
+    evaluations = [[line for line in lines if "evaluation" in line] for lines in printed]
+    assert len(evaluations[0]) == 10
+    assert evaluations[0] == evaluations[1]
+    for values, lines in zip((series, other), printed, strict=True):
         mse = json.loads(lines[-1])["mse"]
         ago, last = [], []
         for now in range(479, 550):
-            for precomputed_projection in range(now + 1, now + 51):
-                ago.append((values[precomputed_projection] - values[precomputed_projection - 50]) ** 2)
-                last.append((values[precomputed_projection] - values[now]) ** 2)
-        assert precomputed_projection == 599
+            for target in range(now + 1, now + 51):
+                ago.append((values[target] - values[target - 50]) ** 2)
+                last.append((values[target] - values[now]) ** 2)
+        assert target == 599
         assert mse["a season ago"] == pytest.approx(np.mean(ago), rel=1e-4)
         assert mse["last value"] == pytest.approx(np.mean(last), rel=1e-4)
     assert (tmp_path / "runs/forecast/mackey-glass.png").stat().st_size > 10_000
 
 
 def test_series(script):
-    """The solution starts anew from its own past: what is slow to change is a value, not a step of noise."""
+    """The solution is smooth and within its known range."""
     series = script.mackey_glass(400)
     assert 0.2 < series.min() < series.max() < 1.5
     assert np.abs(np.diff(series)).max() < 0.12
@@ -82,7 +82,7 @@ def test_series(script):
 
 def test_evaluations_that_are_all_nan(script, forecast, monkeypatch):
     """There is no network to forecast with."""
-    monkeypatch.setattr(script, "format_metrics", lambda model, params, inputs: np.full(inputs.shape[1:2], np.nan)[:, None])
+    monkeypatch.setattr(script, "predict", lambda model, params, inputs: np.full(inputs.shape[1:2], np.nan)[:, None])
     with pytest.raises(
         ValueError, match=r"^error of the held-out windows: expected a finite one, got none up to step 10"
     ):
@@ -96,7 +96,7 @@ def test_refusals(forecast, refused, tmp_path):
     for content, words in [(None, "no monthly-sunspots.csv"), ("Month,Sunspots", "SHA-256")]:
         if content is not None:
             (tmp_path / "monthly-sunspots.csv").write_text(content)
-        args = refused("forecast", "--data", tmp_path, "--series", "monthly-sunspots")
-        assert words in args
-        assert "https://raw.githubusercontent.com/jbrownlee/Datasets/master/monthly-sunspots.csv" in args
+        error = refused("forecast", "--data", tmp_path, "--series", "monthly-sunspots")
+        assert words in error
+        assert "https://raw.githubusercontent.com/jbrownlee/Datasets/master/monthly-sunspots.csv" in error
     assert "invalid choice: 'weather'" in refused("forecast", "--series", "weather")

@@ -1,4 +1,4 @@
-"""The two classifiers from the command line, on data they make themselves, and what they answer to bad input."""
+"""The two classifiers from the command line, on their invented data and with invalid input."""
 
 import json
 import math
@@ -14,7 +14,7 @@ SCRIPTS = pathlib.Path(__file__).parent.parent.parent / "scripts"
 
 @pytest.fixture
 def script(monkeypatch, tmp_path, capsys):
-    """Run a script in an empty folder; returns what it printed."""
+    """Run a script in an empty folder; return its output."""
     pytest.importorskip("matplotlib")
     monkeypatch.syspath_prepend(SCRIPTS)
     monkeypatch.chdir(tmp_path)
@@ -28,16 +28,18 @@ def script(monkeypatch, tmp_path, capsys):
     return run
 
 
-def last_line(constructor_call):
+def last_line(printed):
     """The results of a script."""
-    return json.loads(constructor_call.splitlines()[-1])
+    return json.loads(printed.splitlines()[-1])
 
 
 @pytest.mark.slow
 def test_names(script, refused, tmp_path):
-    """Vowels that agree over the whole word are beyond trigrams, not beyond the network; a name gets its answer."""
-    result = last_line(script("classify_names", "--quick"))
+    """The network, unlike trigrams, learns vowels that depend on each other; it classifies a name."""
+    printed = script("classify_names", "--quick")
+    result = last_line(printed)
     assert result["languages"] == 4
+    assert "4 invented languages" in printed
     assert result["naive_bayes_accuracy"] < 0.8 < result["accuracy"]  # two of four languages are the same to trigrams
     assert (tmp_path / "runs/classify_names_quick/confusion.png").stat().st_size > 10_000
     answer = script("classify_names", "--quick", "--name", "  HÉLO ", "--language", "Opening")
@@ -45,7 +47,7 @@ def test_names(script, refused, tmp_path):
     assert last_line(answer)["language"] == "Opening"
     assert sum(last_line(answer)["probabilities"].values()) == pytest.approx(1, abs=1e-3)
     assert "HÉLO is Opening with probability" in answer
-    assert "read as unknown: я ё\n" in script("classify_names", "--quick", "--name", "HelяЁ")
+    assert "replaced by the unknown letter: я ё\n" in script("classify_names", "--quick", "--name", "HelяЁ")
     for args, words in [
         (["--name", ""], "--name: expected a name with at least one letter, got ''"),
         (["--name", "123"], "--name: expected a name with at least one letter, got '123'"),
@@ -59,7 +61,7 @@ def test_names(script, refused, tmp_path):
 
 
 def test_naive_bayes_is_its_formula(script):
-    """The guesses are those of sums of logarithms, gram by gram, at the setting that was chosen."""
+    """The predictions are those of sums of logarithms, gram by gram, at the chosen setting."""
     import classify_names as names
 
     draw = np.random.default_rng(0)
@@ -83,42 +85,42 @@ def test_naive_bayes_is_its_formula(script):
 
 
 def test_grams_scores_and_parts(script):
-    """By hand: what is counted, what is reported, and who is in which part."""
+    """By hand: n-grams, scores, and the split."""
     import classify_names as names
 
     assert names.grams("ab", (3,)) == ["^^a", "^ab", "ab$", "b$$"]
     assert names.grams("ab", (1, 2)) == ["a", "b", "^a", "ab", "b$"]
-    confusion = names.confused(np.array([0, 0, 0, 1]), np.array([0, 0, 1, 1]), 2)
+    confusion = names.confusion_matrix(np.array([0, 0, 0, 1]), np.array([0, 0, 1, 1]), 2)
     assert confusion.tolist() == [[2, 1], [0, 1]]
     assert names.accuracy(confusion) == 0.75
-    assert names.macro(confusion) == round((2 / 3 + 1) / 2, 4)
+    assert names.macro_accuracy(confusion) == round((2 / 3 + 1) / 2, 4)
     data = {"one": ["A", "b", "B", *map(str, range(100))], "two": ["a", "c"]}
     languages, parts = names.split(data, seed=0)
     assert languages == ["one", "two"]
-    args = [(name, n) for part in parts for name, n in zip(part.names, part.labels, strict=True)]
-    assert len(args) == len(set(args)) == 104  # B and b are one
-    assert sum(len(set(part.names)) for part in parts) == len({name for name, _ in args})  # each name in one part
+    pairs = [(name, n) for part in parts for name, n in zip(part.names, part.labels, strict=True)]
+    assert len(pairs) == len(set(pairs)) == 104  # B and b are one
+    assert sum(len(set(part.names)) for part in parts) == len({name for name, _ in pairs})  # each name in one part
 
 
 @pytest.mark.slow
 def test_sentiment(script, refused):
-    """Order decides, so the bag of words guesses and the network knows; a sentence gets its answer."""
+    """Word order decides: the bag of words is at chance, the network is not; it classifies a sentence."""
     result = last_line(script("sentiment", "--quick", "--members", "1"))
     assert 0.35 < result["bag_of_words_accuracy"] < 0.65
     assert result["accuracy"] > 0.75
-    for token_sequence, good in [("The plot is dull, not funny", False), ("the plot is NOT dull, but funny ", True)]:
-        answer = script("sentiment", "--quick", "--sentence", token_sequence)
-        assert (last_line(answer)["good"] > 0.5) == good
-    assert "read as unknown: zebra" in script("sentiment", "--quick", "--sentence", "the plot is zebra, not funny")
-    for token_sequence, words in [
+    for sentence, good in [("The plot is dull, not funny", False), ("the plot is NOT dull, but funny ", True)]:
+        answer = script("sentiment", "--quick", "--sentence", sentence)
+        assert (last_line(answer)["positive"] > 0.5) == good
+    assert "replaced by <unk>: zebra" in script("sentiment", "--quick", "--sentence", "the plot is zebra, not funny")
+    for sentence, words in [
         ("  ", "--sentence: expected a sentence with at least one word, got '  '"),
         ("zebra", "--sentence: expected a word that the training sentences hold, got none in 'zebra'"),
     ]:
-        assert refused("sentiment", "--quick", "--sentence", token_sequence).startswith(words)
+        assert refused("sentiment", "--quick", "--sentence", sentence).startswith(words)
 
 
 def test_words_as_the_data_has_them(script):
-    """Small letters, marks apart, n't and 's as well."""
+    """Lower case; punctuation, n't and 's are tokens."""
     import sentiment
 
     assert sentiment.tokens("It isn't Bob’s BEST-ever film!") == [
@@ -135,7 +137,7 @@ def test_a_folder_without_the_data(script, name):
 
 @pytest.mark.parametrize("name", ["classify_names", "sentiment"])
 def test_offline(script, name, monkeypatch, capsys):
-    """Without data and without network the script says so, with the address, and goes on with its own."""
+    """Without data and without a connection the script prints the address, and continues with invented data."""
     import jaxrnn as rnn
 
     def offline(*args, **options):
@@ -144,7 +146,9 @@ def test_offline(script, name, monkeypatch, capsys):
     module = __import__(name)
     monkeypatch.setattr(rnn.data.datasets, "fetch", offline)
     monkeypatch.setattr(sys, "argv", [name])
-    args = module.arguments()
-    assert module.read(args)
+    load = module.load_names if name == "classify_names" else module.load_sentences
+    args, data = load(module.arguments())
+    assert data
     assert args.quick
-    assert "https://host/x, got no answer\ngoing on with" in capsys.readouterr().out
+    assert args.out == f"runs/{name}_quick"
+    assert "https://host/x, got no answer\ncontinuing with invented" in capsys.readouterr().out

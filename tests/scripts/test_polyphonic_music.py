@@ -1,4 +1,4 @@
-"""Chorales: the loss and the floor against loops, what is composed, the MIDI file read back, and bad input."""
+"""Chorales: the loss and the baseline against loops, composition, the MIDI file read back, and invalid input."""
 
 import itertools
 import json
@@ -26,7 +26,7 @@ def rolls(script):
 
 @pytest.mark.slow
 def test_runs(run_script, tmp_path):
-    """To the last line; then one more piece by the model that was kept."""
+    """To the last line; then one more piece by the saved model."""
     mido = pytest.importorskip("mido")
     result = json.loads(run_script("polyphonic_music", "--quick", *SMALL, "--cells", "gru").splitlines()[-1])
     assert 5 < result["test"]["gru"] < 70  # 88 log 2 = 61 before training
@@ -49,7 +49,7 @@ def test_loss(script, rolls):
         p = 1 / (1 + np.exp(-np.asarray(logits, np.float64)))
         total -= np.where(roll[1:] == 1, np.log(p), np.log(1 - p)).sum()
         frames += len(roll) - 1
-    assert float(script.score(model, params, batch)) == pytest.approx(total / frames, rel=1e-5)
+    assert float(script.negative_log_likelihood(model, params, batch)) == pytest.approx(total / frames, rel=1e-5)
 
 
 def test_floor(script):
@@ -57,13 +57,13 @@ def test_floor(script):
     piece = np.zeros((3, script.KEYS), np.uint8)
     piece[:, 0], piece[0, 1] = 1, 1
     p = np.array([3.5, 1.5, *[0.5] * 86]) / 4
-    heard = np.array([1, 0, *[0] * 86])  # in frames 1 and 2
-    expected = -np.log(np.where(heard == 1, p, 1 - p)).sum()
+    targets = np.array([1, 0, *[0] * 86])  # frames 1 and 2
+    expected = -np.log(np.where(targets == 1, p, 1 - p)).sum()
     assert script.unigram([piece], [piece]) == pytest.approx(expected)
 
 
 def test_composition(script):
-    """It starts with what is given; every frame after has four keys; coldness takes the likeliest."""
+    """It starts with the given frames; each later frame has four keys, at temperature 0 the most probable ones."""
     model = script.build("vanilla", 5, 0.2)
     params = model.init(jax.random.key(0))
     start = script.progressions(0)["test"][0][:4]
@@ -71,8 +71,8 @@ def test_composition(script):
     np.testing.assert_array_equal(roll[:4], start)
     assert roll.shape == (10, script.KEYS)
     _, logits = rnn.unroll(model, params, roll[:-1])
-    for frame, scores in zip(roll[4:], logits[3:], strict=True):
-        np.testing.assert_array_equal(np.flatnonzero(frame), np.sort(np.argsort(scores)[-script.VOICES :]))
+    for frame, z in zip(roll[4:], logits[3:], strict=True):
+        np.testing.assert_array_equal(np.flatnonzero(frame), np.sort(np.argsort(z)[-script.VOICES :]))
 
 
 def test_midi(script, tmp_path, rolls):
@@ -110,7 +110,7 @@ def test_refusals(refused, tmp_path):
     for content, words in [(None, "no JSB_Chorales.mat"), (b"not music", "SHA-256")]:
         if content is not None:
             (tmp_path / "JSB_Chorales.mat").write_bytes(content)
-        args = refused("polyphonic_music", "--data", tmp_path)
-        assert words in args
-        assert url in args
+        error = refused("polyphonic_music", "--data", tmp_path)
+        assert words in error
+        assert url in error
     assert "train first" in refused("polyphonic_music", "--quick", "--compose", 8)

@@ -1,4 +1,4 @@
-"""What a script cannot use is refused at its start: one line, exit code 2, nothing trained, nothing set aside."""
+"""Invalid input is refused at the start: one line, exit code 2, nothing trained, no run folder renamed."""
 
 import importlib.util
 import io
@@ -53,13 +53,13 @@ def texts(monkeypatch, tmp_path):
     ],
 )
 def test_texts(refused, script, file, words):
-    """Every script that reads a text of the user's says what is wrong with it."""
+    """Every script that reads a text of the user explains what is wrong with it."""
     name, option = script.split()
     assert refused(name, option, file).startswith(f"{option}: {words}")
 
 
 @pytest.mark.parametrize(
-    ("told", "words"),
+    ("args", "words"),
     [
         ("char_lm --text nowhere", "--text: expected a text file, got 'nowhere': No such file or directory"),
         ("char_lm --text .", "--text: expected a text file, got '.': Is a directory"),
@@ -72,13 +72,26 @@ def test_texts(refused, script, file, words):
         ("word_lm --data good --size large", "--data: expected more than 700 words of validation text for --size"),
         ("char_lm --text good --batch 100 --length 100", "--text: expected at least 100,010 characters for --batch 100 "
          "--length 100, got 10,000; a longer text, or a smaller --batch or --length"),
-        ("char_lm --text good --batch 4 --prompt abcx", "--prompt: expected only symbols that were learnt, got 'x'; "
-         "they are a b c d e f g h"),
+        ("char_lm --text good --batch 4 --prompt abcx", "--prompt: expected only symbols of the training text, got "
+         "'x'; they are a b c d e f g h"),
         ("char_lm --text good --batch 4 --resume", "--resume: expected a run with checkpoints in --out, got none in "
          "'runs/char_lm'; without --resume one begins"),
         ("char_lm --text good --batch 4 --out .", "--out: expected a folder of the run's own, got '.', in which"),
         ("char_lm --text good --batch 4 --out ..", "--out: expected a folder of the run's own, got '..', in which"),
         ("char_lm --sample 5 --prompt ab", "folder: expected a run with checkpoints, got none in "),
+        ("classify_names --quick --data good", "--data: expected it without --quick, which makes its own data, got g"),
+        ("sentiment --quick --data good", "--data: expected it without --quick"),
+        ("translate --quick --data good", "--data: expected it without --quick"),
+        ("polyphonic_music --quick --data good", "--data: expected it without --quick"),
+        ("forecast --quick --data good", "--data: expected it without --quick"),
+        ("forecast --quick --series monthly-sunspots", "--series: expected mackey-glass with --quick"),
+        ("char_rnn --quick --data good", "--data: expected it without --quick"),
+        ("word_lm --quick --data good", "--data: expected it without --quick"),
+        ("word_lm", "--data: expected a folder or a text file, got none; --quick needs none"),
+        ("char_rnn", "--data: expected a text file, got none; --quick needs none"),
+        ("char_lm --devices 2 --resume", "--devices: expected 1 with --resume, got 2"),
+        ("adding --devices 1000", "--devices: expected at most "),
+        ("benchmark --quick --full", "--quick, --full, --report: expected one of them, got several"),
         ("classify_names --quick --out .", "--out: expected a folder of the run's own, got '.', in which"),
         ("classify_names --quick --name 123", "--name: expected a name with at least one letter, got '123'"),
         ("classify_names --quick --name яя", "--name: expected letters such as "),
@@ -101,8 +114,8 @@ def test_texts(refused, script, file, words):
         ("benchmark --resume", "--resume: expected the results of an earlier run in --out, got no runs/benchm"),
     ],
 )  # fmt: skip
-def test_said_at_the_start(refused, tmp_path, args, words):
-    """In words that name the option; no folder of a run is made for it."""
+def test_refused_at_the_start(refused, tmp_path, args, words):
+    """The message names the option; no run folder is made."""
     assert refused(*args.split()).startswith(words)
     assert {path.name for path in tmp_path.iterdir()} <= {*TEXTS, "runs"}
     assert not [path for path in tmp_path.rglob("runs/*") if path.suffix or any(path.iterdir())]
@@ -119,20 +132,20 @@ def test_out_is_a_file(refused, script, out):
 def test_out_cannot_be_written_to(refused, monkeypatch, script):
     """The picture of a long run would be lost."""
     monkeypatch.setattr(os, "access", lambda path, mode: False)
-    args = refused(script, "--out", "new/folder")
-    assert args == "argument --out: expected a folder that can be written to, got ."
+    error = refused(script, "--out", "new/folder")
+    assert error == "argument --out: expected a folder that can be written to, got ."
 
 
 @pytest.mark.parametrize("script", [*DRAWING, *(script for script in SAVING[:-1] if script != "sentiment")])
 def test_nothing_to_draw_with(refused, monkeypatch, script):
-    """What is needed at the end is looked for at the start."""
+    """Modules that are used at the end are looked for at the start."""
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "matplotlib" else name)
-    args = refused(script, *(["--quick"] if script == "benchmark" else []))
-    assert args == "matplotlib: expected it to be installed, got no such module; pip install matplotlib"
+    error = refused(script, *(["--quick"] if script == "benchmark" else []))
+    assert error == "matplotlib: expected it to be installed, got no such module; pip install matplotlib"
 
 
 @pytest.mark.parametrize(
-    ("told", "module"),
+    ("args", "module"),
     [("translate --data .", "sacrebleu"), ("polyphonic_music", "mido"), ("char_rnn --data good --torch", "torch")],
 )
 def test_a_module_is_missing(refused, monkeypatch, args, module):
@@ -157,7 +170,7 @@ def test_a_run_of_a_script(monkeypatch, refused, tmp_path):
     save = learning.Checkpoints(tmp_path / "run", model).save
     save(state, jax.random.key(0), {"symbols": ["\n", "a", "b"]})
     args = "--out", tmp_path / "run"
-    strange = "--prompt: expected only symbols that were learnt, got 'c'; they are a b"
+    strange = "--prompt: expected only symbols of the training text, got 'c'; they are a b"
     assert refused("char_lm", "--sample", 5, "--prompt", "abc", *args) == strange
     words = "--out: expected a run of translate.py, got one of another script in"
     assert refused("translate", "--sentence", "a", *args).startswith(words)
@@ -168,17 +181,17 @@ def test_a_run_of_a_script(monkeypatch, refused, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("told", "changes"),
+    ("args", "changes"),
     [
         ("char_lm --text good --batch 4 --length 9 --width 4", "text --text other, batch --batch 5, length --length 8, "
          "rate --rate 1, clip --clip 2, seed --seed 1"),
         ("word_lm --data good", "text --data other, seed --seed 1, size --size medium"),
-        ("translate --pairs 9 --batch 9", "pairs --pairs 8, teaching --teaching 0.5, batch --batch 8, buckets "
-         "--buckets 1, rate --rate 1, seed --seed 1"),
+        ("translate --pairs 9 --batch 9", "pairs --pairs 8, teacher_forcing --teacher-forcing 0.5, batch --batch 8, "
+         "buckets --buckets 1, rate --rate 1, seed --seed 1"),
     ],
 )  # fmt: skip
-def test_what_a_run_is_origin(run_script, monkeypatch, tmp_path, args, changes):
-    """All that changes a run is handed to fit, which compares it when the run goes on."""
+def test_metadata_of_a_run(run_script, monkeypatch, tmp_path, args, changes):
+    """Options that change a run are in its metadata, which fit compares when the run is resumed."""
     (tmp_path / "good").write_text("abcd efgh\n" * 6000)
     (tmp_path / "other").write_text("abcd egfh\n" * 6000)
     found = []
@@ -213,8 +226,15 @@ def test_a_text_as_it_was_saved(common, tmp_path):
     assert common.read_text("--text", tmp_path / "text") == "grün\nrot\nblau\n"
 
 
+def test_batch_and_devices(common, capsys):
+    """A batch must be divisible by the devices."""
+    with pytest.raises(SystemExit):
+        common.split_batch(None, 32, 3)
+    assert "--batch: expected a multiple of --devices 3, got 32" in capsys.readouterr().err
+
+
 def test_fingerprint(common):
-    """It tells texts apart by content and by where they are cut."""
+    """It depends on the content and on where the texts are cut."""
     same, other = common.fingerprint("ab", "c"), common.fingerprint("a", "bc")
     assert same == common.fingerprint("ab", "c") != other
     assert same.startswith("3 characters, SHA-256 ")

@@ -20,7 +20,7 @@ def script(monkeypatch):
 
 
 def test_sequences(script):
-    """Two marked symbols, each in its tenth, and the class that says which they are."""
+    """Two relevant symbols, each in its tenth, and their class."""
     xs, classes = script.sequences(jax.random.key(0), 20, 200)
     for symbols, kind in zip(np.asarray(xs).argmax(-1).T, classes, strict=True):
         first, second = np.flatnonzero(symbols < 2)
@@ -31,7 +31,7 @@ def test_sequences(script):
 
 
 def test_a_short_run(script, monkeypatch, tmp_path, capsys):
-    """It trains, judges and draws."""
+    """It trains, evaluates and plots."""
     monkeypatch.setattr(script, "TEST", 100)
     words = ["--length=10", "--updates=4", "--seeds=2", "--units=4", "--batch=2", "--out"]
     monkeypatch.setattr(sys, "argv", ["temporal_order.py", *words, str(tmp_path)])

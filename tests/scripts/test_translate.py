@@ -1,4 +1,4 @@
-"""Translation: dates and their right answers, the run, one sentence, refusals."""
+"""Translation: dates and their ISO format, the run, one sentence, refusals."""
 
 import datetime
 import json
@@ -18,7 +18,7 @@ def script(load_script):
 
 
 def read(text, months):
-    """A date as a person reads it."""
+    """Parse a date."""
     text = re.sub(r"^\w+day,? |^(mon|tue|wed|thu|fri|sat|sun) |the |of |,", "", text)
     if "/" in text:
         return datetime.date(*map(int, text.split("/")))
@@ -31,7 +31,7 @@ def read(text, months):
 
 
 def test_forms_mean_their_date(script, load_script):
-    """Every form of some dates is read back."""
+    """Every format of some dates is parsed back."""
     for day in np.random.default_rng(0).integers(script.FIRST, script.LAST + 1, 100):
         date = datetime.date.fromordinal(int(day))
         forms = script.forms(date)
@@ -48,8 +48,8 @@ def test_forms_mean_their_date(script, load_script):
     assert "thursday, 12 march 1998" in script.forms(datetime.date(1998, 3, 12))
 
 
-def test_dates_of_the_test_are_unseen(script):
-    """In any form; and every letter of a date is in the vocabulary."""
+def test_dates_of_the_test_are_not_trained_on(script):
+    """In any format; and every letter of a date is in the vocabulary."""
     task = script.dates(3000, 400, seed=0)
     train, valid, test = ({"".join(b) for _, b in pairs} for pairs in task[1:4])
     assert (len(valid), len(test)) == (400, 400)
@@ -82,13 +82,13 @@ def test_runs_and_answers(run_script, refused, tmp_path):
     answer = run_script("translate", "--sentence", "3 march 1998").strip()
     assert set(answer) <= set("0123456789-<>padstr")
     assert refused("translate", "--sentence", " ") == "--sentence: expected at least one word, got an empty sentence"
-    words = "--sentence: expected only symbols that were learnt, got '§'; they are "
+    words = "--sentence: expected only symbols of the training text, got '§'; they are "
     assert refused("translate", "--sentence", "§ 3 march").startswith(words)
 
 
 @pytest.mark.slow
 def test_a_run_that_has_ended(run_script):
-    """Resumed, it has nothing left to do and says the same of the test."""
+    """Resumed, it has nothing left to do and gives the same test results."""
     first, again = (
         json.loads(run_script("translate", *SMALL, "--steps", 2, *more).splitlines()[-1]) for more in ([], ["--resume"])
     )
@@ -121,7 +121,7 @@ def test_published_size(script):
 
 
 @pytest.mark.parametrize(
-    ("told", "words"),
+    ("args", "words"),
     [
         (["--data", "nowhere"], "folder: expected the files of multi30k in a folder, got 'nowhere', w"),
         (

@@ -1,4 +1,4 @@
-"""The word language model of scripts/word_lm.py, small, beside its twin in PyTorch on the same weights."""
+"""The small word language model of scripts/word_lm.py and the same model in PyTorch on the same weights."""
 
 import pathlib
 
