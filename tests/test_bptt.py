@@ -86,7 +86,7 @@ def test_first_order(name, case, x64):
     compare(name, case, first_order)
 
 
-@pytest.mark.parametrize("name", few(["linearized", *CELLS], ["linearized", "lstm-peephole-ifo"]))
+@pytest.mark.parametrize("name", few(["linearized", *CELLS], ["lstm-peephole-ifo"]))
 def test_second_order(name, x64):
     """By every pair of modes, with everything told."""
     compare(name, "everything", second_order)
@@ -166,6 +166,7 @@ def test_mixed_dtypes_promote_as_the_step_does():
 
 
 @pytest.mark.parametrize("name", ["gru-after", pytest.param("lstm-peephole-ifo", marks=pytest.mark.slow)])
+@pytest.mark.slow
 def test_half_precision(name, x64):
     """In bfloat16 the gradient of the rule is as near to the exact one as that of autodiff."""
     model, params = make(name)
@@ -182,6 +183,7 @@ def test_half_precision(name, x64):
 
 
 @pytest.mark.parametrize("name", few(CELLS, ["vanilla-tanh"]))
+@pytest.mark.slow
 def test_numerical_gradients(name, x64):
     """To second order and in both modes, at a length at which differences of the function are exact enough."""
     model, params = make(name)

@@ -38,19 +38,13 @@ def loss(final, ys):
 # ---- the flow of a loss --------------------------------------------------------------------------------------------
 
 
-PARTS = [
-    "vanilla",
-    "GRU",
-    "stack",
-    "both directions",
-    "residual",
-]  # of larger ones; the LSTM of the stack has no peepholes
+SLOW = ["vanilla", "LSTM", "GRU", "both directions", "residual"]  # parts of larger ones
 
 
 @pytest.mark.parametrize(
     ("name", "kind"),
     [
-        *(pytest.param(name, "all", marks=[pytest.mark.slow] * (name in PARTS)) for name in MODELS),
+        *(pytest.param(name, "all", marks=[pytest.mark.slow] * (name in SLOW)) for name in MODELS),
         *(pytest.param(name, "plain", marks=pytest.mark.slow) for name in MODELS),
         ("both directions", "forwards"),
         pytest.param("stack", "forwards", marks=pytest.mark.slow),
@@ -182,9 +176,7 @@ def test_gain_of_a_linear_network(scale):
     assert by_input.shape == (31, 2)
 
 
-@pytest.mark.parametrize(
-    ("name", "at"), [("both directions", 2), ("user", -1), pytest.param("LSTM", 2, marks=pytest.mark.slow)]
-)
+@pytest.mark.parametrize(("name", "at"), few([("both directions", 2), ("user", -1), ("LSTM", 2)], [("user", -1)]))
 def test_gain_is_that_of_dense_jacobians(name, at, x64):
     """The norm, feature by feature, is that of the whole matrix; a pair of outputs counts as one."""
     model, params, xs = case(name)
