@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from language_models import MODELS, B, Narrow, V, all_sequences, log_softmax, lstm, random_start, row, teacher_forced
+from zoo import few
 
 import jaxrnn as rnn
 from jaxrnn.decoding import beam_search, greedy, log_probabilities
@@ -46,8 +47,7 @@ def assert_n_best(found, expected, alpha, batch=()):
 ALPHAS = (0.0, 0.7, 2.0)
 
 
-@pytest.mark.parametrize("eos", [None, 3])
-@pytest.mark.parametrize("steps", [2, 3])
+@pytest.mark.parametrize(("steps", "eos"), few([(2, None), (2, 3), (3, None), (3, 3)], [(2, None), (3, 3)]))
 def test_wide_enough_is_exhaustive(steps, eos):
     """With width V^(steps - 1) the search is exhaustive, for each sequence of the batch."""
     model, width = lstm(), V ** (steps - 1)

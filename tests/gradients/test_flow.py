@@ -38,7 +38,7 @@ def loss(final, ys):
 # ---- the flow of a loss --------------------------------------------------------------------------------------------
 
 
-IN_OTHERS = ["vanilla", "GRU", "stack", "both directions", "residual"]  # covered by the models that contain them
+IN_OTHERS = ["vanilla", "LSTM", "GRU", "both directions", "residual"]  # covered by the models that contain them
 
 
 @pytest.mark.parametrize(
@@ -176,9 +176,7 @@ def test_sensitivity_of_a_linear_network(scale):
     assert by_input.shape == (31, 2)
 
 
-@pytest.mark.parametrize(
-    ("name", "at"), [("both directions", 2), ("user", -1), pytest.param("LSTM", 2, marks=pytest.mark.slow)]
-)
+@pytest.mark.parametrize(("name", "at"), few([("both directions", 2), ("user", -1), ("LSTM", 2)], [("user", -1)]))
 def test_sensitivity_is_that_of_dense_jacobians(name, at, x64):
     """The norm is that of the whole matrix; a pair of outputs is concatenated."""
     model, params, xs = case(name)

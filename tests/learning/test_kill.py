@@ -11,8 +11,8 @@ import pytest
 SCRIPT = pathlib.Path(__file__).parents[2] / "scripts" / "kill_test.py"
 
 
-@pytest.mark.parametrize("kills", [1, pytest.param(3, marks=pytest.mark.slow)])
-def test_a_killed_and_resumed_run_is_identical(kills, tmp_path):
+@pytest.mark.slow
+def test_a_killed_and_resumed_run_is_identical(tmp_path):
     """By default the script kills twenty times."""
     quick = {  # compile quickly
         **os.environ,
@@ -20,8 +20,8 @@ def test_a_killed_and_resumed_run_is_identical(kills, tmp_path):
         "JAX_COMPILATION_CACHE_DIR": str(tmp_path),
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
     }
-    command = [sys.executable, SCRIPT, "--kills", str(kills)]
+    command = [sys.executable, SCRIPT, "--kills", "3"]
     done = subprocess.run(command, capture_output=True, text=True, env=quick)
-    expected = rf"{kills} kills? \(.*\), {8 * (kills + 2)} steps, \d+ s: identical to an undisturbed run, bit for bit\n"
+    expected = r"3 kills \(.*\), 40 steps, \d+ s: identical to an undisturbed run, bit for bit\n"
     assert re.fullmatch(expected, done.stdout), done.stdout + done.stderr
     assert done.returncode == 0

@@ -7,6 +7,7 @@ import optax
 import pytest
 from optax import contrib
 from runs import KEY, Noise, same_bits, small_loss, small_params, small_state
+from zoo import few
 
 from jaxrnn import learning
 from jaxrnn.learning.update import rescale
@@ -56,7 +57,7 @@ def by_hand(optimizer, names, params, carry, opt_state, batch, key):
     return optax.apply_updates(params, updates), after, opt_state
 
 
-@pytest.mark.parametrize("name", [*OPTIMIZERS, *(pytest.param(name, marks=pytest.mark.slow) for name in MORE)])
+@pytest.mark.parametrize("name", few([*OPTIMIZERS, *MORE], ["plateau", "lbfgs", "accumulated", "schedule-free"]))
 def test_an_optimizer_gets_its_extra_arguments(name):
     """Four steps of fit, two per compiled call, equal four by hand: parameters and optimizer state."""
     optimizer, names = (OPTIMIZERS | MORE)[name]
