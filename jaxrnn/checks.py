@@ -203,7 +203,7 @@ def integers(argument: str, value: Any, expected: str, fix: str) -> None:
 def token_ids(argument: str, ids: Any, vocabulary: int) -> None:
     """Integers in [0, vocabulary)."""
     integers(argument, ids, "integer token ids for Embedding", "jnp.asarray(ids, dtype=int)")
-    _within(argument, ids, 0, vocabulary - 1, f"token ids in [0, {vocabulary})",
+    within(argument, ids, 0, vocabulary - 1, f"token ids in [0, {vocabulary})",
             "the vocabulary is too small or the padding id is not in it; lengths= hides padding")  # fmt: skip
 
 
@@ -329,41 +329,13 @@ def free_names(argument: str, value: Collection[str], taken: Collection[str]) ->
         refuse(argument, f"names other than {', '.join(taken)}", ", ".join(clash), "give it another name")
 
 
-def labels(argument: str, value: Any, shape: tuple[int, ...]) -> None:
-    """Integers of the given shape."""
-    integers(argument, value, f"integer labels {list(shape)}", "argmax(-1) undoes one-hot")
-    if tuple(value.shape) != shape:
-        refuse(argument, f"shape {list(shape)}, that of the logits without their last axis", describe(value))
-
-
-def label_values(argument: str, value: Array, classes: int) -> None:
-    """Labels in [0, V)."""
-    _within(argument, value, 0, classes - 1, f"labels in [0, {classes})",
-            f"mask={argument} != -100 passes over those of -100")  # fmt: skip
-
-
-def probabilities(argument: str, value: Array) -> None:
-    """Numbers in [0, 1]."""
-    _within(argument, value, 0, 1, "0, 1 or probabilities between", "mask= or lengths= passes over steps without one")
-
-
-def _within(argument: str, value: Array, low: int, high: int, expected: str, fix: str) -> None:
+def within(argument: str, value: Array, low: int, high: int, expected: str, fix: str) -> None:
     """Values from low to high, where they are concrete."""
     if not is_concrete(value):
         return
     values = np.asarray(value)  # operations on a jax array, closed over under jit, would be traced
     if values.size and not (np.min(values) >= low and np.max(values) <= high):
         refuse(argument, expected, f"values from {np.min(values)} to {np.max(values)}", fix)
-
-
-def same_shape(argument: str, value: Any, other: str, like: Any) -> None:
-    """A floating array with the shape of another."""
-    if not hasattr(value, "dtype") or not jnp.issubdtype(value.dtype, jnp.floating):
-        refuse(
-            argument, f"floating numbers like {other} {describe(like)}", describe(value), ".astype(float)", TypeError
-        )
-    if tuple(value.shape) != tuple(like.shape):
-        refuse(argument, f"shape {list(like.shape)}, that of {other}", describe(value))
 
 
 def lengths(value: Any, steps: int, batch: tuple[int, ...], argument: str = "lengths") -> None:

@@ -18,6 +18,8 @@ them.
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import optax
@@ -144,11 +146,11 @@ def cross_entropy(
         >>> round(float(loss), 4)  # log 4
         1.3863
     """
-    checks.labels("labels", labels, tuple(logits.shape[:-1]))
+    _check_labels("labels", labels, tuple(logits.shape[:-1]))
     checks.fraction("label_smoothing", label_smoothing, "0.1 leaves 0.9 to the right label")
     mask = _step_mask(tuple(labels.shape), lengths, mask)
     logits, labels = _widen(_zero_padding(mask, logits)), _widen(_zero_padding(mask, labels))
-    checks.label_values("labels", labels, logits.shape[-1])
+    _check_label_values("labels", labels, logits.shape[-1])
     losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
     if label_smoothing:
         uniform = -jnp.mean(jax.nn.log_softmax(logits), axis=-1)
@@ -179,7 +181,7 @@ def squared_error(
         >>> float(rnn.losses.squared_error(jnp.zeros((7, 2, 3)), jnp.full((7, 2, 3), 2.0)))
         4.0
     """
-    checks.same_shape("targets", targets, "outputs", outputs)
+    _check_same_shape("targets", targets, "outputs", outputs)
     mask = _step_mask(tuple(outputs.shape[:-1]), lengths, mask)
     outputs, targets = _widen(_zero_padding(mask, outputs)), _widen(_zero_padding(mask, targets))
     return reduce(jnp.mean((outputs - targets) ** 2, -1), mask=mask, mean=mean)
@@ -210,10 +212,10 @@ def bernoulli(
         >>> round(float(loss), 4)  # 4 log 2
         2.7726
     """
-    checks.same_shape("targets", targets, "logits", logits)
+    _check_same_shape("targets", targets, "logits", logits)
     mask = _step_mask(tuple(logits.shape[:-1]), lengths, mask)
     logits, targets = _widen(_zero_padding(mask, logits)), _widen(_zero_padding(mask, targets))
-    checks.probabilities("targets", targets)
+    _check_probabilities("targets", targets)
     losses = optax.sigmoid_binary_cross_entropy(logits, targets)
     return reduce(_nan_unless((targets >= 0) & (targets <= 1), losses).sum(-1), mask=mask, mean=mean)
 
@@ -222,10 +224,10 @@ def accuracy(
     logits: Array, labels: Array, *, lengths: Array | None = None, mask: Array | None = None, mean: str = "step"
 ) -> Array:
     """Fraction of steps whose most likely label is the target; arguments of :func:`cross_entropy`."""
-    checks.labels("labels", labels, tuple(logits.shape[:-1]))
+    _check_labels("labels", labels, tuple(logits.shape[:-1]))
     mask = _step_mask(tuple(labels.shape), lengths, mask)
     labels, predicted = _widen(_zero_padding(mask, labels)), jnp.argmax(logits, -1)
-    checks.label_values("labels", labels, logits.shape[-1])
+    _check_label_values("labels", labels, logits.shape[-1])
     correct = (predicted == labels.astype(predicted.dtype)).astype(jnp.float32)
     return reduce(_nan_unless(_is_label(labels, logits), correct), mask=mask, mean=mean)
 
@@ -238,3 +240,42 @@ def perplexity(nats: Array) -> Array:
 def bits(nats: Array) -> Array:
     """Convert nats a symbol to bits a symbol: ``L / log 2``."""
     return nats / jnp.log(2.0).astype(jnp.asarray(nats).dtype)
+
+
+# ---- checks ----
+
+
+def _check_labels(argument: str, value: Any, shape: tuple[int, ...]) -> None:
+    """Integers of the given shape."""
+    checks.integers(argument, value, f"integer labels {list(shape)}", "argmax(-1) undoes one-hot")
+    if tuple(value.shape) != shape:
+        checks.refuse(
+            argument, f"shape {list(shape)}, that of the logits without their last axis", checks.describe(value)
+        )
+
+
+def _check_label_values(argument: str, value: Array, classes: int) -> None:
+    """Labels in [0, V)."""
+    checks.within(argument, value, 0, classes - 1, f"labels in [0, {classes})",
+            f"mask={argument} != -100 passes over those of -100")  # fmt: skip
+
+
+def _check_probabilities(argument: str, value: Array) -> None:
+    """Numbers in [0, 1]."""
+    checks.within(
+        argument, value, 0, 1, "0, 1 or probabilities between", "mask= or lengths= passes over steps without one"
+    )
+
+
+def _check_same_shape(argument: str, value: Any, other: str, like: Any) -> None:
+    """A floating array with the shape of another."""
+    if not hasattr(value, "dtype") or not jnp.issubdtype(value.dtype, jnp.floating):
+        checks.refuse(
+            argument,
+            f"floating numbers like {other} {checks.describe(like)}",
+            checks.describe(value),
+            ".astype(float)",
+            TypeError,
+        )
+    if tuple(value.shape) != tuple(like.shape):
+        checks.refuse(argument, f"shape {list(like.shape)}, that of {other}", checks.describe(value))
