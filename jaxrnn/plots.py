@@ -109,7 +109,7 @@ def singular_values(values: ArrayLike, axes: Axes | None = None) -> Axes:
 
 
 def gate_saturation(statistics: Mapping[str, GateStatistics], axes: Axes | None = None) -> Axes:
-    """Plot how often each gate of a cell is shut, open or in between, and for how long its units remember.
+    """Plot how often each gate of a cell is closed, open or in between, and for how long its units remember.
 
     Args:
         statistics: of one cell, by name of the gate, of :func:`~jaxrnn.gradients.gate_statistics`.
@@ -133,23 +133,23 @@ def gate_saturation(statistics: Mapping[str, GateStatistics], axes: Axes | None 
             checks.refuse(f"statistics[{name!r}]", "those of one gate, from gate_statistics", checks.tree_summary(gate),
                           error=TypeError)  # fmt: skip
     axes = _axes(axes)
-    shut, wide = (np.array([np.mean(getattr(statistics[n], part)) for n in names]) for part in ("closed", "open"))
-    between = 1 - shut - wide
+    closed, open_ = (np.array([np.mean(getattr(statistics[n], part)) for n in names]) for part in ("closed", "open"))
+    between = 1 - closed - open_
     left = np.zeros(len(names))
-    for share, name, colour in ((shut, "shut", BLUE), (between, "in between", "#DDDDDD"), (wide, "open", ORANGE)):
+    for share, name, colour in ((closed, "closed", BLUE), (between, "in between", "#DDDDDD"), (open_, "open", ORANGE)):
         axes.barh(names, 100 * share, left=100 * left, color=colour, label=name, height=0.5)
         for row, (start, width) in enumerate(zip(left, share)):
             if width > 0.06:
-                text_colour = "white" if name == "shut" else "black"
+                text_colour = "white" if name == "closed" else "black"
                 axes.text(100 * (start + width / 2), row, f"{width:.0%}", ha="center", va="center", color=text_colour)
         left = left + share
     axes.set(xlabel="steps and units [%]", ylabel="gate", xlim=(0, 100))
     axes.invert_yaxis()
     if "keep" in statistics and statistics["keep"].time_constant is not None:
-        low, middle, high = np.quantile(
+        low, median, high = np.quantile(
             np.asarray(statistics["keep"].time_constant, float), (0, 0.5, 1), method="nearest"
         )
-        axes.set_title(f"units remember {middle:.3g} steps (median; {low:.3g} to {high:.3g})", fontsize="medium")
+        axes.set_title(f"units remember {median:.3g} steps (median; {low:.3g} to {high:.3g})", fontsize="medium")
     return _finish(axes, below=3)
 
 

@@ -37,8 +37,8 @@ def drawn(axes):
     return axes
 
 
-def statistics(shut, wide, memory=None):
-    return GateStatistics(*(jnp.full(4, value) for value in (shut, wide, 0.5)), memory)
+def statistics(closed, open_, time_constant=None):
+    return GateStatistics(*(jnp.full(4, value) for value in (closed, open_, 0.5)), time_constant)
 
 
 def some_points():
@@ -109,7 +109,7 @@ def test_gate_saturation():
     assert [label.get_text() for label in axes.get_yticklabels()] == ["f", "o"]
     assert axes.get_xlim() == (0, 100)
     assert axes.get_title() == "units remember 2.5 steps (median; 1 to inf)"
-    assert legend(axes) == ["shut", "in between", "open"]
+    assert legend(axes) == ["closed", "in between", "open"]
 
 
 def test_loss_curve_of_arrays():

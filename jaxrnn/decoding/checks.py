@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrnn.checks import describe, is_concrete, known_number, refuse, size, tree_summary
+from jaxrnn.checks import describe, integers, is_concrete, known_number, refuse, size, tree_summary
 from jaxrnn.types import Array, PyTree, input_ndim
 
 ONE_EACH = "jax.vmap takes one for each sequence"
@@ -83,8 +83,7 @@ def eos_token(argument: str, value: Any, vocabulary: int) -> None:
 
 def continuation(argument: str, value: Any, first: Array) -> None:
     """Token ids [T, ...], T at least 1, for a first token [...]."""
-    if not hasattr(value, "dtype") or not jnp.issubdtype(value.dtype, jnp.integer):
-        refuse(argument, "integer token ids [T, ...]", describe(value), "jnp.asarray(ids, dtype=int)", TypeError)
+    integers(argument, value, "integer token ids [T, ...]", "jnp.asarray(ids, dtype=int)")
     if value.ndim != first.ndim + 1 or value.shape[1:] != first.shape or value.shape[0] == 0:
         refuse(argument, f"shape {_axes('T', *first.shape)}, time before the axes of token",
                describe(value), "log_probabilities of one text: token [], tokens [T]")  # fmt: skip

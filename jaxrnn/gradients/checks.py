@@ -52,13 +52,6 @@ def square(argument: str, value: Any, axes: int | None = None) -> Array:
     return widen(jnp.asarray(value))
 
 
-def influence(value: Any, kind: type) -> None:
-    """An Influence: the state and its derivative."""
-    if not isinstance(value, kind):
-        refuse("influence", f"an {kind.__name__}", tree_summary(value), "initial_influence(params, state) makes one",
-               TypeError)  # fmt: skip
-
-
 def derivative(value: Array, shape: tuple[int, int]) -> None:
     """The derivative of every number of the state with respect to every parameter, [S, P]."""
     if value.shape != shape:

@@ -75,7 +75,7 @@ def online_step(
     """
     checks.model("model", model)
     gradient_checks.loss_function(loss, "loss(y, target)")
-    gradient_checks.influence(influence, Influence)
+    checks.instance("influence", influence, Influence, "initial_influence(params, state) makes one")
     theta, unravel_params = ravel(checks.parameters(model, params))
     s, unflatten = flatten(influence.state)
     gradient_checks.derivative(influence.derivative, (s.size, theta.size))

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import jax.numpy as jnp
-
-from jaxrnn.checks import describe, known_number, refuse
+from jaxrnn.checks import describe, integers, known_number, refuse
 
 
 def context_width(argument: str, cell: Any, size: int) -> None:
@@ -26,8 +24,7 @@ def attention(argument: str, value: Any) -> None:
 
 def token_sequence(argument: str, value: Any) -> None:
     """Token ids [T + 1, ...], T at least 1: all but the last are inputs, all but the first are targets."""
-    if not hasattr(value, "dtype") or not jnp.issubdtype(value.dtype, jnp.integer):
-        refuse(argument, "integer token ids [T + 1, ...]", describe(value), "jnp.asarray(ids, dtype=int)", TypeError)
+    integers(argument, value, "integer token ids [T + 1, ...]", "jnp.asarray(ids, dtype=int)")
     if value.ndim == 0 or (isinstance(value.shape[0], int) and len(value) < 2):  # it may be symbolic
         refuse(argument, "at least 2 tokens, a first input and a target", describe(value), "time first")
 
