@@ -135,6 +135,13 @@ def peepholes(value: Any, coupled: bool) -> str:
     return "".join(gate for gate in "ifo" if gate in value)
 
 
+def instance(argument: str, value: Any, kind: type, fix: str) -> None:
+    """An object of one class."""
+    if not isinstance(value, kind):
+        article = "an" if kind.__name__[0] in "AEIOU" else "a"
+        refuse(argument, f"{article} {kind.__name__}", tree_summary(value), fix, TypeError)
+
+
 def model(argument: str, value: Any) -> None:
     """A cell or a layer: an instance, not a class, with the three methods."""
     fix = "a cell is any object with these three methods"
@@ -187,11 +194,16 @@ def features(argument: str, x: Any, width: int, owner: str) -> None:
         refuse(argument, f"last axis {width} ({owner}.input_size)", describe(x), "the features go last")
 
 
+def integers(argument: str, value: Any, expected: str, fix: str) -> None:
+    """An integer array."""
+    if not hasattr(value, "shape") or not jnp.issubdtype(value.dtype, jnp.integer):
+        refuse(argument, expected, describe(value), fix, TypeError)
+
+
 def token_ids(argument: str, ids: Any, vocabulary: int) -> None:
     """Integers in [0, vocabulary)."""
-    if not hasattr(ids, "shape") or not jnp.issubdtype(ids.dtype, jnp.integer):
-        refuse(argument, "integer token ids for Embedding", describe(ids), "jnp.asarray(ids, dtype=int)", TypeError)
-    _within(argument, ids, 0, vocabulary - 1, f"token ids in [0, {vocabulary})",
+    integers(argument, ids, "integer token ids for Embedding", "jnp.asarray(ids, dtype=int)")
+    within(argument, ids, 0, vocabulary - 1, f"token ids in [0, {vocabulary})",
             "the vocabulary is too small or the padding id is not in it; lengths= hides padding")  # fmt: skip
 
 
@@ -317,26 +329,7 @@ def free_names(argument: str, value: Collection[str], taken: Collection[str]) ->
         refuse(argument, f"names other than {', '.join(taken)}", ", ".join(clash), "give it another name")
 
 
-def labels(argument: str, value: Any, shape: tuple[int, ...]) -> None:
-    """Integers of the given shape."""
-    if not hasattr(value, "shape") or not jnp.issubdtype(value.dtype, jnp.integer):
-        refuse(argument, f"integer labels {list(shape)}", describe(value), "argmax(-1) undoes one-hot", TypeError)
-    if tuple(value.shape) != shape:
-        refuse(argument, f"shape {list(shape)}, that of the logits without their last axis", describe(value))
-
-
-def label_values(argument: str, value: Array, classes: int) -> None:
-    """Labels in [0, V)."""
-    _within(argument, value, 0, classes - 1, f"labels in [0, {classes})",
-            f"mask={argument} != -100 passes over those of -100")  # fmt: skip
-
-
-def probabilities(argument: str, value: Array) -> None:
-    """Numbers in [0, 1]."""
-    _within(argument, value, 0, 1, "0, 1 or probabilities between", "mask= or lengths= passes over steps without one")
-
-
-def _within(argument: str, value: Array, low: int, high: int, expected: str, fix: str) -> None:
+def within(argument: str, value: Array, low: int, high: int, expected: str, fix: str) -> None:
     """Values from low to high, where they are concrete."""
     if not is_concrete(value):
         return
@@ -345,21 +338,9 @@ def _within(argument: str, value: Array, low: int, high: int, expected: str, fix
         refuse(argument, expected, f"values from {np.min(values)} to {np.max(values)}", fix)
 
 
-def same_shape(argument: str, value: Any, other: str, like: Any) -> None:
-    """A floating array with the shape of another."""
-    if not hasattr(value, "dtype") or not jnp.issubdtype(value.dtype, jnp.floating):
-        refuse(
-            argument, f"floating numbers like {other} {describe(like)}", describe(value), ".astype(float)", TypeError
-        )
-    if tuple(value.shape) != tuple(like.shape):
-        refuse(argument, f"shape {list(like.shape)}, that of {other}", describe(value))
-
-
 def lengths(value: Any, steps: int, batch: tuple[int, ...], argument: str = "lengths") -> None:
     """Integers in [0, T] with the shape of the batch."""
-    if not hasattr(value, "shape") or not jnp.issubdtype(value.dtype, jnp.integer):
-        refuse(argument, f"an integer array of shape {list(batch)}", describe(value),
-               "jnp.asarray(lengths) makes one", TypeError)  # fmt: skip
+    integers(argument, value, f"an integer array of shape {list(batch)}", "jnp.asarray(lengths) makes one")
     if tuple(value.shape) != batch:
         refuse(argument, f"shape {list(batch)}, the batch axes of xs", describe(value), "one length a sequence")
     if not is_concrete(value):

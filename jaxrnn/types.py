@@ -38,9 +38,10 @@ State: TypeAlias = PyTree
 def exportable(cls: type[N]) -> type[N]:
     """Register a named tuple, so that ``jax.export`` can serialise functions that take or return it.
 
-    It also prints in a few lines: an array of more than ten numbers by its dtype and shape.
+    Unless it defines ``__repr__``, it prints in a few lines: an array of more than ten numbers by its dtype and shape.
     """
-    cls.__repr__ = _short_repr  # type: ignore[method-assign]
+    if cls.__repr__.__module__ == "collections":  # that of every named tuple
+        cls.__repr__ = _short_repr  # type: ignore[method-assign]
     return jax.export.register_namedtuple_serialization(cls, serialized_name=f"jaxrnn.{cls.__name__}")
 
 

@@ -134,7 +134,7 @@ def train(pieces: Sequence[np.ndarray], symbols: int, width: int, steps: int, ar
             batches,
             steps=steps,
             key=key,
-            show=False,
+            verbose=False,
         )
         trained[side] = model, end.state.params
         print(f"{side:6} {count(model):>8,} parameters, {steps:,} steps, {time.monotonic() - began:.0f} s", flush=True)

@@ -152,7 +152,7 @@ def train(folder: pathlib.Path, args: argparse.Namespace) -> None:
         save_every=SAVE_EVERY,
         resume=True,
         log=folder / "log.jsonl",
-        show=False,
+        verbose=False,
     )
     best = learning.load_model(folder)[1:]
     tree = {"state": end.state, "best": best[0], "best step": best[1]["step"]}

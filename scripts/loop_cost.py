@@ -72,7 +72,7 @@ def main() -> None:
     out = pathlib.Path(args.out)
     out.mkdir(parents=True, exist_ok=True)
     learning.fit(step, start, streams, steps=(args.rounds + 1) * args.steps, key=key, evaluate=evaluate,
-                 evaluate_every=args.steps, log=out / "metrics.jsonl", show=False)  # fmt: skip
+                 evaluate_every=args.steps, log=out / "metrics.jsonl", verbose=False)  # fmt: skip
     loop_times, bare_times = zip(*pairs[1:])  # the first round compiles
     bare_ms, loop_ms = (min(times) * 1e3 / args.steps for times in (bare_times, loop_times))
     print(f"bare step {bare_ms:.2f} ms, in the loop {loop_ms:.2f} ms, minima")

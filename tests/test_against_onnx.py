@@ -46,7 +46,7 @@ def slow(*values: Any, unless: bool) -> Any:
     return pytest.param(*values, marks=[] if unless else pytest.mark.slow)
 
 
-FEW = [slow(name, unless=name in KINDS) for name in CELLS]
+FEW = [slow(name, unless=name in FULL) for name in CELLS]
 
 INPUTS = {
     "RNN": ["X", "W", "R", "B", "sequence_lens", "initial_h"],

@@ -86,7 +86,7 @@ def test_first_order(name, case, x64):
     compare(name, case, first_order)
 
 
-@pytest.mark.parametrize("name", few(["linearized", *CELLS], ["linearized", "lstm-peephole-ifo"]))
+@pytest.mark.parametrize("name", few(["linearized", *CELLS], ["lstm-peephole-ifo"]))
 def test_second_order(name, x64):
     """Every pair of modes, with all arguments."""
     compare(name, "everything", second_order)
@@ -169,6 +169,7 @@ def test_mixed_dtypes_promote_as_the_step_does():
 
 
 @pytest.mark.parametrize("name", ["gru-after", pytest.param("lstm-peephole-ifo", marks=pytest.mark.slow)])
+@pytest.mark.slow
 def test_half_precision(name, x64):
     """In bfloat16 the error of the gradient by the rule is at most about that of autodiff."""
     model, params = make(name)
@@ -185,6 +186,7 @@ def test_half_precision(name, x64):
 
 
 @pytest.mark.parametrize("name", few(CELLS, ["vanilla-tanh"]))
+@pytest.mark.slow
 def test_numerical_gradients(name, x64):
     """To second order in both modes, at a length at which finite differences are accurate enough."""
     model, params = make(name)

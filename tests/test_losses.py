@@ -13,8 +13,9 @@ T, B, V, Q = 5, 4, 6, 3
 MEANS = ["step", "sequence", "time_sum"]
 KINDS = ["cross_entropy", "smoothed", "squared_error", "bernoulli", "accuracy"]
 LENGTHS = np.array([5, 2, 0, 3])
-MASK = np.array([[1, 0, 0, 1], [1, 1, 0, 0], [0, 1, 0, 1], [1, 1, 0, 0], [1, 0, 0, 1]], bool)  # no prefix of time
-COUNTS = {  # arguments that select the steps that count, and those steps
+# not a prefix of the steps
+MASK = np.array([[1, 0, 0, 1], [1, 1, 0, 0], [0, 1, 0, 1], [1, 1, 0, 0], [1, 0, 0, 1]], bool)
+COUNTS = {  # keyword arguments, and the steps that count
     "all": ({}, np.ones((T, B), bool)),
     "lengths": ({"lengths": LENGTHS}, np.arange(T)[:, None] < LENGTHS),
     "mask": ({"mask": MASK}, MASK),
@@ -34,7 +35,7 @@ def make(kind, dtype="float64"):
         return o - np.log(np.exp(o).sum())
 
     def smoothed(o, y):
-        q = np.full(V, 0.3 / V)  # the definition: 1 - 0.3 for the label, and 0.3 uniform over all labels
+        q = np.full(V, 0.3 / V)  # the definition: 1 - 0.3 for the label, the rest is uniform over all labels
         q[y] += 1 - 0.3
         return -(q * log_softmax(o)).sum()
 
@@ -51,25 +52,25 @@ def make(kind, dtype="float64"):
     return loss, jnp.asarray(a, dtype), b, plain
 
 
-def by_hand(plain, a, b, counts, mean):
+def by_hand(plain, a, b, mask, mean):
     """The three means, as defined in the module."""
-    each = [[plain(a[t, n], b[t, n]) for t in range(T) if counts[t, n]] for n in range(B)]
+    step_losses = [[plain(a[t, n], b[t, n]) for t in range(T) if mask[t, n]] for n in range(B)]
     if mean == "step":
-        return sum(map(sum, each)) / max(sum(map(len, each)), 1)
+        return sum(map(sum, step_losses)) / max(sum(map(len, step_losses)), 1)
     if mean == "sequence":
-        own = [sum(steps) / len(steps) for steps in each if steps]
-        return sum(own) / max(len(own), 1)
-    return sum(map(sum, each)) / max(sum(map(bool, each)), 1)
+        means = [sum(steps) / len(steps) for steps in step_losses if steps]
+        return sum(means) / max(len(means), 1)
+    return sum(map(sum, step_losses)) / max(sum(map(bool, step_losses)), 1)
 
 
 @pytest.mark.parametrize("counting", COUNTS)
 @pytest.mark.parametrize("mean", MEANS)
 @pytest.mark.parametrize("kind", KINDS)
 def test_value_is_that_of_a_plain_loop(kind, mean, counting, x64):
-    """Every loss, every mean, every selection of steps; 0 where no step counts."""
+    """Every loss and mean, with lengths, a mask or neither; 0 if no step counts."""
     loss, a, b, plain = make(kind)
-    kwargs, counts = COUNTS[counting]
-    expected = by_hand(plain, np.asarray(a), np.asarray(b), counts, mean)
+    kwargs, mask = COUNTS[counting]
+    expected = by_hand(plain, np.asarray(a), np.asarray(b), mask, mean)
     if counting.startswith("none"):
         assert expected == 0
     # accuracy is computed in float32
@@ -80,33 +81,33 @@ def test_value_is_that_of_a_plain_loop(kind, mean, counting, x64):
 def test_gradient_of_cross_entropy_is_known(mean, x64):
     """Softmax minus one-hot, times the weight of a step in the mean."""
     loss, logits, labels, _ = make("cross_entropy")
-    counts = COUNTS["lengths"][1]
+    mask = COUNTS["lengths"][1]
     weight = {"step": 1 / LENGTHS.sum(), "sequence": 1 / 3 / np.maximum(LENGTHS, 1), "time_sum": 1 / 3}[mean]
-    expected = (jax.nn.softmax(logits) - jax.nn.one_hot(labels, V, dtype="float64")) * (counts * weight)[..., None]
+    expected = (jax.nn.softmax(logits) - jax.nn.one_hot(labels, V, dtype="float64")) * (mask * weight)[..., None]
     gradient = jax.grad(loss)(logits, labels, lengths=LENGTHS, mean=mean)
     np.testing.assert_allclose(gradient, expected, rtol=1e-12, atol=1e-15)
 
 
 @pytest.mark.parametrize("counting", ["lengths", "mask"])
 @pytest.mark.parametrize("kind", KINDS)
-def test_padding_changes_nothing(kind, counting):
-    """NaN outputs and invalid labels in the padding: value and gradient are identical, the gradient there is 0."""
+def test_padding_changes_no_bit(kind, counting):
+    """NaN outputs and invalid labels in the padding change neither value nor gradient; its gradient is 0."""
     loss, a, b, _ = make(kind, "float32")
-    kwargs, counts = COUNTS[counting]
-    alone = counts.reshape(T, B, 1)
+    kwargs, mask = COUNTS[counting]
+    feature_mask = mask.reshape(T, B, 1)
     invalid = jnp.asarray(-100 if jnp.issubdtype(b.dtype, jnp.integer) else np.nan, b.dtype)
-    padded = jnp.where(alone, a, np.nan), jnp.where(counts if b.ndim == 2 else alone, b, invalid)
+    dirty = jnp.where(feature_mask, a, np.nan), jnp.where(mask if b.ndim == 2 else feature_mask, b, invalid)
     for mean in MEANS:
-        run = jax.value_and_grad(lambda a, b, mean=mean: loss(a, b, mean=mean, **kwargs))
-        (value, gradient), (clean, gradient_clean) = run(*padded), run(a, b)
+        value_and_grad = jax.value_and_grad(lambda a, b, mean=mean: loss(a, b, mean=mean, **kwargs))
+        (value, gradient), (clean, gradient_clean) = value_and_grad(*dirty), value_and_grad(a, b)
         assert value == clean
         np.testing.assert_array_equal(gradient, gradient_clean)
-        assert not np.any(gradient, where=~alone)
+        assert not np.any(gradient, where=~feature_mask)
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_nothing_counts_gives_no_gradient(kind):
-    """All sequences empty, all outputs NaN: value 0, gradient 0."""
+def test_empty_sequences_have_no_gradient(kind):
+    """All sequences of length 0, all outputs NaN: value 0, gradient 0."""
     loss, a, b, _ = make(kind, "float32")
     value, gradient = jax.value_and_grad(loss)(jnp.full_like(a, jnp.nan), b, lengths=jnp.zeros(B, int))
     assert value == 0
@@ -116,12 +117,12 @@ def test_nothing_counts_gives_no_gradient(kind):
 @pytest.mark.parametrize("shape", [(0, B), (T, 0)], ids=["no steps", "no sequences"])
 @pytest.mark.parametrize("mean", MEANS)
 def test_empty_arrays_give_0(shape, mean):
-    """The loss of an empty batch or of empty sequences is 0."""
+    """Without steps or sequences nothing is divided by 0."""
     assert losses.cross_entropy(jnp.zeros((*shape, V)), jnp.zeros(shape, int), mean=mean) == 0
 
 
 def test_batch_axes_may_be_absent_or_many():
-    """No batch axis is a batch of 1; two are flattened."""
+    """No batch axis is equal to a batch of 1, two batch axes to one of their product."""
     loss, a, b, _ = make("cross_entropy", "float32")
     mean = "sequence"
     kwargs = {"lengths": jnp.asarray(LENGTHS), "mean": mean}
@@ -133,7 +134,7 @@ def test_batch_axes_may_be_absent_or_many():
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_half_precision_is_computed_in_float32(kind):
-    """The loss of bfloat16 logits is that of the same values in float32, in float32."""
+    """The loss of bfloat16 inputs is that of the same numbers in float32."""
     loss, a, b, _ = make(kind, "bfloat16")
     value = loss(a, b, lengths=LENGTHS)
     wide = b if jnp.issubdtype(b.dtype, jnp.integer) else b.astype("float32")
@@ -142,13 +143,13 @@ def test_half_precision_is_computed_in_float32(kind):
 
 
 def test_half_precision_counts_beyond_256():
-    """1001 steps, a count that bfloat16 cannot represent: the mean is that of all of them."""
+    """A mean over 1001 steps in bfloat16, which cannot represent 1001."""
     outputs = jnp.ones((1001, 1, 1), "bfloat16")
     assert losses.squared_error(outputs, jnp.zeros_like(outputs)) == 1
 
 
 def test_labels_of_few_bits():
-    """256 classes with labels in uint8."""
+    """All 256 labels in uint8."""
     logits, labels = jnp.eye(256)[:, None] * 9, jnp.arange(256, dtype="uint8")[:, None]
     assert losses.accuracy(logits, labels) == 1
     assert losses.cross_entropy(logits, labels) == losses.cross_entropy(logits, labels.astype(int))
@@ -165,7 +166,7 @@ def test_labels_of_few_bits():
     ],
 )  # fmt: skip
 def test_invalid_targets(kind, wrong, words):
-    """They raise an error where they are concrete; under jit the loss is NaN; a mask excludes them."""
+    """Refused if their values are known; under jit the loss is NaN; a mask excludes them."""
     loss, a, b, _ = make(kind, "float32")
     invalid = b.at[1, 1].set(wrong)
     with pytest.raises(ValueError, match=re.escape(words)):
@@ -176,8 +177,8 @@ def test_invalid_targets(kind, wrong, words):
     assert np.isfinite(jax.jit(loss)(a, invalid, lengths=jnp.array([5, 1, 5, 5])))
 
 
-def test_empty_sequences_are_not_counted():
-    """Sequences of length 0, or with an empty mask, do not count, for any batch axes."""
+def test_padding_sequences_are_not_counted():
+    """Sequences of length 0, or without a True in the mask, do not count in the mean, with any batch axes."""
     for batch, lengths, expected in (((4,), [2, 0, 0, 0], 2), ((2, 2), [[3, 0], [0, 2]], 2.5), ((), 2, 2), ((), 0, 0)):
         logits, labels, lengths = jnp.zeros((3, *batch, 5)), jnp.zeros((3, *batch), int), jnp.asarray(lengths)
         mask = jnp.arange(3).reshape(3, *[1] * len(batch)) < lengths[None]
@@ -190,15 +191,15 @@ def test_empty_sequences_are_not_counted():
 
 
 @pytest.mark.parametrize("mean", MEANS)
-def test_losses_of_parts_by_their_counts_are_that_of_all(mean):
-    """The loss of a batch is the mean of the losses of its parts, weighted by ``losses.count``."""
+def test_mean_over_batches_weighted_by_count(mean):
+    """The losses of parts of a batch, weighted by ``count``, give the loss of the whole batch."""
     loss, a, b, _ = make("cross_entropy", "float32")
-    whole, total, numbers = loss(a, b, lengths=LENGTHS, mean=mean), 0.0, 0
+    whole, total, weights = loss(a, b, lengths=LENGTHS, mean=mean), 0.0, 0
     for part in (slice(0, 1), slice(1, 3), slice(3, 4)):
         kwargs = {"lengths": LENGTHS[part], "mean": mean}
-        number = int(losses.count(b[:, part].shape, **kwargs))
-        total, numbers = total + number * float(loss(a[:, part], b[:, part], **kwargs)), numbers + number
-    np.testing.assert_allclose(total / numbers, whole, rtol=1e-6)
+        weight = int(losses.count(b[:, part].shape, **kwargs))
+        total, weights = total + weight * float(loss(a[:, part], b[:, part], **kwargs)), weights + weight
+    np.testing.assert_allclose(total / weights, whole, rtol=1e-6)
     assert losses.count((0, B), mean=mean) == 0
     assert losses.count((T, B), mean=mean) == (T * B if mean == "step" else B)
 

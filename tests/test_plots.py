@@ -1,4 +1,4 @@
-"""Plots draw their data with labels, and import matplotlib at the first call only."""
+"""Plots: drawn data, labels and legends, refusals; matplotlib is imported at the first call."""
 
 import json
 import subprocess
@@ -17,15 +17,15 @@ matplotlib = pytest.importorskip("matplotlib")
 
 
 @pytest.fixture(autouse=True)
-def no_screen():
-    """Figures are drawn, not shown, and closed at the end."""
+def agg_backend():
+    """Draw without a display, and close all figures."""
     matplotlib.use("Agg")
-    pytest.importorskip("matplotlib.pyplot").close("all")  # figures of other tests
+    pytest.importorskip("matplotlib.pyplot").close("all")  # those of other tests
     yield
     pytest.importorskip("matplotlib.pyplot").close("all")
 
 
-def words(axes):
+def legend(axes):
     """The entries of the legend."""
     return [text.get_text() for text in axes.get_legend().get_texts()]
 
@@ -37,8 +37,8 @@ def drawn(axes):
     return axes
 
 
-def statistics(shut, wide, memory=None):
-    return GateStatistics(*(jnp.full(4, value) for value in (shut, wide, 0.5)), memory)
+def statistics(closed, open_, time_constant=None):
+    return GateStatistics(*(jnp.full(4, value) for value in (closed, open_, 0.5)), time_constant)
 
 
 def some_points():
@@ -61,7 +61,7 @@ CALLS = {
 
 @pytest.mark.parametrize("name", CALLS)
 def test_axes(name):
-    """Draws into a new figure or into ``axes``, returns the axes, and labels both."""
+    """A new figure, or the given axes, which are returned; both axes have labels."""
     axes = drawn(CALLS[name]())
     assert axes.get_xlabel()
     assert axes.get_ylabel()
@@ -71,7 +71,7 @@ def test_axes(name):
 
 
 def test_flow_by_lag():
-    """The x axis is the lag; of a batch the median and a band are drawn; 0 is a gap on the logarithmic axis."""
+    """Time is reversed, from lag 0; of a batch the median with a band is drawn; zeros are not."""
     curves = {"one": jnp.array([0.0, 0.25, 0.5, 1.0]), "batch": jnp.array([[0.1, 0.3, 0.2], [1, 3, 2]])}
     axes = drawn(plots.flow_by_lag(curves, quantity="‖dL/dh‖"))
     one, batch = axes.lines
@@ -79,28 +79,28 @@ def test_flow_by_lag():
     np.testing.assert_allclose(batch.get_ydata(), [2, 0.2], rtol=1e-6)
     np.testing.assert_allclose(sorted(set(axes.collections[0].get_paths()[0].vertices[:, 1])), [0.1, 0.3, 1, 3])
     assert (axes.get_yscale(), axes.get_xlabel(), axes.get_ylabel()) == ("log", "lag k [steps]", "‖dL/dh‖")
-    assert words(axes) == ["one", "batch"]
+    assert legend(axes) == ["one", "batch"]
     axes = drawn(plots.flow_by_lag({"one step": [1.0], "none": [0.0], "lost": [[jnp.nan, jnp.inf]]}))
     assert axes.lines[0].get_marker() == "o"
-    assert words(axes) == ["one step", *(f"{name} (0 or not finite throughout)" for name in ("none", "lost"))]
+    assert legend(axes) == ["one step", *(f"{name} (0 or not finite throughout)" for name in ("none", "lost"))]
     lines = plots.flow_by_lag({name: [1] for name in "abcdef"}).lines
     assert len({line.get_color() for line in lines}) == 6
     assert len({line.get_linestyle() for line in lines}) > 1
 
 
 def test_singular_values():
-    """By lag from 1; values below the rounding error of the largest are omitted."""
+    """By lag from 1, without values below the rounding error of the largest."""
     values = jnp.array([[1.0, 0.5, 0.1], [0.9, 0.2, 1e-9]])
     axes = drawn(plots.singular_values(values))
     smallest = axes.lines[2]
     np.testing.assert_allclose(smallest.get_xydata(), [[1, 0.1], [2, np.nan]])
     assert axes.get_yscale() == "log"
-    assert words(axes) == ["largest", "median", "smallest"]
-    assert words(plots.singular_values(jnp.ones((1, 1), "bfloat16"))) == ["largest"]
+    assert legend(axes) == ["largest", "median", "smallest"]
+    assert legend(plots.singular_values(jnp.ones((1, 1), "bfloat16"))) == ["largest"]
 
 
 def test_gate_saturation():
-    """One bar per gate, which adds up to all steps and units; "keep" gives the memory of units in the title."""
+    """One bar per gate, which sums to 100 %; the memory of "keep" is in the title."""
     memory = jnp.array([1.0, 2.0, 2.5, 8.0, jnp.inf])
     gates = {"f": statistics(0.25, 0.5), "keep": statistics(0.25, 0.5, memory), "o": statistics(0.0, 1.0)}
     axes = drawn(plots.gate_saturation(gates))
@@ -109,11 +109,11 @@ def test_gate_saturation():
     assert [label.get_text() for label in axes.get_yticklabels()] == ["f", "o"]
     assert axes.get_xlim() == (0, 100)
     assert axes.get_title() == "units remember 2.5 steps (median; 1 to inf)"
-    assert words(axes) == ["shut", "in between", "open"]
+    assert legend(axes) == ["closed", "in between", "open"]
 
 
 def test_loss_curve_of_arrays():
-    """The loss; the gradient norm on a logarithmic axis, with a mark at each step that was clipped."""
+    """The loss; the norm on its own logarithmic axis, and a mark at each step that was clipped."""
     metrics = {"loss": jnp.arange(4.0), "grad_norm": jnp.array([0.5, 2.0, 3.0, 0.1]), "finite": jnp.ones(4)}
     axes = drawn(plots.loss_curve(metrics, clip=1.0, quantity="loss [nats]"))
     right = axes.figure.axes[-1]
@@ -123,11 +123,11 @@ def test_loss_curve_of_arrays():
     marks = next(line for line in right.lines if line.get_label().startswith("clipping acted"))
     assert marks.get_xdata().tolist() == [2, 3]
     assert marks.get_label() == "clipping acted, 50% of steps"
-    assert "clipped above 1" in words(axes)
+    assert "clipped above 1" in legend(axes)
 
 
 def test_loss_curve_of_a_run(tmp_path):
-    """The log file of ``learning.fit``: steps, losses that are not finite, evaluations, a long run smoothed."""
+    """The file that ``learning.fit`` writes: steps, NaN for null, validation, the running mean of a long run."""
     steps = range(1, 201)
     lines = [{"step": n, "loss": 2.0, "grad_norm": 0.5, "finite": True} for n in steps]
     lines[9] |= {"loss": None, "grad_norm": None, "finite": False}
@@ -136,31 +136,36 @@ def test_loss_curve_of_a_run(tmp_path):
     path = tmp_path / "metrics.jsonl"
     path.write_text("\n".join(map(json.dumps, lines)))
     axes = drawn(plots.loss_curve(path))
-    each, mean, judged = axes.lines
+    each, mean, validation = axes.lines
     assert each.get_xdata().tolist() == list(steps)
     assert np.isnan(each.get_ydata()).sum() == 1
     np.testing.assert_allclose(mean.get_ydata(), 2)
-    assert judged.get_xydata().tolist() == [[100, 1.5]]
+    assert validation.get_xydata().tolist() == [[100, 1.5]]
 
 
 def test_eigenvalues():
-    """Equal aspect, the unit circle, and counts inside and outside of it; the legend covers no point."""
+    """Equal aspect, the unit circle, numbers inside and outside of it; the legend is below the axes."""
     axes = drawn(plots.eigenvalues(np.array([[0.5, 0.5j], [2, 1]])))
     assert axes.get_aspect() == 1
-    assert words(axes) == ["unit circle", "decays (2)", "grows or stays (2)"]
+    assert legend(axes) == ["unit circle", "decays (2)", "grows or stays (2)"]
     np.testing.assert_allclose(np.hypot(*axes.lines[0].get_xydata().T), 1)
     np.testing.assert_allclose(axes.lines[2].get_xydata(), [[2, 0], [1, 0]])
     assert axes.get_legend().get_window_extent().y1 < axes.get_window_extent().y0
 
 
 def test_fixed_points():
-    """Drawn in the plane of the first two principal components, for any state; saddles have a marker of their own."""
+    """In the plane of the first two principal components, for states of one or several arrays; markers by stability."""
     axes = drawn(plots.fixed_points(some_points(), TRAJECTORIES))
-    assert words(axes) == ["trajectories", "stable (1)", "one way out (1)", "more ways out (1)"]
+    assert legend(axes) == [
+        "trajectories",
+        "stable (1)",
+        "one unstable direction (1)",
+        "several unstable directions (1)",
+    ]
     centred = (TRAJECTORIES - TRAJECTORIES.mean((0, 1))).reshape(-1, 3)
-    variance = np.linalg.eigvalsh(centred.T @ centred)[::-1]
-    assert axes.get_xlabel() == f"principal component 1 ({variance[0] / variance.sum():.0%} of the variance)"
-    assert axes.get_ylabel() == f"principal component 2 ({variance[1] / variance.sum():.0%} of the variance)"
+    share = np.linalg.eigvalsh(centred.T @ centred)[::-1]
+    assert axes.get_xlabel() == f"principal component 1 ({share[0] / share.sum():.0%} of the variance)"
+    assert axes.get_ylabel() == f"principal component 2 ({share[1] / share.sum():.0%} of the variance)"
     assert len(axes.lines) == 5 + 3
     state = rnn.LSTM(1, 1).initial_state((6, 5))
     pairs = type(state)(*(jnp.asarray(TRAJECTORIES[..., n : n + 1]) for n in range(2)))
@@ -172,7 +177,7 @@ def test_fixed_points():
 
 
 def test_refusals(tmp_path):
-    """Every message names the argument."""
+    """The message names the argument."""
     with pytest.raises(ValueError, match=r"values: expected \[T, S\].*got float32\[3\]"):
         plots.singular_values(jnp.ones(3))
     with pytest.raises(ValueError, match="statistics: expected those of a cell with gates, got none"):
@@ -207,8 +212,8 @@ def test_refusals(tmp_path):
         plots.loss_curve(tmp_path / "other.jsonl")
 
 
-def test_nothing_to_draw():
-    """Empty values and those of another shape or type raise an error before matplotlib is called."""
+def test_empty_values_and_wrong_shapes():
+    """They are refused before matplotlib is called."""
     half = TRAJECTORIES[..., :1], TRAJECTORIES[:3, :, 1:]
     for draw, words in [
         (lambda: plots.flow_by_lag({}), "^curves: expected one curve at least, got none"),
@@ -242,8 +247,8 @@ def test_nothing_to_draw():
     drawn(plots.singular_values(np.ones((3, 2), int)))
 
 
-def test_wrong_kinds():
-    """Easily confused arguments raise an error with the fix."""
+def test_wrong_types():
+    """The message says what to pass instead."""
     flow = rnn.LSTM(1, 1).initial_state((4,))
     for draw, words in [
         (lambda: plots.flow_by_lag(jnp.ones(4)), "curves: expected norms over time by name, .* a dict, got float32"),
@@ -270,7 +275,7 @@ def test_wrong_kinds():
 
 
 def test_without_matplotlib():
-    """The library and its plots import without it; drawing raises an error that names the package to install."""
+    """jaxrnn.plots can be imported without it; the message of a call says what to install."""
     program = (
         "import sys; sys.modules['matplotlib'] = None\n"
         "import jaxrnn as rnn\n"
@@ -285,7 +290,7 @@ def test_without_matplotlib():
 
 
 def test_results_of_gradients():
-    """The plots take the results of the functions of ``gradients``."""
+    """The plots take the results of :mod:`jaxrnn.gradients`."""
     cell, xs = rnn.LSTM(3, 4), jnp.ones((6, 2, 3))
     params = cell.init(jax.random.key(0))
     flow = rnn.gradients.gradient_flow(cell, params, xs, lambda final, ys: ys.sum())

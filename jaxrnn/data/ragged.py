@@ -1,4 +1,4 @@
-"""Sequences of unequal length, padded to one of a few lengths, so that few shapes are ever compiled."""
+"""Sequences of unequal length, padded to a few bucket lengths, so that few shapes are compiled."""
 
 from __future__ import annotations
 
@@ -14,40 +14,40 @@ from jaxrnn.types import exportable
 
 @exportable
 class PaddedBatch(NamedTuple):
-    """A batch of B sequences, padded at the end with 0; a length of 0 marks a place that holds no sequence.
+    """A batch of B sequences, padded at the end with 0; an entry of length 0 is padding of the batch axis.
 
-    ``lengths=lengths`` keeps such places out of the loss of targets that are sequences, ``mask=lengths > 0`` out of
-    that of labels.
+    Losses ignore such entries with ``lengths=lengths`` if targets are sequences, with ``mask=lengths > 0`` if they are
+    labels.
     """
 
     inputs: np.ndarray  # [T, B, ...]
-    targets: np.ndarray  # [T, B, ...] where targets are sequences, [B, ...] where they are labels
+    targets: np.ndarray  # [T, B, ...] if targets are sequences, [B, ...] if they are labels
     lengths: np.ndarray  # int32 [B]
 
 
 class Buckets:
-    """Ragged sequences as shuffled batches of at most ``buckets`` shapes.
+    """Shuffled batches of sequences of unequal length, of at most ``buckets`` shapes.
 
-    Every sequence is padded to the smallest of a few lengths that holds it. Batches are counted from the start of
-    training, ``batches[n]``; every epoch of ``len(batches)`` has an order of its own that follows from the seed, so the
-    number alone says where in the data a run stands. The last batch of a bucket is filled up with sequences of length
-    0, which :func:`~jaxrnn.unroll` and the losses pass over.
+    Each sequence is padded to the smallest of a few lengths that holds it. ``batches[n]`` is batch n, counted from the
+    start of training. Each epoch of ``len(batches)`` batches has its own order, which follows from the seed, so the
+    number n alone is the position in the data. The last batch of a bucket is padded with sequences of length 0, which
+    :func:`~jaxrnn.unroll` and the losses ignore.
 
     Args:
         inputs: N arrays ``[T_n, ...]``.
         targets: N arrays ``[T_n, ...]``, or N labels: numbers or arrays of one shape.
         batch: B.
-        aligned: whether targets are sequences, one target a step of their input, or labels. None: they are labels where
-            all have one shape, and sequences where each is as long as its input. Where both hold, as for vectors of 3
-            beside inputs of 3 steps each, it must be said.
-        buckets: how many lengths at the most; they are quantiles of those that occur.
-        lengths: the lengths themselves, in place of ``buckets``.
-        shuffle: whether epochs are shuffled; otherwise short buckets come first, each in the order given.
-        seed: of the shuffling.
+        aligned: True if targets are sequences, with one target for each step of their input; False if they are labels.
+            None infers it: sequences if each target is as long as its input, otherwise labels. It is required if
+            the shapes allow both, for instance targets ``[3]`` of inputs that all have 3 steps.
+        buckets: the largest number of bucket lengths; they are quantiles of the sequence lengths.
+        lengths: the bucket lengths themselves, instead of ``buckets``.
+        shuffle: whether epochs are shuffled; otherwise short buckets come first, each in the order of ``inputs``.
+        seed: seed of the shuffling.
 
     Raises:
-        TypeError, ValueError: there is no sequence with a step, numbers of inputs and targets differ, shapes do not fit
-            each other, targets may be taken both ways, or a sequence fits no length.
+        TypeError, ValueError: all sequences are empty, numbers of inputs and targets differ, shapes do not match,
+            ``aligned`` is required, or a sequence is longer than all bucket lengths.
 
     Example:
         >>> import numpy as np
@@ -56,7 +56,7 @@ class Buckets:
         >>> batches = Buckets(words, [0, 1, 0, 1, 0], batch=2, buckets=2, shuffle=False)
         >>> batches.lengths, len(batches)
         ((3, 10), 3)
-        >>> batches[1].inputs.shape, batches[1].lengths  # one place is left over
+        >>> batches[1].inputs.shape, batches[1].lengths  # one entry is padding
         ((3, 2), array([3, 0], dtype=int32))
     """
 
@@ -77,9 +77,9 @@ class Buckets:
         checks.flag("shuffle", shuffle)
         if not len(inputs) or len(inputs) != len(targets):
             checks.refuse("targets", f"one for each of the {len(inputs)} inputs, at least one", len(targets))
-        self.inputs = _alike("inputs", inputs, 1)
+        self.inputs = _same_dtype("inputs", inputs, 1)
         self.aligned = is_aligned(self.inputs, targets, aligned)
-        self.targets = _alike("targets", targets, 1 if self.aligned else 0)
+        self.targets = _same_dtype("targets", targets, 1 if self.aligned else 0)
         sizes = np.array([len(x) for x in self.inputs])
         if lengths is None:
             quantiles = np.quantile(sizes, np.arange(1, buckets + 1) / buckets, method="inverted_cdf")
@@ -93,19 +93,24 @@ class Buckets:
         self._members = [np.flatnonzero(bucket == b) for b in range(len(self.lengths))]
         self._order: tuple[int, list] = (-1, [])
 
+    def __repr__(self) -> str:
+        """Sizes, no arrays."""
+        sizes = f"{len(self.inputs):,} sequences, batch={self.batch}, lengths={self.lengths}"
+        return f"Buckets({sizes}, {len(self):,} batches)"
+
     def __len__(self) -> int:
         """Batches of one epoch."""
         return sum(-(-len(members) // self.batch) for members in self._members)
 
     def __iter__(self) -> Iterator[PaddedBatch]:
-        """The batches of the first epoch; numbers, ``batches[n]``, go on for ever."""
+        """The batches of the first epoch, while ``batches[n]`` takes any n."""
         return (self[n] for n in range(len(self)))
 
     def __getitem__(self, n: int) -> PaddedBatch:
-        epoch, place = divmod(n, len(self))
+        epoch, position = divmod(n, len(self))
         if self._order[0] != epoch:
             self._order = (epoch, self._epoch(epoch))
-        bucket, members = self._order[1][place]
+        bucket, members = self._order[1][position]
         steps = self.lengths[bucket]
         inputs = self._pad([self.inputs[m] for m in members], steps)
         targets = [self.targets[m] for m in members]
@@ -124,23 +129,23 @@ class Buckets:
         return padded
 
     def _epoch(self, epoch: int) -> list[tuple[int, np.ndarray]]:
-        """The batches of an epoch: bucket, and who is in it."""
-        draw = np.random.default_rng([self.seed, epoch])
+        """The batches of an epoch: bucket, and indices of its sequences."""
+        rng = np.random.default_rng([self.seed, epoch])
         batches = []
         for bucket, members in enumerate(self._members):
-            members = draw.permutation(members) if self.shuffle else members
+            members = rng.permutation(members) if self.shuffle else members
             batches += [(bucket, members[i : i + self.batch]) for i in range(0, len(members), self.batch)]
-        return [batches[i] for i in draw.permutation(len(batches))] if self.shuffle else batches
+        return [batches[i] for i in rng.permutation(len(batches))] if self.shuffle else batches
 
 
-def _alike(argument: str, values: Sequence, axes: int) -> list[np.ndarray]:
-    """Arrays of one dtype that holds them all, and of one shape behind the first axes, which are time.
+def _same_dtype(argument: str, values: Sequence, axes: int) -> list[np.ndarray]:
+    """Arrays of one dtype that can represent all values, and of one shape after the first ``axes`` axes (time).
 
-    An empty list says nothing of either: it takes them from the others.
+    An empty list takes dtype and shape from the others.
     """
     arrays = [np.asarray(value) for value in values]
-    full = [array for array in arrays if array.size]
-    if not full:
+    nonempty = [array for array in arrays if array.size]
+    if not nonempty:
         checks.refuse(argument, "one at least that is not empty", f"{len(arrays)} empty ones")
     shapes = {array.shape[axes:] for array in arrays if axes == 0 or array.shape != (0,)}
     if min(array.ndim for array in arrays) < axes or len(shapes) > 1:
@@ -148,6 +153,6 @@ def _alike(argument: str, values: Sequence, axes: int) -> list[np.ndarray]:
             "arrays [T_n, ...], alike behind the first axis" if axes else "labels of one shape, or a target a step"
         )
         checks.refuse(argument, expected, f"shapes {sorted({array.shape for array in arrays})[:4]}")
-    dtype = np.result_type(*{array.dtype for array in full})
-    each = full[0].shape[axes:]
-    return [array.reshape(array.shape[:axes] + each).astype(dtype, copy=False) for array in arrays]
+    dtype = np.result_type(*{array.dtype for array in nonempty})
+    trailing = nonempty[0].shape[axes:]
+    return [array.reshape(array.shape[:axes] + trailing).astype(dtype, copy=False) for array in arrays]

@@ -1,4 +1,4 @@
-"""Long streams, cut into chunks that follow one another."""
+"""Long streams, cut into consecutive chunks."""
 
 from __future__ import annotations
 
@@ -16,30 +16,28 @@ from jaxrnn.types import Array, exportable
 
 @exportable
 class Chunk(NamedTuple):
-    """A piece of B streams: inputs with the history before them, and what follows each of the last k1 inputs."""
+    """A chunk of B streams: inputs, history first, and as targets the token after each of the last k1 inputs."""
 
     inputs: np.ndarray | Array  # [k2, B]
     targets: np.ndarray | Array  # [k1, B]
-    first: np.ndarray | Array  # bool []: the streams begin with this chunk
-    resets: (
-        np.ndarray | Array | None
-    )  # bool [k2, B]: where in the inputs a stream or document begins; None: at most at first
+    first: np.ndarray | Array  # bool []: whether the streams begin with this chunk
+    resets: np.ndarray | Array | None  # bool [k2, B]: where a stream or document begins; None: at most at ``first``
 
 
 class Streams:
-    """A long text as B parallel streams, walked in chunks of k1 steps: the batches of a language model.
+    """A long text as B parallel streams in chunks of k1 steps: the batches of a language model.
 
-    Row b of chunk n goes on where row b of chunk n - 1 ended, so the recurrent state may be carried over. Chunks are
-    counted from the start of training, ``streams[n]``, and begin anew after ``len(streams)`` of them (an epoch): the
-    number alone says where in the data a run stands. What does not fill the last chunk is left out.
+    Stream b of chunk n continues where stream b of chunk n - 1 ended, so the recurrent state may be carried over.
+    ``streams[n]`` is chunk n, counted from the start of training; chunks repeat after ``len(streams)`` of them (an
+    epoch), so the number n alone is the position in the data. Tokens that do not fill the last chunk are dropped.
 
     Args:
         ids: ``[N]`` ints, the text.
         batch: B, the number of streams.
         steps: k1, the new steps of a chunk.
-        back: k2 ≥ k1, how many steps the gradient may go back: the inputs then start with the last k2 - k1 of the
-            chunk before. By default k1, no history.
-        resets: ``[N]`` bools, True where a document begins, for texts of many; None for one text.
+        back: k2 ≥ k1, how many steps the gradient goes back: the inputs start with the last k2 - k1 inputs of the
+            chunk before, their history. By default k1, no history.
+        resets: ``[N]`` bools, True where a document begins; None if the text is one document.
 
     Raises:
         ValueError: the text is too short for one chunk, ``back`` is below ``steps``.
@@ -67,23 +65,30 @@ class Streams:
         if self.history < 0:
             checks.refuse("back", f"at least steps = {steps}", back, "the gradient goes back through the chunk itself")
         length = (len(ids) - 1) // batch // steps * steps  # of one stream
-        if length <= 0:  # of no tokens at all it is below
+        if length <= 0:  # negative if there are no tokens
             checks.refuse("ids", f"more than batch · steps = {batch} · {steps} tokens", len(ids), "use smaller ones")
         begins = np.zeros(len(ids), bool) if resets is None else np.asarray(resets)
         checks.resets(begins, len(ids), ())
         rows = np.arange(length + 1)[:, None] + length * np.arange(batch)  # [length + 1, B]
-        padding = [(self.history, 0), (0, 0)]  # before the start there is nothing; a reset hides what stands there
+        padding = [(self.history, 0), (0, 0)]  # history before the start; a reset follows it
         self._tokens = np.pad(np.asarray(ids)[rows], padding)
         begins = begins[rows]
         begins[0] = True
         self._resets = np.pad(begins, padding) if self.history or resets is not None else None
+
+    def __repr__(self) -> str:
+        """Sizes, no arrays."""
+        back = f", back={self.history + self.steps}" if self.history else ""
+        batch, chunks = self._tokens.shape[1], len(self)
+        tokens = batch * chunks * self.steps
+        return f"Streams({tokens:,} tokens, batch={batch}, steps={self.steps}{back}, {chunks:,} chunks)"
 
     def __len__(self) -> int:
         """Chunks of one epoch."""
         return (len(self._tokens) - self.history - 1) // self.steps
 
     def __iter__(self) -> Iterator[Chunk]:
-        """The chunks of one epoch; numbers, ``streams[n]``, go on for ever."""
+        """The chunks of one epoch, while ``streams[n]`` takes any n."""
         return (self[n] for n in range(len(self)))
 
     def __getitem__(self, n: int) -> Chunk:
@@ -94,7 +99,7 @@ class Streams:
         return Chunk(self._tokens[start:end], targets, np.asarray(start == 0), resets)
 
     def split(self, chunks: int) -> tuple[Streams, Streams]:
-        """The first chunks of every stream, and the rest as streams of their own: training and validation."""
+        """Split every stream into its first ``chunks`` chunks and the rest, for training and validation."""
         if not 0 < chunks < len(self):
             few = "a longer text, or a smaller batch or steps, gives more chunks" if len(self) < 3 else ""
             checks.refuse("chunks", f"a number between 0 and {len(self)}, the chunks of an epoch", chunks, few)
@@ -107,5 +112,5 @@ class Streams:
         return first, rest
 
     def epoch(self) -> Chunk:
-        """All chunks of an epoch with a leading axis, to be scanned."""
+        """Stack all chunks of an epoch along a leading axis, for ``lax.scan`` or :func:`~jaxrnn.learning.mean_loss`."""
         return jax.tree.map(lambda *leaves: np.stack(leaves), *self)

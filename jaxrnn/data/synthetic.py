@@ -1,15 +1,15 @@
-"""The classics, made on the spot: a random key in, a fresh batch out, inside ``jit`` as well.
+"""Synthetic benchmark tasks: each call draws a new batch from a random key, also inside ``jit``.
 
-================== ========================= ===================================== ===========================
-task               asks for                  shape of problem                      what knows nothing gets
-================== ========================= ===================================== ===========================
-``adding``         two numbers, kept long    many to one, a number                 squared error 1/6
-``temporal_order`` two symbols, their order  many to one, 4 classes                1/4 right, log 4 nats
-``copying``        a string, word for word   aligned, a symbol a step              1/8 right, log 8 nats
-``sine``           the next value of a wave  aligned, a number a step              squared error 1/2
-``flip_flop``      the last sign of a pulse  aligned, ± 1 in each channel          squared error below 1
-``dyck``           the innermost open one    aligned, a kind of bracket a step     1/k right, log k nats
-================== ========================= ===================================== ===========================
+================== ============================== ================================ ===========================
+task               to be remembered               kind of problem                  score without memory
+================== ============================== ================================ ===========================
+``adding``         two numbers                    many to one, a number            squared error 1/6
+``temporal_order`` two symbols and their order    many to one, 4 classes           accuracy 1/4, log 4 nats
+``copying``        a string                       aligned, a symbol per step       accuracy 1/8, log 8 nats
+``sine``           period and phase of a wave     aligned, a number per step       squared error 1/2
+``flip_flop``      the sign of the last pulse     aligned, ± 1 in each channel     squared error below 1
+``dyck``           the innermost open bracket     aligned, a bracket kind per step accuracy 1/k, log k nats
+================== ============================== ================================ ===========================
 
 Sizes are Python ints: ``jax.jit(adding, static_argnums=(1, 2))``, or a function that closes over them.
 """
@@ -26,14 +26,14 @@ from jaxrnn.types import Array
 
 
 class Batch(NamedTuple):
-    """A sequence and one answer to it."""
+    """Sequences with one target each."""
 
     inputs: Array  # [T, B, I]
     targets: Array  # [B, q] numbers, or [B] classes
 
 
 class Aligned(NamedTuple):
-    """A sequence and an answer to every step of it that counts."""
+    """Sequences with a target for each step; the mask selects the steps that count."""
 
     inputs: Array  # [T, B, I], or [T, B] ids
     targets: Array  # [T, B, q] numbers, or [T, B] classes
@@ -41,10 +41,10 @@ class Aligned(NamedTuple):
 
 
 def adding(key: Array, batch: int, steps: int) -> Batch:
-    r"""Add the two numbers that are marked.
+    r"""Draw a batch of the adding problem: the target is the sum of the two marked numbers.
 
-    Inputs ``[T, B, 2]``: a number uniform on [0, 1), and a mark, 1 at two places of the sequence and 0 elsewhere.
-    Targets ``[B, 1]``: the sum of the two marked numbers. Always answering 1, the mean, has the squared error
+    Inputs ``[T, B, 2]``: a number uniform on [0, 1), and a mark, 1 at two steps of the sequence and 0 elsewhere.
+    Targets ``[B, 1]``: the sum of the two marked numbers. The constant prediction 1, the mean, has the squared error
     :math:`2/12 = 1/6`.
 
     Example:
@@ -53,23 +53,24 @@ def adding(key: Array, batch: int, steps: int) -> Batch:
         >>> inputs.shape, targets.shape
         ((50, 4, 2), (4, 1))
 
-    Source: Hochreiter & Schmidhuber (1997), Neural Computation 9; with marks anywhere, Bai, Kolter & Koltun (2018).
+    Source: Hochreiter & Schmidhuber (1997), Neural Computation 9; with marks at any two steps: Bai, Kolter &
+    Koltun (2018).
     """
     _check(key, batch=batch, steps=steps)
     if steps < 2:
         checks.refuse("steps", "at least 2, for two marks", steps)
-    value_key, place_key = jax.random.split(key)
+    value_key, mark_key = jax.random.split(key)
     values = jax.random.uniform(value_key, (steps, batch))
-    order = jnp.argsort(jax.random.uniform(place_key, (steps, batch)), axis=0)
-    marks = (order < 2).astype(values.dtype)  # 0 and 1 stand at two places drawn without replacement
+    order = jnp.argsort(jax.random.uniform(mark_key, (steps, batch)), axis=0)
+    marks = (order < 2).astype(values.dtype)  # ranks 0 and 1 are at two steps drawn without replacement
     return Batch(jnp.stack([values, marks], -1), (values * marks).sum(0)[:, None])
 
 
 def temporal_order(key: Array, batch: int, steps: int) -> Batch:
-    """Say which two marked symbols came, and in which order.
+    """Draw a batch of the temporal order problem: classify the two marked symbols and their order.
 
-    Inputs ``[T, B, 6]``, one-hot: A or B (0, 1) at one place in [0.1 T, 0.2 T) and at one in [0.5 T, 0.6 T), and c, d,
-    e or f (2 to 5) elsewhere. Targets ``[B]``: AA, AB, BA or BB (0 to 3). Guessing is right once in 4.
+    Inputs ``[T, B, 6]``, one-hot: A or B (0, 1) at one step in [0.1 T, 0.2 T) and at one in [0.5 T, 0.6 T), and c, d,
+    e or f (2 to 5) elsewhere. Targets ``[B]``: AA, AB, BA or BB (0 to 3). Guessing has the accuracy 1/4.
 
     Example:
         >>> import jax, jaxrnn as rnn
@@ -84,20 +85,20 @@ def temporal_order(key: Array, batch: int, steps: int) -> Batch:
     if not tenth:
         checks.refuse("steps", "at least 10, for two tenths to hold a mark", steps)
     keys = jax.random.split(key, 3)
-    places = jnp.array([[tenth], [5 * tenth]]) + jax.random.randint(keys[0], (2, batch), 0, tenth)
+    mark_steps = jnp.array([[tenth], [5 * tenth]]) + jax.random.randint(keys[0], (2, batch), 0, tenth)
     marks = jax.random.randint(keys[1], (2, batch), 0, 2)
     symbols = jax.random.randint(keys[2], (steps, batch), 2, 6)
-    symbols = symbols.at[places, jnp.arange(batch)].set(marks)
+    symbols = symbols.at[mark_steps, jnp.arange(batch)].set(marks)
     return Batch(jax.nn.one_hot(symbols, 6), 2 * marks[0] + marks[1])
 
 
 def copying(key: Array, batch: int, steps: int, *, symbols: int = 8, length: int = 10) -> Aligned:
-    """Repeat a string after a long pause.
+    """Draw a batch of the copying problem: repeat a string after a delay.
 
-    Inputs ``[T, B]`` ids: ``length`` symbols (1 to ``symbols``), blanks (0), the sign to start (``symbols + 1``), and
-    blanks again while the string is to be repeated. It comes ``steps`` after the end of the string, and T is
-    ``steps + 2 · length``. Targets ``[T, B]``: blanks, then the string; the steps of the string count. Who has
-    forgotten it is right once in ``symbols``, at a loss of log ``symbols`` nats.
+    Inputs ``[T, B]`` ids: ``length`` symbols (1 to ``symbols``), blanks (0), the start signal (``symbols + 1``), and
+    blanks again while the string is to be repeated. The start signal comes ``steps`` steps after the last symbol of
+    the string, and T is ``steps + 2 · length``. Targets ``[T, B]``: blanks, then the string; the mask selects the
+    steps of the string. Without memory the accuracy is 1 / ``symbols``, the loss log ``symbols`` nats.
 
     Example:
         >>> import jax, jaxrnn as rnn
@@ -111,19 +112,19 @@ def copying(key: Array, batch: int, steps: int, *, symbols: int = 8, length: int
     _check(key, batch=batch, steps=steps, symbols=symbols, length=length)
     string = jax.random.randint(key, (length, batch), 1, symbols + 1)
     inputs = jnp.zeros((steps + 2 * length, batch), string.dtype)
-    targets, late = inputs.at[-length:].set(string), jnp.arange(len(inputs)) >= steps + length
+    targets, counts = inputs.at[-length:].set(string), jnp.arange(len(inputs)) >= steps + length
     inputs = inputs.at[:length].set(string).at[length + steps - 1].set(symbols + 1)
-    return Aligned(inputs, targets, jnp.broadcast_to(late[:, None], inputs.shape))
+    return Aligned(inputs, targets, jnp.broadcast_to(counts[:, None], inputs.shape))
 
 
 def sine(key: Array, batch: int, steps: int, *, shortest: float = 10.0, longest: float = 50.0) -> Aligned:
-    r"""Foretell the next value of a sine wave.
+    r"""Draw a batch of sine waves: predict the next value.
 
     .. math:: x_t = \sin(ω t + φ), \qquad x_{t+1} = 2 \cos(ω) \, x_t - x_{t-1}
 
-    Inputs and targets ``[T, B, 1]``: the wave, and the same a step later. Each wave has a phase uniform on the circle
-    and a period uniform between ``shortest`` and ``longest`` steps. All steps count but the first two, from which the
-    rest follows exactly. Always answering 0 has the squared error 1/2.
+    Inputs and targets ``[T, B, 1]``: the wave, and the same one step later. Each wave has a phase uniform on the circle
+    and a period uniform between ``shortest`` and ``longest`` steps. The mask excludes the first two steps, from which
+    the rest follows exactly. The constant prediction 0 has the squared error 1/2.
 
     Example:
         >>> import jax, jaxrnn as rnn
@@ -147,11 +148,11 @@ def sine(key: Array, batch: int, steps: int, *, shortest: float = 10.0, longest:
 
 
 def flip_flop(key: Array, batch: int, steps: int, *, channels: int = 3, rate: float = 0.1) -> Aligned:
-    r"""Hold the sign of the last pulse, in several channels at once.
+    r"""Draw a batch of the flip-flop problem: output the sign of the last pulse, in several channels at once.
 
-    Inputs ``[T, B, channels]``: pulses, +1 or -1, each at a step with probability ``rate``, else 0. Targets of the same
-    shape: the last pulse so far, 0 before the first. Always answering 0 has the squared error
-    :math:`1 - \frac{1}{T} \sum_{t=1}^{T} (1 - \mathrm{rate})^t`, and repeating the input that less ``rate``.
+    Inputs ``[T, B, channels]``: a pulse +1 or -1 with probability ``rate`` at each step, else 0. Targets of the same
+    shape: the last pulse so far, 0 before the first. The constant prediction 0 has the squared error
+    :math:`1 - \frac{1}{T} \sum_{t=1}^{T} (1 - \mathrm{rate})^t`; repeating the input has that minus ``rate``.
 
     Example:
         >>> import jax, jaxrnn as rnn
@@ -163,23 +164,25 @@ def flip_flop(key: Array, batch: int, steps: int, *, channels: int = 3, rate: fl
     """
     _check(key, batch=batch, steps=steps, channels=channels)
     checks.fraction("rate", rate, "the probability of a pulse")
-    when_key, sign_key = jax.random.split(key)
+    pulse_key, sign_key = jax.random.split(key)
     shape = (steps, batch, channels)
-    pulses = jnp.where(jax.random.bernoulli(when_key, rate, shape), jax.random.rademacher(sign_key, shape), 0)
+    pulses = jnp.where(jax.random.bernoulli(pulse_key, rate, shape), jax.random.rademacher(sign_key, shape), 0)
     time = jnp.arange(steps).reshape(-1, 1, 1)
-    latest = jax.lax.cummax(jnp.where(pulses != 0, time, -1), axis=0)  # when the last pulse came, -1: none yet
-    held = jnp.take_along_axis(pulses, jnp.maximum(latest, 0), axis=0)  # at step 0 a pulse of 0 means none as well
+    latest = jax.lax.cummax(jnp.where(pulses != 0, time, -1), axis=0)  # step of the last pulse, -1: none yet
+    held = jnp.take_along_axis(
+        pulses, jnp.maximum(latest, 0), axis=0
+    )  # before the first pulse the input at step 0 is 0
     return Aligned(pulses.astype(float), held.astype(float), jnp.ones(shape[:-1], bool))
 
 
 def dyck(key: Array, batch: int, steps: int, *, kinds: int = 2, depth: int = 4) -> Aligned:
-    """Know which bracket is open.
+    """Draw a batch of balanced brackets: output the kind of the innermost open one.
 
     Inputs ``[T, B]`` ids: words of balanced brackets, at most ``depth`` of them open at a time; ``j < kinds`` opens a
     bracket of kind j, ``kinds + j`` closes it. Where a bracket may open and one may close, either comes with
     probability 1/2; kinds are uniform. Targets ``[T, B]``: the kind of the innermost bracket that is open after the
-    step, ``kinds`` if none is. The steps that count are those that close a bracket within another, so that the step
-    itself does not tell: guessing is right once in ``kinds``.
+    step, ``kinds`` if none is. The mask selects the steps that close a bracket within another, where the input does not
+    determine the target: guessing has the accuracy 1 / ``kinds``.
 
     Example:
         >>> import jax, jaxrnn as rnn
@@ -193,14 +196,14 @@ def dyck(key: Array, batch: int, steps: int, *, kinds: int = 2, depth: int = 4) 
     _check(key, batch=batch, steps=steps, kinds=kinds, depth=depth)
     if steps % 2:
         checks.refuse("steps", "an even number, as brackets come in pairs", steps)
-    every, kind_key = jax.random.split(key)
-    coins = jax.random.bernoulli(every, 0.5, (steps, batch))
+    coin_key, kind_key = jax.random.split(key)
+    coins = jax.random.bernoulli(coin_key, 0.5, (steps, batch))
     drawn = jax.random.randint(kind_key, (steps, batch), 0, kinds)
     left = jnp.arange(steps - 1, -1, -1)  # steps after this one
 
-    def step(state: tuple[Array, Array], now: tuple[Array, Array, Array]) -> tuple[tuple[Array, Array], tuple]:
-        stack, open_ = state  # kinds [B, depth], how many are open [B]
-        coin, kind, left = now
+    def step(state: tuple[Array, Array], inputs: tuple[Array, Array, Array]) -> tuple[tuple[Array, Array], tuple]:
+        stack, open_ = state  # kinds [B, depth + 1], number of open brackets [B]
+        coin, kind, left = inputs
         opens = (open_ == 0) | (coin & (open_ < depth) & (open_ < left))
         rows = jnp.arange(batch)
         closed = stack[rows, open_ - 1]

@@ -1,4 +1,4 @@
-"""Symbols to ids and back, and a text that every Python carries."""
+"""Vocabularies: symbols to ids and back; and a text that is part of every CPython."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from jaxrnn.data.checks import id_stream
 
 @dataclasses.dataclass(frozen=True)
 class Vocabulary:
-    """The symbols of a text in a fixed order; a symbol's id is its place.
+    """A vocabulary: symbols in a fixed order; the id of a symbol is its index.
 
-    A string is a sequence of characters; a list of words makes a vocabulary of words. :meth:`of` collects the symbols
-    of a text.
+    Symbols are characters or words: a string is a sequence of characters, a list of strings one of words. :meth:`of`
+    collects the symbols of a text.
 
     Args:
         symbols: the symbols, each once.
-        unknown: the symbol that stands for every other, if there is one.
+        unknown: the symbol for everything that is not in the vocabulary; None refuses it.
 
     Raises:
-        ValueError: there is no symbol, one stands twice, or ``unknown`` is none of them.
+        ValueError: there is no symbol, a symbol occurs twice, or ``unknown`` is not among them.
 
     Example:
         >>> from jaxrnn.data import Vocabulary
@@ -62,13 +62,14 @@ class Vocabulary:
         unknown: str | None = None,
         special: Sequence[str] = (),
     ) -> Vocabulary:
-        """Collect the symbols of a text: the special ones first, then those of the text, sorted.
+        """Collect the symbols of a text: first the special ones, then those of the text, sorted.
 
         Args:
             text: the text.
-            most: keep only so many of the most frequent, ``unknown`` and the special ones counted in.
-            least: keep only what occurs at least so many times.
-            unknown: a symbol for what is left out; needed with ``most`` and ``least``.
+            most: the largest size of the vocabulary, including ``unknown`` and the special symbols; the most frequent
+                symbols are kept.
+            least: the smallest number of occurrences of a symbol that is kept.
+            unknown: a symbol for those that are not kept; required with ``most`` and ``least``.
             special: symbols that need not occur in the text, such as ``("<pad>", "<start>", "<end>")``; their ids are
                 0, 1, 2, ….
 
@@ -87,15 +88,15 @@ class Vocabulary:
         if unknown is None and (most is not None or least > 1):
             checks.refuse("unknown", f"a symbol for what is left out by {'least' if most is None else 'most'}", None,
                           'unknown="<unk>"')  # fmt: skip
-        named = () if unknown is None or unknown in special else (unknown,)
+        extra = () if unknown is None or unknown in special else (unknown,)
         counts = collections.Counter(text)
         if not counts and not special and unknown is None:
             checks.refuse("text", "one symbol at least", "an empty text", "what it was read from may be empty")
-        kept = {symbol for symbol, count in counts.items() if count >= least} - {*special, *named}
+        kept = {symbol for symbol, count in counts.items() if count >= least} - {*special, *extra}
         if most is not None:
             ranked = sorted(kept, key=lambda symbol: (-counts[symbol], symbol))
-            kept = set(ranked[: max(most - len(special) - len(named), 0)])
-        return cls((*special, *sorted({*kept, *named})), unknown)
+            kept = set(ranked[: max(most - len(special) - len(extra), 0)])
+        return cls((*special, *sorted({*kept, *extra})), unknown)
 
     def __len__(self) -> int:
         return len(self.symbols)
@@ -105,21 +106,21 @@ class Vocabulary:
         return {symbol: i for i, symbol in enumerate(self.symbols)}
 
     @functools.cached_property
-    def _of_words(self) -> bool:
+    def _is_word_level(self) -> bool:
         return sum(len(symbol) > 1 for symbol in self.symbols) > len(self) / 2
 
     def encode(self, text: Iterable[str]) -> np.ndarray:
-        """Symbols to ids, ``int32 [N]``; a symbol that is not in the vocabulary is refused, or becomes ``unknown``.
+        """Return ids ``int32 [N]``; a symbol that is not in the vocabulary becomes ``unknown``, or is refused.
 
-        A string is read character by character. A vocabulary of words, of symbols that are longer most of them, refuses
-        one that holds other characters than its symbols.
+        A string is encoded character by character. A vocabulary of words (most symbols have more than one character)
+        refuses a string with characters that are not among its symbols.
         """
-        if isinstance(text, str) and self._of_words and not set(text) <= self._ids.keys():
+        if isinstance(text, str) and self._is_word_level and not set(text) <= self._ids.keys():
             checks.refuse("text", "words, one after another", f"the characters of {text[:40]!r}",
                           "text.split() makes a list of words", TypeError)  # fmt: skip
         if self.unknown is not None:
-            stranger = self._ids[self.unknown]
-            return np.fromiter((self._ids.get(symbol, stranger) for symbol in text), np.int32)
+            unknown = self._ids[self.unknown]
+            return np.fromiter((self._ids.get(symbol, unknown) for symbol in text), np.int32)
         try:
             return np.fromiter(map(self._ids.__getitem__, text), np.int32)
         except KeyError as error:
@@ -127,43 +128,43 @@ class Vocabulary:
                           "Vocabulary.of(text, unknown='<unk>') takes others too")  # fmt: skip
 
     def decode(self, ids: Sequence[int] | np.ndarray) -> list[str]:
-        """Ids to symbols; a number that is no id is refused."""
+        """Return the symbols of ids; a number outside of the vocabulary is refused."""
         array = np.asarray(ids) if len(ids) else np.zeros(0, int)
         id_stream("ids", array)
         if array.size and not 0 <= array.min() <= array.max() < len(self):
-            strange = array[(array < 0) | (array >= len(self))][0]
-            checks.refuse("ids", f"ids in [0, {len(self)})", strange, "they are of a larger vocabulary, or padding")
+            invalid = array[(array < 0) | (array >= len(self))][0]
+            checks.refuse("ids", f"ids in [0, {len(self)})", invalid, "they are of a larger vocabulary, or padding")
         return [self.symbols[i] for i in array]
 
     def id(self, symbol: str) -> int:
-        """The id of one symbol, which must be in the vocabulary."""
+        """Return the id of one symbol, which must be in the vocabulary."""
         if symbol not in self._ids:
             checks.refuse("symbol", f"one of the {len(self)} symbols of the vocabulary", repr(symbol),
                           "Vocabulary.of(text, special=(...)) adds some")  # fmt: skip
         return self._ids[symbol]
 
     def save(self, path: str | os.PathLike) -> None:
-        """Write the symbols and the unknown one to a JSON file, from which :meth:`load` reads them."""
-        folder, told = pathlib.Path(path).parent, {"symbols": self.symbols, "unknown": self.unknown}
+        """Write the vocabulary to a JSON file for :meth:`load`."""
+        folder, content = pathlib.Path(path).parent, {"symbols": self.symbols, "unknown": self.unknown}
         if not folder.is_dir():
             checks.refuse("path", "a file in a folder that exists", f"no folder {folder}",
                           "Path.mkdir(parents=True) makes it", FileNotFoundError)  # fmt: skip
-        pathlib.Path(path).write_text(json.dumps(told, ensure_ascii=False, indent=0), "utf-8")
+        pathlib.Path(path).write_text(json.dumps(content, ensure_ascii=False, indent=0), "utf-8")
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> Vocabulary:
-        """Read what :meth:`save` wrote.
+        """Read a vocabulary that :meth:`save` wrote.
 
         Raises:
             FileNotFoundError: there is no such file.
-            ValueError: the file holds something else.
+            ValueError: the file is not a saved vocabulary.
         """
         path = pathlib.Path(path)
         if not path.is_file():
             checks.refuse("path", "a file that Vocabulary.save wrote", f"no file {path}", error=FileNotFoundError)
         try:
-            told = json.loads(path.read_text("utf-8"))
-            return cls(tuple(told["symbols"]), told["unknown"])
+            content = json.loads(path.read_text("utf-8"))
+            return cls(tuple(content["symbols"]), content["unknown"])
         except (KeyError, TypeError, UnicodeDecodeError, json.JSONDecodeError):
             checks.refuse("path", "a file that Vocabulary.save wrote", f"{path} with something else")
 
@@ -177,8 +178,8 @@ def python_reference() -> str:
 
     Example:
         >>> from jaxrnn.data import python_reference
-        >>> python_reference()[:45]
-        'Assert statements are a convenient way to ins'
+        >>> len(python_reference()) > 200_000
+        True
     """
     from pydoc_data.topics import topics
 

@@ -1,17 +1,18 @@
-"""Writing sequences: one token after another, fed back as the next input.
+"""Generating sequences: one token after another, each fed back as the next input.
 
-Over any model from token ids to scores, whatever its state is: ``model.step(params, state, token)`` gives the next
-state and scores ``[..., V]``. Every loop runs inside ``jit``, compiled once for each model; a model that is not
-immutable is compiled anew at each call, unless the call itself is inside ``jit``.
+The model is any cell or layer from token ids to logits: ``model.step(params, state, token)`` returns the next state and
+logits ``[..., V]``. Every loop runs inside ``jit`` and is compiled once for each model; for a model that is not
+immutable it is compiled at each call, unless the call itself is inside ``jit``.
 
-What is written is fed back, so a model may score no token that it cannot take. One that says its ``vocabulary_size``,
-as an Embedding and a Stack that starts with one do, is refused where it scores more tokens than that. NaN in parameters
-or states is refused where their values are known; under ``jit`` they are not, and log probabilities tell.
+Generated tokens are fed back, so a model may give logits only for tokens that it can take as inputs. A model with a
+``vocabulary_size``, such as an Embedding or a Stack that starts with one, is refused if it gives more logits than that.
+NaN in parameters or states is refused if their values are known; under ``jit`` they are not, and the log probabilities
+are NaN.
 
-On CPU, XLA runs a step as a row of small kernels. The flag
+On CPU, XLA runs a step as a sequence of small kernels. The flag
 ``XLA_FLAGS=--xla_backend_extra_options=xla_cpu_small_while_loop_byte_threshold=1000000000``, in the environment before
-Python starts, folds the whole loop into one kernel. For one sequence that halves the time of a step at 32 units, saves
-a tenth at 128 and nothing at 256. It acts on every loop of the process, so this library never sets it.
+Python starts, compiles the whole loop into one kernel. For one sequence that halves the time of a step at 32 units,
+saves a tenth at 128 and nothing at 256. It affects every loop of the process, so this library never sets it.
 """
 
 from jaxrnn.decoding.beam import Beams, beam_search

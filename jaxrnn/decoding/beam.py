@@ -1,4 +1,4 @@
-"""Beam search: the likeliest sequences among those that stayed likely all the way."""
+"""Beam search: the most likely sequences among those that are among the most likely at every step."""
 
 from __future__ import annotations
 
@@ -8,42 +8,41 @@ import jax
 import jax.numpy as jnp
 
 from jaxrnn import checks
-from jaxrnn.constructor import is_immutable
 from jaxrnn.decoding.checks import at_most, length_penalty_range
-from jaxrnn.decoding.generation import generation_loop, log_softmax, prepare, step, take_token
+from jaxrnn.decoding.generation import compile_per_model, generation_loop, log_softmax, prepare, step, take_token
 from jaxrnn.precision import wide_dtype
 from jaxrnn.types import Array, Params, State, exportable
 
 
 @exportable
 class Beams(NamedTuple):
-    """The n best sequences, the best first: :class:`Decoded` with an axis n before the batch, and what ranks them.
+    """The n best sequences, the best first: :class:`Decoded` with an axis n before the batch axes, and their scores.
 
-    A place that is left over where fewer than n sequences were found has length 0, probability 0 and score -∞.
+    If fewer than n sequences were found, the remaining entries have length 0, probability 0 and score -∞.
     """
 
     state: State  # leaves [n, ..., *features]: before the last token, which has not been fed yet
     tokens: Array  # [steps, n, ...]
-    lengths: Array  # [n, ...] tokens up to and with the first ``eos``
-    log_probabilities: Array  # [steps, n, ...] of each token after those before it; 0 past the end
+    lengths: Array  # [n, ...] number of tokens up to the first ``eos``, inclusive
+    log_probabilities: Array  # [steps, n, ...] of each token given the tokens before it; 0 after the end
     scores: Array  # [n, ...] log probability of the sequence over length^α
 
 
 class Beam(NamedTuple):
-    """The K sequences that go on."""
+    """The K unfinished sequences."""
 
     state: State
     token: Array  # [K, ...] the last one
-    total: Array  # [K, ...] log probability; -∞ where there is no sequence, or one that has ended
+    log_prob: Array  # [K, ...] of the sequence; -∞ for an empty entry or a finished sequence
 
 
-class Found(NamedTuple):
-    """Sequences that may be returned; a place without one has length 0 and score -∞."""
+class Candidates(NamedTuple):
+    """The n best sequences so far; an empty entry has length 0 and score -∞."""
 
     state: State
     score: Array  # [n, ...]
     length: Array  # [n, ...]
-    place: Array  # [n, ...] where in the beam it was after ``length`` steps
+    beam_index: Array  # [n, ...] in the beam after ``length`` steps
 
 
 def beam_search(
@@ -58,33 +57,31 @@ def beam_search(
     length_penalty: float | Array = 0.0,
     n_best: int = 1,
 ) -> Beams:
-    r"""Search for the sequences of the highest score, keeping the K best at every step.
+    r"""Search for the sequences of the highest score, with the K best at every step.
 
     .. math:: \mathrm{score}(y_1 … y_L) = \frac{1}{L^α} \sum_{t=1}^L \log p(y_t | y_1 … y_{t-1})
 
-    A sequence that has ended, as one of the K best of its step, leaves the beam and is kept apart, so that none is lost
-    to longer ones that seemed better for a while. The others go on, and at the next step there are K places again. The
-    length L of a sequence counts ``eos``. Sequences that have not ended after the last step are ranked among the
-    others. The loop stops as soon as the n best are certain: a log probability only falls, so no sequence that goes on
-    will have a score above its log probability over steps^α.
+    A finished sequence, one of the K best of its step that ends with ``eos``, leaves the beam and is stored separately,
+    so that it is not lost to longer sequences that score higher for a few steps. The next step again selects the K
+    best continuations of the unfinished sequences. The length L of a sequence includes ``eos``. Sequences that are
+    unfinished after the last step are ranked with the others. The loop stops as soon as the n best are certain: log
+    probabilities only decrease, so an unfinished sequence cannot reach a score above its log probability over steps^α.
 
-    Width 1 is :func:`greedy`: if the likeliest token is ``eos``, no sequence goes on.
+    Width 1 is :func:`greedy`: if the most likely token is ``eos``, the beam is empty.
 
-    The beams are a leading batch axis: the model is stepped with tokens ``[K, ...]`` and a state of batch shape
-    ``(K, ...)``. Whatever it takes within ``params``, an encoded sentence ``[S, B, E]`` for instance, is broadcast over
-    the beams and never copied.
+    The beam is a leading batch axis: the model is stepped with tokens ``[K, ...]`` and a state of batch shape
+    ``(K, ...)``. Arrays in ``params`` with batch axes, an encoded sentence ``[S, B, E]`` for instance, are broadcast
+    over the beam and never copied.
 
     Args:
-        model: a cell or layer from token ids ``[...]`` to scores ``[..., V]``.
-        params: its parameters.
-        state: the state before ``token``.
-        token: ``[...]`` ints, the first input.
-        steps: how many tokens at most.
-        width: K, the sequences kept at each step. It may exceed V: after the first step there are up to K·V candidates.
+        model, params, state, token: as in :func:`sample`.
+        steps: maximal number of tokens.
+        width: K, the number of sequences at each step. It may exceed V: after the first step there are up to K·V
+            candidates.
         eos: token that ends a sequence.
-        length_penalty: α ≥ 0. At 0 the score is the log probability, which favours the short; at 1 it is the mean log
-            probability of a token.
-        n_best: n, how many sequences to return, at most K.
+        length_penalty: α ≥ 0. At 0 the score is the log probability, which favours short sequences; at 1 it is the mean
+            log probability of a token.
+        n_best: n, the number of sequences to return, at most K.
 
     Returns:
         :class:`Beams`: ``(state, tokens, lengths, log_probabilities, scores)``.
@@ -97,22 +94,22 @@ def beam_search(
         >>> model = rnn.Stack(rnn.Embedding(5, 8), rnn.GRU(8, 8), rnn.Linear(8, 5))
         >>> params = model.init(jax.random.key(0))
         >>> args = model, params, model.initial_state((2,)), jnp.zeros(2, int)
-        >>> found = rnn.decoding.beam_search(*args, steps=7, width=4, eos=0, length_penalty=0.7, n_best=3)
-        >>> found.tokens.shape, found.scores.shape
+        >>> beams = rnn.decoding.beam_search(*args, steps=7, width=4, eos=0, length_penalty=0.7, n_best=3)
+        >>> beams.tokens.shape, beams.scores.shape
         ((7, 3, 2), (3, 2))
 
     Source: Graves (2012), "Sequence transduction with recurrent neural networks"; Sutskever, Vinyals & Le (2014),
-    "Sequence to sequence learning with neural networks", section 3.2: what has ended leaves the beam; the division by
-    length^α: Zhang et al., "Dive into deep learning", 10.8.
+    "Sequence to sequence learning with neural networks", section 3.2: a finished sequence leaves the beam; the division
+    by length^α: Zhang et al., "Dive into deep learning", 10.8.
     """
     state, token, _ = prepare(model, params, state, token, steps, eos)
     checks.size("width", width)
     at_most("n_best", n_best, width, "the width of the beam")
     length_penalty_range("length_penalty", length_penalty)
-    search = _compiled if is_immutable(model) else _search
-    return search(model, params, state, token, length_penalty, steps=steps, width=width, n_best=n_best, eos=eos)
+    return _search(model, params, state, token, length_penalty, steps=steps, width=width, n_best=n_best, eos=eos)
 
 
+@compile_per_model("steps", "width", "n_best", "eos")
 def _search(
     model: Any, params: Params, state: State, token: Array, length_penalty: Any,
     *, steps: int, width: int, n_best: int, eos: int | None,
@@ -120,86 +117,80 @@ def _search(
     batch = token.shape
     dtype = wide_dtype(jax.eval_shape(model.step, params, state, token)[1].dtype)
 
-    places = jnp.arange(width, dtype=jnp.int32).reshape(width, *[1] * len(batch))  # [K, ...]
-    places = jnp.broadcast_to(places, (width, *batch))
+    indices = jnp.arange(width, dtype=jnp.int32).reshape(width, *[1] * len(batch))  # [K, ...]
+    indices = jnp.broadcast_to(indices, (width, *batch))
 
-    def score(total: Array, length: Array) -> Array:
-        return total / length.astype(total.dtype) ** jnp.asarray(length_penalty, total.dtype)
+    def score(log_prob: Array, length: Array) -> Array:
+        return log_prob / length.astype(log_prob.dtype) ** jnp.asarray(length_penalty, log_prob.dtype)
 
-    def found_at(t: Array, beam: Beam) -> Found:  # the sequences in the beam, of t tokens
-        return Found(beam.state, score(beam.total, t), jnp.broadcast_to(t, places.shape), places)
+    def candidates(t: Array, beam: Beam) -> Candidates:  # the sequences in the beam, of t tokens
+        return Candidates(beam.state, score(beam.log_prob, t), jnp.broadcast_to(t, indices.shape), indices)
 
-    def body(carry: tuple[Beam, Found], t: Array) -> tuple[tuple[Beam, Found], tuple]:
-        beam, found = carry
-        new, scores = step(model, params, beam.state, beam.token)  # [K, ..., V]
-        none = (beam.total == -jnp.inf)[..., None]
-        each = jnp.where(none, -jnp.inf, log_softmax(scores))  # whatever is scored after an end, NaN even
-        parent, token = best_of(beam.total[..., None] + each)
-        new, each, total = take((new, each, beam.total), parent)
-        each, token = take_token(each, token), token.astype(beam.token.dtype)
-        beam = Beam(new, token, total + each)
+    def body(carry: tuple[Beam, Candidates], t: Array) -> tuple[tuple[Beam, Candidates], tuple]:
+        beam, best = carry
+        new, logits = step(model, params, beam.state, beam.token)  # [K, ..., V]
+        empty = (beam.log_prob == -jnp.inf)[..., None]
+        log_probs = jnp.where(empty, -jnp.inf, log_softmax(logits))  # logits after an end may even be NaN
+        parent, token = k_best(beam.log_prob[..., None] + log_probs)
+        new, log_probs, total = gather((new, log_probs, beam.log_prob), parent)
+        log_prob, token = take_token(log_probs, token), token.astype(beam.token.dtype)
+        beam = Beam(new, token, total + log_prob)
         if eos is not None:
-            ends = token == eos
-            found = better(found, found_at(t + 1, only(ends, beam)))
-            beam = only(~ends, beam)
-        return (beam, found), (token, parent, each)
+            finished = token == eos
+            best = merge(best, candidates(t + 1, select(finished, beam)))
+            beam = select(~finished, beam)
+        return (beam, best), (token, parent, log_prob)
 
-    def best_of(totals: Array) -> tuple[Array, Array]:
-        """Where the K best of ``[K, ..., V]`` come from, and their tokens, each ``[K, ...]``."""
+    def k_best(totals: Array) -> tuple[Array, Array]:
+        """The parents of the K best of ``[K, ..., V]`` and their tokens, each ``[K, ...]``."""
         V = totals.shape[-1]
-        chosen = first(width, jnp.moveaxis(totals, -1, 1).reshape(width * V, *batch))
+        chosen = top_indices(width, jnp.moveaxis(totals, -1, 1).reshape(width * V, *batch))
         return chosen // V, chosen % V
 
-    def only(these: Array, beam: Beam) -> Beam:
-        return beam._replace(total=jnp.where(these, beam.total, -jnp.inf))
+    def select(mask: Array, beam: Beam) -> Beam:
+        return beam._replace(log_prob=jnp.where(mask, beam.log_prob, -jnp.inf))
 
-    def better(found: Found, others: Found) -> Found:
+    def merge(best: Candidates, others: Candidates) -> Candidates:
         """The n best of both, the best first."""
-        both = jax.tree.map(lambda a, b: jnp.concatenate([a, b]), found, others)
-        return take(both, first(n_best, both.score))
+        both = jax.tree.map(lambda a, b: jnp.concatenate([a, b]), best, others)
+        return gather(both, top_indices(n_best, both.score))
 
-    def certain(carry: tuple[Beam, Found]) -> Array:
-        beam, found = carry
-        return (score(beam.total, jnp.int32(steps)) <= found.score[-1:]).all()
+    def certain(carry: tuple[Beam, Candidates]) -> Array:
+        beam, best = carry
+        return (score(beam.log_prob, jnp.int32(steps)) <= best.score[-1:]).all()
 
-    def back(place: Array, step: tuple) -> tuple[Array, tuple]:
+    def backtrack(index: Array, step: tuple) -> tuple[Array, tuple]:
         t, trace = step
-        token, parent, each = take(trace, place)
-        inside = t < found.length
-        return jnp.where(inside, parent, place), (jnp.where(inside, token, eos or 0), jnp.where(inside, each, 0))
+        token, parent, log_prob = gather(trace, index)
+        mask = t < best.length
+        return jnp.where(mask, parent, index), (jnp.where(mask, token, eos or 0), jnp.where(mask, log_prob, 0))
 
-    def repeat_beams(x: Array, count: int) -> Array:
-        return jnp.broadcast_to(x, (count, *x.shape))
+    def repeat(tree: Any, count: int) -> Any:
+        return jax.tree.map(lambda x: jnp.broadcast_to(x, (count, *x.shape)), tree)
 
-    total = jnp.where(places == 0, 0, -jnp.inf).astype(dtype)  # there is but one sequence to begin with
-    beam = Beam(jax.tree.map(lambda x: repeat_beams(x, width), state), repeat_beams(token, width), total)
-    empty = jnp.zeros((n_best, *batch), jnp.int32)
-    found = Found(
-        jax.tree.map(lambda x: repeat_beams(x, n_best), state), jnp.full(empty.shape, -jnp.inf, dtype), empty, empty
-    )
-    carry, trace = generation_loop(
-        body, (beam, found), steps, None if eos is None else certain, (beam.token, places, total)
-    )
-    found = better(carry[1], found_at(jnp.int32(steps), carry[0]))  # none of an earlier stop is better
+    log_prob = jnp.where(indices == 0, 0, -jnp.inf).astype(dtype)  # a single sequence at the start
+    beam = Beam(repeat(state, width), repeat(token, width), log_prob)
+    zeros = jnp.zeros((n_best, *batch), jnp.int32)
+    best = Candidates(repeat(state, n_best), jnp.full(zeros.shape, -jnp.inf, dtype), zeros, zeros)
+    fill = beam.token, indices, log_prob
+    (beam, best), trace = generation_loop(body, (beam, best), steps, None if eos is None else certain, fill)
+    best = merge(best, candidates(jnp.int32(steps), beam))  # after an early stop none of the beam is better
     times = jnp.arange(steps, dtype=jnp.int32)
-    _, (tokens, each) = jax.lax.scan(back, found.place, (times, trace), reverse=True)
-    each = jnp.where(found.length == 0, -jnp.inf, each)
-    return Beams(found.state, tokens, found.length, each, found.score)
+    _, (tokens, log_probs) = jax.lax.scan(backtrack, best.beam_index, (times, trace), reverse=True)
+    log_probs = jnp.where(best.length == 0, -jnp.inf, log_probs)
+    return Beams(best.state, tokens, best.length, log_probs, best.score)
 
 
-def first(count: int, scores: Array) -> Array:
-    """Places of the largest along the first axis, the first of equals; NaN before all, so that it shows."""
+def top_indices(count: int, scores: Array) -> Array:
+    """Indices of the largest along the first axis, the first of equals; NaN counts as +∞, so that it is not hidden."""
     scores = jnp.moveaxis(jnp.where(jnp.isnan(scores), jnp.inf, scores), 0, -1)
     return jnp.moveaxis(jax.lax.top_k(scores, count)[1], -1, 0)
 
 
-def take(tree: Any, places: Array) -> Any:
-    """Reorder the leading axis of arrays ``[K, ..., *features]`` by places ``[K, ...]``, each row by its own."""
+def gather(tree: Any, indices: Array) -> Any:
+    """Index the leading axis of arrays ``[K, ..., *features]`` by ``indices [K, ...]``, for each batch entry."""
 
-    def of(x: Array) -> Array:
-        return jnp.take_along_axis(x, places.reshape(places.shape + (1,) * (x.ndim - places.ndim)), 0)
+    def leaf(x: Array) -> Array:
+        return jnp.take_along_axis(x, indices.reshape(indices.shape + (1,) * (x.ndim - indices.ndim)), 0)
 
-    return jax.tree.map(of, tree)
-
-
-_compiled = jax.jit(_search, static_argnames=("model", "steps", "width", "n_best", "eos"), inline=True)
+    return jax.tree.map(leaf, tree)

@@ -1,7 +1,8 @@
-"""What every way of writing shares: where it starts, the loop, and what the model thinks of a given text."""
+"""What all decoding methods share: checks, compilation and the loop; log probabilities of a given text."""
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -24,27 +25,42 @@ from jaxrnn.scan import sequence_mask, where
 from jaxrnn.types import Array, Params, PyTree, ScanOptions, State, exportable
 from jaxrnn.unroll import over_time
 
-FORWARDS = ScanOptions(None, None, reverse=False, return_states=False, chunk=None, derivative="rule")
+FORWARD = ScanOptions(None, None, reverse=False, return_states=False, chunk=None, derivative="rule")
 
 
 @exportable
 class Decoded(NamedTuple):
-    """What was written, time first.
+    """Generated sequences, time first.
 
-    The log probabilities are those of the model itself, at temperature 1 and without top-k or top-p; their sum over
-    time is that of the text. Past a text's end, tokens are ``eos`` and log probabilities 0.
+    The log probabilities are those of the model, at temperature 1 and without top-k or top-p; their sum over time is
+    the log probability of the sequence. After the end of a sequence, tokens are ``eos`` and log probabilities 0.
     """
 
     state: State  # before the last token, which has not been fed yet
     tokens: Array  # [steps, ...]
-    lengths: Array  # [...] tokens up to and with the first ``eos``
-    log_probabilities: Array  # [steps, ...] of each token after those before it
+    lengths: Array  # [...] number of tokens up to the first ``eos``, inclusive
+    log_probabilities: Array  # [steps, ...] of each token given the tokens before it
+
+
+def compile_per_model(*static_argnames: str) -> Callable[[Callable], Callable]:
+    """Decorate ``function(model, ...)``: it is compiled once for each immutable model; with others it runs as it is."""
+
+    def decorate(function: Callable) -> Callable:
+        compiled = jax.jit(function, static_argnums=0, static_argnames=static_argnames, inline=True)
+
+        @functools.wraps(function)
+        def call(model: Any, *args: Any, **options: Any) -> Any:
+            return (compiled if is_immutable(model) else function)(model, *args, **options)
+
+        return call
+
+    return decorate
 
 
 def prepare(
     model: Any, params: Params, state: State, token: Any, steps: int = 1, eos: int | None = None
 ) -> tuple[State, Array, int]:
-    """Check what every way of writing is told; returns state and token as arrays to be carried, and V."""
+    """Check the arguments that all decoding methods share; returns state and token as arrays to be carried, and V."""
     checks.model("model", model)
     checks.size("steps", steps)
     token = first_token("token", token)
@@ -58,15 +74,15 @@ def prepare(
     if eos is not None:
         eos_token("eos", eos, vocabulary)
 
-    def carried(old: Any, new: Any) -> Array:  # in the dtype that a step gives it back in
+    def promote(old: Any, new: Any) -> Array:  # to the dtype that a step returns
         old = jnp.asarray(old)
         return old.astype(jnp.promote_types(old.dtype, new.dtype))
 
-    return jax.tree.map(carried, state, checks.next_state(state, after)), token, vocabulary
+    return jax.tree.map(promote, state, checks.next_state(state, after)), token, vocabulary
 
 
 def step(model: Any, params: Params, state: State, token: Array) -> tuple[State, Array]:
-    """One step of the model, whose next state has the structure and dtypes of the last."""
+    """One step of the model; the new state has the structure and the dtypes of the old one."""
     new, logits = model.step(params, state, token)
     return jax.tree.map(lambda old, new: new.astype(old.dtype), state, checks.next_state(state, new)), logits
 
@@ -74,25 +90,25 @@ def step(model: Any, params: Params, state: State, token: Array) -> tuple[State,
 def generation_loop(
     body: Callable, carry: PyTree, steps: int, finished: Callable | None = None, fill: PyTree = None
 ) -> tuple[PyTree, PyTree]:
-    """:func:`jax.lax.scan` over ``arange(steps)``, or the same that stops once ``finished(carry)`` holds.
+    """:func:`jax.lax.scan` over ``arange(steps)``; with ``finished`` it stops as soon as ``finished(carry)`` is true.
 
-    The outputs of the steps not taken are ``fill``.
+    The outputs of the remaining steps are ``fill``.
     """
     if finished is None:
         return jax.lax.scan(body, carry, jnp.arange(steps, dtype=jnp.int32))
 
-    def going(generation_loop: tuple) -> Array:
-        t, carry, _ = generation_loop
+    def unfinished(loop: tuple) -> Array:
+        t, carry, _ = loop
         return (t < steps) & ~finished(carry)
 
-    def once(generation_loop: tuple) -> tuple:
-        t, carry, outs = generation_loop
-        carry, out = body(carry, t)
-        return t + 1, carry, jax.tree.map(lambda all, one: all.at[t].set(one), outs, out)
+    def iterate(loop: tuple) -> tuple:
+        t, carry, outputs = loop
+        carry, output = body(carry, t)
+        return t + 1, carry, jax.tree.map(lambda all, one: all.at[t].set(one), outputs, output)
 
-    outs = jax.tree.map(lambda x: jnp.broadcast_to(x, (steps, *x.shape)), fill)
-    _, carry, outs = jax.lax.while_loop(going, once, (jnp.int32(0), carry, outs))
-    return carry, outs
+    outputs = jax.tree.map(lambda x: jnp.broadcast_to(x, (steps, *x.shape)), fill)
+    _, carry, outputs = jax.lax.while_loop(unfinished, iterate, (jnp.int32(0), carry, outputs))
+    return carry, outputs
 
 
 def log_softmax(logits: Array) -> Array:
@@ -100,29 +116,26 @@ def log_softmax(logits: Array) -> Array:
     return jax.nn.log_softmax(widen(logits))
 
 
-def take_token(each: Array, token: Array) -> Array:
-    """The entry of each row ``[..., V]`` that a token ``[...]`` names."""
-    return jnp.take_along_axis(each, token[..., None].astype(jnp.int32), -1)[..., 0]
+def take_token(values: Array, token: Array) -> Array:
+    """The entry of each row of ``[..., V]`` at the index ``token [...]``."""
+    return jnp.take_along_axis(values, token[..., None].astype(jnp.int32), -1)[..., 0]
 
 
 def log_probabilities(
     model: Any, params: Params, state: State, token: Array, tokens: Array, *, lengths: Array | None = None
 ) -> Array:
-    r"""Log probability of each token of a given text: the teacher-forced pass, which has a gradient.
+    r"""Log probability of each token of a given text, by a differentiable teacher-forced pass.
 
     .. math:: \log p(y_t | y_1 … y_{t-1}) = \log \mathrm{softmax}(o_t)_{y_t}, \qquad x_1 = \mathtt{token},
               \quad x_{t+1} = y_t
 
     Args:
-        model: a cell or layer from token ids ``[...]`` to scores ``[..., V]``.
-        params: its parameters.
-        state: the state before ``token``.
-        token: ``[...]`` ints, the first input.
-        tokens: ``[T, ...]`` ints, the text that follows it.
-        lengths: ``[...]`` ints; later tokens do not count.
+        model, params, state, token: as in :func:`sample`.
+        tokens: ``[T, ...]`` ints, the text after ``token``.
+        lengths: ``[...]`` ints, the number of tokens of each text; later ones are padding.
 
     Returns:
-        ``[T, ...]``, float32 or better; 0 past the end. The sum over time is the log probability of the text.
+        ``[T, ...]``, float32 or better; 0 in the padding. The sum over time is the log probability of the text.
 
     Raises:
         TypeError, ValueError: the arguments do not fit each other, the model cannot be stepped.
@@ -132,9 +145,9 @@ def log_probabilities(
         >>> model = rnn.Stack(rnn.Embedding(5, 8), rnn.GRU(8, 8), rnn.Linear(8, 5))
         >>> params = model.init(jax.random.key(0))
         >>> args = model, params, model.initial_state(), jnp.asarray(0)
-        >>> written = rnn.decoding.greedy(*args, steps=7)
-        >>> again = rnn.decoding.log_probabilities(*args, written.tokens)
-        >>> bool(jnp.allclose(again, written.log_probabilities, atol=1e-5))
+        >>> decoded = rnn.decoding.greedy(*args, steps=7)
+        >>> again = rnn.decoding.log_probabilities(*args, decoded.tokens)
+        >>> bool(jnp.allclose(again, decoded.log_probabilities, atol=1e-5))
         True
     """
     state, token, _ = prepare(model, params, state, token)
@@ -143,29 +156,26 @@ def log_probabilities(
     checks.input_of(model, "tokens", tokens)
     if lengths is not None:
         checks.lengths(lengths, tokens.shape[0], token.shape)
-    run = _jit_teacher_forced if is_immutable(model) else _teacher_forced
-    return run(model, params, state, token, tokens, lengths)
+    return _teacher_forced(model, params, state, token, tokens, lengths)
 
 
+@compile_per_model()
 def _teacher_forced(
     model: Any, params: Params, state: State, token: Array, tokens: Array, lengths: Array | None
 ) -> Array:
     inputs = jnp.concatenate([token[None].astype(tokens.dtype), tokens[:-1]])
-    _, logits, _ = over_time(model, params, state, inputs, FORWARDS, None)
-    each = take_token(log_softmax(logits), tokens)
-    return each if lengths is None else where(sequence_mask(tokens.shape[0], lengths), each)
-
-
-_jit_teacher_forced = jax.jit(_teacher_forced, static_argnums=0, inline=True)
+    _, logits, _ = over_time(model, params, state, inputs, FORWARD, None)
+    log_probs = take_token(log_softmax(logits), tokens)
+    return log_probs if lengths is None else where(sequence_mask(tokens.shape[0], lengths), log_probs)
 
 
 def lengths(tokens: Array, eos: int) -> Array:
-    """How many tokens ``[T, ...]`` there are up to and with the first ``eos``; all where there is none.
+    """Number of tokens ``[T, ...]`` up to the first ``eos``, inclusive; T without an ``eos``.
 
     Example:
         >>> import jax.numpy as jnp, jaxrnn as rnn
         >>> rnn.decoding.lengths(jnp.array([[3, 1], [0, 2], [0, 2]]), eos=0).tolist()
         [2, 3]
     """
-    ended = jnp.asarray(tokens) == eos
-    return jnp.where(ended.any(0), jnp.argmax(ended, 0) + 1, ended.shape[0]).astype(jnp.int32)
+    is_eos = jnp.asarray(tokens) == eos
+    return jnp.where(is_eos.any(0), jnp.argmax(is_eos, 0) + 1, is_eos.shape[0]).astype(jnp.int32)

@@ -1,4 +1,4 @@
-"""Checks of what is measured here. Wording and form are those of jaxrnn.checks."""
+"""Checks of the arguments of gradient analysis. Messages have the form of those in jaxrnn.checks."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from jaxrnn.types import Array, PyTree, input_ndim
 
 
 def loss_function(value: Any, call: str) -> None:
-    """A function that gives a number."""
+    """A function that returns a number."""
     if not callable(value):
         refuse("loss", f"a function {call} -> number", tree_summary(value), error=TypeError)
 
 
 def loss_value(value: Any) -> Array:
-    """What the loss gave back: one floating number."""
+    """The value returned by a loss: one floating number."""
     if len(jax.tree.leaves(value)) != 1 or isinstance(value, (tuple, list, dict)):
         refuse("loss", "one number from it", tree_summary(value), "return the number alone", TypeError)
     if jnp.shape(value) != ():
         refuse("loss", "one number from it", describe(value), "jnp.sum or jnp.mean makes one")
     if not jnp.issubdtype(jnp.result_type(value), jnp.floating):
-        refuse("loss", "a floating number from it", describe(value), "what is counted has no gradient", TypeError)
+        refuse("loss", "a floating number from it", describe(value), "an integer has no gradient", TypeError)
     return jnp.asarray(value)
 
 
@@ -42,37 +42,25 @@ def one_input(model: Any, x: PyTree) -> None:
 
 
 def square(argument: str, value: Any, axes: int | None = None) -> Array:
-    """Square matrices of floating numbers; returns them in a dtype that linear algebra is written for."""
+    """Square matrices of floating numbers; returns them in float32 or better, for linear algebra."""
     shape = "[..., S, S]" if axes is None else "[T, S, S]"
     if not hasattr(value, "shape") or not jnp.issubdtype(value.dtype, jnp.inexact):
         refuse(argument, f"an array of square matrices, {shape}", tree_summary(value), error=TypeError)
     if value.ndim < 2 or axes not in (None, value.ndim) or not value.shape[-1] == value.shape[-2] > 0:
-        fix = "the w_hh of a gated cell holds one square matrix a gate, jnp.split(w_hh, gates, -1)"
+        fix = "w_hh of a gated cell holds one square matrix a gate: jnp.split(w_hh, gates, -1)"
         refuse(argument, f"square matrices, {shape}", describe(value), fix if argument == "w" else "")
     return widen(jnp.asarray(value))
 
 
-def influence(value: Any, kind: type) -> None:
-    """State and derivative that are carried forwards."""
-    if not isinstance(value, kind):
-        refuse(
-            "influence",
-            f"an {kind.__name__}",
-            tree_summary(value),
-            "first_influence(params, state) makes one",
-            TypeError,
-        )
-
-
 def derivative(value: Array, shape: tuple[int, int]) -> None:
-    """Of every number of the state with respect to every parameter."""
+    """The derivative of every number of the state with respect to every parameter, [S, P]."""
     if value.shape != shape:
         refuse("influence.derivative", f"shape {list(shape)}, numbers of the state by parameters", describe(value),
-               "first_influence(params, state) makes one for these parameters")  # fmt: skip
+               "initial_influence(params, state) makes one for these parameters")  # fmt: skip
 
 
 def gates(value: Any) -> dict[str, Array]:
-    """What a cell's method ``gates`` gave back: arrays by name."""
+    """The value returned by a cell's method ``gates``: arrays by name."""
     if not isinstance(value, dict):
-        refuse("gates", "a dict of arrays by the gate's name from it", tree_summary(value), error=TypeError)
+        refuse("gates", "a dict of arrays by gate name from it", tree_summary(value), error=TypeError)
     return value

@@ -1,10 +1,10 @@
-r"""How the gradient flows back through time.
+r"""The flow of the gradient back through time.
 
 .. math:: \frac{∂h_n}{∂x_1} = \frac{∂h_n}{∂h_{n-1}} ⋯ \frac{∂h_2}{∂h_1} \frac{∂h_1}{∂x_1}
 
-A gradient with respect to a state in the middle of a walk is had by adding a push of 0 to that state and
-differentiating with respect to the push. :class:`PerturbedLayer` does so for one cell, in the same scan as ever, and any model
-is rebuilt with it in place of its cells; so one backward pass gives the whole flow, in memory linear in T.
+The gradient with respect to an intermediate state is that with respect to a perturbation of 0 which is added to the
+state. :class:`PerturbedLayer` adds one at every step of a cell, within the scan, and replaces every cell of a model. So
+one backward pass gives the gradients with respect to all states, in memory linear in T.
 """
 
 from __future__ import annotations
@@ -29,100 +29,100 @@ from jaxrnn.unroll import default_state, sequence_shape, unroll
 
 
 class PerturbedState(NamedTuple):
-    """The state before the first step, and what is added at each step, ``[T, ...]``."""
+    """The state before the first step, and the perturbation of each step, ``[T, ...]``."""
 
     state: State
-    push: PyTree
+    perturbation: PyTree
 
 
 @dataclasses.dataclass(frozen=True)
 class PerturbedLayer(CellWrapper):
-    """A cell, as a layer, whose new state or whose parameters are pushed at every step."""
+    """A cell as a layer whose new state or whose parameters are perturbed at every step."""
 
     steps: int
-    what: str  # "state" or "params"
+    target: str  # "state" or "params"
 
     def initial_state(self, batch_shape: tuple[int, ...] = ()) -> PerturbedState:
         state = self.cell.initial_state(batch_shape)
-        like = state if self.what == "state" else jax.eval_shape(self.cell.init, jax.random.key(0))
+        like = state if self.target == "state" else jax.eval_shape(self.cell.init, jax.random.key(0))
         return PerturbedState(state, jax.tree.map(lambda a: jnp.zeros((self.steps, *a.shape), a.dtype), like))
 
     def step(self, params: Params, state: State, x: PyTree, *, key: Array | None = None) -> NoReturn:
-        """Refused: a push belongs to a step of a whole sequence."""
-        checks.refuse("Pushed.step", "a whole sequence", "one step", error=TypeError)
+        """Refused: perturbations are those of a whole sequence."""
+        checks.refuse("PerturbedLayer.step", "a whole sequence", "one step", error=TypeError)
 
     def over_time(
         self, params: Params, state: PerturbedState, xs: PyTree, options: ScanOptions, key: Array | None
     ) -> tuple[PerturbedState, PyTree, PyTree | None]:
         final, ys, states = unroll_cell(
-            _PerturbedCell(self.cell, self.what), params, state.state, (xs, state.push), options
+            _PerturbedCell(self.cell, self.target), params, state.state, (xs, state.perturbation), options
         )
-        return PerturbedState(final, state.push), ys, states
+        return PerturbedState(final, state.perturbation), ys, states
 
 
 @dataclasses.dataclass(frozen=True)
 class _PerturbedCell:
-    """The same as the scan sees it: its input is the pair (input, push)."""
+    """The cell of the scan: its inputs are pairs ``(x, perturbation)``."""
 
     cell: Any
-    what: str
+    target: str
 
     def initial_state(self, batch_shape: tuple[int, ...] = ()) -> State:
         return self.cell.initial_state(batch_shape)
 
     def step(self, params: Params, state: State, x: PyTree) -> tuple[State, PyTree]:
-        x, push = x
-        if self.what == "params":
-            return self.cell.step(_add(params, push), state, x)
-        with jax.disable_jit():  # a compiled step would hide that its output is a part of its state
+        x, perturbation = x
+        if self.target == "params":
+            return self.cell.step(_add(params, perturbation), state, x)
+        with jax.disable_jit():  # a compiled step would hide that its output is an array of its state
             new, y = self.cell.step(params, state, x)
-        moved = _add(new, push)
-        for part, other in zip(jax.tree.leaves(new), jax.tree.leaves(moved), strict=True):
-            y = other if y is part else y  # an output that is a part of the state moves with it
-        return moved, y
+        perturbed = _add(new, perturbation)
+        for old, leaf in zip(jax.tree.leaves(new), jax.tree.leaves(perturbed), strict=True):
+            y = leaf if y is old else y  # an output that is an array of the state is perturbed with it
+        return perturbed, y
 
 
-def _add(tree: PyTree, push: PyTree) -> PyTree:
-    return jax.tree.map(lambda a, b: a + b.astype(a.dtype), tree, push)
+def _add(tree: PyTree, perturbation: PyTree) -> PyTree:
+    return jax.tree.map(lambda a, b: a + b.astype(a.dtype), tree, perturbation)
 
 
-def _perturbed(model: Any, params: Params, xs: PyTree, state: State | None, what: str) -> tuple[Any, State]:
-    """The model with every cell pushed, and its state with pushes of 0."""
+def _perturbed(model: Any, params: Params, xs: PyTree, state: State | None, target: str) -> tuple[Any, State]:
+    """The model with every cell perturbed, and its state with perturbations of 0."""
     checks.model("model", model)
     checks.parameters(model, params)
     checks.sequence("xs", model, xs)
     steps, batch = sequence_shape(model, xs)
     state = default_state(model, params, xs) if state is None else checks.state_like("state", model, state, batch)
-    probe = replace_cells(model, lambda cell: PerturbedLayer(cell, steps, what))
-    slots, tree = jax.tree.flatten(probe.initial_state(batch), is_leaf=_is_perturbed)
-    if not all(map(_is_perturbed, slots)):
+    perturbed = replace_cells(model, lambda cell: PerturbedLayer(cell, steps, target))
+    zeros, tree = jax.tree.flatten(perturbed.initial_state(batch), is_leaf=_is_perturbed)
+    if not all(map(_is_perturbed, zeros)):
         checks.refuse("model", "cells, and layers that hold their cells in the fields of a frozen dataclass",
-                      repr(model), "a layer with a state of its own hides it", TypeError)  # fmt: skip
-    filled = [slot._replace(state=s) for slot, s in zip(slots, tree.flatten_up_to(state))]  # type: ignore[attr-defined]
-    return probe, jax.tree.unflatten(tree, filled)
+                      repr(model), "a layer with its own state hides it", TypeError)  # fmt: skip
+    starts = [zero._replace(state=s) for zero, s in zip(zeros, tree.flatten_up_to(state))]  # type: ignore[attr-defined]
+    return perturbed, jax.tree.unflatten(tree, starts)
 
 
 def _is_perturbed(value: Any) -> bool:
     return isinstance(value, PerturbedState)
 
 
-def _perturbations(slots: PyTree) -> PyTree:
-    return jax.tree.map(lambda slot: slot.push, slots, is_leaf=_is_perturbed)
+def _perturbations(states: PyTree) -> PyTree:
+    return jax.tree.map(lambda s: s.perturbation, states, is_leaf=_is_perturbed)
 
 
-def _final_states(slots: PyTree) -> PyTree:
-    return jax.tree.map(lambda slot: slot.state, slots, is_leaf=_is_perturbed)
+def _unperturbed(states: PyTree) -> PyTree:
+    return jax.tree.map(lambda s: s.state, states, is_leaf=_is_perturbed)
 
 
 def _norm(gradient: Array, axes: int) -> Array:
-    """Norm behind the first axes, of tiny and huge numbers too; 0 for what has no gradient, such as a counter."""
+    """Norm over all axes after the first ``axes``, without under- or overflow; 0 for integers, without a gradient."""
     if gradient.dtype == jax.dtypes.float0:
         return jnp.zeros(gradient.shape[:axes])
-    behind = tuple(range(axes, gradient.ndim))
+    features = tuple(range(axes, gradient.ndim))
     sizes = widen(jnp.abs(gradient))
-    largest = sizes.max(behind, keepdims=True, initial=0)
+    largest = sizes.max(features, keepdims=True, initial=0)
     scale = jnp.where((largest > 0) & jnp.isfinite(largest), largest, 1)
-    return scale.squeeze(behind) * jnp.sqrt(jnp.sum((sizes / scale) ** 2, behind))
+    return scale.squeeze(features) * jnp.sqrt(jnp.sum((sizes / scale) ** 2, features))
 
 
 def gradient_flow(
@@ -133,7 +133,7 @@ def gradient_flow(
     state: State | None = None,
     **options: Any,
 ) -> State:
-    r"""Norm of the gradient of a loss with respect to every state of every step.
+    r"""Norm of the gradient of a loss with respect to the states of every step.
 
     .. math:: \left\| \frac{∂L}{∂h_t} \right\|, \qquad t = 1 … T
 
@@ -143,13 +143,14 @@ def gradient_flow(
         xs: ``[T, ..., I]`` inputs.
         loss: ``loss(final, ys) -> number``, of what :func:`~jaxrnn.unroll` returns.
         state: the state before the first step.
-        **walk: ``lengths``, ``resets``, ``reverse``, ``key``, ``remat`` of :func:`~jaxrnn.unroll`.
+        **options: ``lengths``, ``resets``, ``reverse``, ``key``, ``remat`` of :func:`~jaxrnn.unroll`.
 
     Returns:
         Norms over the features, ``[T, ...]``, in the structure of :func:`~jaxrnn.trajectory`: a tuple of layers, a pair
-        of directions, h and c of an LSTM apart. The state is meant as it leaves its step: h_t acts through the output
-        and the steps to come, c_t through the steps to come alone. In a cell of your own, too, the output of step t
-        counts where it is a part of the new state, not where it is computed from it.
+        of directions, separate norms for h and c of an LSTM. They are gradients with respect to the new state of a
+        step: h_t affects the loss through the output and the later steps, c_t through the later steps only. In a custom
+        cell the gradient through the output of step t is included if the output is an array of the new state, not if it
+        is computed from one.
 
     Raises:
         TypeError, ValueError: an argument does not fit the model or another argument.
@@ -170,21 +171,21 @@ def gradient_flow(
 
 
 def _perturbation_gradient(
-    model: Any, params: Params, xs: PyTree, loss: Callable, state: State | None, what: str, options: dict[str, Any]
+    model: Any, params: Params, xs: PyTree, loss: Callable, state: State | None, target: str, options: dict[str, Any]
 ) -> PyTree:
-    """The gradient of the loss with respect to every push."""
+    """The gradient of the loss with respect to every perturbation."""
     gradient_checks.loss_function(loss, "loss(final, ys)")
-    probe, start = _perturbed(model, params, xs, state, what)
+    perturbed, start = _perturbed(model, params, xs, state, target)
 
-    def measured(slots: State) -> Array:
-        final, ys = unroll(probe, params, xs, slots, **options)
-        return gradient_checks.loss_value(loss(_final_states(final), ys))
+    def perturbed_loss(start: State) -> Array:
+        final, ys = unroll(perturbed, params, xs, start, **options)
+        return gradient_checks.loss_value(loss(_unperturbed(final), ys))
 
-    return _perturbations(jax.grad(measured, allow_int=True)(start))
+    return _perturbations(jax.grad(perturbed_loss, allow_int=True)(start))
 
 
 class Sensitivity(NamedTuple):
-    """How strongly one output follows earlier states and inputs; each ``[T, ...]``."""
+    """Sensitivity of one output to earlier states and inputs; each ``[T, ...]``."""
 
     by_state: State
     by_input: PyTree
@@ -193,24 +194,24 @@ class Sensitivity(NamedTuple):
 def sensitivity(
     model: Any, params: Params, xs: PyTree, state: State | None = None, *, at: int = -1, **options: Any
 ) -> Sensitivity:
-    r"""Size of the derivative of one output with respect to every state and every input.
+    r"""Norm of the derivative of one output with respect to every state and every input.
 
     .. math:: \left\| ∂y_n / ∂h_t \right\|_F / \sqrt q, \qquad \left\| ∂y_n / ∂x_t \right\|_F / \sqrt q
 
-    the root mean square of the singular values, q of them; a linear network with :math:`w_{hh} = a Q`, Q orthogonal,
-    has :math:`a^{n-t}`. Computed one output feature after another, in memory linear in T.
+    the root mean square of the q singular values. For a linear network with :math:`w_{hh} = a Q`, Q orthogonal, it is
+    :math:`a^{n-t}`. It is computed one output feature after another, in memory linear in T.
 
     Args:
-        model: a cell, layer or whole model with outputs ``[T, ..., q]``; of a pair of outputs all features count.
+        model: a cell, layer or whole model with outputs ``[T, ..., q]``; a pair of outputs is concatenated.
         params: its parameters.
         xs: ``[T, ..., I]`` inputs.
         state: the state before the first step.
-        at: n, which output; by default the last. Past the end of a sequence (``lengths``) outputs are 0 and follow
-            nothing.
-        **walk: ``lengths``, ``resets``, ``reverse``, ``key``, ``remat`` of :func:`~jaxrnn.unroll`.
+        at: n, the step of the output; by default the last. In the padding (``lengths``) outputs are 0, and so are
+            their derivatives.
+        **options: ``lengths``, ``resets``, ``reverse``, ``key``, ``remat`` of :func:`~jaxrnn.unroll`.
 
     Returns:
-        ``(by_state, by_input)``, indexed by time: lag k of the last output is entry ``[-1 - k]``. ``by_state`` is in
+        ``(by_state, by_input)``, time first: lag k of the last output is entry ``[-1 - k]``. ``by_state`` is in
         the structure of :func:`~jaxrnn.trajectory`; ``by_input`` is None for token ids.
 
     Raises:
@@ -223,23 +224,24 @@ def sensitivity(
         >>> [round(float(by_state[-1 - lag]), 4) for lag in (0, 1, 2)]
         [1.0, 0.5, 0.25]
     """
-    probe, start = _perturbed(model, params, xs, state, "state")
+    perturbed, start = _perturbed(model, params, xs, state, "state")
     steps, batch = sequence_shape(model, xs)
     gradient_checks.at_least_one_step(steps, xs)
     if isinstance(at, bool) or not isinstance(at, (int, np.integer)) or not -steps <= at < steps:
         checks.refuse("at", f"an int in [-{steps}, {steps}), T = {steps}", at)
-    smooth = all(jnp.issubdtype(x.dtype, jnp.inexact) for x in jax.tree.leaves(xs))
+    differentiable = all(jnp.issubdtype(x.dtype, jnp.inexact) for x in jax.tree.leaves(xs))
 
-    def output(slots: State, inputs: PyTree) -> Array:
-        _, ys = unroll(probe, params, inputs if smooth else xs, slots, **options)
+    def output(start: State, inputs: PyTree) -> Array:
+        _, ys = unroll(perturbed, params, inputs if differentiable else xs, start, **options)
         return jnp.concatenate([y[at] for y in jax.tree.leaves(ys)], -1)  # [..., q]
 
-    y, pull = jax.vjp(output, start, xs if smooth else 0.0)
+    y, vjp = jax.vjp(output, start, xs if differentiable else 0.0)
     features = y.shape[-1]
 
     def norms(feature: Array) -> PyTree:
-        slots, inputs = pull(jnp.broadcast_to(jax.nn.one_hot(feature, features, dtype=y.dtype), y.shape))
-        return jax.tree.map(lambda g: _norm(g, 1 + len(batch)), (_perturbations(slots), inputs if smooth else None))
+        states, inputs = vjp(jnp.broadcast_to(jax.nn.one_hot(feature, features, dtype=y.dtype), y.shape))
+        gradients = _perturbations(states), inputs if differentiable else None
+        return jax.tree.map(lambda g: _norm(g, 1 + len(batch)), gradients)
 
     def add(total: PyTree, feature: Array) -> tuple[PyTree, None]:
         return jax.tree.map(jnp.hypot, total, norms(feature)), None
@@ -256,7 +258,7 @@ def temporal_components(
     state: State | None = None,
     **options: Any,
 ) -> PyTree:
-    r"""The part of the gradient that each step's copy of the cells' parameters contributes.
+    r"""Temporal components of the gradient: the contribution of each step's use of the cells' parameters.
 
     .. math:: \frac{∂L}{∂w_{hh}} = \sum_t \frac{∂L}{∂w_{hh}(t)}
 
@@ -264,37 +266,39 @@ def temporal_components(
 
     Returns:
         For every cell its parameters with a leading axis, ``[T, ...]``, in the structure of :func:`~jaxrnn.trajectory`;
-        layers that are no cells have none. Their sum over T is the gradient. Memory is T times that of the parameters.
+        other layers have none. Their sum over T is the gradient. Memory is T times that of the parameters.
 
     Example:
         >>> import jax, jax.numpy as jnp, jaxrnn as rnn
         >>> cell = rnn.GRU(3, 5)
-        >>> parts = rnn.gradients.temporal_components(
+        >>> components = rnn.gradients.temporal_components(
         ...     cell, cell.init(jax.random.key(0)), jnp.ones((7, 2, 3)), lambda final, ys: ys.sum())
-        >>> parts.w_hh.shape
+        >>> components.w_hh.shape
         (7, 5, 15)
+
+    Source: Pascanu, Mikolov & Bengio (2013), "On the difficulty of training recurrent neural networks".
     """
     return _perturbation_gradient(model, params, xs, loss, state, "params", options)
 
 
 @dataclasses.dataclass(frozen=True)
-class Cut(CellWrapper):
-    """A cell, as a layer, whose gradient does not pass from one chunk of steps to the one before."""
+class TruncatedCell(CellWrapper):
+    """A cell as a layer whose gradient does not pass from one chunk of steps to the previous one."""
 
     every: int
 
     def step(self, params: Params, state: State, x: PyTree, *, key: Array | None = None) -> tuple[State, PyTree]:
-        """One step, the pair (input, whether the gradient is cut before it) as input."""
-        x, cut = x
-        state = jax.tree.map(lambda s: jnp.where(cut, jax.lax.stop_gradient(s), s), state)
+        """One step; ``x`` is the pair of the input and a bool: whether the gradient stops before the step."""
+        x, stop = x
+        state = jax.tree.map(lambda s: jnp.where(stop, jax.lax.stop_gradient(s), s), state)
         return self.cell.step(params, state, x)
 
     def over_time(
         self, params: Params, state: State, xs: PyTree, options: ScanOptions, key: Array | None
     ) -> tuple[State, PyTree, PyTree | None]:
         steps, _ = sequence_shape(self.cell, xs)
-        walked = jnp.arange(steps)[::-1] if options.reverse else jnp.arange(steps)
-        return unroll_cell(self, params, state, (xs, walked % self.every == 0), options)
+        order = jnp.arange(steps)[::-1] if options.reverse else jnp.arange(steps)
+        return unroll_cell(self, params, state, (xs, order % self.every == 0), options)
 
 
 def truncation_error(
@@ -307,40 +311,39 @@ def truncation_error(
     every: int,
     **options: Any,
 ) -> Array:
-    r"""Share of the gradient that truncated BPTT with chunks of k steps drops.
+    r"""Relative error of the gradient of truncated BPTT with chunks of k steps.
 
     .. math:: \|g - g_k\| / \|g\|
 
     Args:
-        every: k; the others are those of :func:`gradient_flow`.
+        every: k; other arguments are those of :func:`gradient_flow`.
 
     Returns:
-        A number: 0 where truncation changes nothing, near 1 where little is left.
+        A scalar: 0 if truncation does not change the gradient.
 
     Raises:
-        TypeError, ValueError: ``every`` is no positive int; an argument does not fit the model or another argument.
+        TypeError, ValueError: ``every`` is not a positive int; an argument does not fit the model or another argument.
 
     Example:
         >>> import jax, jax.numpy as jnp, jaxrnn as rnn
         >>> cell, xs = rnn.GRU(3, 5), jnp.ones((20, 2, 3))
-        >>> share = rnn.gradients.truncation_error(
+        >>> error = rnn.gradients.truncation_error(
         ...     cell, cell.init(jax.random.key(0)), xs, lambda final, ys: final.sum(), every=20)
-        >>> float(share)
+        >>> float(error)
         0.0
     """
     gradient_checks.loss_function(loss, "loss(final, ys)")
     checks.size("every", every)
-    cut = replace_cells(model, lambda cell: Cut(cell, every))
-    options = {
-        "derivative": "autodiff"
-    } | options  # one way for both, so that nothing dropped is a difference of exactly 0
+    truncated = replace_cells(model, lambda cell: TruncatedCell(cell, every))
+    options = {"derivative": "autodiff"} | options  # the same rule for both gradients
 
-    def gradient(of: Any) -> PyTree:
-        return jax.grad(lambda params: gradient_checks.loss_value(loss(*unroll(of, params, xs, state, **options))))(
-            params
-        )
+    def gradient(model: Any) -> PyTree:
+        def value(params: Params) -> Array:
+            return gradient_checks.loss_value(loss(*unroll(model, params, xs, state, **options)))
+
+        return jax.grad(value)(params)
 
     exact = gradient(model)
-    with jax.numpy_dtype_promotion("standard"):  # optax adds up the squares of all dtypes
-        whole, dropped = map(optax.tree.norm, (exact, jax.tree.map(jnp.subtract, exact, gradient(cut))))
-    return dropped / jnp.where(whole > 0, whole, 1)
+    with jax.numpy_dtype_promotion("standard"):  # optax sums the squares of leaves of different dtypes
+        norm, error = map(optax.tree.norm, (exact, jax.tree.map(jnp.subtract, exact, gradient(truncated))))
+    return error / jnp.where(norm > 0, norm, 1)

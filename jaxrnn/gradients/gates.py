@@ -1,4 +1,4 @@
-"""What the gates of a network do: how often they are shut or open, and how long the cells remember."""
+"""Statistics of gates: how often they are closed or open, and the time constants of the cells."""
 
 from __future__ import annotations
 
@@ -20,26 +20,26 @@ from jaxrnn.unroll import sequence_shape, trajectory
 
 
 class GateStatistics(NamedTuple):
-    """One gate over all steps and sequences; shares and means are ``[H]``, one a unit."""
+    """Statistics of one gate over all steps and sequences; each ``[H]``, one number a unit."""
 
-    shut: Array  # share of steps below the margin
-    open: Array  # share of steps above 1 - margin
+    closed: Array  # fraction of steps below the margin
+    open: Array  # fraction of steps above 1 - margin
     mean: Array
-    memory: Array | None  # of the gate "keep": effective time constant in steps
+    time_constant: Array | None  # in steps, of "keep" only
 
 
 class GateRecord(NamedTuple):
-    """The gates of one cell at every step, by name; none for a cell without gates."""
+    """The gates of one cell at every step, by name; empty for a cell without gates."""
 
     gates: dict[str, Array]
 
 
 @dataclasses.dataclass(frozen=True)
 class GateRecorder(CellWrapper):
-    """A cell, as a layer, that collects its gates in place of its states."""
+    """A cell as a layer that returns its gates in place of its states."""
 
     def step(self, params: Params, state: State, x: PyTree, *, key: Array | None = None) -> tuple[State, PyTree]:
-        """One step, with the gates beside the output."""
+        """One step, with the output ``(y, gates)``."""
         gates = gradient_checks.gates(self.cell.gates(params, state, x)) if hasattr(self.cell, "gates") else {}
         new, y = self.cell.step(params, state, x)
         return new, (y, gates)
@@ -61,15 +61,15 @@ def gate_statistics(
     margin: float = 0.1,
     **options: Any,
 ) -> PyTree:
-    r"""How saturated the gates of every cell are over a batch, and how long its units remember.
+    r"""Saturation of the gates of every cell over a batch, and the time constants of its units.
 
-    A gate is shut below ``margin`` and open above ``1 - margin``. From the share of its state that a unit keeps at each
-    step, f of an LSTM and 1 - z of a GRU, follows its effective time constant
+    A gate is closed below ``margin`` and open above ``1 - margin``. The factor on the previous state of a unit, f of an
+    LSTM and 1 - z of a GRU, named ``"keep"``, gives its effective time constant
 
     .. math:: τ = -1 / \overline{\log f_t}
 
-    the steps after which a value has decayed to 1/e: the mean is taken of the logarithm, since shares multiply. A cell
-    of your own takes part if it has a method ``gates(params, state, x)`` that gives a dict of arrays in [0, 1].
+    the number of steps in which a value decays to 1/e: a mean of logarithms, since the factors multiply. Custom cells
+    are included if they have a method ``gates(params, state, x)`` that returns a dict of arrays in [0, 1].
 
     Args:
         model: a cell, layer or whole model.
@@ -78,10 +78,10 @@ def gate_statistics(
         state: the state before the first step.
         lengths: ``[...]`` ints; padding does not count.
         margin: distance from 0 or 1 that counts as saturated, in [0, 0.5).
-        **walk: ``resets``, ``reverse``, ``key`` of :func:`~jaxrnn.unroll`.
+        **options: ``resets``, ``reverse``, ``key`` of :func:`~jaxrnn.unroll`.
 
     Returns:
-        For every cell a dict of :class:`GateStatistics` by the gate's name, ``"keep"`` among them, in the structure of
+        For every cell a dict of :class:`GateStatistics` by gate name, including ``"keep"``, in the structure of
         :func:`~jaxrnn.trajectory`; ``{}`` for a cell without gates.
 
     Raises:
@@ -91,7 +91,7 @@ def gate_statistics(
         >>> import jax, jax.numpy as jnp, jaxrnn as rnn
         >>> cell = rnn.LSTM(3, 5, forget_bias=2.0)
         >>> gates = rnn.gradients.gate_statistics(cell, cell.init(jax.random.key(0)), jnp.zeros((20, 2, 3)))
-        >>> round(float(gates["keep"].memory[0]), 1)  # 1 / -log σ(2)
+        >>> round(float(gates["keep"].time_constant[0]), 1)  # 1 / -log σ(2)
         7.9
     """
     checks.model("model", model)
@@ -101,24 +101,24 @@ def gate_statistics(
     if not 0 <= margin < 0.5:
         checks.refuse("margin", "a number in [0, 0.5)", margin, "it is the distance from 0 and from 1")
     steps, batch = sequence_shape(model, xs)
-    watches = trajectory(replace_cells(model, GateRecorder), params, xs, state, lengths=lengths, **options)
+    records = trajectory(replace_cells(model, GateRecorder), params, xs, state, lengths=lengths, **options)
     mask = jnp.ones((steps, *batch), bool)
     if lengths is not None:
         mask = sequence_mask(steps, lengths)
 
     def statistics(name: str, gate: Array) -> GateStatistics:
         axes = tuple(range(1 + len(batch)))
-        counts = mask.reshape(*mask.shape, *[1] * (gate.ndim - mask.ndim))
+        gate_mask = mask.reshape(*mask.shape, *[1] * (gate.ndim - mask.ndim))
         gate = widen(gate)
         total = jnp.maximum(mask.sum(), 1).astype(gate.dtype)
 
         def mean(values: Array) -> Array:
-            return jnp.where(counts, values, jnp.zeros((), values.dtype)).astype(gate.dtype).sum(axes) / total
+            return jnp.where(gate_mask, values, jnp.zeros((), values.dtype)).astype(gate.dtype).sum(axes) / total
 
-        memory = 1 / jnp.abs(mean(jnp.log(gate))) if name == "keep" else None
-        return GateStatistics(mean(gate < margin), mean(gate > 1 - margin), mean(gate), memory)
+        time_constant = 1 / jnp.abs(mean(jnp.log(gate))) if name == "keep" else None
+        return GateStatistics(mean(gate < margin), mean(gate > 1 - margin), mean(gate), time_constant)
 
-    def of_record(watch: GateRecord) -> dict[str, GateStatistics]:
-        return {name: statistics(name, gate) for name, gate in watch.gates.items()}
+    def of_record(record: GateRecord) -> dict[str, GateStatistics]:
+        return {name: statistics(name, gate) for name, gate in record.gates.items()}
 
-    return jax.tree.map(of_record, watches, is_leaf=lambda w: isinstance(w, GateRecord))
+    return jax.tree.map(of_record, records, is_leaf=lambda r: isinstance(r, GateRecord))

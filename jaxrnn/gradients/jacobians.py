@@ -1,7 +1,7 @@
-r"""The derivative of one step, of many, and what their spectra say about long times.
+r"""Jacobians of steps and of sequences, and their spectra: singular values, spectral radius, Lyapunov exponents.
 
-States are flattened here: a state of S numbers (an LSTM's h and c one after the other) has an S × S Jacobian
-:math:`J_{ij} = ∂s_{t,i} / ∂s_{t-1,j}`. Integers in a state, such as counters, have no part in it.
+States are flattened: a state of S numbers (h and c of an LSTM concatenated) has an S × S Jacobian
+:math:`J_{ij} = ∂s_{t,i} / ∂s_{t-1,j}`. Integers in a state, such as counters, are left out.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ from jaxrnn.unroll import default_state, sequence_shape, trajectory
 
 
 def flatten(state: State) -> tuple[Array, Callable[[Array], State]]:
-    """The floating numbers of a state as one vector ``[S]``, and the way back, which leaves all else as it is here."""
+    """The floating numbers of a state as one vector ``[S]``, and the inverse, which keeps the other leaves."""
     leaves, tree = jax.tree.flatten(state)
-    smooth = [jnp.issubdtype(leaf.dtype, jnp.inexact) for leaf in leaves]
-    vector, unravel = ravel([leaf for leaf, moves in zip(leaves, smooth) if moves])
+    floating = [jnp.issubdtype(leaf.dtype, jnp.inexact) for leaf in leaves]
+    vector, unravel = ravel([leaf for leaf, is_float in zip(leaves, floating) if is_float])
 
-    def rebuild(vector: Array) -> State:
-        moved = iter(unravel(vector))
-        return jax.tree.unflatten(tree, [next(moved) if moves else leaf for leaf, moves in zip(leaves, smooth)])
+    def unflatten(vector: Array) -> State:
+        new = iter(unravel(vector))
+        return jax.tree.unflatten(tree, [next(new) if is_float else leaf for leaf, is_float in zip(leaves, floating)])
 
-    return vector, rebuild
+    return vector, unflatten
 
 
 def step_jacobian(cell: Any, params: Params, state: State, x: PyTree) -> Array:
-    r"""Derivative of the new state with respect to the old one, at one state and input without batch axes.
+    r"""Jacobian of the new state with respect to the old one, at one state and input without batch axes.
 
     .. math:: J = \frac{∂s_t}{∂s_{t-1}}; \qquad \text{vanilla: } J = \mathrm{diag}(f'(z_t)) \, w_{hh}^\top
 
@@ -59,18 +59,18 @@ def step_jacobian(cell: Any, params: Params, state: State, x: PyTree) -> Array:
     """
     checks.model("cell", cell)
     gradient_checks.one_input(cell, x)
-    flat, rebuild = flatten(checks.state_like("state", cell, state, ()))
-    return jax.jacfwd(lambda s: flatten(cell.step(params, rebuild(s), x)[0])[0])(flat)
+    flat, unflatten = flatten(checks.state_like("state", cell, state, ()))
+    return jax.jacfwd(lambda s: flatten(cell.step(params, unflatten(s), x)[0])[0])(flat)
 
 
 def trajectory_jacobians(cell: Any, params: Params, xs: PyTree, state: State | None = None) -> Array:
-    """The Jacobian of every step along a walk without batch axes, ``[T, S, S]``."""
+    """The Jacobian of every step of a sequence without batch axes, ``[T, S, S]``."""
     _, before = _states_before(cell, params, xs, state)
     return jax.vmap(lambda s, x: step_jacobian(cell, params, s, x))(before, xs)
 
 
 def product_singular_values(jacobians: Array) -> Array:
-    r"""Singular values of the products that gradients flow through, by lag.
+    r"""Singular values of the Jacobian products of backpropagation, by lag.
 
     .. math:: σ(J_T J_{T-1} ⋯ J_{T-k+1}), \qquad k = 1 … T
 
@@ -78,7 +78,7 @@ def product_singular_values(jacobians: Array) -> Array:
         jacobians: ``[T, S, S]`` of :func:`trajectory_jacobians`.
 
     Returns:
-        ``[T, S]``, descending; entry k - 1 belongs to k steps. The smallest are known to the rounding of the largest.
+        ``[T, S]``, descending; entry k - 1 is that of k steps. The error of all is the rounding error of the largest.
 
     Example:
         >>> import jax, jax.numpy as jnp, jaxrnn as rnn
@@ -89,16 +89,16 @@ def product_singular_values(jacobians: Array) -> Array:
     """
     jacobians = gradient_checks.square("jacobians", jacobians, 3)
 
-    def longer(product: Array, jacobian: Array) -> tuple[Array, Array]:
+    def step(product: Array, jacobian: Array) -> tuple[Array, Array]:
         product = product @ jacobian
         return product, jnp.linalg.svd(product, compute_uv=False)
 
     start = jnp.eye(jacobians.shape[-1], dtype=jacobians.dtype)
-    return jax.lax.scan(longer, start, jacobians[::-1])[1]
+    return jax.lax.scan(step, start, jacobians[::-1])[1]
 
 
 def spectral_radius(w: Array) -> Array:
-    """Largest absolute eigenvalue of a square matrix ``[..., S, S]``: of ``w_hh`` or a Jacobian. On CPUs only.
+    """Largest absolute eigenvalue of a square matrix ``[..., S, S]``: of ``w_hh`` or a Jacobian. On CPU only.
 
     Example:
         >>> import jax, jaxrnn as rnn
@@ -112,23 +112,23 @@ def spectral_radius(w: Array) -> Array:
 def lyapunov_spectrum(
     cell: Any, params: Params, xs: PyTree, state: State | None = None, *, exponents: int | None = None
 ) -> Array:
-    r"""Finite-time Lyapunov exponents of a walk, by repeated QR decomposition.
+    r"""Finite-time Lyapunov exponents along a sequence, by repeated QR decomposition.
 
     .. math:: Q_t R_t = J_t Q_{t-1}, \qquad λ_i = \frac{1}{T} \sum_t \log |R_{t,ii}|
 
-    Nearby states part as :math:`e^{λ t}`: the largest exponent is below 0 where the network forgets (gradients vanish)
-    and above 0 where it is chaotic (they explode). No ``[T, S, S]`` array is made.
+    Nearby states diverge as :math:`e^{λ t}`: the largest exponent is below 0 if the network forgets (gradients vanish)
+    and above 0 if it is chaotic (gradients explode). No ``[T, S, S]`` array is allocated.
 
     Args:
         cell: a cell, or a stack that can be stepped.
         params: its parameters.
         xs: ``[T, I]`` inputs, without batch axes.
         state: the state before the first step.
-        exponents: how many of the largest; by default all S.
+        exponents: the number of largest exponents; by default all S.
 
     Returns:
-        ``[exponents]``, in nats a step, descending up to what T steps can tell: the first directions are drawn at
-        random and turn towards those that grow.
+        ``[exponents]``, in nats a step, descending up to errors of finite T: the initial directions are random and
+        converge to those of the largest growth.
 
     Raises:
         TypeError, ValueError: ``xs`` has batch axes; an argument does not fit the cell.
@@ -152,15 +152,15 @@ def lyapunov_spectrum(
     if count > flat.size:
         checks.refuse("exponents", f"at most {flat.size}, the numbers of a state", count)
 
-    def turn(q: Array, inputs: tuple[State, PyTree]) -> tuple[Array, Array]:
+    def qr_step(q: Array, inputs: tuple[State, PyTree]) -> tuple[Array, Array]:
         s, x = inputs
-        flat, rebuild = flatten(s)
-        _, push = jax.linearize(lambda f: flatten(cell.step(params, rebuild(f), x)[0])[0], flat)
-        q, r = jnp.linalg.qr(widen(jax.vmap(push, 1, 1)(q.astype(flat.dtype))))
+        flat, unflatten = flatten(s)
+        _, jvp = jax.linearize(lambda f: flatten(cell.step(params, unflatten(f), x)[0])[0], flat)
+        q, r = jnp.linalg.qr(widen(jax.vmap(jvp, 1, 1)(q.astype(flat.dtype))))
         return q, jnp.log(jnp.abs(jnp.diagonal(r)))
 
-    anywhere = jax.random.normal(jax.random.key(0), (flat.size, flat.size), widen(flat).dtype)  # no unit is a direction
-    logs = jax.lax.scan(turn, jnp.linalg.qr(anywhere)[0][:, :count], (before, xs))[1]
+    random = jax.random.normal(jax.random.key(0), (flat.size, flat.size), widen(flat).dtype)  # not axis-aligned
+    logs = jax.lax.scan(qr_step, jnp.linalg.qr(random)[0][:, :count], (before, xs))[1]
     return logs.mean(0)
 
 

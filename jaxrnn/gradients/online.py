@@ -1,10 +1,10 @@
-r"""Real-time recurrent learning: the exact gradient, forwards in time, in memory that does not grow with T.
+r"""Real-time recurrent learning: the exact gradient, forward in time, in memory independent of T.
 
 .. math:: \frac{ds_t}{dθ} = \frac{∂s_t}{∂s_{t-1}} \frac{ds_{t-1}}{dθ} + \frac{∂s_t}{∂θ}, \qquad
     \frac{dℓ_t}{dθ} = \frac{∂ℓ_t}{∂s_{t-1}} \frac{ds_{t-1}}{dθ} + \frac{∂ℓ_t}{∂θ}
 
-The influence matrix ds/dθ has S × P entries for S numbers of state and P parameters, so it is for small models: as an
-online learner, and as a check of back-propagation that shares nothing with it.
+The influence matrix ds/dθ has S × P entries for S numbers of state and P parameters, so it suits small models, for
+online learning and as an independent check of backpropagation.
 
 Source: Williams & Zipser (1989), "A learning algorithm for continually running fully recurrent neural networks",
 Neural Computation 1.
@@ -30,7 +30,7 @@ StepLoss = Callable[[PyTree, PyTree], Array]
 
 
 class Influence(NamedTuple):
-    """What is carried forwards: the state, and its derivative with respect to all parameters, ``[S, P]``."""
+    """The carry of RTRL: the state, and its derivative with respect to all parameters, ``[S, P]``."""
 
     state: State
     derivative: Array
@@ -45,14 +45,14 @@ def initial_influence(params: Params, state: State) -> Influence:
 def online_step(
     model: Any, params: Params, influence: Influence, x: PyTree, target: PyTree, loss: StepLoss
 ) -> tuple[Influence, tuple[Array, Params]]:
-    """One step forwards: the next influence, and this step's loss with its exact gradient.
+    """One step of RTRL: the next influence, and the loss of the step with its exact gradient.
 
     Args:
         model: a cell, or a stack that can be stepped.
-        params: its parameters; an online learner may change them from step to step.
+        params: its parameters; in online learning they may change between steps.
         influence: of :func:`initial_influence`, or of the step before.
         x: one input, with the state's batch axes or none.
-        target: what the output is compared with.
+        target: target of the output.
         loss: ``loss(y, target) -> number``.
 
     Returns:
@@ -75,21 +75,19 @@ def online_step(
     """
     checks.model("model", model)
     gradient_checks.loss_function(loss, "loss(y, target)")
-    gradient_checks.influence(influence, Influence)
+    checks.instance("influence", influence, Influence, "initial_influence(params, state) makes one")
     theta, unravel_params = ravel(checks.parameters(model, params))
-    s, rebuild = flatten(influence.state)
+    s, unflatten = flatten(influence.state)
     gradient_checks.derivative(influence.derivative, (s.size, theta.size))
 
     def step(s: Array, theta: Array) -> tuple[tuple[Array, Array], State]:
-        state, y = model.step(unravel_params(theta), rebuild(s), x)
+        state, y = model.step(unravel_params(theta), unflatten(s), x)
         return (flatten(state)[0], gradient_checks.loss_value(loss(y, target))), state
 
-    (_, value), push, state = jax.linearize(step, s, theta, has_aux=True)
-    through_state = jax.vmap(lambda ds: push(ds.astype(s.dtype), jnp.zeros_like(theta)), 1, (1, 0))(
-        influence.derivative
-    )
+    (_, value), jvp, state = jax.linearize(step, s, theta, has_aux=True)
+    through_state = jax.vmap(lambda ds: jvp(ds.astype(s.dtype), jnp.zeros_like(theta)), 1, (1, 0))
     direct, _ = jax.jacrev(lambda theta: step(s, theta), has_aux=True)(theta)
-    derivative, gradient = map(jnp.add, widen(through_state), widen(direct))
+    derivative, gradient = map(jnp.add, widen(through_state(influence.derivative)), widen(direct))
     return Influence(state, derivative), (value, unravel_params(gradient.astype(theta.dtype)))
 
 
@@ -102,7 +100,7 @@ def rtrl(
         model: a cell, or a stack that can be stepped.
         params: its parameters.
         xs: ``[T, ..., I]``.
-        targets: ``[T, ...]``, what the outputs are compared with.
+        targets: ``[T, ...]``, targets of the outputs.
         loss: ``loss(y, target) -> number`` of one step.
         state: the state before the first step.
 
@@ -110,7 +108,7 @@ def rtrl(
         ``(final, (loss, gradient))``, the gradient in the structure of the parameters.
 
     Raises:
-        TypeError, ValueError: an argument does not fit the model; targets are not as many as inputs.
+        TypeError, ValueError: an argument does not fit the model; the numbers of targets and inputs differ.
 
     Example:
         >>> import jax, jax.numpy as jnp, jaxrnn as rnn
@@ -142,6 +140,6 @@ def rtrl(
     zeros = widen(jax.tree.map(jnp.zeros_like, params))
     x, target = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape[1:], a.dtype), (xs, targets))
     like = jax.eval_shape(lambda x, target: online_step(model, params, start, x, target, loss)[1][0], x, target)
-    begin = start, jnp.zeros((), wide_dtype(like.dtype)), zeros
-    (influence, total, sums), _ = jax.lax.scan(body, begin, (xs, targets))
+    carry = start, jnp.zeros((), wide_dtype(like.dtype)), zeros
+    (influence, total, sums), _ = jax.lax.scan(body, carry, (xs, targets))
     return influence.state, (total, cast_like(sums, params))

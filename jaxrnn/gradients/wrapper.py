@@ -1,4 +1,4 @@
-"""A cell in disguise: a layer with all that a cell has, that walks time in a way of its own."""
+"""A cell wrapped in a layer with another step or another ``over_time``."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from jaxrnn.types import Array, Params, State, input_ndim
 
 @dataclasses.dataclass(frozen=True)
 class CellWrapper:
-    """What all disguises share; one adds ``step`` and ``over_time``, and takes the place of every cell of a model."""
+    """Base class of layers that replace every cell of a model; a subclass adds ``step`` and ``over_time``."""
 
     cell: Any
 
@@ -20,11 +20,11 @@ class CellWrapper:
         return input_ndim(self.cell)
 
     def init(self, key: Array) -> Params:
-        """The parameters are those of the cell."""
+        """The parameters of the cell."""
         return self.cell.init(key)
 
     def initial_state(self, batch_shape: tuple[int, ...] = ()) -> State:
-        """And so is the state, unless told otherwise."""
+        """The initial state of the cell."""
         return self.cell.initial_state(batch_shape)
 
     def check_input(self, argument: str, x: Any) -> None:

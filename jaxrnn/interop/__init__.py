@@ -1,4 +1,4 @@
-"""Other libraries' layouts to ours and back: exact, or refused with the reason. Nothing heavy is imported here."""
+"""Conversion of parameters to and from other libraries: exact, or refused. Those are imported on first use."""
 
 from jaxrnn.interop import torch
 

@@ -1,4 +1,4 @@
-"""Checks of what is converted. Wording and form are those of jaxrnn.checks."""
+"""Checks of models to be converted. The form of messages is that of jaxrnn.checks."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ ONE_SETTING = "a PyTorch module has one setting for all its layers"
 
 
 def counterpart(place: str, cell: Any, first_place: str, first: Any, layouts: Mapping[type, Any]) -> None:
-    """A cell is one that PyTorch has, and like the first one of the model."""
+    """A cell that PyTorch has, with the same kind and options as the first one of the model."""
     if type(cell) not in layouts:
         refuse(place, "a VanillaRNN, LSTM or GRU, a Bidirectional of them, or a Stack of these", repr(cell),
                       "a recurrent module of PyTorch holds nothing else: convert other parts by themselves",
@@ -24,6 +24,6 @@ def counterpart(place: str, cell: Any, first_place: str, first: Any, layouts: Ma
         if value not in values:
             refuse(f"{place}.{name}", " or ".join(map(repr, values)), repr(value), layout.reason)
     for name in ("hidden_size", "use_bias", *layout.options):
-        value, wanted = getattr(cell, name), getattr(first, name)
-        if value != wanted:
-            refuse(f"{place}.{name}", f"{wanted!r}, that of {first_place}", repr(value), ONE_SETTING)
+        value, expected = getattr(cell, name), getattr(first, name)
+        if value != expected:
+            refuse(f"{place}.{name}", f"{expected!r}, that of {first_place}", repr(value), ONE_SETTING)

@@ -1,4 +1,4 @@
-"""Learning: the train step, truncated back-propagation through time, the loop, checkpoints."""
+"""Training: the train step, truncated back-propagation through time, the training loop, checkpoints."""
 
 from jaxrnn.learning.checkpoints import Checkpoint, Checkpoints, load_model, run_folder
 from jaxrnn.learning.loop import Fit, NonFiniteError, fit

@@ -1,7 +1,8 @@
-"""Checkpoints that survive a kill: written whole or not at all, verified when read, refused where they do not fit.
+"""Checkpoints: written atomically, verified when read, refused for another model or optimizer.
 
-A checkpoint is a folder ``step-…`` that Orbax fills under another name; it gets its own by one rename, when a list of
-the SHA-256 sums of all its files lies in it. So none is ever half-written, and a damaged one is known as such.
+A checkpoint is a folder ``step-…``. Orbax writes its arrays under a temporary name. When the list of the SHA-256 sums
+of all its files is written too, one rename gives the folder its final name. So a killed process leaves no partial
+checkpoint, and a damaged one is detected.
 """
 
 from __future__ import annotations
@@ -28,25 +29,29 @@ from jaxrnn.learning.step import TrainState
 from jaxrnn.types import Array, Params, PyTree
 
 METADATA, CHECKSUMS = "metadata.json", "sha256.json"
-RESERVED = ("model", "parts", "step", "best", "key", "params", "training")  # what a checkpoint says of itself
+RESERVED = ("model", "parts", "step", "best", "key", "params", "training")  # names that each checkpoint writes itself
 
 
 class Checkpoint(NamedTuple):
-    """What a checkpoint gives back: the run's state, its random key, and the facts stored beside them."""
+    """A checkpoint that was read: the train state, the random key of the run, and the metadata."""
 
     state: TrainState
     key: Array
     metadata: dict[str, Any]
+
+    def __repr__(self) -> str:
+        key, metadata = checks.describe(self.key), ", ".join(self.metadata)
+        return f"Checkpoint(state={self.state!r}, key={key}, metadata: {metadata})"
 
 
 class Checkpoints:
     """The checkpoints of one run, in one folder.
 
     Args:
-        folder: where they lie; made when the first is saved.
-        model: the model that is trained. Its printed constructor call is stored, so that :func:`load_model` needs the
-            folder alone.
-        keep: how many of the newest are kept, beside the best.
+        folder: their folder; created when the first is saved.
+        model: the model that is trained. Its printed constructor call is stored, so that :func:`load_model` needs
+            only the folder.
+        keep: how many of the newest checkpoints are kept, in addition to the best one.
 
     Example:
         >>> import jax, jaxrnn as rnn, optax, tempfile
@@ -68,71 +73,82 @@ class Checkpoints:
         self.model, self.keep = model, keep
 
     def steps(self) -> list[int]:
-        """Steps of the checkpoints in the folder, damaged ones included, in order."""
+        """Return the steps of all checkpoints in the folder, damaged ones included, in ascending order."""
         return _steps(self.folder)
 
     def save(
         self, state: TrainState, key: Array, metadata: dict[str, Any] | None = None, *, best: bool = False
     ) -> pathlib.Path:
-        """Write a checkpoint of this step, mark it the best if asked to, and drop what is too old.
+        """Write a checkpoint of the state, optionally marked as the best, and delete those that are too old.
 
         Args:
-            state: all that the run carries.
-            key: the run's random key.
-            metadata: further things to keep, anything JSON can hold.
+            state: the train state.
+            key: the random key of the run.
+            metadata: further entries to store, anything JSON can hold.
             best: whether this is the best model so far.
 
         Returns:
             The checkpoint's folder.
 
         Raises:
-            ValueError: a fact has a name that a checkpoint uses itself.
+            ValueError: an entry of ``metadata`` has a name that the checkpoint uses itself.
         """
         checks.free_names("metadata", metadata or {}, RESERVED)
         step, training = int(state.step), state._replace(params=())
-        final, draft = _place(self.folder, step), self.folder / f"draft-{step}"
-        _clear(self.folder)  # what a run left that was killed while it saved
-        with _orbax() as orbax:
-            orbax.save(draft / "params", state.params)
-            orbax.wait_until_finished()
-            orbax.save(draft / "training", training)
-        told = {"model": constructor_call(self.model), "parts": class_modules(self.model), "step": step, "best": best,
-                "key": encode_key(key), "params": _shapes_of(state.params), "training": _shapes_of(training)}  # fmt: skip
-        (draft / METADATA).write_text(json.dumps({**(metadata or {}), **told}, ensure_ascii=False), "utf-8")
+        final, draft = _step_folder(self.folder, step), self.folder / f"draft-{step}"
+        _remove_drafts(self.folder)  # left by a process that was killed while saving
+        with _checkpointer() as checkpointer:
+            checkpointer.save(draft / "params", state.params)
+            checkpointer.wait_until_finished()
+            checkpointer.save(draft / "training", training)
+        own = {
+            "model": constructor_call(self.model),
+            "parts": class_modules(self.model),
+            "step": step,
+            "best": best,
+            "key": encode_key(key),
+            "params": _shapes_of(state.params),
+            "training": _shapes_of(training),
+        }
+        (draft / METADATA).write_text(json.dumps({**(metadata or {}), **own}, ensure_ascii=False), "utf-8")
         (draft / CHECKSUMS).write_text(json.dumps(_checksums(draft)))
         if final.exists():
             final.rename(self.folder / f"draft-{step}-replaced")
         draft.rename(final)
-        so_far = [s for s in self.steps() if s <= step]  # later ones are damaged, and were passed over
-        best_so_far = [s for s in so_far if _was_best(_place(self.folder, s))]
-        _clear(self.folder)
-        for stale in {*so_far[: -self.keep]} - {*best_so_far[-1:]}:
-            shutil.rmtree(_place(self.folder, stale))
+        so_far = [s for s in self.steps() if s <= step]  # later ones are damaged: restore skipped them
+        best_so_far = [s for s in so_far if _was_best(_step_folder(self.folder, s))]
+        _remove_drafts(self.folder)
+        for old in {*so_far[: -self.keep]} - {*best_so_far[-1:]}:
+            shutil.rmtree(_step_folder(self.folder, old))
         return final
 
     def restore(self, like: TrainState) -> Checkpoint | None:
-        """Read the newest checkpoint that is whole, warning of damaged ones passed over; None if there is none.
+        """Read the newest intact checkpoint, with a warning for each damaged one that is skipped.
 
         Args:
-            like: a state of the run, fresh for instance, whose structure the checkpoint must have.
+            like: a train state of this model and optimizer, for instance the initial one. The checkpoint must have
+                its structure, shapes and dtypes.
+
+        Returns:
+            The checkpoint, or None if there is none.
 
         Raises:
-            ValueError: the checkpoint is of another model or optimizer; says what differs.
+            ValueError: the checkpoint is of another model or optimizer; the message says what differs.
         """
-        step = next(_intact_checkpoint(self.folder), None)
+        step = next(_intact_steps(self.folder), None)
         if step is None:
             return None
-        folder = _place(self.folder, step)
+        folder = _step_folder(self.folder, step)
         metadata = _read_metadata(folder)
         if metadata["model"] != constructor_call(self.model):
             checks.refuse(str(folder), f"a checkpoint of {constructor_call(self.model)}", metadata["model"],
                           "resume with the model it was made with, or start in another folder")  # fmt: skip
         training = like._replace(params=())
-        _same(folder, "params", _shapes_of(like.params), metadata["params"])
-        _same(folder, "training", _shapes_of(training), metadata["training"])
-        with _orbax() as orbax:
-            params = orbax.restore(folder / "params", like.params)
-            training = orbax.restore(folder / "training", training)
+        _check_shapes(folder, "params", _shapes_of(like.params), metadata["params"])
+        _check_shapes(folder, "training", _shapes_of(training), metadata["training"])
+        with _checkpointer() as checkpointer:
+            params = checkpointer.restore(folder / "params", like.params)
+            training = checkpointer.restore(folder / "training", training)
         return Checkpoint(training._replace(params=params), _decode_key(metadata["key"]), metadata)
 
 
@@ -141,72 +157,91 @@ def load_model(folder: str | os.PathLike, which: str | int = "best", *, model: A
 
     Args:
         folder: the folder of the run.
-        which: ``"best"`` (the newest where none was marked), ``"last"``, or a step.
-        model: in place of the one that is stored, for one with parts that cannot be imported: a class or a function
-            of ``__main__``, of a notebook or inside of a function.
+        which: ``"best"`` (the newest if none is marked as the best), ``"last"``, or a step.
+        model: the model, if it cannot be rebuilt from the checkpoint because it contains a class or function that
+            cannot be imported: one of ``__main__``, of a notebook, or defined inside a function.
 
     Returns:
-        ``(model, params, metadata)``: the parameters in the dtypes in which they were saved, of ``optax.lookahead`` the
-        slow ones.
+        ``(model, params, metadata)``. The parameters have the dtypes in which they were saved; with
+        ``optax.lookahead`` they are the slow ones.
 
-    Classes and functions of your own are stored by module and name. Those modules are imported, which runs them; then
-    classes with a method ``init`` are called with the literals of the printed call, and nothing else is evaluated. Give
-    ``model=`` for a checkpoint that you do not trust: then nothing is imported.
+    User-defined classes and functions are stored by module and name. Loading imports these modules, which runs their
+    code. Then only classes with a method ``init`` are called, with the literals of the printed call; nothing else is
+    evaluated. Pass ``model=`` for a checkpoint that you do not trust: then nothing is imported.
 
     Raises:
-        FileNotFoundError: there is no whole checkpoint in the folder.
-        ValueError: the step asked for is not there or damaged, the model is another than the one given, or a part of it
-            cannot be imported; says which, and of which module.
+        FileNotFoundError: there is no intact checkpoint in the folder.
+        ValueError: the requested step is missing or damaged, the parameters are of another model, or a part of the
+            model cannot be imported; the message names the part and its module.
+
+    Example:
+        >>> import jax, jaxrnn as rnn, optax, tempfile
+        >>> from jaxrnn import learning
+        >>> model, folder = rnn.GRU(3, 8), tempfile.mkdtemp()
+        >>> state = learning.train_state(model.init(jax.random.key(0)), optax.sgd(0.1))
+        >>> _ = learning.Checkpoints(folder, model).save(state, jax.random.key(1))
+        >>> model, params, metadata = learning.load_model(folder)
+        >>> model, params.w_hh.shape, metadata["step"]
+        (GRU(3, 8), (8, 24), 0)
     """
     folder = pathlib.Path(folder).absolute()
     if isinstance(which, str):
         checks.one_of("which", which, ("best", "last"))
-    whole = list(_intact_checkpoint(folder))
-    if not whole:
+    intact = list(_intact_steps(folder))
+    if not intact:
         raise FileNotFoundError(f"folder: expected a run with checkpoints, got none in {folder}; train first")
     if isinstance(which, str):
-        best = [step for step in whole if _was_best(_place(folder, step))]
-        step = (best or whole)[0] if which == "best" else whole[0]
+        best = [step for step in intact if _was_best(_step_folder(folder, step))]
+        step = (best or intact)[0] if which == "best" else intact[0]
     else:
         step = which
-    if step not in whole:
-        checks.refuse("which", f"the step of a whole checkpoint in {folder}: {whole}", which,
+    if step not in intact:
+        checks.refuse("which", f"the step of an intact checkpoint in {folder}: {intact}", which,
                       'which="last" takes the newest')  # fmt: skip
-    place = _place(folder, step)
-    metadata = _read_metadata(place)
-    model = rebuild_model(metadata["model"], metadata.get("parts", {}), place) if model is None else model
+    folder = _step_folder(folder, step)
+    metadata = _read_metadata(folder)
+    model = rebuild_model(metadata["model"], metadata.get("parts", {}), folder) if model is None else model
     like = jax.eval_shape(model.init, jax.random.key(0))
-    precomputed_projection = any(
-        name.startswith(".slow") for name in metadata["params"].keys() - _shapes_of(like).keys()
-    )
-    like = _as_saved(optax.LookaheadParams(like, like) if precomputed_projection else like, metadata["params"])
-    _same(place, "params", _shapes_of(like), metadata["params"])
-    with _orbax() as orbax:
-        params = orbax.restore(place / "params", _here(like))
-    return model, params.slow if precomputed_projection else params, metadata
+    lookahead = any(name.startswith(".slow") for name in metadata["params"].keys() - _shapes_of(like).keys())
+    like = _with_saved_dtypes(optax.LookaheadParams(like, like) if lookahead else like, metadata["params"])
+    _check_shapes(folder, "params", _shapes_of(like), metadata["params"])
+    with _checkpointer() as checkpointer:
+        params = checkpointer.restore(folder / "params", _on_first_device(like))
+    return model, params.slow if lookahead else params, metadata
 
 
 def run_folder(folder: str | os.PathLike, *, resume: bool = False) -> pathlib.Path:
-    """Return the folder for a run, empty unless resumed; an earlier run there is set aside as ``folder.1``, …."""
+    """Return a folder for a run, empty unless it is resumed; a folder that is not empty is renamed to ``folder.1``, ….
+
+    Args:
+        folder: the folder; created if it does not exist.
+        resume: whether the run goes on with what the folder holds.
+
+    Example:
+        >>> import pathlib, tempfile
+        >>> from jaxrnn import learning
+        >>> learning.run_folder(pathlib.Path(tempfile.mkdtemp()) / "runs" / "lm").name
+        'lm'
+    """
     folder = pathlib.Path(folder)
     if not resume and folder.is_dir() and any(folder.iterdir()):
-        aside = next(p for n in itertools.count(1) if not (p := folder.with_name(f"{folder.name}.{n}")).exists())
-        folder.rename(aside)
-        print(f"the run in {folder} was set aside as {aside}")
+        renamed = next(p for n in itertools.count(1) if not (p := folder.with_name(f"{folder.name}.{n}")).exists())
+        folder.rename(renamed)
+        print(f"the earlier run in {folder} was renamed to {renamed}")
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 
 
-def _orbax() -> Any:
-    """What writes and reads arrays; imported when it is needed, which takes half as long as to import JAX."""
+def _checkpointer() -> Any:
+    """Orbax' checkpointer. Imported on first use: the import takes half as long as that of JAX."""
     import orbax.checkpoint
 
-    logging.getLogger("absl").setLevel(logging.ERROR)  # Orbax narrates every save
+    logging.getLogger("absl").setLevel(logging.ERROR)  # Orbax logs every save
     return orbax.checkpoint.StandardCheckpointer()
 
 
-def _here(like: PyTree) -> PyTree:
-    """The same shapes, to be read to this machine's first device, wherever they were written."""
+def _on_first_device(like: PyTree) -> PyTree:
+    """The same shapes, to be restored to the first device, whatever the sharding was when they were saved."""
     device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
     return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=device), like)
 
@@ -214,11 +249,11 @@ def _here(like: PyTree) -> PyTree:
 # ---- folders and files -------------------------------------------------------------------------------------------
 
 
-def _place(folder: pathlib.Path, step: int) -> pathlib.Path:
+def _step_folder(folder: pathlib.Path, step: int) -> pathlib.Path:
     return folder / f"step-{step:09d}"
 
 
-def _clear(folder: pathlib.Path) -> None:
+def _remove_drafts(folder: pathlib.Path) -> None:
     for draft in folder.glob("draft-*"):
         shutil.rmtree(draft)
 
@@ -227,18 +262,18 @@ def _steps(folder: pathlib.Path) -> list[int]:
     return sorted(int(found[1]) for p in folder.glob("step-*") if (found := re.fullmatch(r"step-(\d+)", p.name)))
 
 
-def _intact_checkpoint(folder: pathlib.Path) -> Iterator[int]:
-    """The steps whose checkpoints are whole, the newest first; warns of each that is not."""
+def _intact_steps(folder: pathlib.Path) -> Iterator[int]:
+    """The steps of intact checkpoints, the newest first; warns of each that is damaged."""
     for step in reversed(_steps(folder)):
-        damage = _damage(_place(folder, step))
+        damage = _damage(_step_folder(folder, step))
         if damage:
-            warnings.warn(f"checkpoint {_place(folder, step)} is damaged ({damage}) and passed over", stacklevel=3)
+            warnings.warn(f"checkpoint {_step_folder(folder, step)} is damaged ({damage}) and skipped", stacklevel=3)
         else:
             yield step
 
 
 def _was_best(folder: pathlib.Path) -> bool:
-    """Whether it was the best so far when it was saved; the newest of these is the best."""
+    """Whether the checkpoint was the best so far when it was saved; the newest of these is the best of all."""
     try:
         return _read_metadata(folder)["best"]
     except (OSError, ValueError, KeyError):  # damaged
@@ -246,7 +281,7 @@ def _was_best(folder: pathlib.Path) -> bool:
 
 
 def _damage(folder: pathlib.Path) -> str:
-    """What is wrong with the files of a checkpoint, or nothing."""
+    """What is wrong with the files of a checkpoint; empty if nothing is."""
     try:
         expected = json.loads((folder / CHECKSUMS).read_text())
     except (OSError, ValueError):
@@ -266,7 +301,7 @@ def _read_metadata(folder: pathlib.Path) -> dict[str, Any]:
 
 
 def encode_key(key: Array) -> dict[str, Any]:
-    """A random key, new style or old (without an implementation), as numbers."""
+    """A random key as JSON; the implementation of an old-style (uint32) key is None."""
     typed = jax.numpy.issubdtype(key.dtype, jax.dtypes.prng_key)
     numbers = jax.random.key_data(key) if typed else key
     return {"implementation": str(jax.random.key_impl(key)) if typed else None, "numbers": np.asarray(numbers).tolist()}
@@ -277,30 +312,31 @@ def _decode_key(key: dict[str, Any]) -> Array:
     return numbers if key["implementation"] is None else jax.random.wrap_key_data(numbers, impl=key["implementation"])
 
 
-# ---- what differs ------------------------------------------------------------------------------------------------
+# ---- shapes and dtypes -------------------------------------------------------------------------------------------
 
 
 def _shapes_of(tree: PyTree) -> dict[str, str]:
-    """Place, dtype and shape of every array."""
+    """Dtype and shape of every array, by its path in the tree."""
     leaves = jax.tree_util.tree_leaves_with_path(tree)
     return {jax.tree_util.keystr(path): f"{x.dtype}{list(x.shape)}" for path, x in leaves}
 
 
-def _as_saved(like: PyTree, tree_summary: dict[str, str]) -> PyTree:
-    """A tree of shapes in the dtypes of an outline, where both have the same place."""
+def _with_saved_dtypes(like: PyTree, saved: dict[str, str]) -> PyTree:
+    """A tree of shapes with the dtypes in which the arrays of the same paths were saved."""
 
     def cast(path: tuple, leaf: Any) -> Any:
-        name = tree_summary.get(jax.tree_util.keystr(path), str(leaf.dtype)).partition("[")[0]
+        name = saved.get(jax.tree_util.keystr(path), str(leaf.dtype)).partition("[")[0]
         checks.dtype_available(name)
         return leaf if name == str(leaf.dtype) else jax.ShapeDtypeStruct(leaf.shape, jax.numpy.dtype(name))
 
     return jax.tree_util.tree_map_with_path(cast, like)
 
 
-def _same(folder: pathlib.Path, part: str, wanted: dict[str, str], found: dict[str, str]) -> None:
-    for place in [*wanted, *found]:
-        here, there = wanted.get(place, "nothing there"), found.get(place, "nothing")
-        if wanted.get(place) != found.get(place):
-            only_dtype = here.partition("[")[1:] == there.partition("[")[1:] != ("", "")
-            cast = f", or its parameters were cast: .astype({there.partition('[')[0]!r})" if only_dtype else ""
-            checks.refuse(f"{folder}: {part}{place}", here, there, f"the run had another model or optimizer{cast}")
+def _check_shapes(folder: pathlib.Path, part: str, expected: dict[str, str], saved: dict[str, str]) -> None:
+    """Refuse arrays that differ in path, dtype or shape; names the first."""
+    for path in [*expected, *saved]:
+        if expected.get(path) != saved.get(path):
+            want, got = expected.get(path, "nothing there"), saved.get(path, "nothing")
+            only_dtype = want.partition("[")[1:] == got.partition("[")[1:] != ("", "")
+            cast = f", or its parameters were cast: .astype({got.partition('[')[0]!r})" if only_dtype else ""
+            checks.refuse(f"{folder}: {part}{path}", want, got, f"the run had another model or optimizer{cast}")

@@ -1,4 +1,4 @@
-"""Checks of what a run is given: the loss, the batches, the evaluation. Wording and form are those of jaxrnn.checks."""
+"""Checks of the arguments of training: loss, batches, evaluation. The form of messages is that of jaxrnn.checks."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from jaxrnn.types import Array, PyTree, State
 
 
 def loss_result(value: Any) -> tuple[Array, tuple[State, dict]]:
-    """What a loss gave back: (value, (carry, metrics))."""
-    whole = isinstance(value, tuple) and len(value) == 2
-    if not whole or not isinstance(value[1], tuple) or len(value[1]) != 2 or not isinstance(value[1][1], dict):
+    """What a loss returned: (value, (carry, metrics))."""
+    pair = isinstance(value, tuple) and len(value) == 2
+    if not pair or not isinstance(value[1], tuple) or len(value[1]) != 2 or not isinstance(value[1][1], dict):
         refuse("loss", "(value, (carry, metrics)) from it", tree_summary(value),
                "return value, ((), {}) where there is no carry and nothing to report", TypeError)  # fmt: skip
     return value
@@ -29,9 +29,9 @@ def optimizer(argument: str, value: Any) -> None:
         refuse(argument, "a transformation of optax", describe(value), "optax.adam(1e-3), for instance", TypeError)
 
 
-def batch_count(reported: dict) -> Array:
-    """What a loss reports as ``"count"``, one number; 1 where it reports none."""
-    value = reported.get("count", 1)
+def batch_count(metrics: dict) -> Array:
+    """The metric ``"count"`` of a loss, one number; 1 if it returns none."""
+    value = metrics.get("count", 1)
     number = isinstance(value, (int, float)) or (hasattr(value, "dtype") and jnp.issubdtype(value.dtype, jnp.number))
     if not number or jnp.shape(value) != ():
         refuse('"count" reported by the loss', "one number, that of the steps or sequences that its mean is over",
@@ -39,44 +39,36 @@ def batch_count(reported: dict) -> Array:
     return jnp.asarray(value)
 
 
-def walks_forwards(argument: str, value: Any) -> None:
-    """A model without a part that walks backwards, as far as its parts are fields of dataclasses."""
-    if looks_ahead(value):
-        refuse(argument, "a model that walks forwards", repr(value),
-               "Bidirectional sees the inputs to come, which are the targets of a stream; forward cells alone carry "
+def unidirectional(argument: str, value: Any) -> None:
+    """A model without a :class:`~jaxrnn.Bidirectional` part, as far as its parts are fields of dataclasses."""
+    if has_bidirectional(value):
+        refuse(argument, "a unidirectional model", repr(value),
+               "Bidirectional sees the inputs to come, which are the targets of a stream; only forward cells can carry "
                "their state from chunk to chunk", TypeError)  # fmt: skip
 
 
-def looks_ahead(value: Any) -> bool:
-    """Whether a :class:`~jaxrnn.Bidirectional` is in a model."""
+def has_bidirectional(value: Any) -> bool:
+    """Whether a :class:`~jaxrnn.Bidirectional` is part of a model."""
     parts = value if isinstance(value, tuple) else ()
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         parts = tuple(getattr(value, field.name) for field in dataclasses.fields(value))
-    return isinstance(value, Bidirectional) or any(map(looks_ahead, parts))
-
-
-def train_state(argument: str, value: Any, kind: type) -> None:
-    """The state of a run, of ``learning.train_state``."""
-    if not isinstance(value, kind):
-        refuse(
-            argument, f"a {kind.__name__}", tree_summary(value), "train_state(params, optimizer) makes one", TypeError
-        )
+    return isinstance(value, Bidirectional) or any(map(has_bidirectional, parts))
 
 
 def batch_source(argument: str, value: Any) -> None:
-    """Something that gives batch n as ``value[n]``."""
+    """An object whose ``value[n]`` is batch n."""
     if not hasattr(value, "__getitem__"):
         refuse(argument, "an object that gives batch n as batches[n]", type(value).__name__,
                "list(...) of a generator, or a class with __getitem__", TypeError)  # fmt: skip
 
 
 def is_plain_sequence(batches: Any) -> bool:
-    """Whether a source of batches has so many and no more: it does not begin anew after the last."""
+    """Whether a source of batches is a plain list, tuple or array, which does not repeat after the last batch."""
     return type(batches) in (list, tuple, np.ndarray) or isinstance(batches, jax.Array)
 
 
 def enough_batches(batches: Any, steps: int) -> None:
-    """One batch a step, as far as their number is known."""
+    """At least one batch for each step, if their number is known."""
     if is_plain_sequence(batches) and len(batches) < steps:
         too_few(f"{type(batches).__name__} of {len(batches)}", steps)
 
@@ -94,19 +86,19 @@ def too_few(got: str, steps: int, cause: Exception | None = None) -> NoReturn:
     """A source that ends before the run does."""
     try:
         refuse("batches", f"batches[n] for n from 0 to {steps - 1}, one a step of steps={steps}", got,
-               "fewer steps, or a source that begins anew: data.Streams, data.Buckets, or a class whose __getitem__ "
+               "fewer steps, or a source that repeats: data.Streams, data.Buckets, or a class whose __getitem__ "
                "takes n modulo the number of batches")  # fmt: skip
     except ValueError as error:
         raise error from cause
 
 
 def needs(argument: str, value: Any, other: str, other_value: Any) -> None:
-    """One argument makes no sense without another."""
+    """An argument that requires another one."""
     if value not in (None, False) and other_value is None:
         refuse(other, f"something, since {argument} is given", None, f"{argument} needs it")
 
 
-def numbers(argument: str, value: Any) -> None:
-    """What an evaluation gave back: a dict."""
+def evaluation_result(argument: str, value: Any) -> None:
+    """What an evaluation returned: a dict."""
     if not isinstance(value, dict):
         refuse(argument, "a dict of numbers and texts from it", describe(value), 'return {"loss": value}', TypeError)

@@ -1,4 +1,4 @@
-"""The loop: batches in, metrics out, and the device never waits for the host."""
+"""The training loop: prepares batches while the device computes, evaluates, saves, resumes, stops early."""
 
 from __future__ import annotations
 
@@ -24,28 +24,33 @@ from jaxrnn.learning.report import MetricsFormatter, Report, default_format
 from jaxrnn.learning.step import Step, TrainState, scan_steps
 from jaxrnn.types import Array, Params, PyTree
 
-RESERVED_BY_FIT = ("progress", "origin")  # what fit adds to the facts of a checkpoint
+RESERVED_BY_FIT = ("progress", "origin")  # what fit adds to the metadata of a checkpoint
 
 
 class Batches(Protocol):
-    """The data of a run: batch number n, counted from the start of training. The number is the data position."""
+    """The data of a run: ``batches[n]`` is batch n, counted from the start of training."""
 
     def __getitem__(self, n: int, /) -> PyTree: ...
 
 
 class Fit(NamedTuple):
-    """How a run ended."""
+    """The result of :func:`fit`: the last train state, and how the run ended."""
 
     state: TrainState
-    stopped: str  # "finished", "early" (no better evaluation for too long) or "interrupted"
+    stopped: str  # "finished", "early" (no better evaluation for ``patience`` evaluations) or "interrupted" (Ctrl-C)
     best: float | None  # the smallest value of the monitored metric
     best_step: int | None
     seconds: float  # of this call
     shapes: int  # different batch shapes, each compiled once
 
+    def __repr__(self) -> str:
+        best = "None" if self.best is None else f"{self.best:.4g} at step {self.best_step}"
+        seconds = f"{self.seconds:.0f}" if self.seconds >= 10 else f"{self.seconds:.2g}"
+        return f"Fit(stopped={self.stopped!r}, best={best}, {seconds} s, state={self.state!r})"
+
 
 class NonFiniteError(RuntimeError):
-    """Loss or gradient were not finite too many times in a row."""
+    """Loss or gradient were not finite for too many batches in a row."""
 
 
 def fit(
@@ -67,60 +72,72 @@ def fit(
     log: str | os.PathLike | None = None,
     tensorboard: str | os.PathLike | None = None,
     format_metrics: MetricsFormatter = default_format,
-    show: bool = True,
+    verbose: bool = True,
     max_nonfinite: int = 20,
 ) -> Fit:
-    """Train: several optimizer steps a compiled call, the next batches prepared while the device computes.
+    """Train a model: several optimizer steps in one compiled call, while the host prepares the next batches.
 
-    The same arguments give the same run, bit for bit, on one machine, whether it was killed and resumed or not. Ctrl-C
-    ends the call under way, saves and returns; a second one ends at once.
+    On one machine the same arguments give the same run bit for bit, also if it is killed and resumed. Ctrl-C finishes
+    the current compiled call, saves and returns; a second Ctrl-C stops at once.
 
     Args:
-        step: what :func:`train_step` makes.
-        state: what :func:`train_state` makes.
+        step: the train step, of :func:`train_step`.
+        state: the train state, of :func:`train_state`.
         batches: ``batches[n]`` is batch n, a pytree of NumPy arrays.
         steps: the step to end at, counted from the start of training.
         key: random key of the run; step n uses ``fold_in(key, n)``.
-        steps_per_execution: steps in one compiled call.
-        evaluate: ``evaluate(params, step)`` returns numbers to report, and texts to print.
-        evaluate_every: steps between evaluations; there is one at the end in any case.
-        monitor: the number of ``evaluate`` that says how good a model is, the smaller the better.
+        steps_per_execution: optimizer steps in one compiled call.
+        evaluate: ``evaluate(params, step)`` returns a dict of numbers to report and texts to print.
+        evaluate_every: steps between evaluations; there is always one at the end.
+        monitor: the number returned by ``evaluate`` that is minimized; it decides which model is the best.
         patience: stop after this many evaluations without a better one.
         checkpoints: where to save: at each evaluation, at the end and at Ctrl-C; the best is kept.
         save_every: steps between further checkpoints.
-        resume: go on from the newest whole checkpoint, or start where there is none. ``metadata``, ``key`` and the data
-            (its first batch, and how many there are where the source goes round) must be those that the run was made
-            from; ``"anyway"`` goes on with others, which count from there on. All else may change: ``steps``,
+        resume: continue from the newest intact checkpoint, or start if there is none. ``metadata``, ``key`` and the
+            data (the first batch, and the number of batches if the source repeats) must be those of the run;
+            ``"anyway"`` continues with others, which are stored from then on. Everything else may change: ``steps``,
             evaluation, patience, saving, reports.
         metadata: stored with each checkpoint, see :meth:`Checkpoints.save`, and compared when the run is resumed: what
             the run depends on, such as the vocabulary, a learning rate, or the SHA-256 sum of all the data.
         log: JSON-lines file for the metrics of every step.
         tensorboard: folder for TensorBoard files; needs tensorboardX.
-        format_metrics: metrics to the words shown on the screen.
-        show: whether to print anything.
-        max_nonfinite: batches in a row without a finite loss and gradient that end the run.
+        format_metrics: a function from metrics to the text that is printed.
+        verbose: whether to print: a progress bar on a terminal, a line that updates in place in a notebook, a line
+            each 10 s elsewhere; and each evaluation.
+        max_nonfinite: end the run after this many batches in a row whose loss or gradient is not finite.
 
     Returns:
-        The state and how the run ended.
+        The train state, and how the run ended.
 
     Raises:
-        NonFiniteError: too many batches in a row had no finite loss or gradient; names the last checkpoint.
-        ValueError: the folder holds another run, ``resume=True`` or another folder helps; the run to be resumed was
-            made from other things, both named; there are fewer batches than steps.
+        NonFiniteError: loss or gradient were not finite for ``max_nonfinite`` batches in a row; names the last
+            checkpoint.
+        ValueError: the folder holds another run (use ``resume=True`` or another folder); the run to be resumed had
+            another key, metadata or data, both are named; there are fewer batches than steps.
+
+    Example:
+        >>> import jax, jaxrnn as rnn, numpy as np, optax
+        >>> from jaxrnn import learning
+        >>> from jaxrnn.data import Streams
+        >>> model = rnn.Stack(rnn.Embedding(5, 3), rnn.GRU(3, 4), rnn.Linear(4, 5))
+        >>> step = learning.train_step(learning.stream_loss(model), optax.adam(0.1))
+        >>> params, carry = model.init(jax.random.key(0)), model.initial_state((2,))
+        >>> state = learning.train_state(params, optax.adam(0.1), carry)
+        >>> streams = Streams(np.arange(100) % 5, batch=2, steps=8)
+        >>> learning.fit(step, state, streams, steps=20, key=jax.random.key(1), verbose=False)  # doctest: +ELLIPSIS
+        Fit(stopped='finished', best=None, ... s, state=TrainState(step=20, parameters=136, skipped=0))
     """
-    for name, value in (
-        ("steps", steps),
-        ("steps_per_execution", steps_per_execution),
-        ("max_nonfinite", max_nonfinite),
-    ):
+    sizes = {"steps": steps, "steps_per_execution": steps_per_execution, "max_nonfinite": max_nonfinite}
+    for name, value in sizes.items():
         checks.size(name, value)
     for name, optional in (("evaluate_every", evaluate_every), ("save_every", save_every), ("patience", patience)):
         if optional is not None:
             checks.size(name, optional)
     checks.required("key", key, "jax.random.key(0) makes one")
-    learning_checks.train_state("state", state, TrainState)
+    checks.instance("state", state, TrainState, "train_state(params, optimizer) makes one")
     learning_checks.batch_source("batches", batches)
     checks.random_key("key", key)
+    checks.flag("verbose", verbose)
     if isinstance(resume, str):
         checks.one_of("resume", resume, ("anyway",), also=", True or False")
     learning_checks.needs("resume", resume, "checkpoints", checkpoints)
@@ -129,26 +146,27 @@ def fit(
     learning_checks.enough_batches(batches, steps)
     checks.free_names("metadata", metadata or {}, (*RESERVED, *RESERVED_BY_FIT))
     metadata = as_json("metadata", metadata or {})
-    run, origin = _Progress(), {} if checkpoints is None else fingerprint(batches, steps)
+    progress, origin = _Progress(), {} if checkpoints is None else fingerprint(batches, steps)
     if checkpoints is not None and checkpoints.steps():
         if not resume:
             checks.refuse("checkpoints", "a folder without checkpoints", f"{checkpoints.folder} with some",
-                          "resume=True goes on with them")  # fmt: skip
-        found = checkpoints.restore(state)
-        if found is not None:
-            stored, state, run = found.metadata, found.state, _Progress(**found.metadata.get("progress", {}))
-            if "origin" not in stored:  # of a loop of one's own
-                key = found.key
+                          "resume=True continues with them")  # fmt: skip
+        restored = checkpoints.restore(state)
+        if restored is not None:
+            state, stored = restored.state, restored.metadata
+            progress = _Progress(**stored.get("progress", {}))
+            if "origin" not in stored:  # saved by a user's own training loop
+                key = restored.key
             elif resume != "anyway":
-                of_the_run = {
-                    name: value for name, value in stored.items() if name not in (*RESERVED, *RESERVED_BY_FIT)
-                }
-                then = {"metadata": of_the_run, "key": stored["key"], **stored["origin"]}
-                check_origin(checkpoints.folder, then, {"metadata": metadata, "key": encode_key(key), **origin})
-    state = jax.tree.map(jnp.copy, state)  # the caller's stays valid: the loop donates its own
+                user_metadata = {k: v for k, v in stored.items() if k not in (*RESERVED, *RESERVED_BY_FIT)}
+                stored_origin = {"metadata": user_metadata, "key": stored["key"], **stored["origin"]}
+                check_origin(
+                    checkpoints.folder, stored_origin, {"metadata": metadata, "key": encode_key(key), **origin}
+                )
+    state = jax.tree.map(jnp.copy, state)  # the compiled call donates this copy; the caller's state stays valid
     compiled = _compiled(step)
-    first, begun, bad = int(state.step), time.monotonic(), int(state.skipped_in_a_row)
-    stopped = "early" if patience is not None and run.worse >= patience else "finished"
+    first, start_time, nonfinite_in_a_row = int(state.step), time.monotonic(), int(state.skipped_in_a_row)
+    stopped = "early" if patience is not None and progress.wait >= patience else "finished"
     shapes: set[str] = set()
 
     with (
@@ -159,90 +177,86 @@ def fit(
             resume=bool(resume),
             tensorboard=tensorboard,
             format_metrics=format_metrics,
-            show=show,
+            verbose=verbose,
         ) as report,
-        _ctrl_c() as asked,
+        _ctrl_c() as interrupted,
     ):
 
         def record(done: int, metrics: PyTree) -> None:
-            """Read the metrics of a call, which waits for it, and stop a run that has gone bad."""
-            nonlocal bad
+            """Wait for the metrics of a compiled call, report them, and end a run that is no longer finite."""
+            nonlocal nonfinite_in_a_row
             values = jax.device_get(metrics)
-            report.call(done, values)
-            for n, fine in enumerate(values["finite"], done + 1 - len(values["finite"])):
-                bad = 0 if fine else bad + 1
-                if bad >= max_nonfinite:
+            report.metrics(done, values)
+            for n, finite in enumerate(values["finite"], done + 1 - len(values["finite"])):
+                nonfinite_in_a_row = 0 if finite else nonfinite_in_a_row + 1
+                if nonfinite_in_a_row >= max_nonfinite:
                     raise NonFiniteError(
-                        f"loss and gradient: expected finite numbers, got {bad} batches in a row without, "
-                        f"up to step {n}; {_last_good(checkpoints)}; a smaller learning rate or clipping may help"
+                        f"loss and gradient: expected finite numbers, got {nonfinite_in_a_row} batches in a row "
+                        f"without, up to step {n}; {_last_checkpoint(checkpoints)}; "
+                        "a smaller learning rate or clipping may help"
                     )
 
         def save(best: bool) -> None:
             if checkpoints is not None:
-                report.flush()  # the lines up to a step are in the file before its checkpoint is
-                checkpoints.save(state, key, {**metadata, "progress": run._asdict(), "origin": origin}, best=best)
+                report.flush()  # the log holds all lines up to this step before the checkpoint exists
+                checkpoints.save(state, key, {**metadata, "progress": progress._asdict(), "origin": origin}, best=best)
 
         if first >= steps:
-            report.print(f"nothing to do: the run stands at step {first}, steps={steps}")
-        done, waiting, group = (
-            first,
-            None,
-            _group(batches, first, steps, steps_per_execution, evaluate_every, save_every),
-        )
-        while done < steps and not asked.is_set() and stopped != "early":
+            report.print(f"nothing to do: the run is at step {first}, steps={steps}")
+        next_group = functools.partial(_next_group, batches, steps, steps_per_execution, evaluate_every, save_every)
+        done, pending, group = first, None, next_group(first)
+        while done < steps and not interrupted.is_set() and stopped != "early":
             shapes.add(str(jax.tree.map(np.shape, group)))
-            state, metrics = compiled(state, group, key)  # returns at once
+            state, metrics = compiled(state, group, key)  # asynchronous: returns at once
             done += len(jax.tree.leaves(group)[0])
-            group = _group(
-                batches, done, steps, steps_per_execution, evaluate_every, save_every
-            )  # while the device computes
-            if waiting is not None:
-                record(*waiting)
-            waiting = (done, metrics)
+            group = next_group(done)  # while the device computes
+            if pending is not None:
+                record(*pending)
+            pending = (done, metrics)
             at_end, better = done == steps, False
-            judge = evaluate if at_end or _due(done, evaluate_every) else None
-            if not (judge or at_end or _due(done, save_every)):
+            evaluate_now = evaluate if at_end or _due(done, evaluate_every) else None
+            if not (evaluate_now or at_end or _due(done, save_every)):
                 continue
-            record(*waiting)
-            waiting = None
-            if judge is not None:
-                result = judge(state.params, done)
-                learning_checks.numbers("evaluate", result)
+            record(*pending)
+            pending = None
+            if evaluate_now is not None:
+                result = evaluate_now(state.params, done)
+                learning_checks.evaluation_result("evaluate", result)
                 checks.one_of("monitor", monitor, result)
-                judged = float(result[monitor])
-                better = judged < (math.inf if run.best is None else run.best)  # NaN is never better
-                run = _Progress(judged, done, 0) if better else run._replace(worse=run.worse + 1)
+                monitored = float(result[monitor])
+                better = monitored < (math.inf if progress.best is None else progress.best)  # NaN is never better
+                progress = _Progress(monitored, done, 0) if better else progress._replace(wait=progress.wait + 1)
                 report.evaluation(done, result, better)
-                if patience is not None and run.worse >= patience:
+                if patience is not None and progress.wait >= patience:
                     stopped = "early"
             save(best=better)
-        if asked.is_set() and stopped != "early" and done < steps:
+        if interrupted.is_set() and stopped != "early" and done < steps:
             stopped = "interrupted"
-            if waiting is not None:  # else this step is saved already
-                record(*waiting)
+            if pending is not None:  # otherwise this step is saved already
+                record(*pending)
                 save(best=False)
-            report.print(f"interrupted at step {done}" + ("; saved, resume goes on from here" if checkpoints else ""))
+            report.print(f"interrupted at step {done}" + ("; saved, resume continues from here" if checkpoints else ""))
         if len(shapes) > 1:
-            report.print(f"{len(shapes)} shapes of batches were compiled")
+            report.print(f"{len(shapes)} batch shapes were compiled")
         jax.block_until_ready(state)
-    return Fit(state, stopped, run.best, run.best_step, time.monotonic() - begun, len(shapes))
+    return Fit(state, stopped, progress.best, progress.best_step, time.monotonic() - start_time, len(shapes))
 
 
 @functools.lru_cache(maxsize=8)
 def _compiled(step: Step) -> Step:
-    """The steps of a group as one program; a further call of ``fit`` with the same step uses it again."""
+    """The jitted scan over a step; cached, so that a second ``fit`` with the same step does not compile it again."""
     return jax.jit(scan_steps(step), donate_argnums=0)
 
 
 class _Progress(NamedTuple):
-    """What early stopping knows."""
+    """The state of early stopping."""
 
     best: float | None = None
     best_step: int | None = None
-    worse: int = 0
+    wait: int = 0  # evaluations since the best one
 
 
-def _last_good(checkpoints: Checkpoints | None) -> str:
+def _last_checkpoint(checkpoints: Checkpoints | None) -> str:
     if checkpoints is None or not checkpoints.steps():
         return "there is no checkpoint"
     return f"the last good checkpoint is that of step {checkpoints.steps()[-1]} in {checkpoints.folder}"
@@ -252,14 +266,21 @@ def _due(done: int, every: int | None) -> bool:
     return every is not None and done % every == 0
 
 
-def _group(batches: Batches, done: int, steps: int, steps_per_execution: int, *borders: int | None) -> PyTree:
-    """The next ``steps_per_execution`` batches with a leading axis, or the next one where a border or another shape is nearer.
+def _next_group(
+    batches: Batches,
+    steps: int,
+    steps_per_execution: int,
+    evaluate_every: int | None,
+    save_every: int | None,
+    done: int,
+) -> PyTree:
+    """The next ``steps_per_execution`` batches, stacked; a single batch before an evaluation, a save or another shape.
 
-    What it returns depends on ``done`` alone, so a resumed run groups its steps as an undisturbed one.
+    It depends on ``done`` alone, so a resumed run groups its steps like an uninterrupted one.
     """
     if done >= steps:
         return None
-    nearest = min([steps - done] + [every - done % every for every in borders if every is not None])
+    nearest = min([steps - done] + [every - done % every for every in (evaluate_every, save_every) if every])
     if done % steps_per_execution == 0 and nearest >= steps_per_execution:
         group = [learning_checks.batch(batches, n, steps) for n in range(done, done + steps_per_execution)]
         shapes = [jax.tree.map(np.shape, batch) for batch in group]
@@ -270,19 +291,19 @@ def _group(batches: Batches, done: int, steps: int, steps_per_execution: int, *b
 
 @contextlib.contextmanager
 def _ctrl_c() -> Iterator[threading.Event]:
-    """Ctrl-C sets an event instead of raising; the second one raises."""
-    asked = threading.Event()
+    """Ctrl-C sets an event instead of raising; the second one raises. Only the main thread can handle signals."""
+    interrupted = threading.Event()
     if threading.current_thread() is not threading.main_thread():
-        yield asked
+        yield interrupted
         return
 
     def handle(number: int, frame: Any) -> None:
-        if asked.is_set():
+        if interrupted.is_set():
             raise KeyboardInterrupt
-        asked.set()
+        interrupted.set()
 
-    before = signal.signal(signal.SIGINT, handle)
+    previous = signal.signal(signal.SIGINT, handle)
     try:
-        yield asked
+        yield interrupted
     finally:
-        signal.signal(signal.SIGINT, before)
+        signal.signal(signal.SIGINT, previous)

@@ -1,4 +1,4 @@
-"""What a run was made from: stored with each checkpoint of ``fit``, compared when the run is resumed."""
+"""The origin of a run (data, key, metadata): stored with each checkpoint of ``fit``, compared when it is resumed."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from jaxrnn import checks
 from jaxrnn.learning.checks import batch, is_plain_sequence
 from jaxrnn.types import PyTree
 
-NOTHING = object()
+MISSING = object()
 
 
 def as_json(argument: str, value: Any) -> Any:
-    """A value as JSON gives it back: tuples are lists, the keys of dicts texts."""
+    """A value after a round trip through JSON: tuples become lists, the keys of dicts strings."""
     try:
         return json.loads(json.dumps(value))
     except (TypeError, ValueError) as error:
@@ -29,54 +29,52 @@ def as_json(argument: str, value: Any) -> Any:
 
 
 def fingerprint(batches: Any, steps: int) -> dict[str, Any]:
-    """How many batches there are, where the source goes round, and each array of the first: dtype, shape, SHA-256.
+    """The number of batches of a source that repeats, and dtype, shape and SHA-256 of each array of the first batch.
 
-    One batch is cheap to read, and of other data it differs almost surely: it holds a piece of each of B streams, or B
-    sequences drawn from all of them.
+    One batch is cheap to read, and almost surely differs for other data: it holds a piece of each of B streams, or B
+    sequences drawn from the whole data set.
     """
-    goes_round = hasattr(batches, "__len__") and not is_plain_sequence(batches)  # a list may grow with the steps
-    told: dict[str, Any] = {"len(batches)": len(batches)} if goes_round else {}
+    repeats = hasattr(batches, "__len__") and not is_plain_sequence(batches)  # a list may grow with the steps
+    origin: dict[str, Any] = {"len(batches)": len(batches)} if repeats else {}
     for path, leaf in jax.tree_util.tree_leaves_with_path(batch(batches, 0, steps)):
-        told[f"batches[0]{jax.tree_util.keystr(path)}"] = _array(leaf)
-    return told
+        origin[f"batches[0]{jax.tree_util.keystr(path)}"] = _array_digest(leaf)
+    return origin
 
 
-def check_origin(folder: os.PathLike, run: dict[str, Any], now: dict[str, Any]) -> None:
-    """Refuse to go on with a run in ``folder`` that was made from something else; names the first difference."""
-    found = _difference("", run, now)
-    if found is not None:
-        place, was, given = found
-        checks.refuse(place, f"{_word(was, given)} as in the run in {folder}", _word(given, was),
+def check_origin(folder: os.PathLike, stored: dict[str, Any], current: dict[str, Any]) -> None:
+    """Refuse to resume the run in ``folder`` unless its origin is the current one; names the first difference."""
+    difference = _first_difference("", stored, current)
+    if difference is not None:
+        path, old, new = difference
+        checks.refuse(path, f"{_excerpt(old, new)} as in the run in {folder}", _excerpt(new, old),
                       "resume with what the run was made from, or start in another folder; fit(..., "
-                      'resume="anyway") goes on with other things on purpose')  # fmt: skip
+                      'resume="anyway") continues with other ones')  # fmt: skip
 
 
-def _array(leaf: PyTree) -> str:
+def _array_digest(leaf: PyTree) -> str:
     array = np.asarray(leaf)
     return f"{checks.describe(array)} of SHA-256 {hashlib.sha256(array.tobytes()).hexdigest()[:16]}"
 
 
-def _difference(place: str, run: Any, now: Any) -> tuple[str, Any, Any] | None:
-    """The first place where two trees of JSON differ, and what stands there in each."""
-    if isinstance(run, dict) and isinstance(now, dict):
-        names = {**run, **now}
-        pairs = [(f"{place}[{n!r}]" if place else n, run.get(n, NOTHING), now.get(n, NOTHING)) for n in names]
-    elif isinstance(run, list) and isinstance(now, list):
-        both = itertools.zip_longest(run, now, fillvalue=NOTHING)
-        pairs = [(f"{place}[{n}]", was, given) for n, (was, given) in enumerate(both)]
+def _first_difference(path: str, old: Any, new: Any) -> tuple[str, Any, Any] | None:
+    """The first path at which two trees of JSON differ, and both values there."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        names = {**old, **new}
+        entries = [(f"{path}[{n!r}]" if path else n, old.get(n, MISSING), new.get(n, MISSING)) for n in names]
+    elif isinstance(old, list) and isinstance(new, list):
+        pairs = itertools.zip_longest(old, new, fillvalue=MISSING)
+        entries = [(f"{path}[{n}]", *pair) for n, pair in enumerate(pairs)]
     else:
-        not_numbers = all(isinstance(value, float) and math.isnan(value) for value in (run, now))
-        return None if run == now or not_numbers else (place, run, now)
-    return next((found for pair in pairs if (found := _difference(*pair)) is not None), None)
+        both_nan = all(isinstance(value, float) and math.isnan(value) for value in (old, new))
+        return None if old == new or both_nan else (path, old, new)
+    return next((found for entry in entries if (found := _first_difference(*entry)) is not None), None)
 
 
-def _word(value: Any, other: Any) -> str:
-    """A value in short, from where it begins to differ from the other."""
-    if value is NOTHING:
+def _excerpt(value: Any, other: Any) -> str:
+    """At most 80 characters of a value; of a longer one, those around the first that differs from the other's."""
+    if value is MISSING:
         return "nothing"
     text = repr(value)
-    same_shape = sum(
-        1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], zip(text, repr(other), strict=False))
-    )
-    start = max(0, same_shape - 20) if len(text) > 80 else 0
+    common = next((n for n, (a, b) in enumerate(zip(text, repr(other), strict=False)) if a != b), 0)
+    start = max(0, common - 20) if len(text) > 80 else 0
     return "…" * (start > 0) + text[start : start + 80] + "…" * (start + 80 < len(text))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +11,7 @@ import optax
 
 from jaxrnn import checks
 from jaxrnn.learning import checks as learning_checks
-from jaxrnn.learning.update import in_training, measured, update
+from jaxrnn.learning.update import rescale, trained_params, update
 from jaxrnn.precision import widen
 from jaxrnn.types import Array, Params, PyTree, State, exportable
 
@@ -22,25 +22,52 @@ Step: TypeAlias = Callable[["TrainState", PyTree, Array], tuple["TrainState", Me
 
 @exportable
 class TrainState(NamedTuple):
-    """All that a run carries from step to step, as one pytree."""
+    """The state of training, as one pytree."""
 
     params: Params
     opt_state: PyTree
-    carry: State  # the recurrent state after the last batch, () where batches do not follow one another
-    step: Array  # int32: batches seen, the ones skipped included; also the position in the data
+    carry: State  # the recurrent state after the last batch; () if batches do not follow one another
+    step: Array  # int32: batches seen, including skipped ones; also the position in the data
     skipped: Array  # int32: batches whose loss or gradient was not finite
-    skipped_in_a_row: Array  # int32: of these, the ones since the last good batch
+    skipped_in_a_row: Array  # int32: of these, those since the last finite batch
+
+    def __repr__(self) -> str:
+        parameters = sum(getattr(leaf, "size", 1) for leaf in jax.tree.leaves(self.params))
+        step, skipped = (_int_or_description(value) for value in (self.step, self.skipped))
+        return f"TrainState(step={step}, parameters={parameters:,}, skipped={skipped})"
+
+
+def _int_or_description(value: Any) -> int | str:
+    """A number if it can be read; dtype and shape of an array that is traced, deleted, abstract or not a scalar."""
+    try:
+        return int(value)
+    except (RuntimeError, TypeError, ValueError):
+        return checks.describe(value)
 
 
 def train_state(params: Params, optimizer: optax.GradientTransformation, carry: State = ()) -> TrainState:
-    """Return the state before the first step.
+    """Return the train state before the first step.
 
-    The optimizer's state is that of parameters in float32, where they have 16 bits: moments and the smallest changes
-    would be lost in themselves.
+    For parameters in bfloat16 or float16 the optimizer's state is float32: in 16 bits moments and small updates would
+    be lost to rounding.
+
+    Args:
+        params: the parameters, of ``model.init``.
+        optimizer: any of optax.
+        carry: the recurrent state before the first batch; ``()`` if batches do not follow one another.
+
+    Raises:
+        TypeError: the optimizer is not a gradient transformation.
+
+    Example:
+        >>> import jax, jaxrnn as rnn, optax
+        >>> model = rnn.GRU(3, 8)
+        >>> rnn.learning.train_state(model.init(jax.random.key(0)), optax.adam(1e-3))
+        TrainState(step=0, parameters=288, skipped=0)
     """
     learning_checks.optimizer("optimizer", optimizer)
     state = TrainState(params, optimizer.init(widen(params)), carry, *(jnp.zeros((), jnp.int32) for _ in range(3)))
-    return jax.tree.map(jnp.copy, state)  # arrays of its own, each once, so that the state may be donated
+    return jax.tree.map(jnp.copy, state)  # copies, no array twice, so that the state may be donated
 
 
 def train_step(loss: Loss, optimizer: optax.GradientTransformation) -> Step:
@@ -50,36 +77,36 @@ def train_step(loss: Loss, optimizer: optax.GradientTransformation) -> Step:
 
     Clipping and schedules belong to the optimizer, for instance
     ``optax.chain(optax.clip_by_global_norm(1.0), optax.adam(1e-3))``. A batch whose loss or gradient is not finite
-    leaves everything as it was and is counted.
+    is skipped and counted: parameters, optimizer state and carry stay as they were.
 
-    The optimizer works in float32 at least: it is given the gradient and the parameters of a model in bfloat16 or
-    float16 in float32, so that no norm and no second moment overflows; the parameters keep their dtype. A gradient
-    whose square is beyond float32 is scaled down to one whose square is not, in its direction.
+    The optimizer works in float32 or wider: for a model in bfloat16 or float16 it gets gradient and parameters in
+    float32, so that norms and second moments do not overflow; the parameters keep their dtype. A gradient whose
+    square overflows float32 is scaled down, in its direction, until its square does not.
 
-    What a transformation asks for further it gets, also inside of ``optax.chain``: ``value`` and ``grad``, the loss
-    and its gradient (``optax.contrib.reduce_on_plateau``, ``optax.polyak_sgd``, ``optax.contrib.momo``), and
+    The optimizer gets the extra arguments that it asks for, also inside ``optax.chain``: ``value`` and ``grad``, the
+    loss and its gradient (``optax.contrib.reduce_on_plateau``, ``optax.polyak_sgd``, ``optax.contrib.momo``), and
     ``value_fn``, the loss on this batch as a function of the parameters (``optax.lbfgs`` and its line searches, which
-    run the model several times a step; ``optax.contrib.sophia`` and ``sam`` in its opaque mode). What wants anything
-    else is refused, with what it wants.
+    run the model several times a step; ``optax.contrib.sophia`` and ``sam`` in its opaque mode). An optimizer that
+    needs any other argument is refused; the message names the argument.
 
-    Some optimizers train other parameters than those to be used; ``fit`` evaluates and saves what is trained. For the
-    schedule-free ones ``optax.contrib.schedule_free_eval_params(state.opt_state, state.params)`` gives those to be
-    used. ``optax.lookahead`` trains ``optax.LookaheadParams.init_synced(params)``: the loss is given ``fast``;
-    ``slow`` are to be used, and ``load_model`` returns them.
+    Some optimizers train other parameters than those for inference; ``fit`` evaluates and saves those being trained.
+    For the schedule-free optimizers ``optax.contrib.schedule_free_eval_params(state.opt_state, state.params)`` gives
+    the parameters for inference. ``optax.lookahead`` trains ``optax.LookaheadParams.init_synced(params)``: the loss
+    gets ``fast``; ``slow`` are for inference, and ``load_model`` returns them.
 
     Args:
-        loss: ``loss(params, carry, batch, key) -> (value, (carry, metrics))``: the number to be made small, the
-            recurrent state to start the next batch with (``()`` for none), and further numbers to report (``{}``);
-            ``"count"`` among them says how much the batch weighs in :func:`mean_loss`.
-        optimizer: any of optax, that of :func:`train_state`.
+        loss: ``loss(params, carry, batch, key) -> (value, (carry, metrics))``: the value to minimize, the recurrent
+            state to start the next batch with (``()`` for none), and further numbers to report (``{}`` for none);
+            a metric ``"count"`` is the weight of the batch in :func:`mean_loss`.
+        optimizer: any of optax, the one of :func:`train_state`.
 
     Returns:
-        ``step(state, batch, key) -> (state, metrics)``, pure. The metrics hold ``loss``, ``grad_norm`` (global, before
-        clipping), ``finite`` and what the loss reports.
+        ``step(state, batch, key) -> (state, metrics)``, a pure function. The metrics are ``loss``, ``grad_norm``
+        (global, before clipping), ``finite`` and those of the loss.
 
     Raises:
-        TypeError, ValueError: the optimizer needs what cannot be given, such as a gradient for each sequence
-            (``optax.contrib.dpsgd``), or the state is that of another one; says what it wanted.
+        TypeError, ValueError: the optimizer needs an argument that is not supported, such as a gradient for each
+            sequence (``optax.contrib.dpsgd``), or the state is that of another optimizer.
 
     Example:
         >>> import jax, jax.numpy as jnp, jaxrnn as rnn, optax
@@ -100,38 +127,55 @@ def train_step(loss: Loss, optimizer: optax.GradientTransformation) -> Step:
     learning_checks.optimizer("optimizer", optimizer)
 
     def step(state: TrainState, batch: PyTree, key: Array) -> tuple[TrainState, Metrics]:
-        gradient = jax.value_and_grad(lambda *told: learning_checks.loss_result(loss(*told)), has_aux=True)
-        (value, (carry, reported)), grads = gradient(in_training(state.params), state.carry, batch, key)
+        value_and_grad = jax.value_and_grad(lambda *args: learning_checks.loss_result(loss(*args)), has_aux=True)
+        (value, (carry, metrics)), grads = value_and_grad(trained_params(state.params), state.carry, batch, key)
 
         def value_fn(params: Params) -> Array:
-            return loss(in_training(params), state.carry, batch, key)[0]
+            return loss(trained_params(params), state.carry, batch, key)[0]
 
         with jax.numpy_dtype_promotion("standard"):  # optax mixes dtypes; the loss keeps the user's own setting
-            grads, norm, finite = measured(widen(grads))
+            grads, norm, finite = rescale(widen(grads))
             params, opt_state = update(optimizer, grads, state.opt_state, state.params, value, value_fn)
         finite = jnp.isfinite(value) & finite
 
-        def kept(new: PyTree, old: PyTree) -> PyTree:
+        def if_finite(new: PyTree, old: PyTree) -> PyTree:
             return jax.tree.map(lambda a, b: jnp.where(finite, a, b), new, old)
 
         after = TrainState(
-            params=kept(params, state.params),
-            opt_state=kept(opt_state, state.opt_state),
-            carry=kept(checks.next_carry(state.carry, carry), state.carry),
+            params=if_finite(params, state.params),
+            opt_state=if_finite(opt_state, state.opt_state),
+            carry=if_finite(checks.next_carry(state.carry, carry), state.carry),
             step=state.step + 1,
             skipped=state.skipped + jnp.where(finite, 0, 1),
             skipped_in_a_row=jnp.where(finite, 0, state.skipped_in_a_row + 1),
         )
-        return after, {"loss": value, "grad_norm": norm, "finite": finite, **reported}
+        return after, {"loss": value, "grad_norm": norm, "finite": finite, **metrics}
 
     return step
 
 
 def scan_steps(step: Step) -> Step:
-    """Make one function of several steps: batches have a leading axis K, and so have the metrics.
+    """Scan a train step over K batches: batches and metrics have a leading axis K.
 
     The key of each step is ``jax.random.fold_in(key, state.step)``, so that a run does not depend on how its steps are
     grouped.
+
+    Args:
+        step: of :func:`train_step`.
+
+    Returns:
+        ``steps(state, batches, key) -> (state, metrics)``.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, jaxrnn as rnn, optax
+        >>> model = rnn.Linear(2, 1)
+        >>> def loss(params, carry, batch, key):
+        ...     return jnp.mean(rnn.unroll(model, params, batch)[1] ** 2), ((), {})
+        >>> steps = rnn.learning.scan_steps(rnn.learning.train_step(loss, optax.sgd(0.1)))
+        >>> state = rnn.learning.train_state(model.init(jax.random.key(0)), optax.sgd(0.1))
+        >>> state, metrics = steps(state, jnp.ones((5, 7, 4, 2)), jax.random.key(1))  # 5 batches [7, 4, 2]
+        >>> state, metrics["loss"].shape
+        (TrainState(step=5, parameters=3, skipped=0), (5,))
     """
 
     def steps(state: TrainState, batches: PyTree, key: Array) -> tuple[TrainState, Metrics]:
@@ -144,13 +188,14 @@ def scan_steps(step: Step) -> Step:
 
 
 def mean_loss(loss: Loss, params: Params, carry: State, batches: PyTree) -> tuple[State, Array]:
-    r"""The mean of a loss over batches with a leading axis, the state carried from one to the next, without dropout.
+    r"""Return the mean of a loss over batches with a leading axis, carrying the state, without dropout.
 
     .. math:: L = \frac{\sum_i n_i L_i}{\sum_i n_i}
 
-    A loss says how much its batch weighs by reporting ``"count"``, the n_i steps or sequences that it is the mean over:
-    see :func:`jaxrnn.losses.count`. Then every step weighs the same, in whatever batch it is. Without it every batch
-    weighs the same, which is right where all are equally full. A batch that counts nothing is passed over.
+    A batch has the weight n_i that its loss returns as the metric ``"count"``: the number of steps or sequences that
+    the loss is the mean over, see :func:`jaxrnn.losses.count`. Then each step has the same weight, whatever its batch.
+    Without ``"count"`` each batch has the same weight, which is right if all are equally full. A batch whose count
+    is 0 is ignored.
 
     Args:
         loss: see :func:`train_step`; its key is None.
@@ -159,10 +204,10 @@ def mean_loss(loss: Loss, params: Params, carry: State, batches: PyTree) -> tupl
         batches: their leaves have a leading axis.
 
     Returns:
-        ``(carry, mean)``: the state after the last batch, and the mean in float32 or better; 0 where nothing counts.
+        ``(carry, mean)``: the state after the last batch, and the mean in float32 or wider; 0 if all counts are 0.
 
     Raises:
-        TypeError, ValueError: the loss gives back something else, or its count is no number.
+        TypeError, ValueError: the loss returns something else, or its count is not one number.
 
     Example:
         >>> import jax.numpy as jnp, jaxrnn as rnn
@@ -177,10 +222,10 @@ def mean_loss(loss: Loss, params: Params, carry: State, batches: PyTree) -> tupl
     """
 
     def body(carry: State, batch: PyTree) -> tuple[State, tuple[Array, Array]]:
-        value, (carry, reported) = learning_checks.loss_result(loss(params, carry, batch, None))
+        value, (carry, metrics) = learning_checks.loss_result(loss(params, carry, batch, None))
         with jax.numpy_dtype_promotion("standard"):
             dtype = jnp.promote_types(jnp.result_type(value), jnp.float32)
-        return carry, (jnp.asarray(value, dtype), learning_checks.batch_count(reported).astype(dtype))
+        return carry, (jnp.asarray(value, dtype), learning_checks.batch_count(metrics).astype(dtype))
 
     carry, (values, counts) = jax.lax.scan(body, carry, batches)
     total = counts.sum()
@@ -188,24 +233,33 @@ def mean_loss(loss: Loss, params: Params, carry: State, batches: PyTree) -> tupl
 
 
 def average_recurrent_gradient(steps: int) -> optax.GradientTransformation:
-    r"""The averaged form of the recurrent gradient, as a part of an optax chain; put it first.
+    r"""Average the recurrent gradient over the steps of a sequence, not sum it: the first part of an optax chain.
 
     .. math:: \frac{∂L}{∂w_{hh}} = \frac{1}{n-1} \sum_t \frac{∂L}{∂w_{hh}(t)}
 
-    The derivative is the sum, which is what every optimizer gets without this; the chapter also gives the mean.
+    The derivative is the sum, which every optimizer gets without this transformation. Only the gradients of
+    parameters named ``w_hh`` are scaled.
 
     Args:
         steps: n, the steps of a sequence or chunk, at least 2.
 
     Raises:
-        TypeError, ValueError: ``steps`` is no int of at least 2.
+        TypeError, ValueError: ``steps`` is not an int of at least 2.
+
+    Example:
+        >>> import jax.numpy as jnp, jaxrnn as rnn, optax
+        >>> optimizer = optax.chain(rnn.learning.average_recurrent_gradient(11), optax.sgd(1.0))
+        >>> grads = {"w_xh": jnp.ones(1), "w_hh": jnp.ones(1)}
+        >>> updates, _ = optimizer.update(grads, optimizer.init(grads))
+        >>> {name: round(float(update[0]), 4) for name, update in updates.items()}
+        {'w_hh': -0.1, 'w_xh': -1.0}
     """
     checks.size("steps", steps)
     if steps < 2:
         checks.refuse("steps", "at least 2, to divide by steps - 1", steps)
 
     def scale(path: tuple, update: Array) -> Array:
-        names = [getattr(entry, "name", getattr(entry, "key", None)) for entry in path]  # of a field, of a dict
+        names = [getattr(entry, "name", getattr(entry, "key", None)) for entry in path]  # of a named tuple, of a dict
         return update / (steps - 1) if "w_hh" in names else update
 
     return optax.stateless(lambda updates, params: jax.tree_util.tree_map_with_path(scale, updates))

@@ -1,8 +1,8 @@
-"""The shapes of problem: thin pieces over cells and layers.
+"""Models for kinds of task, built of cells and layers.
 
-Many to one: :class:`Classifier`. One to many: :class:`Captioner`. Many to many of another length:
-:class:`EncoderDecoder`. Many to many step by step needs no piece of its own, ``rnn.unroll`` is all;
-:class:`DelayCell` hides a step's own input, to fill blanks from both sides.
+Many to one: :class:`Classifier`. One to many: :class:`Captioner`. Many to many, of another length:
+:class:`EncoderDecoder`. Many to many with one output a step needs only ``rnn.unroll``; with :class:`DelayCell` the
+output of a step does not depend on its input, to predict each token from both sides.
 """
 
 from jaxrnn.tasks import pooling

@@ -1,6 +1,6 @@
-"""Attention: a weighted mean of a memory, the weights chosen by a query.
+"""Attention: a weighted mean of a memory, with weights computed from a query.
 
-What is the same at every step, the keys above all, is computed once for each sentence (:meth:`Attention.prepare`). Axes:
+What is the same at every step, such as the keys, is computed once for each sequence (:meth:`Attention.prepare`). Axes:
 ``S`` the steps of the memory, ``E`` its features, ``H`` those of the query, ``A`` those of a key.
 """
 
@@ -22,15 +22,15 @@ from jaxrnn.types import Array, exportable
 
 @exportable
 class AttentionMemory(NamedTuple):
-    """What is attended to, prepared once and read at every step."""
+    """A memory with its keys, computed once and attended to at every step."""
 
     values: Array  # [S, ..., E], 0 in the padding
     keys: Array  # [S, ..., A]
-    mask: Array | None  # [S, ...] bool, the steps before the padding; None: all
+    mask: Array | None  # [S, ...] bool, False in the padding; None: no padding
 
 
 class Attention:
-    r"""What every attention shares; each has its own ``keys`` and ``scores``.
+    r"""Base class of the attentions; a subclass adds ``init``, ``keys`` and ``scores``.
 
     .. math:: α_s = \mathrm{softmax}_s\, \mathrm{score}(h, e_s), \qquad c = \sum_s α_s e_s
     """
@@ -39,20 +39,23 @@ class Attention:
     query_size: int
 
     def keys(self, params: Any, memory: Array) -> Array:
-        """``[S, ..., E]`` to ``[S, ..., A]``."""
+        """The keys ``[S, ..., A]`` of a memory ``[S, ..., E]``."""
         raise NotImplementedError
 
     def scores(self, params: Any, query: Array, keys: Array) -> Array:
-        """``[..., H]`` and ``[S, ..., A]`` to ``[S, ...]``."""
+        """The scores ``[S, ...]`` of a query ``[..., H]`` and keys ``[S, ..., A]``."""
         raise NotImplementedError
 
     def prepare(self, params: Any, memory: Array, lengths: Array | None = None) -> AttentionMemory:
-        """Prepare a memory.
+        """Compute the keys of a memory.
 
         Args:
             params: the parameters of the attention.
             memory: ``[S, ..., E]``, an encoder's outputs.
-            lengths: ``[...]`` ints. Steps from there on get weight 0 and gradient 0, whatever they hold.
+            lengths: ``[...]`` ints. Later steps are padding: weight and gradient are 0, whatever they hold.
+
+        Returns:
+            :class:`AttentionMemory`, the argument of :meth:`attend`.
         """
         checks.features("memory", memory, self.memory_size, type(self).__name__)
         mask, memory = None, jnp.asarray(memory)
@@ -65,8 +68,8 @@ class Attention:
     def attend(self, params: Any, query: Array, memory: AttentionMemory) -> tuple[Array, Array]:
         """Return the context ``[..., E]`` of a query ``[..., H]``, and the weights ``[S, ...]``, which sum to 1.
 
-        The query may have further axes before those of the memory, for beams or for time; the memory is broadcast over
-        them and not copied. Of a memory of length 0 weights and context are 0.
+        The query may have further axes before those of the memory, for a beam or for time; the memory is broadcast over
+        them and not copied. For a memory of length 0, weights and context are 0.
         """
         checks.features("query", query, self.query_size, type(self).__name__)
         scores = widen(self.scores(params, query, memory.keys))  # a softmax is a sum over S
@@ -81,7 +84,7 @@ class Attention:
 
 
 def expand_batch_axes(memory: Array, ndim: int) -> Array:
-    """``[S, ...]`` with axes of size 1 after the first, ``ndim`` axes in all."""
+    """Insert axes of size 1 after the first of ``[S, ...]``, up to ``ndim`` axes."""
     return jnp.expand_dims(memory, tuple(range(1, 1 + ndim - memory.ndim)))
 
 
@@ -96,14 +99,14 @@ class AdditiveParams(NamedTuple):
 
 @hyperparameters
 class AdditiveAttention(Attention):
-    r"""Attention by a small network.
+    r"""Additive attention.
 
     .. math:: \mathrm{score}(h, e_s) = \tanh(h w_q + e_s w_k) \cdot v
 
     Args:
         memory_size: E, the features of the memory.
         query_size: H, the features of the query.
-        size: A, the units of the network.
+        size: A, the units of the hidden layer.
         w_init: initializer of ``w_q`` and ``w_k``, by name or callable.
         v_init: initializer of ``v``.
         dtype: dtype of the parameters.
@@ -115,8 +118,8 @@ class AdditiveAttention(Attention):
         >>> import jax, jax.numpy as jnp, jaxrnn as rnn
         >>> attention = rnn.tasks.AdditiveAttention(6, 5, 4)
         >>> params = attention.init(jax.random.key(0))
-        >>> source = attention.source(params, jnp.ones((7, 2, 6)), lengths=jnp.array([7, 3]))
-        >>> context, weights = attention.attend(params, jnp.ones((2, 5)), source)
+        >>> memory = attention.prepare(params, jnp.ones((7, 2, 6)), lengths=jnp.array([7, 3]))
+        >>> context, weights = attention.attend(params, jnp.ones((2, 5)), memory)
         >>> context.shape, weights.shape, float(weights[3:, 1].sum())
         ((2, 6), (7, 2), 0.0)
 
@@ -157,20 +160,20 @@ class AdditiveAttention(Attention):
 
 @hyperparameters
 class DotAttention(Attention):
-    r"""Attention by the inner product; it has no parameters.
+    r"""Dot-product attention; it has no parameters.
 
     .. math:: \mathrm{score}(h, e_s) = h \cdot e_s
 
     Args:
-        size: E and H, the features of memory and query.
+        size: E = H, the features of memory and query.
 
     Raises:
-        TypeError, ValueError: the size is no positive int.
+        TypeError, ValueError: the size is not a positive int.
 
     Example:
         >>> import jax.numpy as jnp, jaxrnn as rnn
         >>> attention = rnn.tasks.DotAttention(5)
-        >>> context, weights = attention.attend((), jnp.ones(5), attention.source((), jnp.ones((4, 5))))
+        >>> context, weights = attention.attend((), jnp.ones(5), attention.prepare((), jnp.ones((4, 5))))
         >>> weights.tolist()
         [0.25, 0.25, 0.25, 0.25]
 
@@ -191,7 +194,7 @@ class DotAttention(Attention):
         return self.size
 
     def init(self, key: Array) -> tuple[()]:
-        """There are no parameters: ``()``."""
+        """No parameters: ``()``."""
         return ()
 
     def keys(self, params: tuple[()], memory: Array) -> Array:
@@ -212,7 +215,7 @@ class GeneralParams(NamedTuple):
 
 @hyperparameters
 class GeneralAttention(Attention):
-    r"""Attention by a bilinear form.
+    r"""General attention: a bilinear form.
 
     .. math:: \mathrm{score}(h, e_s) = h \cdot (e_s w)
 
@@ -229,7 +232,7 @@ class GeneralAttention(Attention):
         >>> import jax, jax.numpy as jnp, jaxrnn as rnn
         >>> attention = rnn.tasks.GeneralAttention(6, 5)
         >>> params = attention.init(jax.random.key(0))
-        >>> context, weights = attention.attend(params, jnp.ones(5), attention.source(params, jnp.ones((4, 6))))
+        >>> context, weights = attention.attend(params, jnp.ones(5), attention.prepare(params, jnp.ones((4, 6))))
         >>> weights.tolist()
         [0.25, 0.25, 0.25, 0.25]
 
@@ -260,7 +263,7 @@ class GeneralAttention(Attention):
 
 
 def check_hyperparameters(attention: Any, *sizes: str) -> None:
-    """The checks that the attentions with weights share; normalises the dtype to its name."""
+    """Checks shared by the attentions with parameters; replaces the dtype by its name."""
     for name in sizes:
         checks.size(name, getattr(attention, name))
     checks.initializer("w_init", attention.w_init, initializers.NAMED)

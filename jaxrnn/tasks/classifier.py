@@ -1,4 +1,4 @@
-"""Many to one: a sequence in, one decision out."""
+"""Many to one: sequence classification."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ POOLINGS = ("last", "mean", "max", "attention")
 
 @exportable
 class ClassifierParams(NamedTuple):
-    """Those of the encoder, of the pooling (``()`` where it learns nothing) and of the readout."""
+    """Parameters of the encoder, of the pooling (``()`` if it has none) and of the readout."""
 
     encoder: Params
     pooling: Any
@@ -28,22 +28,22 @@ class ClassifierParams(NamedTuple):
 
 @hyperparameters
 class Classifier:
-    r"""Code a sequence into one vector, and score the classes from it.
+    r"""Encode a sequence into one vector, and map it to the logits of the classes.
 
     .. math:: o = \mathrm{pool}(h_1, …, h_n) \, w + b
 
     Args:
-        encoder: a cell or layer; it may look both ways.
-        classes: how many there are.
-        pooling: how the outputs become one vector: ``"last"`` (the end of each sequence's own walk), ``"mean"``,
+        encoder: a cell or layer; it may be bidirectional.
+        classes: number of classes.
+        pooling: how the outputs are reduced to one vector: ``"last"`` (the last output of each sequence), ``"mean"``,
             ``"max"`` or ``"attention"``, see :mod:`jaxrnn.tasks.pooling`.
-        dropout: share of the vector's features dropped where a key is given.
-        attention_size: units that score a step, with ``pooling="attention"``.
-        features: width of the encoder's outputs, where the encoder does not say so in an ``output_size``.
+        dropout: dropout rate of the vector, applied if :meth:`apply` has a key.
+        attention_size: hidden units of ``pooling="attention"``.
+        features: width of the encoder's outputs, for an encoder without an ``output_size``.
         dtype: dtype of pooling and readout; the encoder has its own.
 
     Raises:
-        TypeError, ValueError: an argument is of the wrong kind or out of range; the width is not known, or is another.
+        TypeError, ValueError: an argument is of the wrong kind or out of range; the width is not known, or differs.
 
     Example:
         >>> import jax, jax.numpy as jnp, jaxrnn as rnn
@@ -79,16 +79,16 @@ class Classifier:
                 checks.refuse("features", f"{known}, the output size of encoder", self.features, "leave it out")
         elif known is None:
             checks.refuse("features", "the width of the encoder's outputs", "None",
-                          f"an output_size tells it, and {self.encoder!r} has none")  # fmt: skip
+                          f"{self.encoder!r} has no output_size")  # fmt: skip
 
     @property
     def width(self) -> int:
-        """Features of the vector that a sequence becomes."""
+        """Features of the vector that a sequence is encoded into."""
         return self.features or self.encoder.output_size
 
     @property
     def attention(self) -> AttentionPooling:
-        """The learned pooling, for its weights: ``model.attention.weights(params.pooling, ys, lengths)``."""
+        """The attention pooling, for its weights: ``model.attention.weights(params.pooling, ys, lengths)``."""
         return AttentionPooling(self.width, self.attention_size, dtype=self.dtype)
 
     @property
@@ -98,13 +98,13 @@ class Classifier:
     def init(self, key: Array) -> ClassifierParams:
         """Draw the parameters of encoder, pooling and readout."""
         keys = jax.random.split(key, 3)
-        learned = self.attention.init(keys[1]) if self.pooling == "attention" else ()
-        return ClassifierParams(self.encoder.init(keys[0]), learned, self.readout.init(keys[2]))
+        pooling = self.attention.init(keys[1]) if self.pooling == "attention" else ()
+        return ClassifierParams(self.encoder.init(keys[0]), pooling, self.readout.init(keys[2]))
 
     def encode(
         self, params: ClassifierParams, xs: PyTree, *, lengths: Array | None = None, key: Array | None = None
     ) -> Array:
-        """Sequences ``[T, ..., I]`` to one vector each, ``[..., width]``; of length 0: to 0."""
+        """Encode sequences ``[T, ..., I]`` as vectors ``[..., width]``; 0 for length 0."""
         params = checks.parameters(self, params)
         if self.pooling == "last":
             return last(self.encoder, params.encoder, xs, lengths=lengths, key=key)
@@ -116,16 +116,16 @@ class Classifier:
     def apply(
         self, params: ClassifierParams, xs: PyTree, *, lengths: Array | None = None, key: Array | None = None
     ) -> Array:
-        """Score the classes.
+        """Compute the logits of the classes.
 
         Args:
-            params: what :meth:`init` gives.
+            params: parameters from :meth:`init`.
             xs: ``[T, ..., I]`` (token ids: ``[T, ...]``).
-            lengths: ``[...]`` ints, the steps before the padding.
-            key: random key for dropout; without one the pass is deterministic.
+            lengths: ``[...]`` ints, the number of steps before the padding.
+            key: random key for dropout; without one there is no dropout.
 
         Returns:
-            Logits ``[..., classes]``; a sequence of length 0 gives the readout's bias.
+            Logits ``[..., classes]``; those of a sequence of length 0 are the bias of the readout.
         """
         keys = (None, None) if key is None else jax.random.split(key)
         vector = self.encode(params, xs, lengths=lengths, key=keys[0])

@@ -1,8 +1,8 @@
-"""Cells that write about something: a vector that stays the same, or a memory that they attend to.
+"""Cells conditioned on an encoder's output: on a context vector at every step, or by attention on a memory.
 
-What is written about is known only at run time. It travels in the parameters, constant over the steps, so that such a
-cell is walked, decoded and searched like any other: ``params.context`` and ``params.memory`` are None until
-:func:`with_context` puts something there.
+The encoder's output is known only at run time. It is part of the parameters, constant over the steps, so that such a
+cell is unrolled and decoded like any other: ``params.context`` and ``params.memory`` are None until
+:func:`with_context` sets them.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ from jaxrnn.unroll import one_step, over_time, unroll
 
 @exportable
 class EncoderOutput(NamedTuple):
-    """Something to be put into words."""
+    """The encoded input of a decoder."""
 
-    vector: Array  # [..., C] all of it
-    memory: Array | None = None  # [S, ..., E] step by step, where it is a sequence
+    vector: Array  # [..., C] the whole input
+    memory: Array | None = None  # [S, ..., E] one vector a step, for sequences
     lengths: Array | None = None  # [...] of the memory
 
 
 def with_context(model: Any, params: Params, encoded: EncoderOutput) -> Params:
-    """The parameters of a decoder with what it is to write about in their places."""
+    """The parameters of a decoder, with the encoder's output set in each ContextCell and AttentionCell."""
     if isinstance(model, (ContextCell, AttentionCell)):
         return model.with_context(params, encoded)
     if isinstance(model, Stack):
@@ -49,31 +49,31 @@ def with_context(model: Any, params: Params, encoded: EncoderOutput) -> Params:
 
 @exportable
 class ContextCellParams(NamedTuple):
-    """Those of the cell, and at run time the context ``[..., C]``."""
+    """Parameters of the cell, and the context ``[..., C]``, set at run time."""
 
     cell: Params
     context: Array | None = None
 
     @property
     def runtime_fields(self) -> tuple[str]:
-        """What ``init`` leaves open."""
+        """The fields that ``init`` leaves None."""
         return ("context",)
 
 
 @hyperparameters
 class ContextCell:
-    r"""A cell that is given the same vector at every step, beside its input.
+    r"""A cell whose input at every step is concatenated with the same context vector.
 
     .. math:: s_t, h_t = \mathrm{cell}(s_{t-1}, [x_t, c]), \qquad y_t = [h_t, c]
 
-    The state is that of the cell. ``Residual(ContextCell(...), "concat")`` hands the input on as well.
+    The state is that of the cell. ``Residual(ContextCell(...), "concat")`` adds the input to the output.
 
     Args:
-        cell: a cell or layer whose inputs are wider by C than those of the whole.
+        cell: a cell or layer with the input size I + C.
         context_size: C, the features of the vector.
 
     Raises:
-        TypeError, ValueError: the cell is none, or sizes do not fit.
+        TypeError, ValueError: ``cell`` is not a cell, or sizes do not fit.
 
     Example:
         >>> import jaxrnn as rnn
@@ -108,8 +108,8 @@ class ContextCell:
         return self.cell.initial_state(batch_shape)
 
     def with_context(self, params: ContextCellParams, encoded: EncoderOutput) -> ContextCellParams:
-        """Put the vector in its place."""
-        checks.features("context", encoded.vector, self.context_size, "Conditioned")
+        """Set the context vector."""
+        checks.features("context", encoded.vector, self.context_size, "ContextCell")
         return params._replace(context=encoded.vector)
 
     def step(
@@ -131,7 +131,7 @@ class ContextCell:
 
 @exportable
 class AttentionCellParams(NamedTuple):
-    """Those of the cell and of the attention, and at run time what is attended to."""
+    """Parameters of the cell and of the attention, and the memory, set at run time."""
 
     cell: Params
     attention: Params
@@ -139,7 +139,7 @@ class AttentionCellParams(NamedTuple):
 
     @property
     def runtime_fields(self) -> tuple[str]:
-        """What ``init`` leaves open."""
+        """The fields that ``init`` leaves None."""
         return ("memory",)
 
 
@@ -153,19 +153,19 @@ class AttentionCellState(NamedTuple):
 
 @hyperparameters
 class AttentionCell:
-    r"""A cell that looks at a memory after every step, and sees in the next step what it saw.
+    r"""A cell that attends to a memory after every step; the context is an input of the next step.
 
     .. math::
         s_t, h_t &= \mathrm{cell}(s_{t-1}, [x_t, c_{t-1}]) \\
         c_t &= \sum_s α_{ts} e_s, \qquad α_t = \mathrm{softmax}_s\, \mathrm{score}(h_t, e_s) \\
         y_t &= [h_t, c_t]
 
-    :math:`c_{t-1}` is the context that the decoder of Bahdanau et al. makes :math:`s_t` of, :math:`c_t` the one that
-    Luong et al. read out. ``Residual(AttentionCell(...), "concat")`` hands the input on as well.
+    Bahdanau et al. compute :math:`s_t` from the context :math:`c_{t-1}`, Luong et al. the output from :math:`c_t`.
+    ``Residual(AttentionCell(...), "concat")`` adds the input to the output.
 
     Args:
-        cell: a cell or layer whose inputs are wider by E than those of the whole, the features of the memory.
-        attention: such as :class:`AdditiveAttention`.
+        cell: a cell or layer with the input size I + E, E the features of the memory.
+        attention: for example :class:`AdditiveAttention`.
 
     Raises:
         TypeError, ValueError: a part is of the wrong kind, or sizes do not fit.
@@ -187,9 +187,9 @@ class AttentionCell:
         checks.layer("cell", self.cell)
         task_checks.attention("attention", self.attention)
         task_checks.context_width("cell", self.cell, self.attention.memory_size)
-        gives = getattr(self.cell, "output_size", None)
-        if gives not in (None, self.attention.query_size):
-            checks.refuse("attention", f"query_size {gives}, the output size of the cell", self.attention.query_size)
+        size = getattr(self.cell, "output_size", None)
+        if size not in (None, self.attention.query_size):
+            checks.refuse("attention", f"query_size {size}, the output size of the cell", self.attention.query_size)
 
     @property
     def input_size(self) -> int | None:
@@ -211,8 +211,8 @@ class AttentionCell:
         return AttentionCellState(state, jnp.zeros((*batch_shape, self.attention.memory_size), *dtypes[:1]))
 
     def with_context(self, params: AttentionCellParams, encoded: EncoderOutput) -> AttentionCellParams:
-        """Prepare the memory and put it in its place."""
-        checks.required("memory", encoded.memory, "a vector alone has no steps to attend to; Conditioned takes it")
+        """Prepare the memory for the attention and set it."""
+        checks.required("memory", encoded.memory, "a vector alone has no steps to attend to; ContextCell takes it")
         memory = self.attention.prepare(params.attention, encoded.memory, encoded.lengths)
         return params._replace(memory=memory)
 
@@ -232,14 +232,14 @@ class AttentionCell:
         return unroll_cell(KeyedCell(self), params, state, (xs, keys), options)
 
     def weights(self, params: AttentionCellParams, ys: Array) -> Array:
-        """The weights α ``[..., S, ...]`` that gave the outputs ``ys [T, ..., H + E]``: ``[T, S, ...]``."""
+        """The attention weights α ``[T, S, ...]`` behind the outputs ``ys [T, ..., H + E]``."""
         hs = ys[..., : self.attention.query_size]
         return jnp.moveaxis(self.attention.attend(params.attention, hs, params.memory)[1], 0, 1)
 
 
 @dataclasses.dataclass(frozen=True)
 class KeyedCell:
-    """A layer as a cell whose inputs are pairs (x, key)."""
+    """A layer as a cell whose inputs are pairs ``(x, key)``."""
 
     layer: Any
 
@@ -257,7 +257,7 @@ def has_attention(model: Any) -> bool:
 
 
 def attention_weights(model: Any, params: Params, xs: Array, state: State) -> Array:
-    """The weights ``[T, S, ...]`` of the first :class:`AttentionCell` in a decoder that is given ``xs``."""
+    """The weights ``[T, S, ...]`` of the first :class:`AttentionCell` of a decoder with the inputs ``xs``."""
     if isinstance(model, Stack):
         for layer, p, s in zip(model.layers, params, state, strict=True):
             if has_attention(layer):
@@ -273,13 +273,13 @@ def attention_weights(model: Any, params: Params, xs: Array, state: State) -> Ar
 
 
 def runtime_value(argument: str, value: Any) -> Any:
-    """What was put there at run time."""
-    checks.required(argument, value, "EncoderDecoder.begin and Captioner.begin give the parameters with it")
+    """A field of the parameters that :func:`with_context` has set."""
+    checks.required(argument, value, "start_decoder of EncoderDecoder and Captioner returns parameters with it")
     return value
 
 
 def join(x: Array, context: Array) -> Array:
-    """``[x, c]``, the context spread over the axes that x has before its own."""
+    """``[x, c]``, the context broadcast over the further leading axes of x."""
     return jnp.concatenate([x, broadcast(context, (*x.shape[:-1], context.shape[-1]))], -1)
 
 

@@ -1,4 +1,4 @@
-"""Many to many, step by step: what a step may see of the sequence."""
+"""Outputs delayed by one step, for bidirectional models that predict each step from the others."""
 
 from __future__ import annotations
 
@@ -23,28 +23,28 @@ class DelayCellState(NamedTuple):
 
 @hyperparameters
 class DelayCell:
-    r"""A cell whose output comes one step later: it knows all inputs before t, and not the one at t.
+    r"""A cell whose output is delayed by one step: it depends on the inputs before t, not on the one at t.
 
     .. math:: y_t = h_{t-1}, \qquad y_1 = 0
 
-    In both directions this fills blanks: step t sees everything but its own symbol,
+    In both directions, the output at step t depends on every input but the one at t:
 
     .. math:: H_t = [\overrightarrow{h}_{t-1}, \overleftarrow{h}_{t+1}]
 
     Args:
-        cell: a cell, or a layer that can be stepped, with an ``output_size``. Dropout within it does not act.
+        cell: a cell, or a layer that can be stepped, with an ``output_size``. Its dropout is never applied.
 
     Raises:
-        TypeError: the cell is none, is not hashable, or does not say its output size.
+        TypeError: ``cell`` is not a cell, is not hashable, or has no ``output_size``.
 
     Example:
         >>> import jax, jax.numpy as jnp, jaxrnn as rnn
-        >>> around = rnn.Bidirectional(rnn.tasks.DelayCell(rnn.GRU(8, 16)), rnn.tasks.DelayCell(rnn.GRU(8, 16)))
-        >>> model = rnn.Stack(rnn.Embedding(5, 8), around, rnn.Linear(32, 5))
+        >>> layer = rnn.Bidirectional(rnn.tasks.DelayCell(rnn.GRU(8, 16)), rnn.tasks.DelayCell(rnn.GRU(8, 16)))
+        >>> model = rnn.Stack(rnn.Embedding(5, 8), layer, rnn.Linear(32, 5))
         >>> ids = jnp.array([3, 1, 4, 1, 2])
-        >>> _, scores = rnn.unroll(model, model.init(jax.random.key(0)), ids)
+        >>> _, logits = rnn.unroll(model, model.init(jax.random.key(0)), ids)
         >>> _, others = rnn.unroll(model, model.init(jax.random.key(0)), ids.at[2].set(0))
-        >>> (scores == others).all(-1).tolist()  # what stands at step 2 changes every score but that of step 2
+        >>> (logits == others).all(-1).tolist()  # the input at step 2 changes the logits of every other step
         [False, False, True, False, False]
 
     Source: Schuster & Paliwal (1997), "Bidirectional recurrent neural networks", section II.
@@ -85,6 +85,6 @@ class DelayCell:
         checks.input_of(self.cell, argument, x)
 
     def step(self, params: Params, state: DelayCellState, x: PyTree) -> tuple[DelayCellState, Array]:
-        """One step of the cell, and its output of the step before."""
+        """One step of the cell; returns its output of the previous step."""
         cell, y = one_step(self.cell, params, state.cell, x, None)
         return DelayCellState(cell, y), state.y

@@ -1,7 +1,7 @@
-"""Something in, a sentence out: of a sequence (translation) or of one thing (captions).
+"""Encoder-decoder models: from a sequence (translation) or a single input (captions) to a sequence of tokens.
 
-A sentence is ``tokens [T + 1, ...]``, from the token that starts it to the one that ends it: all but the last are fed,
-all but the first are predicted.
+Target sequences are ``tokens [T + 1, ...]``, with their first and last tokens (BOS and EOS): all but the last are the
+inputs of the decoder, all but the first its targets.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from jaxrnn.unroll import one_step, sequence_shape, unroll
 
 @exportable
 class EncoderDecoderParams(NamedTuple):
-    """Those of the encoder, of the bridge or (), and of the decoder."""
+    """Parameters of the encoder, of the bridge (``()`` without one) and of the decoder."""
 
     encoder: Params
     bridge: Params
@@ -35,7 +35,7 @@ class EncoderDecoderParams(NamedTuple):
 
 
 class ConditionalGenerator:
-    """What :class:`EncoderDecoder` and :class:`Captioner` share; each codes its input in a way of its own."""
+    """Base class of :class:`EncoderDecoder` and :class:`Captioner`, which add ``encoding_size`` and ``encode``."""
 
     encoder: Any
     decoder: Any
@@ -47,20 +47,20 @@ class ConditionalGenerator:
         checks.flag("bridge", self.bridge)
         token_model("decoder", self.decoder)
         vocabulary_fits("decoder", self.decoder, getattr(self.decoder, "output_size", None) or 0)
-        coded, needed = self.encoding_size, state_size(self.decoder.initial_state())
-        if not self.bridge and coded != needed:
-            checks.refuse("bridge", f"True, or {needed} features coded by the encoder, one for each of the decoder's "
-                          "state", f"False and {coded}", "the bridge maps one to the other")  # fmt: skip
+        encoded, needed = self.encoding_size, state_size(self.decoder.initial_state())
+        if not self.bridge and encoded != needed:
+            checks.refuse("bridge", f"True, or {needed} features from the encoder, the size of the decoder's state",
+                          f"False and {encoded}", "the bridge maps one to the other")  # fmt: skip
 
     @property
     def encoding_size(self) -> int:
-        """C, the features of the coded vector."""
+        """C, the features of the encoded vector."""
         raise NotImplementedError
 
     def encode(
         self, params: EncoderDecoderParams, xs: PyTree, *, lengths: Array | None = None, key: Array | None = None
     ) -> EncoderOutput:
-        """Code the input."""
+        """Encode the input."""
         raise NotImplementedError
 
     def init(self, key: Array) -> EncoderDecoderParams:
@@ -71,27 +71,26 @@ class ConditionalGenerator:
 
     @property
     def _bridge(self) -> Linear:
-        dtypes = [leaf.dtype.name for leaf in floats(self.decoder.initial_state())]
+        dtypes = [leaf.dtype.name for leaf in float_leaves(self.decoder.initial_state())]
         return Linear(self.encoding_size, state_size(self.decoder.initial_state()), dtype=dtypes[0])
 
     def start_decoder(
         self, params: EncoderDecoderParams, xs: PyTree, *, lengths: Array | None = None, key: Array | None = None
     ) -> tuple[Params, State]:
-        r"""Code an input and get the decoder ready to write about it.
+        r"""Encode an input; returns the decoder's parameters and initial state for it.
 
         .. math:: s_0 = \tanh(v w + b)
 
-        The state is made of the coded vector v by the bridge; without a bridge it is v.
+        The bridge maps the encoded vector v to the initial state; without a bridge the state is v.
 
         Args:
             params: the parameters of all parts.
             xs: the input.
-            lengths: ``[...]`` ints, of the inputs where they are sequences.
+            lengths: ``[...]`` ints, of input sequences.
             key: random key for dropout.
 
         Returns:
-            ``(params, state)`` for ``decoder``: with a first token they are all that ``rnn.unroll`` and
-            :mod:`jaxrnn.decoding` take.
+            ``(params, state)`` for ``decoder``, for ``rnn.unroll`` and :mod:`jaxrnn.decoding`.
         """
         encoded = self.encode(params, xs, lengths=lengths, key=key)
         v = encoded.vector
@@ -112,7 +111,7 @@ class ConditionalGenerator:
         teacher_forcing: float | Array = 1.0,
         key: Array | None = None,
     ) -> Array:
-        r"""Score every token of a sentence, given the input and the tokens before it.
+        r"""Logits of every target token, given the input and the tokens before it.
 
         .. math:: s_t, o_t = \mathrm{decoder}(s_{t-1}, x_t), \qquad
             x_t = y_{t-1} \text{ with probability } p, \text{ else } \arg\max_v o_{t-1,v}
@@ -120,15 +119,16 @@ class ConditionalGenerator:
         Args:
             params: the parameters of all parts.
             xs: the input.
-            tokens: ``[T + 1, ...]`` ints, the sentences with their first and last tokens.
-            lengths: ``[...]`` ints, of the inputs where they are sequences.
-            token_lengths: ``[...]`` ints, of the sentences, first and last token counted.
-            teacher_forcing: p, for every token by itself. 1 is teacher forcing; at 0 only the first token is given, and the
-                model goes on from what it wrote itself.
-            key: random key for dropout and for the choices of scheduled sampling.
+            tokens: ``[T + 1, ...]`` ints, the target sequences with their first and last tokens.
+            lengths: ``[...]`` ints, of input sequences.
+            token_lengths: ``[...]`` ints, of the target sequences, including first and last token.
+            teacher_forcing: p, the probability of feeding the target token, drawn for every token independently. 1 is
+                teacher forcing, between 0 and 1 scheduled sampling; at 0 the model is fed the first token and then its
+                own predictions.
+            key: random key for dropout and scheduled sampling.
 
         Returns:
-            ``[T, ..., V]``, entry t for token t + 1; 0 past the end.
+            Logits ``[T, ..., V]``, entry t for token t + 1; 0 in the padding.
 
         Raises:
             TypeError, ValueError: arguments do not fit each other; a key is missing.
@@ -138,38 +138,40 @@ class ConditionalGenerator:
         """
         task_checks.token_sequence("tokens", tokens)
         task_checks.probability("teacher_forcing", teacher_forcing)
-        begin_key, key = (None, None) if key is None else jax.random.split(key)
-        decoder_params, state = self.start_decoder(params, xs, lengths=lengths, key=begin_key)
-        fed, ends = self._fed(state, tokens, token_lengths)
+        encoder_key, key = (None, None) if key is None else jax.random.split(key)
+        decoder_params, state = self.start_decoder(params, xs, lengths=lengths, key=encoder_key)
+        inputs, target_lengths = self._decoder_inputs(state, tokens, token_lengths)
         if isinstance(teacher_forcing, (int, float)) and teacher_forcing == 1:
-            return unroll(self.decoder, decoder_params, fed, state, lengths=ends, key=key)[1]
+            return unroll(self.decoder, decoder_params, inputs, state, lengths=target_lengths, key=key)[1]
         if not (isinstance(teacher_forcing, (int, float)) and teacher_forcing == 0):
-            checks.required("key", key, "tokens are chosen by chance; teaching 0 and 1 need none")
+            checks.required("key", key, "scheduled sampling is random; teacher_forcing 0 and 1 need no key")
 
-        wide = widen(decoder_params)  # over the steps the gradient is a sum
+        wide_params = widen(decoder_params)  # the gradient is a sum over all steps
 
-        def body(carry: tuple, inputs: tuple) -> tuple[tuple, Array]:
-            state, own = carry
-            narrow = cast_like(wide, decoder_params)
-            right, key = inputs
-            coin, key = (None, None) if key is None else jax.random.split(key)
-            first = own < 0  # nothing is written yet
-            taught = first if coin is None else first | jax.random.bernoulli(coin, teacher_forcing, right.shape)
-            state, logits = one_step(self.decoder, narrow, state, jnp.where(taught, right, own), key)
+        def body(carry: tuple, x: tuple) -> tuple[tuple, Array]:
+            state, predicted = carry
+            target, key = x
+            sampling_key, key = (None, None) if key is None else jax.random.split(key)
+            forced = predicted < 0  # the first step
+            if sampling_key is not None:
+                forced |= jax.random.bernoulli(sampling_key, teacher_forcing, target.shape)
+            step_params = cast_like(wide_params, decoder_params)
+            state, logits = one_step(self.decoder, step_params, state, jnp.where(forced, target, predicted), key)
             return (state, jnp.argmax(logits, -1).astype(jnp.int32)), logits
 
-        keys = None if key is None else jax.random.split(key, fed.shape[0])
-        _, logits = jax.lax.scan(body, (state, jnp.full_like(fed[0], -1)), (fed, keys))
-        return logits if ends is None else where(sequence_mask(fed.shape[0], ends), logits)
+        keys = None if key is None else jax.random.split(key, inputs.shape[0])
+        _, logits = jax.lax.scan(body, (state, jnp.full_like(inputs[0], -1)), (inputs, keys))
+        return logits if target_lengths is None else where(sequence_mask(inputs.shape[0], target_lengths), logits)
 
-    def _fed(self, state: State, tokens: Array, token_lengths: Array | None) -> tuple[Array, Array | None]:
-        """All tokens but the last, with 0 past the ends, and how many of each sentence are predicted."""
-        like, first = floats(self.decoder.initial_state())[0], floats(state)[0]
-        task_checks.token_batch("tokens", tokens, tuple(first.shape[: first.ndim - like.ndim]))
-        fed, ends = jnp.asarray(tokens, jnp.int32)[:-1], predictions(tokens, token_lengths)
-        fed = fed if ends is None else where(sequence_mask(fed.shape[0], ends), fed)
-        checks.input_of(self.decoder, "tokens", fed)
-        return fed, ends
+    def _decoder_inputs(self, state: State, tokens: Array, token_lengths: Array | None) -> tuple[Array, Array | None]:
+        """All tokens but the last, 0 in the padding, and their number for each sequence."""
+        unbatched, leaf = float_leaves(self.decoder.initial_state())[0], float_leaves(state)[0]
+        task_checks.token_batch("tokens", tokens, tuple(leaf.shape[: leaf.ndim - unbatched.ndim]))
+        inputs, target_lengths = jnp.asarray(tokens, jnp.int32)[:-1], number_of_targets(tokens, token_lengths)
+        if target_lengths is not None:
+            inputs = where(sequence_mask(inputs.shape[0], target_lengths), inputs)
+        checks.input_of(self.decoder, "tokens", inputs)
+        return inputs, target_lengths
 
     def loss(
         self,
@@ -184,7 +186,7 @@ class ConditionalGenerator:
         mean: str = "step",
         label_smoothing: float = 0.0,
     ) -> Array:
-        r"""Cross entropy of the sentences, in nats; nothing past their ends counts.
+        r"""Cross entropy of the target sequences, in nats, without their padding.
 
         .. math:: L = -\frac{1}{N} \sum_t \log \mathrm{softmax}(o_t)_{y_t}
 
@@ -193,34 +195,35 @@ class ConditionalGenerator:
         logits = self.logits(
             params, xs, tokens, lengths=lengths, token_lengths=token_lengths, teacher_forcing=teacher_forcing, key=key
         )
-        right, ends = jnp.asarray(tokens)[1:], predictions(tokens, token_lengths)
-        right = right if ends is None else where(sequence_mask(right.shape[0], ends), right)
-        checks.token_ids("tokens", right, logits.shape[-1])
-        return losses.cross_entropy(logits, right, lengths=ends, mean=mean, label_smoothing=label_smoothing)
+        targets, target_lengths = jnp.asarray(tokens)[1:], number_of_targets(tokens, token_lengths)
+        if target_lengths is not None:
+            targets = where(sequence_mask(targets.shape[0], target_lengths), targets)
+        checks.token_ids("tokens", targets, logits.shape[-1])
+        return losses.cross_entropy(logits, targets, lengths=target_lengths, mean=mean, label_smoothing=label_smoothing)
 
 
 @hyperparameters
 class EncoderDecoder(ConditionalGenerator):
-    r"""A sequence in, a sequence of another length out.
+    r"""Sequence to sequence, of another length.
 
     .. math::
         e_1 … e_S, s_S &= \mathrm{encoder}(x_1 … x_S) \\
         s_0 &= \tanh(s_S w + b) \\
         s_t, o_t &= \mathrm{decoder}(s_{t-1}, y_{t-1}, e)
 
-    The encoder is any cell or layer, of several layers, bidirectional. All arrays of its final state side by side
-    are the coded vector. The decoder is any model from token ids to logits that can be stepped. What is coded reaches
-    it in its initial state, at every step if one of its layers is :class:`ContextCell`, and by attention if one is
-    :class:`AttentionCell`.
+    The encoder is any cell or layer, also a deep or bidirectional one. All arrays of its final state, concatenated, are
+    the encoded vector. The decoder is any model from token ids to logits that can be stepped. The encoded vector is its
+    initial state, mapped by the bridge, and an input of every step of a :class:`ContextCell` among its layers; an
+    :class:`AttentionCell` attends to the encoder's outputs.
 
     Args:
         encoder: from the inputs to vectors.
         decoder: from token ids to logits.
-        bridge: whether a layer of tanh units maps the coded vector to the decoder's initial state; otherwise it is
-            that state, and the sizes must be the same.
+        bridge: whether a layer of tanh units maps the encoded vector to the decoder's initial state; otherwise it is
+            that state, and the sizes must be equal.
 
     Raises:
-        TypeError, ValueError: a part is no cell or layer, or sizes do not fit.
+        TypeError, ValueError: a part is not a cell or layer, or sizes do not fit.
 
     Example:
         >>> import jax, jax.numpy as jnp, jaxrnn as rnn
@@ -234,7 +237,7 @@ class EncoderDecoder(ConditionalGenerator):
         >>> target, target_lengths = jnp.ones((5, 2), int), jnp.array([3, 5])
         >>> loss = model.loss(params, source, target, lengths=lengths, token_lengths=target_lengths)
         >>> start = model.start_decoder(params, source, lengths=lengths)
-        >>> written = rnn.decoding.beam_search(decoder, *start, jnp.ones(2, int), steps=6, width=3, eos=2)
+        >>> beams = rnn.decoding.beam_search(decoder, *start, jnp.ones(2, int), steps=6, width=3, eos=2)
 
     Source: Sutskever, Vinyals & Le (2014), "Sequence to sequence learning with neural networks"; Cho et al. (2014),
     "Learning phrase representations using RNN encoder-decoder".
@@ -252,7 +255,7 @@ class EncoderDecoder(ConditionalGenerator):
     def encode(
         self, params: EncoderDecoderParams, xs: PyTree, *, lengths: Array | None = None, key: Array | None = None
     ) -> EncoderOutput:
-        """Walk the encoder over ``xs [S, ..., I]``: its final state and its outputs."""
+        """Unroll the encoder over ``xs [S, ..., I]``: its final state and its outputs."""
         final, memory = unroll(self.encoder, params.encoder, xs, lengths=lengths, key=key)
         return EncoderOutput(concatenate_state(final, sequence_shape(self.encoder, xs)[1]), memory, lengths)
 
@@ -265,7 +268,7 @@ class EncoderDecoder(ConditionalGenerator):
         lengths: Array | None = None,
         token_lengths: Array | None = None,
     ) -> Array:
-        """Where the decoder looked for each token it scored: weights ``[T, S, ...]``, 0 past either end.
+        """The attention weights of every target token, ``[T, S, ...]``; 0 in the padding of inputs and targets.
 
         Arguments are those of :meth:`logits`.
 
@@ -275,36 +278,33 @@ class EncoderDecoder(ConditionalGenerator):
         task_checks.token_sequence("tokens", tokens)
         if not has_attention(self.decoder):
             checks.refuse(
-                "decoder", "an Attending among its layers", repr(self.decoder), "without one it looks nowhere"
+                "decoder", "an AttentionCell among its layers", repr(self.decoder), "it has no attention weights"
             )
         decoder_params, state = self.start_decoder(params, xs, lengths=lengths)
-        fed, ends = self._fed(state, tokens, token_lengths)
-        weights = attention_weights(self.decoder, decoder_params, fed, state)
-        if weights is None:
-            checks.refuse(
-                "decoder", "an Attending among its layers", repr(self.decoder), "without one it looks nowhere"
-            )
-        if ends is None:
+        inputs, target_lengths = self._decoder_inputs(state, tokens, token_lengths)
+        weights = attention_weights(self.decoder, decoder_params, inputs, state)
+        if target_lengths is None:
             return weights
-        return where(jnp.broadcast_to(sequence_mask(fed.shape[0], ends)[:, None], weights.shape), weights)
+        mask = sequence_mask(inputs.shape[0], target_lengths)
+        return where(jnp.broadcast_to(mask[:, None], weights.shape), weights)
 
 
 @hyperparameters
 class Captioner(ConditionalGenerator):
-    r"""One thing in, a sequence out.
+    r"""One to many: a single input to a sequence.
 
     .. math:: v = \mathrm{encoder}(x), \quad s_0 = \tanh(v w + b), \quad s_t, o_t = \mathrm{decoder}(s_{t-1}, y_{t-1})
 
     Args:
-        encoder: from one input to its vector: a layer without memory, such as ``Linear``, or any object with ``init``,
+        encoder: from one input to a vector: a layer without state, such as ``Linear``, or any object with ``init``,
             ``initial_state``, ``step`` and ``output_size``.
-        decoder: from token ids to logits. The vector reaches it in its initial state, and at every step if one of its
-            layers is :class:`ContextCell`.
+        decoder: from token ids to logits. The vector is its initial state, mapped by the bridge, and an input of every
+            step of a :class:`ContextCell` among its layers.
         bridge: whether a layer of tanh units maps the vector to the decoder's initial state; otherwise it is that
-            state, and the sizes must be the same.
+            state, and the sizes must be equal.
 
     Raises:
-        TypeError, ValueError: a part is no cell or layer, or sizes do not fit.
+        TypeError, ValueError: a part is not a cell or layer, or sizes do not fit.
 
     Example:
         >>> import jax, jax.numpy as jnp, jaxrnn as rnn
@@ -312,8 +312,8 @@ class Captioner(ConditionalGenerator):
         >>> model = rnn.tasks.Captioner(rnn.Linear(40, 32), decoder)
         >>> params = model.init(jax.random.key(0))
         >>> start = model.start_decoder(params, jnp.ones((2, 40)))
-        >>> written = rnn.decoding.greedy(decoder, *start, jnp.zeros(2, int), steps=6, eos=1)
-        >>> written.tokens.shape
+        >>> decoded = rnn.decoding.greedy(decoder, *start, jnp.zeros(2, int), steps=6, eos=1)
+        >>> decoded.tokens.shape
         (6, 2)
 
     Source: Vinyals et al. (2015), "Show and tell: a neural image caption generator".
@@ -326,7 +326,7 @@ class Captioner(ConditionalGenerator):
 
     def __post_init__(self) -> None:
         if getattr(self.encoder, "output_size", None) is None:
-            checks.refuse("encoder", "a layer that says its output_size", repr(self.encoder),
+            checks.refuse("encoder", "a layer with an output_size", repr(self.encoder),
                           "give it an attribute or property of that name", TypeError)  # fmt: skip
         super().__post_init__()
 
@@ -339,44 +339,44 @@ class Captioner(ConditionalGenerator):
     ) -> EncoderOutput:
         """One step of the encoder: ``xs [..., I]`` to the vector ``[..., C]``."""
         if lengths is not None:
-            checks.refuse("lengths", "None", checks.describe(lengths), "one thing has no length; EncoderDecoder reads "
-                          "sequences")  # fmt: skip
+            checks.refuse("lengths", "None", checks.describe(lengths), "a single input has no length; EncoderDecoder "
+                          "reads sequences")  # fmt: skip
         checks.input_of(self.encoder, "xs", xs)
         batch = sequence_shape(self.encoder, jax.tree.map(lambda x: jnp.asarray(x)[None], xs))[1]
         _, vector = one_step(self.encoder, params.encoder, self.encoder.initial_state(batch), xs, key)
         return EncoderOutput(vector)
 
 
-def predictions(tokens: Array, token_lengths: Array | None) -> Array | None:
-    """How many tokens of each sentence are predicted: all but the first."""
+def number_of_targets(tokens: Array, token_lengths: Array | None) -> Array | None:
+    """The number of targets of each sequence: all its tokens but the first."""
     if token_lengths is None:
         return None
     checks.lengths(token_lengths, tokens.shape[0], tokens.shape[1:], "token_lengths")
     return jnp.maximum(jnp.asarray(token_lengths), 1) - 1
 
 
-def floats(state: State) -> list[Array]:
+def float_leaves(state: State) -> list[Array]:
     """The floating arrays of a state."""
     return [leaf for leaf in jax.tree.leaves(state) if jnp.issubdtype(leaf.dtype, jnp.floating)]
 
 
 def state_size(state: State) -> int:
     """Features of a state without batch axes."""
-    return sum(leaf.size for leaf in floats(state))
+    return sum(leaf.size for leaf in float_leaves(state))
 
 
 def concatenate_state(state: State, batch: tuple[int, ...]) -> Array:
-    """The floating arrays of a state ``[..., *features]`` as one ``[..., C]``."""
-    return jnp.concatenate([leaf.reshape(*batch, -1) for leaf in floats(state)], -1)
+    """Flatten and concatenate the floating arrays ``[..., *features]`` of a state: ``[..., C]``."""
+    return jnp.concatenate([leaf.reshape(*batch, -1) for leaf in float_leaves(state)], -1)
 
 
 def split_state(vector: Array, like: State) -> State:
-    """A vector ``[..., C]`` as the floating arrays of a state; :func:`concatenate_state` undone."""
+    """Split a vector ``[..., C]`` into the floating arrays of a state; the inverse of :func:`concatenate_state`."""
     leaves, structure = jax.tree.flatten(like)
-    batch, done, new = vector.shape[:-1], 0, []
+    batch, start, new = vector.shape[:-1], 0, []
     for leaf in leaves:
         if jnp.issubdtype(leaf.dtype, jnp.floating):
             size = math.prod(leaf.shape[len(batch) :])
-            leaf, done = vector[..., done : done + size].reshape(leaf.shape), done + size
+            leaf, start = vector[..., start : start + size].reshape(leaf.shape), start + size
         new.append(leaf)
     return jax.tree.unflatten(structure, new)

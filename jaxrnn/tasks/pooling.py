@@ -1,4 +1,4 @@
-"""Many to one: a sequence coded into one vector. Padding never counts, and a sequence of length 0 gives 0."""
+"""Pooling: the outputs of a sequence reduced to one vector, without its padding; 0 for a sequence of length 0."""
 
 from __future__ import annotations
 
@@ -28,27 +28,27 @@ def last(
     reverse: bool = False,
     key: Array | None = None,
 ) -> Array:
-    r"""Run a model and return its output at the end of each sequence's own walk.
+    r"""Unroll a model and return its last output of each sequence.
 
     .. math:: y = h_n, \qquad y = [\overrightarrow{h}_n, \overleftarrow{h}_1] \text{ in both directions}
 
-    The output of a built-in cell is its hidden state, so this is the state in which the sequence ended: of an LSTM h,
-    not c. A bidirectional layer gives the end of each direction, merged as it merges its outputs; in a stack the
-    topmost layer with memory counts, and maps of single steps above it (dropout, a readout) follow.
+    The output of a built-in cell is its hidden state, so this is the final hidden state: h of an LSTM, not c. For a
+    bidirectional layer the last outputs of both directions are merged as it merges its outputs. In a stack that holds
+    one, this applies to its topmost recurrent layer, and the pointwise layers above it (dropout, a readout) follow.
 
     Args:
         model: a cell or layer.
         params: its parameters.
         xs: ``[T, ..., I]`` (token ids: ``[T, ...]``).
         lengths: ``[...]`` ints, as in :func:`~jaxrnn.unroll`.
-        reverse: walk from the last step to the first; the end is then the first step.
+        reverse: unroll from the last step to the first; the last output is then that of the first step.
         key: random key for dropout.
 
     Returns:
         ``[..., H]``.
 
     Raises:
-        TypeError: a layer other than a stack, a residual connection for instance, holds a bidirectional one.
+        TypeError: a bidirectional layer is inside another layer than a stack, a residual connection for instance.
 
     Example:
         >>> import jax, jax.numpy as jnp, jaxrnn as rnn
@@ -60,50 +60,53 @@ def last(
     if isinstance(model, Bidirectional):
         params = checks.parameters(model, params)
         keys = (None, None) if key is None else jax.random.split(key)
-        ends = [
-            last(part, p, xs, lengths=lengths, reverse=reverse ^ back, key=k)
-            for part, p, k, back in zip(model.directions, params, keys, (False, True), strict=True)
+        outputs = [
+            last(layer, p, xs, lengths=lengths, reverse=reverse ^ backward, key=k)
+            for layer, p, k, backward in zip(model.directions, params, keys, (False, True), strict=True)
         ]
-        return MERGES[model.merge](*ends)
+        return MERGES[model.merge](*outputs)
     if isinstance(model, MixedPrecision):
         y = last(model.layer, *model.narrow(params, xs), lengths=lengths, reverse=reverse, key=key)
         return y.astype(model.output_dtype)
-    if isinstance(model, Stack) and _both_ways(model):
+    if isinstance(model, Stack) and _has_bidirectional(model):
         params = checks.parameters(model, params)
-        top = max(n for n, layer in enumerate(model.layers) if not _of_single_steps(layer))
+        top = max(n for n, layer in enumerate(model.layers) if not _is_pointwise(layer))
         below_key, top_key, above_key = (None,) * 3 if key is None else jax.random.split(key, 3)
         below, above = Stack(*model.layers[:top]) if top else None, model.layers[top + 1 :]
         if below is not None:
             _, xs = unroll(below, params[:top], xs, lengths=lengths, reverse=reverse, key=below_key)
         y = last(model.layers[top], params[top], xs, lengths=lengths, reverse=reverse, key=top_key)
         return unroll(Stack(*above), params[top + 1 :], y[None], key=above_key)[1][0] if above else y
-    if _both_ways(model):
+    if _has_bidirectional(model):
         checks.refuse("model", "a Bidirectional at the top of a Stack", repr(model),
-                      'its two ends cannot be told apart; pooling="mean" needs no end', TypeError)  # fmt: skip
+                      'the last outputs of its directions are not defined; pooling="mean" needs none',
+                      TypeError)  # fmt: skip
     _, ys = unroll(model, params, xs, lengths=lengths, reverse=reverse, key=key)
-    lengths = _checked(ys, lengths)
-    end = jnp.where(lengths > 0, 0, -1) if reverse else lengths - 1
-    steps = jnp.arange(ys.shape[0], dtype=jnp.int32).reshape(-1, *[1] * end.ndim)
-    return where(steps == end[None], ys).sum(0)
+    lengths = _checked_lengths(ys, lengths)
+    last_step = jnp.where(lengths > 0, 0, -1) if reverse else lengths - 1
+    steps = jnp.arange(ys.shape[0], dtype=jnp.int32).reshape(-1, *[1] * last_step.ndim)
+    return where(steps == last_step[None], ys).sum(0)
 
 
-def _of_single_steps(part: Any) -> bool:
-    """Whether a layer is a map of single steps, so that the end of a walk is not its own."""
-    if isinstance(part, Stack):
-        return all(map(_of_single_steps, part.layers))
-    inside = part.layer if isinstance(part, (MixedPrecision, Residual)) else part
-    return isinstance(inside, Pointwise) or (inside is not part and _of_single_steps(inside))
+def _is_pointwise(layer: Any) -> bool:
+    """Whether a layer maps each step by itself, without a state."""
+    if isinstance(layer, Stack):
+        return all(map(_is_pointwise, layer.layers))
+    if isinstance(layer, (MixedPrecision, Residual)):
+        return _is_pointwise(layer.layer)
+    return isinstance(layer, Pointwise)
 
 
-def _both_ways(part: Any) -> bool:
-    """Whether a bidirectional layer is in a model."""
-    if isinstance(part, tuple):
-        return any(map(_both_ways, part))
-    return isinstance(part, Bidirectional) or (hasattr(part, "over_time") and any(map(_both_ways, vars(part).values())))
+def _has_bidirectional(model: Any) -> bool:
+    """Whether a model, or a tuple of models, contains a bidirectional layer."""
+    if isinstance(model, tuple):
+        return any(map(_has_bidirectional, model))
+    fields = vars(model).values() if hasattr(model, "over_time") else ()
+    return isinstance(model, Bidirectional) or any(map(_has_bidirectional, fields))
 
 
 def mean(ys: Array, lengths: Array | None = None) -> Array:
-    r"""The mean of outputs ``[T, ..., H]`` over each sequence's own steps, ``[..., H]``.
+    r"""The mean of outputs ``[T, ..., H]`` over the steps of each sequence, ``[..., H]``.
 
     .. math:: y = \frac{1}{n} \sum_{t=1}^{n} h_t
 
@@ -112,13 +115,13 @@ def mean(ys: Array, lengths: Array | None = None) -> Array:
         >>> float(rnn.tasks.pooling.mean(jnp.array([[1.0], [3.0], [9.0]]), jnp.array(2))[0])
         2.0
     """
-    lengths = _checked(ys, lengths)
+    lengths = _checked_lengths(ys, lengths)
     total = widen(where(sequence_mask(ys.shape[0], lengths), ys)).sum(0)
     return (total / _column(jnp.maximum(lengths, 1), total)).astype(ys.dtype)
 
 
 def maximum(ys: Array, lengths: Array | None = None) -> Array:
-    r"""The largest of each feature of ``[T, ..., H]`` over each sequence's own steps, ``[..., H]``.
+    r"""The maximum of outputs ``[T, ..., H]`` over the steps of each sequence, feature by feature, ``[..., H]``.
 
     .. math:: y_j = \max_{t \le n} h_{tj}
 
@@ -127,7 +130,7 @@ def maximum(ys: Array, lengths: Array | None = None) -> Array:
         >>> float(rnn.tasks.pooling.maximum(jnp.array([[-1.0], [-3.0], [9.0]]), jnp.array(2))[0])
         -1.0
     """
-    lengths = _checked(ys, lengths)
+    lengths = _checked_lengths(ys, lengths)
     mask = sequence_mask(ys.shape[0], lengths)[..., None]
     return where(lengths > 0, jnp.where(mask, ys, -jnp.inf).max(0, initial=-jnp.inf))
 
@@ -143,13 +146,13 @@ class AttentionPoolingParams(NamedTuple):
 
 @hyperparameters
 class AttentionPooling:
-    r"""A mean whose weights are learned: each step is scored, and the scores become shares.
+    r"""Attention pooling: a mean with learned weights, the softmax of a score of each step.
 
     .. math:: α_t = \mathrm{softmax}_{t \le n}(\tanh(h_t w + b) \cdot v), \qquad y = \sum_t α_t h_t
 
     Args:
         input_size: H, the features of an output.
-        attention_size: A, the units that score it.
+        attention_size: A, the hidden units of the score.
         dtype: dtype of the parameters.
 
     Raises:
@@ -179,7 +182,7 @@ class AttentionPooling:
         object.__setattr__(self, "dtype", checks.float_dtype("dtype", self.dtype))
 
     def init(self, key: Array) -> AttentionPoolingParams:
-        """Draw ``w [H, A]`` and ``v [A]``; b starts at 0."""
+        """Draw ``w [H, A]`` and ``v [A]``; ``b [A]`` is 0."""
         w_key, v_key = jax.random.split(key)
         glorot, size = initializers.NAMED["glorot_uniform"], self.attention_size
         w = initializers.draw("w_init", glorot, w_key, (self.input_size, size), self.dtype)
@@ -187,25 +190,25 @@ class AttentionPooling:
         return AttentionPoolingParams(w, jnp.zeros(size, self.dtype), v)
 
     def weights(self, params: AttentionPoolingParams, ys: Array, lengths: Array | None = None) -> Array:
-        """The shares ``α [T, ...]``: they sum to 1 over each sequence's own steps, and are 0 in its padding."""
+        """The weights ``α [T, ...]``: they sum to 1 over the steps of each sequence, and are 0 in its padding."""
         checks.features("ys", ys, self.input_size, "AttentionPooling")
-        params, lengths = checks.parameters(self, params), _checked(ys, lengths)
+        params, lengths = checks.parameters(self, params), _checked_lengths(ys, lengths)
         mask = sequence_mask(ys.shape[0], lengths)
         z = where(mask, ys) @ params.w
         scores = widen(jnp.tanh(z + broadcast_rows(params.b, z)) @ params.v)  # [T, ...]; a softmax is a sum over T
-        highest = jax.lax.stop_gradient(jnp.where(mask, scores, -jnp.inf).max(0, initial=-jnp.inf))
-        powers = where(mask, jnp.exp(scores - jnp.where(lengths > 0, highest, 0)[None]))
-        return (powers / jnp.where(lengths > 0, powers.sum(0), 1)[None]).astype(ys.dtype)
+        largest = jax.lax.stop_gradient(jnp.where(mask, scores, -jnp.inf).max(0, initial=-jnp.inf))
+        exponentials = where(mask, jnp.exp(scores - jnp.where(lengths > 0, largest, 0)[None]))
+        return (exponentials / jnp.where(lengths > 0, exponentials.sum(0), 1)[None]).astype(ys.dtype)
 
     def apply(self, params: AttentionPoolingParams, ys: Array, lengths: Array | None = None) -> Array:
-        """Outputs ``[T, ..., H]`` to one vector each, ``[..., H]``."""
+        """The weighted mean ``[..., H]`` of outputs ``[T, ..., H]``."""
         weights = self.weights(params, ys, lengths)
-        terms = weights[..., None] * where(sequence_mask(ys.shape[0], _checked(ys, lengths)), ys)
+        terms = weights[..., None] * where(sequence_mask(ys.shape[0], _checked_lengths(ys, lengths)), ys)
         return widen(terms).sum(0).astype(ys.dtype)
 
 
-def _checked(ys: Any, lengths: Array | None) -> Array:
-    """The lengths of sequences ``[T, ..., H]``, all of them T where none are given."""
+def _checked_lengths(ys: Any, lengths: Array | None) -> Array:
+    """The lengths of sequences ``[T, ..., H]``; T by default."""
     checks.array("ys", ys, "pooling")
     if ys.ndim < 2:
         checks.refuse("ys", "outputs [T, ..., H], 2 axes or more", checks.describe(ys))
@@ -216,5 +219,5 @@ def _checked(ys: Any, lengths: Array | None) -> Array:
 
 
 def _column(lengths: Array, ys: Array) -> Array:
-    """Lengths as numbers of the dtype of outputs, with an axis for their features."""
+    """Lengths ``[..., 1]`` in the dtype of the outputs."""
     return lengths.astype(ys.dtype)[..., None]

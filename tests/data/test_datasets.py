@@ -1,4 +1,4 @@
-"""Data sets by name: what the readers make of the files, and what is refused. A server here plays the public one."""
+"""Data sets: parsing of files, refusals, and downloads from a local server."""
 
 import functools
 import gzip
@@ -36,17 +36,17 @@ def test_every_file_is_pinned():
     assert len(datasets.DATASETS["names"].sums) == 18
 
 
-# ---- what the readers make of it -----------------------------------------------------------------------------------
+# ---- readers -------------------------------------------------------------------------------------------------------
 
 
 def write(folder, name, content):
-    """A file of a data set that is not the real one."""
+    """Write a file of a data set, with other contents than the real one."""
     data = content if isinstance(content, bytes) else content.encode("utf-8")
     (folder / name).write_bytes(data)
 
 
 def test_names(tmp_path):
-    """A language a file, a name a line, accents kept, empty lines left out."""
+    """One language per file, one name per line, with accents, without empty lines."""
     for file in datasets.DATASETS["names"].sums:
         write(tmp_path, file, f"Á{file[0]}\n\nD'Ambo \r\nÁ{file[0]}")
     names = datasets.names(tmp_path, check=False)
@@ -57,13 +57,13 @@ def test_names(tmp_path):
 
 
 def test_text(tmp_path):
-    """The text as it stands."""
+    """The unchanged text."""
     write(tmp_path, "input.txt", "First:\nSpeak.\n\n")
     assert datasets.tiny_shakespeare(tmp_path, check=False) == "First:\nSpeak.\n\n"
 
 
-def test_a_byte_order_mark_is_not_content(tmp_path):
-    """Some editors put one before a text that is saved as UTF-8."""
+def test_a_byte_order_mark_is_ignored(tmp_path):
+    """Some editors write one at the start of UTF-8 files."""
     write(tmp_path, "input.txt", "\ufeffFirst:\n")
     write(tmp_path, "names.txt", "\ufeffemma\nava\n")
     write(tmp_path, "shampoo.csv", '\ufeff"Month","Sales"\r\n"1-01",266.0')
@@ -77,7 +77,7 @@ def test_a_byte_order_mark_is_not_content(tmp_path):
 
 
 def test_sst2(tmp_path):
-    """A label, then words."""
+    """A label and words per line."""
     for n, split in enumerate(("train", "dev", "test")):
         write(tmp_path, f"stsa.binary.{split}", "1 a good film\n" * n + "0 is n't\n")
     splits = datasets.sst2(tmp_path, check=False)
@@ -86,7 +86,7 @@ def test_sst2(tmp_path):
 
 
 def test_multi30k(tmp_path):
-    """Lines are paired by their number; what looks like an end of line within one is none."""
+    """Lines are paired by their number; only a newline ends a line."""
     for split in ("train", "val", "test_2016_flickr"):
         write(tmp_path, f"{split}.de.gz", gzip.compress("Ein\u2028Hund.\nZwei.\n".encode()))
         write(tmp_path, f"{split}.en.gz", gzip.compress(b"A dog.\nTwo.\n"))
@@ -99,7 +99,7 @@ def test_multi30k(tmp_path):
 
 
 def test_jsb_chorales(tmp_path):
-    """Rolls of unequal length, as the file of MATLAB has them."""
+    """Rolls of unequal length, from a MATLAB file."""
     rolls = [np.eye(n, 88, dtype=np.uint8) for n in (3, 5)]
     cells = np.empty((1, 2), object)
     cells[0, 0], cells[0, 1] = rolls
@@ -111,7 +111,7 @@ def test_jsb_chorales(tmp_path):
 
 
 def test_time_series(tmp_path):
-    """Without the heading; commas and quotes as in CSV."""
+    """Without the header; commas and quotes as in CSV."""
     write(tmp_path, "shampoo.csv", '"Month","Sales"\r\n"1-01",266.0\r\n"1-02",145.9')
     series = datasets.time_series("shampoo", tmp_path, check=False)
     assert series.times == ["1-01", "1-02"]
@@ -124,7 +124,7 @@ def test_time_series(tmp_path):
 
 @pytest.mark.parametrize("name", READERS)
 def test_a_missing_file_is_named_with_its_address(tmp_path, name):
-    """Nothing is downloaded where a folder is given."""
+    """Nothing is downloaded if a folder is given."""
     with pytest.raises(FileNotFoundError, match=rf"^folder: expected the files of {name} in .*, got no ") as refusal:
         READERS[name](tmp_path)
     assert any(datasets.DATASETS[name].url(file) in str(refusal.value) for file in datasets.DATASETS[name].sums)
@@ -132,7 +132,7 @@ def test_a_missing_file_is_named_with_its_address(tmp_path, name):
 
 @pytest.mark.parametrize("name", READERS)
 def test_a_missing_folder_is_named(tmp_path, name):
-    """A folder that is not there, a file in its place, and no name at all are not a folder without the files."""
+    """A missing folder, a file in its place, and an empty name."""
     write(tmp_path, "file", "")
     for folder in (tmp_path / "none", tmp_path / "file", ""):
         words = f"folder: expected the files of {name} in a folder, got '{folder}', which is none; https://"
@@ -140,8 +140,8 @@ def test_a_missing_folder_is_named(tmp_path, name):
             READERS[name](folder)
 
 
-def test_a_damaged_file_is_named_with_both_sums(tmp_path):
-    """One letter off, and it is another file."""
+def test_a_file_with_another_checksum_is_refused(tmp_path):
+    """The message has both SHA-256 sums."""
     write(tmp_path, "input.txt", "First Citizen:\n")
     found = hashlib.sha256(b"First Citizen:\n").hexdigest()
     dataset = datasets.DATASETS["tiny_shakespeare"]
@@ -166,8 +166,8 @@ NO_TEXT = b"\xff\xfe\x00"
         ("time_series", b"", "ValueError"),
     ],
 )
-def test_a_damaged_file_that_is_not_checked(tmp_path, name, content, error):
-    """Is named, with what is wrong with it."""
+def test_a_damaged_file_with_check_false(tmp_path, name, content, error):
+    """The message names the file and the error."""
     for file in datasets.DATASETS[name].sums:
         write(tmp_path, file, content)
     words = (
@@ -177,8 +177,8 @@ def test_a_damaged_file_that_is_not_checked(tmp_path, name, content, error):
         READERS[name](tmp_path, check=False)
 
 
-def test_names_that_do_not_exist():
-    """The list of those that do is in the message."""
+def test_unknown_names():
+    """The message lists the known ones."""
     with pytest.raises(ValueError, match=r"^name: expected one of 'names', .*, got 'imdb'$"):
         datasets.fetch("imdb")
     with pytest.raises(ValueError, match=r"^name: expected one of 'airline-passengers', .*, got 'gold'$"):
@@ -190,14 +190,14 @@ def test_names_that_do_not_exist():
 
 @pytest.fixture
 def server(tmp_path, monkeypatch):
-    """A server of this machine in place of the public one; its folder, and what it was asked for."""
+    """A local server instead of the public one: its folder, and the requested paths."""
     pytest.importorskip("pooch")
-    folder, asked = tmp_path / "public", []
+    folder, requests = tmp_path / "public", []
     folder.mkdir()
 
     class Handler(http.server.SimpleHTTPRequestHandler):
         def log_message(self, *words):
-            asked.append(self.path)
+            requests.append(self.path)
 
     handler = functools.partial(Handler, directory=folder)
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as http_server:
@@ -206,12 +206,12 @@ def server(tmp_path, monkeypatch):
         monkeypatch.setattr(datasets.Dataset, "url", lambda self, file: address + file)
         monkeypatch.setenv("JAXRNN_DATA", str(tmp_path / "cache"))
         monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-        yield folder, asked
+        yield folder, requests
         http_server.shutdown()
 
 
 def publish(monkeypatch, folder, text, pinned=None):
-    """Put a text on the server; the pinned sum is that of another text where one is given."""
+    """Put a text on the server; the pinned SHA-256 is that of ``pinned``, by default of the text."""
     write(folder, "input.txt", text)
     sums = {"input.txt": hashlib.sha256((pinned or text).encode()).hexdigest()}
     changed = datasets.DATASETS["tiny_shakespeare"]._replace(sums=sums)
@@ -219,36 +219,36 @@ def publish(monkeypatch, folder, text, pinned=None):
 
 
 def test_downloaded_once(server, monkeypatch, tmp_path):
-    """The second time it comes from the cache; a damaged file in the cache is fetched again."""
-    folder, asked = server
+    """The second time it is read from the cache; a damaged file in the cache is downloaded again."""
+    folder, requests = server
     publish(monkeypatch, folder, "To be.\n")
     assert datasets.tiny_shakespeare() == datasets.tiny_shakespeare() == "To be.\n"
-    assert len(asked) == 1
+    assert len(requests) == 1
     (tmp_path / "cache" / "tiny_shakespeare" / "input.txt").write_text("Not to be.\n")
     assert datasets.tiny_shakespeare() == "To be.\n"
-    assert len(asked) == 2
+    assert len(requests) == 2
 
 
 def test_a_wrong_download_is_refused(server, monkeypatch):
-    """Both sums are in the message, and nothing stays in the cache."""
+    """The message has both SHA-256 sums; the file is not cached."""
     folder, _ = server
     publish(monkeypatch, folder, "To be.\n", pinned="Not to be.\n")
     sums = [hashlib.sha256(text).hexdigest() for text in (b"Not to be.\n", b"To be.\n")]
     for _ in range(2):
         with pytest.raises(ValueError, match=r"^tiny_shakespeare: expected SHA-256 .*input\.txt, got .*") as refusal:
-            datasets.tiny_shakespeare(check=False)  # what is downloaded is checked in any case
+            datasets.tiny_shakespeare(check=False)  # a downloaded file is always checked
         assert all(sum_ in str(refusal.value) for sum_ in sums)
 
 
-def test_what_the_server_lacks(server):
-    """The address, and what to do."""
+def test_a_file_that_cannot_be_downloaded(server):
+    """The message has its address, and how to use a local copy."""
     words = r"^sst2: expected stsa\.binary\.train from http.*, got no answer \(HTTPError\); download http.*--data DIR"
     with pytest.raises(FileNotFoundError, match=words):
         datasets.sst2()
 
 
 def test_without_pooch(monkeypatch):
-    """The message says what to install, and that a local copy does without."""
+    """The message says what to install, and that a local copy needs no download."""
     monkeypatch.setitem(__import__("sys").modules, "pooch", None)
     with pytest.raises(ImportError, match=r"^sst2: downloading needs pooch; pip install pooch, or give the folder"):
         datasets.sst2()

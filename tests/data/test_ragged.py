@@ -1,4 +1,4 @@
-"""Ragged sequences in buckets: nothing lost, few shapes, an order that the number alone decides."""
+"""Buckets: every sequence once an epoch, few shapes, an order that depends only on seed and batch number."""
 
 import jax
 import numpy as np
@@ -13,15 +13,15 @@ SIZES = [3, 1, 8, 5, 5, 2, 9, 4, 7, 6, 1]
 
 
 def sequences(width=2):
-    """Sequences that all differ, of the sizes above."""
-    draw = np.random.default_rng(0)
-    return [draw.normal(size=(size, width)).astype(np.float32) for size in SIZES]
+    """Different sequences of the lengths above."""
+    rng = np.random.default_rng(0)
+    return [rng.normal(size=(size, width)).astype(np.float32) for size in SIZES]
 
 
 @pytest.mark.parametrize("shuffle", [True, False])
 @pytest.mark.parametrize("batch", [1, 3, 20])
 def test_every_sequence_once_an_epoch(batch, shuffle):
-    """Cut at its length every place gives back a sequence and its target; the rest is 0."""
+    """Up to its length each entry is a sequence and its target; the padding is 0."""
     inputs = sequences()
     batches = Buckets(inputs, [x[:, 0] for x in inputs], batch, buckets=3, shuffle=shuffle)
     for epoch in range(2):
@@ -37,8 +37,8 @@ def test_every_sequence_once_an_epoch(batch, shuffle):
         assert sorted(seen) == list(range(len(SIZES)))
 
 
-def test_few_shapes_and_the_smallest_that_holds():
-    """There are as many shapes as buckets, and no sequence lies in a larger one than it must."""
+def test_each_sequence_is_in_the_smallest_bucket():
+    """There are as many shapes as buckets, and each sequence is padded to the smallest length possible."""
     inputs = sequences()
     batches = Buckets(inputs, list(range(len(SIZES))), 2, lengths=[4, 6, 9])
     shapes = {batches[n].inputs.shape for n in range(len(batches))}
@@ -50,15 +50,15 @@ def test_few_shapes_and_the_smallest_that_holds():
             assert length == 0 or steps == min(s for s in (4, 6, 9) if s >= length)
 
 
-def test_a_loop_over_batches_ends():
-    """Iteration is one epoch, while numbers go on for ever."""
+def test_iteration_is_one_epoch():
+    """While batches[n] takes any n."""
     batches = Buckets(sequences(), list(range(len(SIZES))), 2)
     assert [batch.targets.tolist() for batch in batches] == [batches[n].targets.tolist() for n in range(len(batches))]
     batches[3 * len(batches)]
 
 
-def test_the_number_decides():
-    """Batch n is the same however it is come by; epochs and seeds differ."""
+def test_batches_depend_on_number_and_seed():
+    """Batch n is the same in any order of access; epochs and seeds differ."""
     inputs, labels = sequences(), list(range(len(SIZES)))
     one, other = (Buckets(inputs, labels, 2, seed=1) for _ in "ab")
     for n in (7, 0, 13, 3):
@@ -69,8 +69,8 @@ def test_the_number_decides():
     assert order[0] != order[2]
 
 
-def test_places_left_over_count_for_nothing():
-    """Loss and gradient of a batch that is filled up are those of its sequences alone."""
+def test_padding_of_the_batch_is_ignored():
+    """Loss and gradient of a padded batch are those of its sequences."""
     inputs = sequences()[:1]
     model = rnn.Stack(rnn.GRU(2, 3), rnn.Linear(3, 2))
     params = model.init(jax.random.key(0))
@@ -87,7 +87,7 @@ def test_places_left_over_count_for_nothing():
 
 
 def test_fit_compiles_each_shape_once(capsys):
-    """The loop counts the shapes, tells them, and compiles no other."""
+    """The loop returns and prints the number of shapes, and compiles no others."""
     inputs = sequences()
     model, traces = rnn.GRU(2, 3), []
 
@@ -102,7 +102,13 @@ def test_fit_compiles_each_shape_once(capsys):
     step = learning.train_step(loss, optimizer)
     end = learning.fit(step, state, batches, steps=4 * len(batches), key=jax.random.key(1), steps_per_execution=1)
     assert end.shapes == len(set(traces)) == 3
-    assert "3 shapes of batches were compiled" in capsys.readouterr().out
+    assert "3 batch shapes were compiled" in capsys.readouterr().out
+
+
+def test_repr():
+    """Sizes in one line, no arrays."""
+    batches = Buckets(sequences(), list(range(len(SIZES))), 2, lengths=[4, 6, 9])
+    assert repr(batches) == f"Buckets(11 sequences, batch=2, lengths=(4, 6, 9), {len(batches)} batches)"
 
 
 @pytest.mark.parametrize(
@@ -128,13 +134,13 @@ def test_fit_compiles_each_shape_once(capsys):
     ],
 )
 def test_refusals(message, call):
-    """What does not fit is named."""
+    """The message names the argument."""
     with pytest.raises((TypeError, ValueError), match=message):
         call()
 
 
-def test_targets_beside_steps():
-    """A vector as long as its sequence may be a label or a target a step: what it is, is said where it is open."""
+def test_aligned():
+    """A target as long as its sequence may be a label or one target per step: aligned= is required if both fit."""
     inputs, labels = [np.full(3, n) for n in range(3)], np.eye(3, dtype=int)
     with pytest.raises(
         ValueError,
@@ -144,19 +150,19 @@ def test_targets_beside_steps():
         Buckets(inputs, labels, 4)
     kwargs = {"batch": 4, "shuffle": False}
     batch = Buckets(inputs, labels, aligned=False, **kwargs)[0]
-    assert batch.targets.tolist() == [*labels.tolist(), [0, 0, 0]]  # of the places, one is left over
+    assert batch.targets.tolist() == [*labels.tolist(), [0, 0, 0]]  # one entry is padding
     assert (
         Buckets(inputs, labels[[2, 0, 1]], aligned=True, **kwargs)[0].targets.T[:3].tolist()
         == labels[[2, 0, 1]].tolist()
     )
     ragged = [np.arange(n) for n in (3, 1, 2)]
-    assert Buckets(ragged, ragged, buckets=1, **kwargs)[0].targets.shape == (3, 4)  # no need to say it
+    assert Buckets(ragged, ragged, buckets=1, **kwargs)[0].targets.shape == (3, 4)  # aligned= is not required
     assert Buckets(ragged, labels, buckets=1, **kwargs)[0].targets.shape == (4, 3)
     assert Buckets(inputs, [0, 1, 2], **kwargs)[0].targets.shape == (4,)
 
 
-def test_empty_sequences_take_kind_and_shape_of_the_others():
-    """One empty list among token ids makes no floats of them, and one among frames has as many features."""
+def test_empty_sequences_take_dtype_and_shape_of_the_others():
+    """An empty list among token ids is an array of ints, one among frames has their number of features."""
     ids = [[], [3, 1], np.zeros(0), [2]]
     batch = Buckets(ids, ids, 4, buckets=1, shuffle=False)[0]
     assert np.issubdtype(batch.inputs.dtype, np.integer)
@@ -167,8 +173,8 @@ def test_empty_sequences_take_kind_and_shape_of_the_others():
     assert (frames.dtype, frames.shape) == (np.float32, (2, 2, 3))
 
 
-def test_one_dtype_holds_all():
-    """Nothing is cut to the dtype of the first sequence, label or target."""
+def test_one_dtype_for_all():
+    """Values are not truncated to the dtype of the first sequence, label or target."""
     batch = Buckets([np.array([1, 2]), np.array([0.25, 0.5])], [1, 2.5], 2, buckets=1, shuffle=False)[0]
     assert batch.inputs.T.tolist() == [[1, 2], [0.25, 0.5]]
     assert batch.targets.tolist() == [1, 2.5]

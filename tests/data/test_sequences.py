@@ -1,4 +1,4 @@
-"""Long streams in chunks: what follows what, and what is left out."""
+"""Streams: order and contents of chunks, history, resets, splitting."""
 
 import itertools
 import re
@@ -21,27 +21,27 @@ every_shape = pytest.mark.parametrize(("tokens", "batch", "steps", "back"), SHAP
 
 
 def make(tokens, batch, steps, back, **options):
-    """A text of tokens that are all different, and its streams."""
+    """A text of distinct tokens, and its streams."""
     ids = np.random.default_rng(0).permutation(tokens)
     return ids, Streams(ids, batch, steps, back=back, **options)
 
 
 @every_shape
-def test_chunks_follow_one_another_and_nothing_is_lost_but_the_tail(tokens, batch, steps, back):
-    """The new steps of all chunks, row after row, are the text, in order and once."""
+def test_chunks_are_consecutive(tokens, batch, steps, back):
+    """The new steps of all chunks, stream by stream, are the text; less than one chunk is dropped at the end."""
     ids, streams = make(tokens, batch, steps, back)
     rows = [np.concatenate([chunk.inputs[-steps:, b] for chunk in streams]) for b in range(batch)]
     targets = [np.concatenate([chunk.targets[:, b] for chunk in streams]) for b in range(batch)]
     read = np.concatenate(rows)
     np.testing.assert_array_equal(read, ids[: len(read)])
     np.testing.assert_array_equal(np.concatenate(targets), ids[1 : len(read) + 1])
-    assert 0 <= tokens - 1 - len(read) < batch * steps  # another chunk would not have fitted
+    assert 0 <= tokens - 1 - len(read) < batch * steps  # less than one more chunk
     assert len(streams) * steps * batch == len(read)
 
 
 @every_shape
 def test_shapes_and_first(tokens, batch, steps, back):
-    """Inputs k2, targets k1; only the first chunk of an epoch begins streams."""
+    """Inputs have k2 steps, targets k1; ``first`` is True for the first chunk of an epoch."""
     _, streams = make(tokens, batch, steps, back)
     for n in range(2 * len(streams)):
         chunk = streams[n]
@@ -53,7 +53,7 @@ def test_shapes_and_first(tokens, batch, steps, back):
 
 @every_shape
 def test_history_is_what_came_before(tokens, batch, steps, back):
-    """The inputs before the new ones are those of the chunks before; before the start stands nothing but a reset."""
+    """The history is the inputs of the chunks before; the history before the start is followed by a reset."""
     _, streams = make(tokens, batch, steps, back)
     history = (back or steps) - steps
     seen = np.zeros((history, batch), int)
@@ -62,7 +62,7 @@ def test_history_is_what_came_before(tokens, batch, steps, back):
         seen = np.concatenate([seen, chunk.inputs[history:]])[-history:] if history else seen
     if history:
         at = [n * steps + t for n, chunk in enumerate(streams) for t in np.flatnonzero(chunk.resets.any(1))]
-        assert set(at) == {history}  # the first new token of the first chunk, wherever a window still sees it
+        assert set(at) == {history}  # the first new token of the first chunk, in every window that contains it
         assert all((chunk.resets.any(1) == chunk.resets.all(1)).all() for chunk in streams)
     else:
         assert all(chunk.resets is None for chunk in streams)
@@ -70,7 +70,7 @@ def test_history_is_what_came_before(tokens, batch, steps, back):
 
 @every_shape
 def test_epochs_repeat(tokens, batch, steps, back):
-    """Chunk n is chunk n of every epoch; the number alone says where a run stands."""
+    """Chunk n is the same in every epoch."""
     _, streams = make(tokens, batch, steps, back)
     for n in range(len(streams)):
         for ours, later in zip(streams[n], streams[n + 3 * len(streams)]):
@@ -78,18 +78,18 @@ def test_epochs_repeat(tokens, batch, steps, back):
 
 
 @pytest.mark.parametrize("back", [None, 7])
-def test_documents_reset_where_they_begin(back):
-    """A reset stands beside the token that begins a document, in history as well, and at the start of each stream."""
+def test_resets_at_the_first_token_of_documents(back):
+    """Also in the history, and at the start of each stream."""
     begins = np.random.default_rng(1).random(61) < 0.2
     ids, streams = make(61, 3, 4, back, resets=begins)
-    of = dict(zip(ids, begins))  # tokens are all different
+    begins_at = dict(zip(ids, begins))  # tokens are distinct
     length = len(streams) * 4
     starts = set(ids[np.arange(3) * length])
     for n, chunk in enumerate(streams):
         for t, b in np.ndindex(chunk.inputs.shape):
             before_start = n * 4 + t < chunk.inputs.shape[0] - 4
             token = chunk.inputs[t, b]
-            assert chunk.resets[t, b] == (not before_start and (of[token] or token in starts))
+            assert chunk.resets[t, b] == (not before_start and (begins_at[token] or token in starts))
 
 
 @pytest.mark.parametrize("back", [None, 8])
@@ -105,15 +105,22 @@ def test_epoch_stacks_all_chunks(back):
     assert (epoch.resets is None) == (back is None)
 
 
-def test_a_loop_over_streams_ends():
-    """Iteration is one epoch, while numbers go on for ever."""
+def test_iteration_is_one_epoch():
+    """While streams[n] takes any n."""
     _, streams = make(13, 2, 3, None)
     assert len(list(itertools.islice(streams, 100))) == len(streams) == 2
 
 
+def test_repr():
+    """Sizes in one line, no arrays; also those of a part."""
+    _, streams = make(10_001, 4, 5, None)
+    assert repr(streams) == "Streams(10,000 tokens, batch=4, steps=5, 500 chunks)"
+    assert repr(make(101, 4, 5, 8)[1].split(3)[1]) == "Streams(40 tokens, batch=4, steps=5, back=8, 2 chunks)"
+
+
 @pytest.mark.parametrize("back", [None, 8])
 def test_split(back):
-    """The two parts are the chunks of the whole, each with a beginning of its own."""
+    """The two parts have the chunks of the whole; each begins its streams anew."""
     _, streams = make(101, 4, 5, back)
     first, rest = streams.split(3)
     assert (len(first), len(rest)) == (3, len(streams) - 3)
@@ -126,7 +133,7 @@ def test_split(back):
             if back is not None and n == 0:
                 assert chunk.resets[3].all()  # history = 3: the first new step
     if back is not None:
-        assert not streams[3].resets.any()  # the whole is left as it was
+        assert not streams[3].resets.any()  # the original is unchanged
 
 
 @pytest.mark.parametrize(
@@ -155,11 +162,11 @@ def test_split(back):
     ],
 )  # fmt: skip
 def test_refusals(call, kind, words):
-    """Word for word."""
+    """Exact messages."""
     with pytest.raises(kind, match=f"^{re.escape(words)}$"):
         call()
 
 
 def test_one_token_more_is_enough():
-    """The border of the refusal above."""
+    """The limit of the refusal above."""
     assert len(Streams(np.arange(13), 2, 6)) == 1

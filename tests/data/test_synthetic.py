@@ -1,4 +1,4 @@
-"""The synthetic tasks, each checked sequence by sequence, in plain Python, against what its page says."""
+"""The synthetic tasks, each sequence checked in plain Python against the docstring."""
 
 import functools
 import math
@@ -34,41 +34,41 @@ def made(name):
     return jax.tree.map(np.asarray, compiled(name)(KEY))
 
 
-def near(values, expected, errors=5):
-    """The mean of independent values is the expected one, up to a few standard errors."""
+def assert_mean(values, expected, errors=5):
+    """The mean of independent values is the expected one, up to 5 standard errors."""
     values = np.asarray(values, float)
     assert abs(values.mean() - expected) < errors * max(values.std(), 1e-3) / math.sqrt(len(values))
 
 
 @pytest.mark.parametrize("name", TASKS)
-def test_the_key_decides(name):
-    """The same key gives the same batch, another one another."""
+def test_the_key_determines_the_batch(name):
+    """The same key gives the same batch, another key another one."""
     for one, other in zip(compiled(name)(KEY), made(name), strict=True):
         np.testing.assert_array_equal(one, other)
     assert (np.asarray(compiled(name)(jax.random.key(4)).inputs) != made(name).inputs).any()
 
 
 def test_adding():
-    """Two marks a sequence, all pairs of places alike; the target is their sum; answering 1 costs 1/6."""
+    """Two marks per sequence, uniform over pairs of steps; the target is the sum; predicting 1 costs 1/6."""
     inputs, targets = made("adding")
     assert inputs.shape == (T, B, 2)
-    places = []
+    mark_steps = []
     for b in range(B):
         marked = [t for t in range(T) if inputs[t, b, 1]]
         assert len(marked) == 2
         assert set(inputs[:, b, 1]) == {0, 1}
         assert targets[b, 0] == pytest.approx(sum(inputs[t, b, 0] for t in marked), abs=1e-6)
-        places += marked
+        mark_steps += marked
     assert ((inputs[..., 0] >= 0) & (inputs[..., 0] < 1)).all()
-    near(inputs[..., 0].ravel(), 1 / 2)
-    near(places, (T - 1) / 2)
-    assert set(places) == set(range(T))
-    near((targets[:, 0] - 1) ** 2, 1 / 6)
+    assert_mean(inputs[..., 0].ravel(), 1 / 2)
+    assert_mean(mark_steps, (T - 1) / 2)
+    assert set(mark_steps) == set(range(T))
+    assert_mean((targets[:, 0] - 1) ** 2, 1 / 6)
 
 
 @pytest.mark.parametrize("steps", [10, 40, 57])
 def test_temporal_order(steps):
-    """One mark in each of the two tenths, distractors elsewhere; the class says which came in which order."""
+    """One mark in each of the two tenths, distractors elsewhere; the class is their symbols in order."""
     inputs, targets = (np.asarray(x) for x in synthetic.temporal_order(KEY, B, steps))
     assert (inputs.sum(-1) == 1).all()
     symbols = inputs.argmax(-1)
@@ -79,13 +79,13 @@ def test_temporal_order(steps):
         assert 5 * (steps // 10) <= marked[1] < 6 * (steps // 10)
         assert targets[b] == ["AA", "AB", "BA", "BB"].index("".join("AB"[symbols[t, b]] for t in marked))
     for n in range(4):
-        near(targets == n, 1 / 4)
+        assert_mean(targets == n, 1 / 4)
     assert set(symbols.ravel()) == set(range(6))
 
 
 @pytest.mark.parametrize(("steps", "symbols", "length"), [(T, 8, 10), (1, 2, 3), (5, 1, 1)])
 def test_copying(steps, symbols, length):
-    """The string, a pause, the sign, and the string again, which alone counts."""
+    """The string, a delay, the start signal, and the string again, which the mask selects."""
     task = synthetic.copying(KEY, B, steps, symbols=symbols, length=length)
     inputs, targets, mask = (np.asarray(x) for x in task)
     for b in range(B):
@@ -95,29 +95,29 @@ def test_copying(steps, symbols, length):
         assert targets[:, b].tolist() == [*[0] * (steps + length), *string]
         assert mask[:, b].tolist() == [*[False] * (steps + length), *[True] * length]
     for symbol in range(1, symbols + 1):
-        near((inputs[:length] == symbol).ravel(), 1 / symbols)
+        assert_mean((inputs[:length] == symbol).ravel(), 1 / symbols)
 
 
 def test_sine():
-    """Each step follows from the two before it by one number a wave; answering 0 costs 1/2."""
+    """Each step follows from the two before it by the recurrence; predicting 0 costs 1/2."""
     inputs, targets, mask = made("sine")
     np.testing.assert_array_equal(inputs[1:], targets[:-1])
     assert mask.tolist() == [[t >= 2] * B for t in range(T)]
     x = np.concatenate([inputs, targets[-1:]])[..., 0].astype(float)
     periods = []
     for b in range(B):
-        middle, around = x[1:-1, b], x[2:, b] + x[:-2, b]
-        cosine = (middle @ around) / (middle @ middle) / 2
-        np.testing.assert_allclose(around, 2 * cosine * middle, atol=2e-5)
+        centre, neighbours = x[1:-1, b], x[2:, b] + x[:-2, b]
+        cosine = (centre @ neighbours) / (centre @ centre) / 2
+        np.testing.assert_allclose(neighbours, 2 * cosine * centre, atol=2e-5)
         periods.append(2 * math.pi / math.acos(cosine))
     assert 10 - 0.01 < min(periods) < max(periods) < 50 + 0.1
-    near(periods, 30)
-    near((targets**2).mean((0, 2)), 1 / 2)
+    assert_mean(periods, 30)
+    assert_mean((targets**2).mean((0, 2)), 1 / 2)
 
 
 @pytest.mark.parametrize(("channels", "rate"), [(3, 0.1), (1, 0.5), (2, 0.0)])
 def test_flip_flop(channels, rate):
-    """Each channel holds its last pulse; the costs of 0 and of repeating the input are those on the page."""
+    """Each channel holds its last pulse; the costs of 0 and of repeating the input are those of the docstring."""
     task = synthetic.flip_flop(KEY, B, T, channels=channels, rate=rate)
     inputs, targets, mask = (np.asarray(x) for x in task)
     assert mask.all()
@@ -127,16 +127,16 @@ def test_flip_flop(channels, rate):
         for t in range(T):
             held = inputs[t, b, c] or held
             assert targets[t, b, c] == held
-    near((inputs != 0).mean((0, 2)), rate)
-    near(inputs.mean((0, 2)), 0)
+    assert_mean((inputs != 0).mean((0, 2)), rate)
+    assert_mean(inputs.mean((0, 2)), 0)
     zero = 1 - sum((1 - rate) ** t for t in range(1, T + 1)) / T
-    near((targets**2).mean((0, 2)), zero)
-    near(((targets - inputs) ** 2).mean((0, 2)), zero - rate)
+    assert_mean((targets**2).mean((0, 2)), zero)
+    assert_mean(((targets - inputs) ** 2).mean((0, 2)), zero - rate)
 
 
 @pytest.mark.parametrize(("kinds", "depth", "steps"), [(3, 4, T), (2, 1, 6), (1, 2, 2), (2, 9, 8)])
 def test_dyck(kinds, depth, steps):
-    """Read with a stack: every bracket closes the innermost of its kind, and all are closed at the end."""
+    """Parsed with a stack: every bracket closes the innermost open one, and all are closed at the end."""
     words, targets, mask = (np.asarray(x) for x in synthetic.dyck(KEY, B, steps, kinds=kinds, depth=depth))
     deepest, innermost = 0, []
     for b in range(B):
@@ -153,10 +153,10 @@ def test_dyck(kinds, depth, steps):
         innermost += targets[mask[:, b], b].tolist()
     assert deepest == min(depth, steps // 2)
     for kind in range(kinds if innermost else 0):
-        near([kind == n for n in innermost], 1 / kinds)
+        assert_mean([kind == n for n in innermost], 1 / kinds)
 
 
-def test_every_word_comes():
+def test_dyck_draws_every_word():
     """Of length 6 with one kind there are 5 words, 4 of them no deeper than 2."""
     for depth, count in ((3, 5), (2, 4), (1, 1)):
         words = np.asarray(synthetic.dyck(KEY, B, 6, kinds=1, depth=depth).inputs)
@@ -183,13 +183,13 @@ def test_every_word_comes():
     ],
 )  # fmt: skip
 def test_refusals(message, call):
-    """Word for word."""
+    """Exact messages."""
     refuses(message, call)
 
 
 @pytest.mark.parametrize("name", TASKS)
-def test_a_key_is_no_seed(name):
-    """An int, or nothing, in place of a random key."""
+def test_a_key_is_required(name):
+    """An int or None is refused."""
     words = "TypeError key: expected a %s, got %s; jax.random.key(0) makes one"
     refuses(words % ("random key", "int 0"), lambda: TASKS[name](0, 2, 10))
     refuses(words % ("value", "None"), lambda: TASKS[name](None, 2, 10))

@@ -1,4 +1,4 @@
-"""Symbols to ids and back."""
+"""Vocabulary: encoding, decoding, saving, refusals."""
 
 import json
 import pickle
@@ -22,7 +22,7 @@ TEXTS = {
 
 @pytest.mark.parametrize("name", TEXTS)
 def test_round_trip(name):
-    """Ids are the places in the sorted symbols, and decode to the text."""
+    """Ids are indices into the sorted symbols, and decode to the text."""
     text = list(TEXTS[name])
     vocabulary = Vocabulary.of(TEXTS[name])
     ids = vocabulary.encode(TEXTS[name])
@@ -35,14 +35,14 @@ def test_round_trip(name):
 
 
 def test_empty_text_has_no_ids():
-    """Nothing in, nothing out."""
+    """Encoding and decoding return nothing."""
     vocabulary = Vocabulary.of("ab")
     assert vocabulary.encode("").shape == (0,)
     assert vocabulary.decode([]) == []
 
 
 def test_equal_by_symbols_hashed_and_pickled():
-    """A vocabulary is its symbols, however they were given, used before or not."""
+    """Equality, hash and pickling depend on the symbols alone."""
     vocabulary = Vocabulary.of("בקר ערב")
     before = pickle.dumps(vocabulary)
     vocabulary.encode("ערב")
@@ -54,13 +54,13 @@ def test_equal_by_symbols_hashed_and_pickled():
     assert Vocabulary("ab") == Vocabulary(("a", "b"))
 
 
-def test_order_is_kept_as_given():
-    """Without ``of`` the order is the caller's."""
+def test_the_order_of_symbols_is_kept():
+    """``of`` sorts, the constructor does not."""
     assert Vocabulary(("b", "a")).encode("ab").tolist() == [1, 0]
 
 
 def test_rare_words_become_unknown():
-    """The most frequent are kept, ties in order, ``unknown`` counted in; all else is read as it."""
+    """The most frequent symbols are kept, ties in order, including ``unknown``, which replaces all others."""
     text = ["c", "a", "a", "b", "b", "b", "d"]
     vocabulary = Vocabulary.of(text, most=4, unknown="<unk>")
     assert vocabulary.symbols == ("<unk>", "a", "b", "c")
@@ -72,8 +72,8 @@ def test_rare_words_become_unknown():
 SPECIAL = ("<pad>", "<unk>", "<start>", "<end>")
 
 
-def test_special_symbols_come_first_and_count():
-    """Their ids are 0, 1, 2, …, whether the text holds them or not; unknown may be one of them."""
+def test_special_symbols_are_first():
+    """Their ids are 0, 1, 2, …, whether they are in the text or not; unknown may be one of them."""
     text = ["b", "b", "<end>", "a", "b", "a", "<end>", "!"]
     vocabulary = Vocabulary.of(text, least=2, unknown="<unk>", special=SPECIAL)
     assert vocabulary.symbols == (*SPECIAL, "a", "b")
@@ -86,7 +86,7 @@ def test_special_symbols_come_first_and_count():
 
 @pytest.mark.parametrize("least", [1, 2, 3, 4])
 def test_rare_words_fall_below_the_least_frequency(least):
-    """A word stays if it was counted so many times; counted here by hand."""
+    """A word with at least ``least`` occurrences is kept."""
     counts = {"a": 1, "b": 2, "c": 3}
     text = [symbol for symbol, n in counts.items() for _ in range(n)]
     vocabulary = Vocabulary.of(text, least=least, unknown="?")
@@ -96,7 +96,7 @@ def test_rare_words_fall_below_the_least_frequency(least):
 @pytest.mark.parametrize("name", TEXTS)
 @pytest.mark.parametrize("unknown", [None, "<unk>"])
 def test_saved_and_loaded(tmp_path, name, unknown):
-    """The file is JSON as people can read it, and gives back an equal vocabulary."""
+    """The file is readable JSON, and is loaded as an equal vocabulary."""
     vocabulary = Vocabulary.of(TEXTS[name], unknown=unknown, special=("<pad>",))
     path = tmp_path / "vocabulary.json"
     vocabulary.save(path)
@@ -107,7 +107,7 @@ def test_saved_and_loaded(tmp_path, name, unknown):
 
 @pytest.mark.parametrize("content", ["{", "[]", '{"symbols": 3, "unknown": null}', '{"symbols": ["a"]}'])
 def test_another_file_is_refused(tmp_path, content):
-    """Neither another JSON file nor half of one is taken for a vocabulary."""
+    """Neither another JSON file nor a partial one is loaded."""
     path = tmp_path / "vocabulary.json"
     path.write_text(content)
     with pytest.raises(ValueError, match=r"^path: expected a file that Vocabulary\.save wrote, got .*something else$"):
@@ -151,13 +151,13 @@ def test_another_file_is_refused(tmp_path, content):
     ],
 )  # fmt: skip
 def test_refusals(call, words):
-    """Word for word."""
+    """Exact messages."""
     with pytest.raises(ValueError, match=f"^{re.escape(words)}$"):
         call()
 
 
-def test_a_string_is_no_list_of_words():
-    """A vocabulary of words would read each letter as unknown; one of characters has few that are longer."""
+def test_a_string_is_refused_by_a_vocabulary_of_words():
+    """It would encode each letter as unknown; a vocabulary of characters has few longer symbols."""
     text = "the cat and a dog"
     for unknown in (None, "<unk>"):
         vocabulary = Vocabulary.of(text.split(), unknown=unknown)
@@ -169,8 +169,8 @@ def test_a_string_is_no_list_of_words():
     assert letters.encode("ba").tolist() == [5, 4]
 
 
-def test_saving_into_a_folder_that_is_not_there(tmp_path):
-    """The folder is named."""
+def test_saving_into_a_missing_folder(tmp_path):
+    """The message names the folder."""
     path = tmp_path / "none" / "vocabulary.json"
     refuses(f"FileNotFoundError path: expected a file in a folder that exists, got no folder {path.parent}; "
             "Path.mkdir(parents=True) makes it", lambda: Vocabulary.of("ab").save(path))  # fmt: skip

@@ -1,4 +1,4 @@
-"""Greedy decoding, log probabilities of given text, streaming, early stops, and what is compiled how often."""
+"""Greedy decoding, log probabilities of given text, streaming, early stopping, and the number of compilations."""
 
 import dataclasses
 import itertools
@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from writers import MODELS, B, Counter, V, begin, forced, log_softmax, lstm, row
+from language_models import MODELS, B, Counter, V, log_softmax, lstm, random_start, row, teacher_forced
 
 import jaxrnn as rnn
 from jaxrnn.decoding import beam_search, greedy, lengths, log_probabilities, sample, stream
@@ -17,59 +17,59 @@ STEPS = 8
 
 @pytest.mark.parametrize(("name", "eos"), [("user", 1), ("lstm", None), ("tied", 1)])
 def test_greedy_is_a_plain_loop(name, eos):
-    """The likeliest token of each step; a sequence that has ended stands still."""
+    """The most likely token of each step; the state of a finished sequence does not change."""
     model = MODELS[name]()
-    params, state, token = begin(model)
+    params, state, token = random_start(model)
     found = greedy(model, params, state, token, steps=STEPS, eos=eos)
     step = jax.jit(model.step)
     for b in range(B):
-        past, x, tokens, each = row(state, b), token[b], [], []
+        last, x, tokens, log_probs = row(state, b), token[b], [], []
         while len(tokens) < STEPS and (not tokens or tokens[-1] != eos):
-            past, scores = step(params, past, x)
-            tokens.append(int(jnp.argmax(scores)))
-            each.append(log_softmax(scores)[tokens[-1]])
+            last, logits = step(params, last, x)
+            tokens.append(int(jnp.argmax(logits)))
+            log_probs.append(log_softmax(logits)[tokens[-1]])
             x = jnp.int32(tokens[-1])
         n = len(tokens)
         assert found.tokens[:, b].tolist() == tokens + [eos] * (STEPS - n)
         assert found.lengths[b] == n
-        np.testing.assert_allclose(found.log_probabilities[:, b], each + [0.0] * (STEPS - n), atol=1e-5)
-        jax.tree.map(lambda a, e, b=b: np.testing.assert_allclose(a[b], e, atol=1e-5), found.state, past)
+        np.testing.assert_allclose(found.log_probabilities[:, b], log_probs + [0.0] * (STEPS - n), atol=1e-5)
+        jax.tree.map(lambda a, e, b=b: np.testing.assert_allclose(a[b], e, atol=1e-5), found.state, last)
 
 
-def test_sampling_at_0_is_greedy():
-    """With an end as well."""
+def test_sampling_at_temperature_0_is_greedy():
+    """With an eos."""
     model = lstm()
-    kwargs = model, *begin(model)
-    found = greedy(*kwargs, steps=STEPS, eos=3)
-    state, tokens = sample(*kwargs, steps=STEPS, eos=3, key=jax.random.key(0), temperature=0.0)
+    args = model, *random_start(model)
+    found = greedy(*args, steps=STEPS, eos=3)
+    state, tokens = sample(*args, steps=STEPS, eos=3, key=jax.random.key(0), temperature=0.0)
     np.testing.assert_array_equal(tokens, found.tokens)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), state, found.state)
 
 
 def test_log_probabilities_are_those_of_unroll():
-    """Of any text; 0 past its length, whatever stands there; what greedy decoding returns is the same."""
+    """Of any text; 0 in the padding, whatever it holds; those that greedy decoding returns are the same."""
     model = lstm()
-    params, state, token = begin(model)
+    params, state, token = random_start(model)
     tokens = jnp.asarray(np.random.default_rng(1).integers(0, V, (STEPS, B)))
-    each = log_probabilities(model, params, state, token, tokens)
-    np.testing.assert_allclose(each, forced(model, params, state, token, tokens), atol=1e-5)
+    log_probs = log_probabilities(model, params, state, token, tokens)
+    np.testing.assert_allclose(log_probs, teacher_forced(model, params, state, token, tokens), atol=1e-5)
     count = np.array([STEPS, 3, 0])
     short = log_probabilities(model, params, state, token, tokens, lengths=count)
-    np.testing.assert_allclose(short, np.where(np.arange(STEPS)[:, None] < count, each, 0), atol=1e-6)
+    np.testing.assert_allclose(short, np.where(np.arange(STEPS)[:, None] < count, log_probs, 0), atol=1e-6)
     found = greedy(model, params, state, token, steps=STEPS)
     again = log_probabilities(model, params, state, token, found.tokens)
     np.testing.assert_allclose(found.log_probabilities, again, atol=1e-5)
 
 
 def test_log_probabilities_have_a_gradient():
-    """That of the cross entropy, with the sign turned."""
+    """It is the gradient of the negative cross entropy."""
     model = lstm()
-    params, state, token = begin(model)
+    params, state, token = random_start(model)
     tokens = jnp.asarray(np.random.default_rng(2).integers(0, V, (4, B)))
 
     def cross_entropy(params):
-        _, scores = rnn.unroll(model, params, jnp.concatenate([token[None], tokens[:-1]]), state)
-        return rnn.losses.cross_entropy(scores, tokens)
+        _, logits = rnn.unroll(model, params, jnp.concatenate([token[None], tokens[:-1]]), state)
+        return rnn.losses.cross_entropy(logits, tokens)
 
     got = jax.jit(jax.grad(lambda params: -log_probabilities(model, params, state, token, tokens).mean()))(params)
     expected = jax.jit(jax.grad(cross_entropy))(params)
@@ -77,27 +77,27 @@ def test_log_probabilities_have_a_gradient():
 
 
 def test_bfloat16():
-    """Log probabilities in float32, the state in its own dtype."""
+    """Log probabilities are float32, the state keeps its dtype."""
     model = lstm(dtype="bfloat16")
-    kwargs = model, *begin(model)
-    found = greedy(*kwargs, steps=STEPS, eos=0)
+    args = model, *random_start(model)
+    found = greedy(*args, steps=STEPS, eos=0)
     assert found.log_probabilities.dtype == jnp.float32
     assert found.state[1].c.dtype == jnp.bfloat16
-    again = log_probabilities(*kwargs, found.tokens, lengths=found.lengths)
+    again = log_probabilities(*args, found.tokens, lengths=found.lengths)
     np.testing.assert_allclose(found.log_probabilities, again, atol=0.05)  # by 8 bits of mantissa
 
 
 def test_under_vmap():
-    """Over parameters: each ends where it ends alone."""
+    """Over parameters: each sequence ends at the same step as alone."""
     model = lstm()
-    params, state, token = begin(model, ())
+    params, state, token = random_start(model, ())
     many = jax.tree.map(lambda p: np.stack([p, 0.5 * p, -p]), params)
 
-    def write(params):
+    def decode(params):
         return greedy(model, params, state, token, steps=STEPS, eos=1)
 
-    found = jax.jit(jax.vmap(write))(many)
-    alone = [write(row(many, i)) for i in range(3)]
+    found = jax.jit(jax.vmap(decode))(many)
+    alone = [decode(row(many, i)) for i in range(3)]
     np.testing.assert_array_equal(found.tokens, np.stack([one.tokens for one in alone]))
     np.testing.assert_array_equal(found.lengths, np.stack([one.lengths for one in alone]))
     assert len(set(found.lengths.tolist())) > 1
@@ -105,7 +105,7 @@ def test_under_vmap():
 
 @pytest.mark.parametrize("tokens", [np.zeros((3, 0), int), [[1, 0], [0, 1], [0, 0]], [[1, 1], [1, 1], [0, 1]]])
 def test_lengths(tokens):
-    """Up to and with the first end."""
+    """Up to the first eos, inclusive."""
     tokens = np.asarray(tokens)
     expected = [[*column, 0].index(0) + 1 if 0 in column else len(tokens) for column in tokens.T.tolist()]
     assert lengths(tokens, 0).tolist() == expected
@@ -114,15 +114,15 @@ def test_lengths(tokens):
 # ---- streaming ---------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("told", [{}, {"temperature": 0.6, "top_k": 3, "top_p": 0.9}])
+@pytest.mark.parametrize("kwargs", [{}, {"temperature": 0.6, "top_k": 3, "top_p": 0.9}])
 def test_a_stream_is_sample(kwargs):
     """The same tokens from the same key, as Python ints."""
     model = lstm()
-    params, state, token = begin(model, ())
+    params, state, token = random_start(model, ())
     _, expected = sample(model, params, state, token, steps=STEPS, key=jax.random.key(3), **kwargs)
     tokens = list(stream(model, params, state, token, steps=STEPS, key=jax.random.key(3), **kwargs))
     assert tokens == expected.tolist()
-    assert {type(written) for written in tokens} == {int}
+    assert {type(token) for token in tokens} == {int}
     endless = stream(model, params, state, token, key=jax.random.key(3), **kwargs)
     assert list(itertools.islice(endless, STEPS)) == tokens
     eos = tokens[3]
@@ -134,7 +134,7 @@ def test_a_stream_is_sample(kwargs):
 
 @dataclasses.dataclass(frozen=True)
 class Traced(Counter):
-    """Counts how often its step is traced, and how often it runs."""
+    """Counts the traces of its step, and its executions."""
 
     name: str
 
@@ -146,64 +146,64 @@ class Traced(Counter):
         return super().step(params, state, token)
 
 
-class Changeable(Traced):
-    """The same, but not known to be immutable."""
+class Mutable(Traced):
+    """The same, not known to be immutable."""
 
     __hash__ = None
 
 
-def count(notes, model):
+def count(names, model):
     jax.effects_barrier()
-    return notes.count(model.name)
+    return names.count(model.name)
 
 
 def test_a_stream_is_compiled_once():
-    """Once for each model; other keys, starts, temperatures and steps take the compiled step again."""
+    """Once for each model: other keys, tokens, temperatures and numbers of steps reuse the compiled step."""
     model = Traced("stream")
     params, state = model.init(None), model.initial_state()
     list(stream(model, params, state, 1, key=jax.random.key(0), steps=2))
     before = count(Traced.TRACES, model)
     for seed, steps in ((1, 1), (2, 30)):
         list(stream(model, params, state, seed, key=jax.random.key(seed), steps=steps, temperature=0.5 * seed))
-    assert count(Traced.TRACES, model) == before + 2  # one look at shapes a call
+    assert count(Traced.TRACES, model) == before + 2  # one shape evaluation a call
 
 
-@pytest.mark.parametrize("write", [greedy, sample, beam_search])
-def test_a_loop_is_compiled_once(write):
-    """For each immutable model, outside of jit as well."""
-    model = Traced(write.__name__)
+@pytest.mark.parametrize("decode", [greedy, sample, beam_search])
+def test_a_loop_is_compiled_once(decode):
+    """Once for each immutable model, also outside of jit."""
+    model = Traced(decode.__name__)
     params, state = model.init(None), model.initial_state()
-    kwargs = {"greedy": {}, "sample": {"key": jax.random.key(0)}, "beam_search": {"width": 2}}[write.__name__]
-    write(model, params, state, 1, steps=3, **kwargs)
+    kwargs = {"greedy": {}, "sample": {"key": jax.random.key(0)}, "beam_search": {"width": 2}}[decode.__name__]
+    decode(model, params, state, 1, steps=3, **kwargs)
     before = count(Traced.TRACES, model)
-    write(model, params, state, 2, steps=3, **kwargs)
+    decode(model, params, state, 2, steps=3, **kwargs)
     assert count(Traced.TRACES, model) == before + 1
 
 
-@pytest.mark.parametrize("write", [greedy, sample, beam_search])
-def test_the_loop_stops_when_all_have_ended(write):
-    """Of 1,000 steps as many are taken as the longest sequence needs."""
-    model = Traced(f"{write.__name__}-end")
+@pytest.mark.parametrize("decode", [greedy, sample, beam_search])
+def test_the_loop_stops_when_all_have_ended(decode):
+    """Of 1,000 steps only those of the longest sequence are executed."""
+    model = Traced(f"{decode.__name__}-end")
     params, state = model.init(None), model.initial_state((2,))
     kwargs = {"greedy": {}, "sample": {"key": jax.random.key(0), "temperature": 0.0}, "beam_search": {"width": 1}}
-    found = write(model, params, state, jnp.array([1, 4]), steps=1000, eos=5, **kwargs[write.__name__])
+    found = decode(model, params, state, jnp.array([1, 4]), steps=1000, eos=5, **kwargs[decode.__name__])
     tokens = np.asarray(found[1]).reshape(1000, 2)
     assert tokens[:3].T.tolist() == [[2, 5, 5], [5, 5, 5]]
     assert count(Traced.RUNS, model) == lengths(tokens, 5).max() == 2
 
 
-def test_a_model_that_may_change():
-    """Is compiled for each stream, once."""
-    model = Changeable("changeable")
+def test_a_mutable_model():
+    """Its step is compiled once for each stream."""
+    model = Mutable("mutable")
     params, state = model.init(None), model.initial_state()
     assert len(list(stream(model, params, state, 1, key=jax.random.key(0), steps=20))) == 20
     assert count(Traced.TRACES, model) <= 3
 
 
-def test_nan_does_not_hang():
-    """Under jit, neither drawing nor the likeliest; the log probabilities show it."""
+def test_nan_under_jit():
+    """Neither sampling nor greedy decoding hangs; the log probabilities show it."""
     model = lstm()
-    params, state, token = begin(model)
+    params, state, token = random_start(model)
     params = jax.tree.map(lambda x: np.full(x.shape, np.nan, x.dtype), params)
     found = jax.jit(lambda params: greedy(model, params, state, token, steps=3, eos=1))(params)
     assert np.isnan(found.log_probabilities[0]).all()

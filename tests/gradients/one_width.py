@@ -1,4 +1,4 @@
-"""Models whose layers are all of one width: what one of them compiles serves others."""
+"""Models with layers of one width, so that they share compiled functions."""
 
 import jax
 import jax.numpy as jnp
@@ -7,11 +7,11 @@ from zoo import Average, random_params, reads_ids, softsign
 
 import jaxrnn as rnn
 
-N, T, B = 4, 5, 3  # features of everything, steps, sequences
+N, T, B = 4, 5, 3  # features of all layers, steps, sequences
 D = {"dtype": "float64"}
 LENGTHS = np.array([T, 2, 0])
 RESETS = np.array([[1, 0, 0], [0, 1, 0], [1, 0, 0], [1, 0, 1], [0, 1, 0]], bool)  # [T, B]
-ALIVE = np.arange(T)[:, None] < LENGTHS
+MASK = np.arange(T)[:, None] < LENGTHS
 
 
 def vanilla(**options):
@@ -26,7 +26,7 @@ def gru(**options):
     return rnn.GRU(N, N, **D, **options)
 
 
-FAMILIES = {  # every option of every cell, one above the other
+FAMILIES = {  # every option of every cell, stacked
     "every vanilla": rnn.Stack(
         vanilla(),
         vanilla(activation="relu"),
@@ -58,14 +58,14 @@ MODELS = {
 }
 
 
-def straight(z):
+def identity(z):
     """No activation."""
     return z
 
 
 def linear(scale, dtype="float32"):
     """A linear network with ``w_hh = scale · Q``, Q orthogonal, and its parameters."""
-    cell = rnn.VanillaRNN(N, N, activation=straight, use_bias=False, dtype=dtype)
+    cell = rnn.VanillaRNN(N, N, activation=identity, use_bias=False, dtype=dtype)
     q, _ = np.linalg.qr(np.random.default_rng(0).normal(size=(N, N)))
     return cell, random_params(cell)._replace(w_hh=jnp.asarray(scale * q, dtype))
 

@@ -1,4 +1,4 @@
-"""Fixed points of models that have known ones, and of one that keeps two bits."""
+"""Fixed points of models with known ones, and of a flip-flop that stores two bits."""
 
 import functools
 import itertools
@@ -13,18 +13,18 @@ import jaxrnn as rnn
 from jaxrnn.gradients import fixed_points
 
 KEY = jax.random.key(0)
-SLOW = 1e-8
+TOLERANCE = 1e-8
 
 
-def around(count, size, scale=1.0):
-    """States to start from."""
+def random_states(count, size, scale=1.0):
+    """Initial states of the search."""
     return jnp.asarray(np.random.default_rng(0).uniform(-scale, scale, (count, size)), "float32")
 
 
 def test_known_points():
-    """Where h ← tanh(2 h), of two units: 0 and ± 0.9575, stable where no unit is at 0."""
+    """H ← tanh(2 h) of two units: 0 and ± 0.9575, stable if no unit is at 0."""
     cell = rnn.VanillaRNN(1, 2, w_hh_init=rnn.initializers.identity(2.0))
-    found = fixed_points(cell, cell.init(KEY), jnp.zeros(1), around(200, 2))
+    found = fixed_points(cell, cell.init(KEY), jnp.zeros(1), random_states(200, 2))
     one = 0.95750402407
     assert np.tanh(2 * one) == pytest.approx(one, abs=1e-9)
     expected = {(a, b) for a in (-one, 0.0, one) for b in (-one, 0.0, one)}
@@ -36,16 +36,16 @@ def test_known_points():
     np.testing.assert_allclose(found.eigenvalues, slopes, atol=1e-4)
     np.testing.assert_allclose(found.jacobians[:, [0, 1], [0, 1]], 2 * (1 - found.points**2), atol=1e-5)
     assert (np.diff(found.speeds) >= 0).all()
-    assert (found.speeds < SLOW).all()
+    assert (found.speeds < TOLERANCE).all()
     assert found.eigenvalues.dtype == complex or np.iscomplexobj(found.eigenvalues)
 
 
 @pytest.mark.parametrize("scale", [0.5, 1.5])
 def test_one_point(scale):
-    """Where h ← h w_hh + b, (I - w_hh)⁻¹ b alone is fixed, stable or not."""
+    """H ← h w_hh + b has the single fixed point (I - w_hh)⁻¹ b, stable or not."""
     cell = rnn.VanillaRNN(1, 4, activation=lambda z: z, w_hh_init=rnn.initializers.orthogonal(scale))
     params = cell.init(KEY)._replace(b_h=jnp.arange(4.0))
-    found = fixed_points(cell, params, jnp.zeros(1), around(20, 4, 3.0))
+    found = fixed_points(cell, params, jnp.zeros(1), random_states(20, 4, 3.0))
     expected = np.linalg.solve(np.eye(4) - params.w_hh.T, np.arange(4.0))
     assert found.points.shape == (1, 4)
     np.testing.assert_allclose(found.points[0], expected, rtol=1e-4, atol=1e-5)
@@ -54,28 +54,28 @@ def test_one_point(scale):
 
 
 def test_no_point():
-    """Where h ← h + 1, there is none: empty arrays of the right shapes."""
+    """H ← h + 1 has none: empty arrays of the right shapes."""
     cell = rnn.VanillaRNN(1, 3, activation=lambda z: z, w_hh_init="identity", b_h_init="ones")
-    found = fixed_points(cell, cell.init(KEY), jnp.zeros(1), around(5, 3), steps=20)
+    found = fixed_points(cell, cell.init(KEY), jnp.zeros(1), random_states(5, 3), steps=20)
     shapes = [np.shape(part) for part in found]
     assert shapes == [(0, 3), (0, 3), (0,), (0, 3, 3), (0, 3), (0,)]
 
 
 def test_line_of_points():
-    """Where h ← h, every state is a fixed point, and all that lie apart are kept."""
+    """With h ← h every state is a fixed point; those at least min_distance apart are returned."""
     cell = rnn.VanillaRNN(1, 2, activation=lambda z: z, w_hh_init="identity")
-    found = fixed_points(cell, cell.init(KEY), jnp.zeros(1), around(30, 2), steps=5, apart=0.05)
+    found = fixed_points(cell, cell.init(KEY), jnp.zeros(1), random_states(30, 2), steps=5, min_distance=0.05)
     distance = np.linalg.norm(found.points[:, None] - found.points, axis=-1) + np.eye(len(found.points))
     assert 10 < len(found.points) <= 30
     assert distance.min() >= 0.05
 
 
 def test_state_of_several_parts():
-    """An LSTM's points are pairs (h, c), each a state that a step leaves where it is."""
+    """Fixed points of an LSTM are states (h, c) that a step does not change."""
     cell = rnn.LSTM(I, H)
     params, x = cell.init(KEY), jnp.ones(I)
-    starts = jax.tree.map(lambda s: s + around(10, H), cell.initial_state((10,)))
-    found = fixed_points(cell, params, x, starts)
+    states = jax.tree.map(lambda s: s + random_states(10, H), cell.initial_state((10,)))
+    found = fixed_points(cell, params, x, states)
     assert len(found.points) >= 1
     new, _ = jax.vmap(lambda state: cell.step(params, state, x))(found.states)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-4), new, found.states)
@@ -83,40 +83,40 @@ def test_state_of_several_parts():
 
 
 def test_two_bits():
-    """A flip-flop keeps its four memories at stable fixed points, with one between any two and one amid all."""
+    """A flip-flop stores two bits in four stable fixed points, with saddle points between them and in the centre."""
     cell = rnn.GRU(2, 2)
-    params = cell.init(KEY)  # without input the gates are 1/2, and each unit goes its own way: h ← (h + tanh(2 h)) / 2
+    params = cell.init(KEY)  # without input the gates are 1/2 and the units independent: h ← (h + tanh(2 h)) / 2
     params = params._replace(w_hh=jnp.concatenate([jnp.zeros((2, 4)), 4 * jnp.eye(2)], -1))
-    found = fixed_points(cell, params, jnp.zeros(2), around(200, 2))
-    assert (found.speeds < SLOW).all()
+    found = fixed_points(cell, params, jnp.zeros(2), random_states(200, 2))
+    assert (found.speeds < TOLERANCE).all()
     bits = np.round(found.points).astype(int)
     np.testing.assert_allclose(found.points, 0.957504 * bits, atol=1e-4)
     assert sorted(map(tuple, bits.tolist())) == sorted(itertools.product((-1, 0, 1), repeat=2))
-    ways_out = (np.abs(found.eigenvalues) > 1).sum(-1)
-    np.testing.assert_array_equal(ways_out, (bits == 0).sum(-1))  # a saddle on the way from each memory to the next
+    unstable = (np.abs(found.eigenvalues) > 1).sum(-1)
+    np.testing.assert_array_equal(unstable, (bits == 0).sum(-1))  # a saddle between two stable points
     np.testing.assert_array_equal(found.stable, bits.all(-1))
 
 
 def test_refusals():
     """Every message names the argument."""
     cell = rnn.VanillaRNN(1, 2)
-    params, starts = cell.init(KEY), around(5, 2)
+    params, states = cell.init(KEY), random_states(5, 2)
     search = functools.partial(fixed_points, cell, params, jnp.zeros(1))
     for name, value, error in [
         ("steps", 0, ValueError),
         ("steps", 1.5, TypeError),
-        ("slow", -1e-8, ValueError),
-        ("apart", "near", TypeError),
-        ("apart", float("nan"), ValueError),
+        ("tolerance", -1e-8, ValueError),
+        ("min_distance", "near", TypeError),
+        ("min_distance", float("nan"), ValueError),
     ]:
         with pytest.raises(error, match=f"{name}: expected"):
-            search(starts, **{name: value})
-    with pytest.raises(ValueError, match=r"starts: expected shape \[5, 2\], got float32\[5, 3\]"):
-        search(around(5, 3))
+            search(states, **{name: value})
+    with pytest.raises(ValueError, match=r"initial_states: expected shape \[5, 2\], got float32\[5, 3\]"):
+        search(random_states(5, 3))
     for wrong in (jnp.zeros((0, 2)), jnp.zeros(()), None, ()):
-        with pytest.raises(ValueError, match="starts: expected states with a leading axis"):
+        with pytest.raises(ValueError, match="initial_states: expected states with a leading axis"):
             search(wrong)
     with pytest.raises(ValueError, match=r"x: expected one input, without time or batch axes, got float32\[5, 1\]"):
-        fixed_points(cell, params, jnp.zeros((5, 1)), starts)
+        fixed_points(cell, params, jnp.zeros((5, 1)), states)
     with pytest.raises(TypeError, match="cell: expected a cell or layer"):
-        fixed_points(rnn.VanillaRNN, params, jnp.zeros(1), starts)
+        fixed_points(rnn.VanillaRNN, params, jnp.zeros(1), states)

@@ -1,4 +1,4 @@
-"""How the gradient flows: against a Python loop with pushes, dense Jacobians, theory and hand-made chunks."""
+"""Gradient flow against a perturbed Python loop, dense Jacobians, theory and a loop over chunks."""
 
 import dataclasses
 import functools
@@ -10,7 +10,7 @@ import perturbed_loop
 import pytest
 import zoo
 from jax.flatten_util import ravel_pytree
-from one_width import ALIVE, FAMILIES, LENGTHS, MODELS, RESETS, B, N, T, assert_close, case, linear
+from one_width import FAMILIES, LENGTHS, MASK, MODELS, RESETS, B, N, T, assert_close, case, linear
 from zoo import few
 
 import jaxrnn as rnn
@@ -19,18 +19,18 @@ from jaxrnn.gradients import gradient_flow, sensitivity, temporal_components, tr
 KEY = jax.random.key(0)
 
 
-def args(model, kind):
-    """What a walk is told besides model, parameters and inputs."""
+def unroll_options(model, kind):
+    """Keyword arguments of unroll."""
     state = zoo.random_state(model)
     return {
         "plain": {},
-        "forwards": {"lengths": LENGTHS, "resets": RESETS & ALIVE},
-        "all": {"state": state, "lengths": LENGTHS, "resets": RESETS & ALIVE, "reverse": True},
+        "forward": {"lengths": LENGTHS, "resets": RESETS & MASK},
+        "all": {"state": state, "lengths": LENGTHS, "resets": RESETS & MASK, "reverse": True},
     }[kind]
 
 
 def loss(final, ys):
-    """A number that every floating entry of the final state and the outputs counts in, each in its own way."""
+    """A scalar that depends on every floating entry of the final state and the outputs, on each in another way."""
     leaves = [leaf for leaf in jax.tree.leaves((final, ys)) if jnp.issubdtype(leaf.dtype, jnp.inexact)]
     return sum(jnp.sum(jnp.sin(leaf + jnp.arange(leaf.size, dtype=leaf.dtype).reshape(leaf.shape))) for leaf in leaves)
 
@@ -38,67 +38,61 @@ def loss(final, ys):
 # ---- the flow of a loss --------------------------------------------------------------------------------------------
 
 
-PARTS = [
-    "vanilla",
-    "GRU",
-    "stack",
-    "both directions",
-    "residual",
-]  # of larger ones; the LSTM of the stack has no peepholes
+IN_OTHERS = ["vanilla", "LSTM", "GRU", "both directions", "residual"]  # covered by the models that contain them
 
 
 @pytest.mark.parametrize(
     ("name", "kind"),
     [
-        *(pytest.param(name, "all", marks=[pytest.mark.slow] * (name in PARTS)) for name in MODELS),
+        *(pytest.param(name, "all", marks=[pytest.mark.slow] * (name in IN_OTHERS)) for name in MODELS),
         *(pytest.param(name, "plain", marks=pytest.mark.slow) for name in MODELS),
-        ("both directions", "forwards"),
-        pytest.param("stack", "forwards", marks=pytest.mark.slow),
+        ("both directions", "forward"),
+        pytest.param("stack", "forward", marks=pytest.mark.slow),
     ],
 )
-def test_flow_is_that_of_a_loop_with_pushes(name, kind, x64):
-    """Every layer, direction and part of a state, whatever the walk is told."""
+def test_flow_is_that_of_a_perturbed_loop(name, kind, x64):
+    """Every layer, direction and array of a state, with all options of unroll."""
     model, params, xs = case(name)
-    walk = args(model, kind)
-    flow = gradient_flow(model, params, xs, loss, **walk)
+    options = unroll_options(model, kind)
+    flow = gradient_flow(model, params, xs, loss, **options)
     assert jax.tree.structure(flow) == jax.tree.structure(rnn.trajectory(model, params, xs))
-    assert_close(flow, perturbed_loop.flow(model, params, xs, loss, **walk))
+    assert_close(flow, perturbed_loop.flow(model, params, xs, loss, **options))
 
 
 def test_flow_compiled(x64):
-    """Compiled and rematerialised, the flow is the same."""
+    """The flow is the same when compiled and rematerialised."""
     model, params, xs = case("both directions")
-    walk = args(model, "all")
-    flow = gradient_flow(model, params, xs, loss, remat=2, **walk)
+    options = unroll_options(model, "all")
+    flow = gradient_flow(model, params, xs, loss, remat=2, **options)
     with jax.disable_jit():
-        assert_close(flow, perturbed_loop.flow(model, params, xs, loss, **walk))
+        assert_close(flow, perturbed_loop.flow(model, params, xs, loss, **options))
 
 
 def test_flow_by_hand(x64):
-    """Units by themselves, h_t = h_{t-1} / 2 + x_t, and L the sum of h_T: dL/dh_t = 2^(t - T) in each of four."""
+    """Independent units, h_t = h_{t-1} / 2 + x_t, and L the sum of h_T: dL/dh_t = 2^(t - T) for each of four."""
     cell, params = linear(0.5, "float64")
     params, xs = params._replace(w_hh=0.5 * jnp.eye(N)), jnp.ones((T, B, N))
-    last = functools.partial(gradient_flow, cell, params, xs, lambda final, ys: final.sum())
+    flow = functools.partial(gradient_flow, cell, params, xs, lambda final, ys: final.sum())
     powers = 2.0 * 0.5 ** np.arange(T)[::-1, None] * np.ones(B)
-    assert_close(last(), powers)
-    assert_close(last(reverse=True), powers[::-1])
-    to_the_end = np.array([[0.125, 0.5, 0], [0.25, 1, 0], [0.5, 2, 0], [1, 0, 0], [2, 0, 0]])
-    assert_close(last(lengths=jnp.array([5, 3, 0])), to_the_end)
-    from_the_border = np.where(np.arange(T)[:, None] < [2, 0, 4], 0, powers)
+    assert_close(flow(), powers)
+    assert_close(flow(reverse=True), powers[::-1])
+    up_to_the_end = np.array([[0.125, 0.5, 0], [0.25, 1, 0], [0.5, 2, 0], [1, 0, 0], [2, 0, 0]])
+    assert_close(flow(lengths=jnp.array([5, 3, 0])), up_to_the_end)
+    after_the_reset = np.where(np.arange(T)[:, None] < [2, 0, 4], 0, powers)
     resets = jnp.zeros((T, B), bool).at[2, 0].set(True).at[4, 2].set(True)
-    assert_close(last(resets=resets), from_the_border)
+    assert_close(flow(resets=resets), after_the_reset)
 
 
 def test_lstm_without_the_output(x64):
-    """The loss sees h alone: the last c has no step left to act through."""
+    """The loss depends on h only: there is no later step that the last c could affect."""
     flow = gradient_flow(*case("LSTM"), lambda final, ys: final.h.sum())
     assert not flow.c[-1].any()
     assert (flow.c[:-1] > 0).all()
     np.testing.assert_allclose(flow.h[-1], N**0.5)
 
 
-def test_tiny_and_huge_flows_are_seen():
-    """A norm of 1e-30 is no 0, and one of 1e30 is finite: squares are never taken of the numbers themselves."""
+def test_norms_neither_underflow_nor_overflow():
+    """A norm of 1e-30 is not 0, and one of 1e30 is finite: numbers are scaled before they are squared."""
     xs = jnp.zeros((101, N))
     for scale in (0.5, 2.0):
         cell, params = linear(scale)
@@ -109,7 +103,7 @@ def test_tiny_and_huge_flows_are_seen():
 
 @dataclasses.dataclass(frozen=True)
 class Compiled:
-    """A user's cell whose step is compiled, as many are written."""
+    """A user's cell with a compiled step."""
 
     size: int
 
@@ -125,8 +119,8 @@ class Compiled:
         return h, h
 
 
-def test_compiled_steps_show_that_their_output_is_their_state():
-    """The gradient through a step's own output counts, although ``jit`` hands out two arrays."""
+def test_compiled_step_whose_output_is_its_state():
+    """The gradient through the output of a step is included, although ``jit`` returns two arrays."""
     cell, xs = Compiled(N), jnp.ones((T, N))
     params = zoo.random_params(cell)
     plain = rnn.VanillaRNN(N, N, use_bias=False)
@@ -135,7 +129,7 @@ def test_compiled_steps_show_that_their_output_is_their_state():
 
 
 def test_one_trace():
-    """A step is traced a few times, however long the sequence, and never again for the same shapes."""
+    """A step is traced a few times for any sequence length, and not again for the same shapes."""
     calls = []
 
     class Counting(zoo.Average):
@@ -154,27 +148,27 @@ def test_one_trace():
     assert counts[1] == 0
 
 
-def test_memory_grows_with_the_steps_alone():
-    """Twice the steps, twice the memory: nothing of size T × H × H or T × T is kept."""
+def test_memory_is_linear_in_the_steps():
+    """Twice the steps, twice the memory: no array of size T × H × H or T × T."""
     hidden = 64
     cell = rnn.LSTM(N, hidden)
     params = zoo.random_params(cell)
     flow = jax.jit(lambda params, xs: gradient_flow(cell, params, xs, lambda final, ys: ys.sum()))
 
-    def needs(steps):
+    def memory(steps):
         compiled = flow.lower(params, jnp.ones((steps, N))).compile()
         return compiled.memory_analysis().temp_size_in_bytes
 
-    short, longer, longest = map(needs, (100, 200, 400))
+    short, longer, longest = map(memory, (100, 200, 400))
     assert longest - longer == pytest.approx(2 * (longer - short), rel=0.05)
-    assert (longest - longer) / 200 < 4 * 32 * hidden  # bytes a step: a few dozen vectors of H, no matrix
+    assert (longest - longer) / 200 < 4 * 32 * hidden  # bytes a step: a few dozen vectors of H, not a matrix
 
 
-# ---- gain ----------------------------------------------------------------------------------------------------------
+# ---- sensitivity ---------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("scale", [0.5, 0.9, 1.1])
-def test_gain_of_a_linear_network(scale):
+def test_sensitivity_of_a_linear_network(scale):
     """w_hh = a Q: every singular value is a^k after k steps."""
     by_state, by_input = sensitivity(*linear(scale), jnp.ones((31, 2, N)))
     powers = scale ** np.arange(30.0, -1, -1)[:, None] * np.ones(2)
@@ -182,24 +176,24 @@ def test_gain_of_a_linear_network(scale):
     assert by_input.shape == (31, 2)
 
 
-@pytest.mark.parametrize(
-    ("name", "at"), [("both directions", 2), ("user", -1), pytest.param("LSTM", 2, marks=pytest.mark.slow)]
-)
-def test_gain_is_that_of_dense_jacobians(name, at, x64):
-    """The norm, feature by feature, is that of the whole matrix; a pair of outputs counts as one."""
+@pytest.mark.parametrize(("name", "at"), few([("both directions", 2), ("user", -1), ("LSTM", 2)], [("user", -1)]))
+def test_sensitivity_is_that_of_dense_jacobians(name, at, x64):
+    """The norm is that of the whole matrix; a pair of outputs is concatenated."""
     model, params, xs = case(name)
     assert_close(sensitivity(model, params, xs, at=at), perturbed_loop.sensitivity(model, params, xs, at))
 
 
-@pytest.mark.parametrize("walk", [{"lengths": LENGTHS}, {"resets": RESETS, "reverse": True}])
-def test_gain_of_other_walks(walk, x64):
-    """Nothing flows past an end or across a reset."""
+@pytest.mark.parametrize("options", [{"lengths": LENGTHS}, {"resets": RESETS, "reverse": True}])
+def test_sensitivity_with_options(options, x64):
+    """No gradient into the padding or across a reset."""
     model, params, xs = case("GRU")
-    assert_close(sensitivity(model, params, xs, at=1, **walk), perturbed_loop.sensitivity(model, params, xs, 1, **walk))
+    assert_close(
+        sensitivity(model, params, xs, at=1, **options), perturbed_loop.sensitivity(model, params, xs, 1, **options)
+    )
 
 
-def test_gain_of_token_ids(x64):
-    """Ids have no derivative; a counter in a state has 0."""
+def test_sensitivity_of_token_ids(x64):
+    """There is no derivative by ids; that by a counter in a state is 0."""
     model = rnn.Stack(rnn.Embedding(N, N, dtype="float64"), zoo.Average(N, "float64"))
     by_state, by_input = sensitivity(model, zoo.random_params(model), case("tied")[2])
     assert by_input is None
@@ -207,11 +201,11 @@ def test_gain_of_token_ids(x64):
     assert by_state[1]["mean"].shape == (T, B)
 
 
-# ---- parts ---------------------------------------------------------------------------------------------------------
+# ---- temporal components -------------------------------------------------------------------------------------------
 
 
 def of_cells(model, tree):
-    """Of a tree like the parameters, what belongs to cells."""
+    """The entries of cells in a tree with the structure of the parameters."""
     if isinstance(model, rnn.Stack):
         return [of_cells(layer, part) for layer, part in zip(model.layers, tree, strict=True)]
     if isinstance(model, rnn.Bidirectional):
@@ -229,90 +223,90 @@ def of_cells(model, tree):
         [("every LSTM", "plain"), ("stack", "all"), ("user", "all")],
     ),
 )
-def test_parts_add_up_to_the_gradient(name, kind, x64):
-    """For every cell and option; in stacks and both directions, with everything a walk can be told."""
+def test_components_add_up_to_the_gradient(name, kind, x64):
+    """For every cell and option; in stacks and both directions, with all options of unroll."""
     model, params, xs = case(name)
-    walk = args(model, kind)
+    options = unroll_options(model, kind)
 
     @jax.jit
     def both(params):
-        whole = jax.grad(lambda params: loss(*rnn.unroll(model, params, xs, **walk)))(params)
-        return whole, temporal_components(model, params, xs, loss, **walk)
+        whole = jax.grad(lambda params: loss(*rnn.unroll(model, params, xs, **options)))(params)
+        return whole, temporal_components(model, params, xs, loss, **options)
 
-    whole, parts = both(params)
-    assert all(part.shape[0] == len(xs) for part in jax.tree.leaves(parts))
-    assert_close(jax.tree.map(lambda part: part.sum(0), parts), of_cells(model, whole))
+    whole, components = both(params)
+    assert all(leaf.shape[0] == len(xs) for leaf in jax.tree.leaves(components))
+    assert_close(jax.tree.map(lambda leaf: leaf.sum(0), components), of_cells(model, whole))
 
 
-def test_parts_in_float32():
-    """The same compiled, at 1e-6 of the largest."""
+def test_components_in_float32():
+    """The same in float32, with an error of 1e-6 of the largest entry."""
     model, xs = rnn.LSTM(N, N, peepholes="ifo"), jax.random.normal(KEY, (T, B, N))
     params = zoo.random_params(model)
     whole = jax.jit(jax.grad(lambda params: loss(*rnn.unroll(model, params, xs))))(params)
-    parts = temporal_components(model, params, xs, loss)
-    for part, g in zip(parts, whole, strict=True):
-        np.testing.assert_allclose(part.sum(0), g, atol=1e-6 * jnp.abs(g).max())
+    components = temporal_components(model, params, xs, loss)
+    for component, g in zip(components, whole, strict=True):
+        np.testing.assert_allclose(component.sum(0), g, atol=1e-6 * jnp.abs(g).max())
 
 
-def test_parts_one_by_one(x64):
-    """The part of a step is the gradient of a loop in which that step alone has parameters of its own."""
+def test_single_components(x64):
+    """The component of a step is the gradient with respect to a separate copy of the parameters for that step."""
     cell, params, xs = case("GRU")
-    parts = temporal_components(cell, params, xs, loss)
+    components = temporal_components(cell, params, xs, loss)
 
-    def with_own(at, own):
+    def with_copy(at, copy):
         state, ys = cell.initial_state((B,)), []
         for t, x in enumerate(xs):
-            state, y = cell.step(own if t == at else params, state, x)
+            state, y = cell.step(copy if t == at else params, state, x)
             ys.append(y)
         return loss(state, jnp.stack(ys))
 
     for at in (0, 3):
         assert_close(
-            jax.tree.map(lambda part, at=at: part[at], parts),
-            jax.jit(jax.grad(functools.partial(with_own, at)))(params),
+            jax.tree.map(lambda leaf, at=at: leaf[at], components),
+            jax.jit(jax.grad(functools.partial(with_copy, at)))(params),
         )
 
 
 # ---- truncation ----------------------------------------------------------------------------------------------------
 
 
-def scan_chunks(model, params, xs, every):
-    """Walk chunk by chunk and cut the gradient in between."""
+def chunked_loss(model, params, xs, every):
+    """The loss of a model unrolled chunk by chunk, with ``stop_gradient`` in between."""
     state, ys = model.initial_state((B,)), []
-    for begin in range(0, len(xs), every):
-        state, y = rnn.unroll(model, params, xs[begin : begin + every], jax.lax.stop_gradient(state))
+    for start in range(0, len(xs), every):
+        state, y = rnn.unroll(model, params, xs[start : start + every], jax.lax.stop_gradient(state))
         ys.append(y)
     return loss(state, jax.tree.map(lambda *y: jnp.concatenate(y), *ys))
 
 
 def test_truncation_is_that_of_chunks(x64):
-    """The share dropped, from the gradient of a walk in chunks of two steps, the last of one."""
+    """The relative error of the gradient of a loop over chunks of two steps, the last of one."""
     model, params, xs = case("GRU")
 
     @jax.jit
     def both(params):
         whole = jax.grad(lambda params: loss(*rnn.unroll(model, params, xs)))(params)
-        cut = jax.grad(lambda params: scan_chunks(model, params, xs, 2))(params)
-        return truncation_error(model, params, xs, loss, every=2), ravel_pytree(whole)[0], ravel_pytree(cut)[0]
+        truncated = jax.grad(lambda params: chunked_loss(model, params, xs, 2))(params)
+        return truncation_error(model, params, xs, loss, every=2), ravel_pytree(whole)[0], ravel_pytree(truncated)[0]
 
-    share, whole, cut = both(params)
-    assert share > 0.01
-    np.testing.assert_allclose(share, jnp.linalg.norm(whole - cut) / jnp.linalg.norm(whole), rtol=1e-9)
+    error, whole, truncated = both(params)
+    assert error > 0.01
+    np.testing.assert_allclose(error, jnp.linalg.norm(whole - truncated) / jnp.linalg.norm(whole), rtol=1e-9)
 
 
 def test_truncation_of_nothing(x64):
-    """Nothing is dropped by chunks as long as the walk, nor at borders of which nothing passes, nor of no gradient."""
+    """The error is 0 for chunks as long as the sequence, for chunks that end at resets, and for a gradient of 0."""
     model, params, xs = case("GRU")
     error = functools.partial(truncation_error, model, params, xs)
     for every in (T, T + 3):
         assert error(loss, every=every) < 1e-14
-    borders = jnp.zeros((T, B), bool).at[2].set(True).at[4].set(True)
-    assert error(loss, every=2, resets=borders) < 1e-14  # rounding of two programs; what is dropped above is > 0.01
+    resets = jnp.zeros((T, B), bool).at[2].set(True).at[4].set(True)
+    assert error(loss, every=2, resets=resets) < 1e-14  # rounding of two programs; the error above is > 0.01
     assert error(lambda final, ys: jnp.zeros(()), every=1) == 0
 
 
 def test_truncation_in_both_directions(x64):
-    """Each direction is cut where its own walk has taken k steps."""
+    """Each direction is truncated after every k of its steps."""
     cell, _, xs = case("GRU")
     model = rnn.Bidirectional(cell, merge="both")
     params = zoo.random_params(model)
@@ -321,11 +315,11 @@ def test_truncation_in_both_directions(x64):
     np.testing.assert_allclose(backward, alone, rtol=1e-9)
 
 
-# ---- what is refused -----------------------------------------------------------------------------------------------
+# ---- error messages ------------------------------------------------------------------------------------------------
 
 
 class Hidden:
-    """A layer of a user's own that is no dataclass, with a state of its own."""
+    """A user's layer that is not a dataclass, with its own state."""
 
     def __init__(self):
         self.cell = rnn.GRU(N, N)
@@ -339,7 +333,7 @@ class Hidden:
     def step(self, params, state, x, *, key=None):
         return self.cell.step(params, state, x)
 
-    def over_time(self, params, state, xs, time, key):
+    def over_time(self, params, state, xs, options, key):
         return rnn.unroll(self.cell, params, xs, state)
 
 

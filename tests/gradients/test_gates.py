@@ -22,29 +22,29 @@ GATED = [
 XS = np.random.default_rng(2).normal(size=(T, B, N))
 
 
-def slowly(cell, params, xs, state=None, *, lengths=None, resets=None, reverse=False, margin=0.1):
-    """Shares, means and time constants from one gate of one unit at one step at a time."""
-    seen = {}
+def by_hand(cell, params, xs, state=None, *, lengths=None, resets=None, reverse=False, margin=0.1):
+    """Saturation, means and time constants, one gate of one unit at one step at a time."""
+    recorded = {}
     for b in range(B):
         start = cell.initial_state() if state is None else jax.tree.map(lambda s, b=b: s[b], state)
         order = list(range(T if lengths is None else lengths[b]))
         for t in order[::-1] if reverse else order:
             start = cell.initial_state() if resets is not None and resets[t, b] else start
             for name, gate in cell.gates(params, start, xs[t, b]).items():
-                seen.setdefault(name, []).append(np.asarray(gate))
+                recorded.setdefault(name, []).append(np.asarray(gate))
             start, _ = cell.step(params, start, xs[t, b])
-    found = {}
-    for name, gates in seen.items():
-        shut, wide, mean, logs = np.zeros((4, N))
+    statistics = {}
+    for name, gates in recorded.items():
+        closed, opened, mean, logs = np.zeros((4, N))
         for gate in gates:
             for unit in range(N):
-                shut[unit] += gate[unit] < margin
-                wide[unit] += gate[unit] > 1 - margin
+                closed[unit] += gate[unit] < margin
+                opened[unit] += gate[unit] > 1 - margin
                 mean[unit] += gate[unit]
                 logs[unit] += np.log(gate[unit])
         n = len(gates)
-        found[name] = (shut / n, wide / n, mean / n, -n / logs if name == "keep" else None)
-    return found
+        statistics[name] = (closed / n, opened / n, mean / n, -n / logs if name == "keep" else None)
+    return statistics
 
 
 def assert_close(got, expected):
@@ -58,46 +58,46 @@ def assert_close(got, expected):
 
 @pytest.mark.parametrize("cell", GATED, ids=repr)
 def test_statistics_are_those_of_a_loop(cell, x64):
-    """Every gate of every cell that has any, whatever the walk is told; padding does not count."""
+    """Every gate of every gated cell, with all options of unroll; padding does not count."""
     params, xs = random_params(cell), 3 * XS
-    assert_close(gate_statistics(cell, params, xs, margin=0.3), slowly(cell, params, xs, margin=0.3))
-    walk = {"lengths": LENGTHS, "resets": RESETS, "reverse": True}
+    assert_close(gate_statistics(cell, params, xs, margin=0.3), by_hand(cell, params, xs, margin=0.3))
+    options = {"lengths": LENGTHS, "resets": RESETS, "reverse": True}
     state = random_state(cell)
-    assert_close(gate_statistics(cell, params, xs, state, **walk), slowly(cell, params, xs, state, **walk))
+    assert_close(gate_statistics(cell, params, xs, state, **options), by_hand(cell, params, xs, state, **options))
 
 
 def test_models(x64):
-    """A whole model has the statistics of its cells, layer by layer; those without gates have none."""
+    """A model has the statistics of its cells, layer by layer; cells without gates have none."""
     both = rnn.Bidirectional(rnn.LSTM(N, N, **D), rnn.GRU(N, N, **D), merge="sum")
     model = rnn.Stack(rnn.Embedding(N, N, **D), both, rnn.VanillaRNN(N, N, **D), rnn.Linear(N, N, **D))
     tokens = np.zeros((T, B), int)
-    nothing, (forward, backward), none, readout = gate_statistics(model, random_params(model), tokens)
-    assert (nothing, none, readout) == ((), {}, ())
+    embedding, (forward, backward), vanilla, readout = gate_statistics(model, random_params(model), tokens)
+    assert (embedding, vanilla, readout) == ((), {}, ())
     assert sorted(forward) == ["f", "i", "keep", "o"]
     assert sorted(backward) == ["keep", "r", "z"]
-    assert forward["f"].mean.shape == backward["z"].shut.shape == (N,)
+    assert forward["f"].mean.shape == backward["z"].closed.shape == (N,)
 
 
 def with_forget_bias(bias):
-    """An LSTM that knows nothing but its forget bias."""
+    """An LSTM whose parameters are 0 except for its forget bias."""
     cell = rnn.LSTM(N, N, **D)
     zeros = jax.tree.map(jnp.zeros_like, random_params(cell))
     return cell, zeros._replace(b_h=zeros.b_h.at[N : 2 * N].set(bias))
 
 
 def test_time_constant(x64):
-    """A gate that is always f keeps 1/e after -1 / log f steps; one that is open for ever keeps for ever."""
-    for bias, memory in [(2.0, -1 / np.log(1 / (1 + np.exp(-2)))), (0.0, 1 / np.log(2)), (100.0, np.inf)]:
+    """With a constant gate f it is -1 / log f steps; infinite for f = 1, 0 for f = 0."""
+    for bias, time_constant in [(2.0, -1 / np.log(1 / (1 + np.exp(-2)))), (0.0, 1 / np.log(2)), (100.0, np.inf)]:
         statistics = gate_statistics(*with_forget_bias(bias), jnp.zeros((T, B, N)))
-        np.testing.assert_allclose(statistics["keep"].memory, np.full(N, memory), rtol=1e-5)
-        assert statistics["f"].memory is None
+        np.testing.assert_allclose(statistics["keep"].time_constant, np.full(N, time_constant), rtol=1e-5)
+        assert statistics["f"].time_constant is None
     statistics = gate_statistics(*with_forget_bias(-800.0), jnp.zeros((T, B, N)))
-    assert (statistics["keep"].memory == 0).all()
-    assert (statistics["f"].shut == 1).all()
+    assert (statistics["keep"].time_constant == 0).all()
+    assert (statistics["f"].closed == 1).all()
 
 
-def test_keep_is_the_share_of_the_state_that_stays(x64):
-    """It is f of an LSTM and 1 - z of a GRU: ∂c_t/∂c_{t-1} and ∂h_t/∂h_{t-1} where nothing else needs the state."""
+def test_keep_is_the_factor_on_the_previous_state(x64):
+    """It is ∂c_t/∂c_{t-1} = f of an LSTM and ∂h_t/∂h_{t-1} = 1 - z of a GRU without recurrent weights."""
     for cell in (GATED[0], GATED[3]):
         params = random_params(cell)
         params = params._replace(w_hh=jnp.zeros_like(params.w_hh))
@@ -108,7 +108,7 @@ def test_keep_is_the_share_of_the_state_that_stays(x64):
 
 @dataclasses.dataclass(frozen=True)
 class Leaky:
-    """A user's cell with a gate, and nothing else that is told of it."""
+    """A user's cell with a method ``gates``."""
 
     def init(self, key):
         return {"rate": jnp.asarray(0.5)}
@@ -127,14 +127,14 @@ class Leaky:
 
 
 def test_user_cells():
-    """A method ``gates`` is all it takes."""
+    """A cell needs only a method ``gates``."""
     cell, xs = Leaky(), jnp.asarray(np.random.default_rng(0).normal(size=(T, B, N)), jnp.float32)
     params = cell.init(None)
     before = jnp.concatenate([jnp.zeros((1, B, N)), rnn.trajectory(cell, params, xs)[:-1]])
     keep = jax.nn.sigmoid(0.5 + before)
     got = gate_statistics(cell, params, xs)["keep"]
     np.testing.assert_allclose(got.mean, keep.mean((0, 1)), rtol=1e-5)
-    np.testing.assert_allclose(got.memory, -1 / jnp.log(keep).mean((0, 1)), rtol=1e-5)
+    np.testing.assert_allclose(got.time_constant, -1 / jnp.log(keep).mean((0, 1)), rtol=1e-5)
 
 
 def test_refusals():
@@ -145,12 +145,12 @@ def test_refusals():
         with pytest.raises(error, match="margin: expected a number"):
             gate_statistics(cell, params, xs, margin=margin)
 
-    class Nameless(Leaky):
+    class Unnamed(Leaky):
         def gates(self, params, h, x):
             return h
 
-    with pytest.raises(TypeError, match=r"gates: expected a dict of arrays by the gate's name from it, got float32"):
-        gate_statistics(Nameless(), {"rate": jnp.asarray(0.5)}, xs)
+    with pytest.raises(TypeError, match=r"gates: expected a dict of arrays by gate name from it, got float32"):
+        gate_statistics(Unnamed(), {"rate": jnp.asarray(0.5)}, xs)
     with pytest.raises(TypeError, match="model: expected a cell or layer, got the class GRU"):
         gate_statistics(rnn.GRU, params, xs)
     with pytest.raises(TypeError, match=r"params: expected GRUParams.*parameters of GRU\(4, 4\) come from"):

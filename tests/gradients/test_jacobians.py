@@ -1,4 +1,4 @@
-"""Jacobians of steps, their products and what they say about long times: against formulas, autodiff and NumPy."""
+"""Jacobians, their products, spectra and Lyapunov exponents: against formulas, autodiff and NumPy."""
 
 import functools
 
@@ -31,7 +31,7 @@ def sequence(steps=T, seed=2):
 
 
 def vector(state):
-    """The floating numbers of a state, one after the other."""
+    """The floating numbers of a state, concatenated."""
     return jnp.concatenate([s.ravel() for s in jax.tree.leaves(state) if jnp.issubdtype(s.dtype, jnp.inexact)])
 
 
@@ -49,7 +49,7 @@ def test_vanilla_step_is_the_formula(activation, x64):
 
 
 def test_lstm_step_without_recurrent_weights(x64):
-    """With w_hh = 0: ∂c/∂c = diag(f), ∂h/∂c = diag(o f tanh'(c)), and h says nothing."""
+    """With w_hh = 0: ∂c/∂c = diag(f), ∂h/∂c = diag(o f tanh'(c)), and the derivatives by h are 0."""
     cell = rnn.LSTM(N, N, dtype="float64")
     params, state, x = random_params(cell), random_state(cell, ()), sequence()[0]
     params = params._replace(w_hh=jnp.zeros_like(params.w_hh))
@@ -60,8 +60,8 @@ def test_lstm_step_without_recurrent_weights(x64):
     np.testing.assert_allclose(step_jacobian(cell, params, state, x), expected, atol=1e-12)
 
 
-def test_counters_have_no_part(x64):
-    """Of a user's cell with an integer in its state only the numbers that move are seen: J = diag(1 - a)."""
+def test_counters_are_left_out(x64):
+    """A user's cell with an integer in its state has the Jacobian of its floating numbers: J = diag(1 - a)."""
     cell = Average(N, "float64")
     params = random_params(cell)
     expected = np.diag(1 - np.asarray(jax.nn.sigmoid(params["rate"])))
@@ -74,26 +74,26 @@ def test_counters_have_no_part(x64):
 
 
 @pytest.mark.parametrize("name", ["LSTM", "user"])
-def test_products_are_derivatives_of_walks(name, x64):
-    """J_T ⋯ J_1 is the derivative of the last state with respect to the first, by reverse mode over a Python loop."""
+def test_products_are_derivatives_over_many_steps(name, x64):
+    """J_T ⋯ J_1 is the derivative of the last state by the first, by reverse mode over a Python loop."""
     model, params, _ = case(name)
     xs, start = sequence(), random_state(model, ())
     jacobians = trajectory_jacobians(model, params, xs, start)
 
-    def last(parts):
-        leaves = [parts.get(n, leaf) for n, leaf in enumerate(jax.tree.leaves(start))]
+    def last(floating):
+        leaves = [floating.get(n, leaf) for n, leaf in enumerate(jax.tree.leaves(start))]
         state = jax.tree.unflatten(jax.tree.structure(start), leaves)
         for x in xs:
             state, _ = model.step(params, state, x)
         return vector(state)
 
-    smooth = {n: s for n, s in enumerate(jax.tree.leaves(start)) if jnp.issubdtype(s.dtype, jnp.inexact)}
-    expected = np.concatenate(list(jax.jit(jax.jacrev(last))(smooth).values()), -1)
+    floating = {n: s for n, s in enumerate(jax.tree.leaves(start)) if jnp.issubdtype(s.dtype, jnp.inexact)}
+    expected = np.concatenate(list(jax.jit(jax.jacrev(last))(floating).values()), -1)
     np.testing.assert_allclose(np.linalg.multi_dot(jacobians[::-1]), expected, atol=1e-12)
 
 
-def test_trajectories_start_where_they_should(x64):
-    """Entry t belongs to step t, from the state before it, the initial one by default."""
+def test_trajectory_jacobians_are_those_of_steps(x64):
+    """Entry t is the Jacobian of step t at the state before it, by default the initial state."""
     cell, params, _ = case("GRU")
     xs = sequence()
     states = rnn.trajectory(cell, params, xs)
@@ -114,11 +114,11 @@ def test_singular_values_are_those_of_numpy(x64):
 
 
 def test_spectral_radius():
-    """The largest absolute eigenvalue: of a rotation, of a matrix whose norm is larger, of a batch."""
-    turn = jnp.array([[0.0, -0.7], [0.7, 0.0]])
+    """The largest absolute eigenvalue: of a rotation, of a matrix with a larger norm, of a batch."""
+    rotation = jnp.array([[0.0, -0.7], [0.7, 0.0]])
     sheared = jnp.array([[0.5, 100.0], [0.0, -0.6]])
-    np.testing.assert_allclose(spectral_radius(turn), 0.7, rtol=1e-6)
-    np.testing.assert_allclose(spectral_radius(jnp.stack([turn, sheared])), [0.7, 0.6], rtol=1e-5)
+    np.testing.assert_allclose(spectral_radius(rotation), 0.7, rtol=1e-6)
+    np.testing.assert_allclose(spectral_radius(jnp.stack([rotation, sheared])), [0.7, 0.6], rtol=1e-5)
 
 
 # ---- Lyapunov exponents --------------------------------------------------------------------------------------------
@@ -132,7 +132,7 @@ def test_exponents_of_a_linear_network(scale):
 
 
 def test_exponents_are_those_of_numpy(x64):
-    """By QR decompositions of the Jacobians one after the other, from whatever start; fewer are the first ones."""
+    """By successive QR decompositions of the Jacobians; fewer exponents are the largest ones."""
     cell, params, _ = case("GRU")
     xs = sequence(500)
     jacobians = np.asarray(trajectory_jacobians(cell, params, xs))
@@ -146,8 +146,8 @@ def test_exponents_are_those_of_numpy(x64):
     np.testing.assert_allclose(lyapunov_spectrum(cell, params, xs, exponents=2), exponents[:2], atol=1e-10)
 
 
-def test_exponents_of_known_growths():
-    """Units that grow by themselves: the logarithms of their factors, the largest first; a dead one is far below."""
+def test_exponents_of_independent_units():
+    """The logarithms of their growth factors, the largest first; that of a factor of 0 is far below."""
     cell = rnn.VanillaRNN(N, N, activation="relu", use_bias=False)
     params = random_params(cell)._replace(w_hh=jnp.asarray(np.diag([0.0, 0.5, 2.0, 1.0]), "float32"))
     exponents = lyapunov_spectrum(cell, params, jnp.zeros((100, N)), jnp.ones(N))
@@ -155,23 +155,23 @@ def test_exponents_of_known_growths():
     assert exponents[3] < -10
 
 
-def test_largest_exponent_is_how_states_part(x64):
-    """In a chaotic network, two states that start 1e-9 apart part at the rate of the largest exponent."""
+def test_largest_exponent_is_the_rate_of_divergence(x64):
+    """In a chaotic network, two states at a distance of 1e-9 diverge at the rate of the largest exponent."""
     cell = rnn.VanillaRNN(N, 40, dtype="float64")
     params, xs = random_params(cell), 0.1 * sequence(150)
     start = rnn.unroll(cell, params, xs)[0]
     exponent = lyapunov_spectrum(cell, params, xs, start, exponents=1)[0]
     one = rnn.trajectory(cell, params, xs, start)
     other = rnn.trajectory(cell, params, xs, start + 1e-9)
-    apart = np.log(np.linalg.norm(one - other, axis=-1))
-    near = apart < np.log(1e-3)  # where they still part linearly
-    slope = np.polyfit(np.arange(near.sum()), apart[near], 1)[0]
+    distance = np.log(np.linalg.norm(one - other, axis=-1))
+    near = distance < np.log(1e-3)  # in the linear regime
+    slope = np.polyfit(np.arange(near.sum()), distance[near], 1)[0]
     assert exponent > 0.1
     assert slope == pytest.approx(float(exponent), rel=0.3)
 
 
 def test_bfloat16():
-    """Narrow numbers are measured in float32."""
+    """Spectra of bfloat16 Jacobians are computed in float32."""
     cell, params = linear(0.5)
     narrow = jax.tree.map(lambda a: a.astype("bfloat16"), params)
     xs = jnp.zeros((20, N), "bfloat16")
@@ -182,7 +182,7 @@ def test_bfloat16():
     np.testing.assert_allclose(product_singular_values(jacobians[:3])[:, 0], [0.5, 0.25, 0.125], rtol=0.03)
 
 
-# ---- what is refused -----------------------------------------------------------------------------------------------
+# ---- error messages ------------------------------------------------------------------------------------------------
 
 
 def test_refusals():

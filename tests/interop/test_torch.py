@@ -1,4 +1,4 @@
-"""PyTorch is the oracle: the same weights give the same values and gradients, and what cannot convert is refused."""
+"""Against PyTorch: the same weights give the same values and gradients; models without a counterpart are refused."""
 
 import subprocess
 import sys
@@ -26,7 +26,7 @@ MODULES = {
 }
 each_kind = pytest.mark.parametrize("kind", MODULES)
 each_depth = pytest.mark.parametrize("layers", [1, 2, 3])
-each_direction = pytest.mark.parametrize("bidirectional", [False, True], ids=["one-way", "both-ways"])
+each_direction = pytest.mark.parametrize("bidirectional", [False, True], ids=["one-direction", "bidirectional"])
 each_bias = pytest.mark.parametrize("bias", [False, True], ids=["no-bias", "bias"])
 
 
@@ -46,14 +46,14 @@ def cell(kind, input_size=IN, **kw):
 
 
 def deep(kind, layers, bidirectional, **kw):
-    """A jaxrnn model in the form that from_state_dict gives it."""
+    """A jaxrnn model in the form that from_state_dict returns."""
     widths = [IN] + [H * (1 + bidirectional)] * (layers - 1)
     parts = [rnn.Bidirectional(cell(kind, w, **kw)) if bidirectional else cell(kind, w, **kw) for w in widths]
     return rnn.Stack(*parts) if layers > 1 else parts[0]
 
 
 def data(kind, module, dtype="float32"):
-    """Inputs, initial state as PyTorch has it, and one weight for each output and final state in the loss."""
+    """Inputs, initial state in PyTorch's layout, and weights of the outputs and final states in the loss."""
     rng = np.random.default_rng(0)
     D = 2 if module.bidirectional else 1
     ends = [(D * module.num_layers, B, H)] * (2 if kind == "lstm" else 1)
@@ -63,7 +63,7 @@ def data(kind, module, dtype="float32"):
 
 
 class Run(NamedTuple):
-    """Everything that is compared: arrays by name."""
+    """Values and gradients to be compared: arrays by name."""
 
     values: dict
     gradients: dict
@@ -87,8 +87,8 @@ def run_torch(kind, module, xs, h, weights, lengths):
 
 def run_jaxrnn(kind, module, xs, h, weights, lengths):
     model, params = from_module(module)
-    one_or_pair = lambda parts: parts if kind == "lstm" else parts[0]  # noqa: E731
-    state, w_final = (state_from_torch(model, one_or_pair(parts)) for parts in (h, weights[1:]))
+    pair_or_array = lambda parts: parts if kind == "lstm" else parts[0]  # noqa: E731
+    state, w_final = (state_from_torch(model, pair_or_array(parts)) for parts in (h, weights[1:]))
     w_ys = weights[0]
 
     def loss(params, xs, state):
@@ -98,14 +98,14 @@ def run_jaxrnn(kind, module, xs, h, weights, lengths):
 
     value_and_grad = jax.jit(jax.value_and_grad(loss, argnums=(0, 1, 2), has_aux=True))
     (_, (final, ys)), (d_params, d_xs, d_state) = value_and_grad(params, jnp.array(xs), state)
-    listed = lambda state: state if kind == "lstm" else [state]  # noqa: E731
+    as_list = lambda state: state if kind == "lstm" else [state]  # noqa: E731
     gradients = to_state_dict(model, d_params)
-    if kind != "gru":  # a sum gives each of its terms the same gradient
+    if kind != "gru":  # the gradients of the two summed biases are equal
         biases = {name: g for name, g in gradients.items() if name.startswith("bias_ih")}
         gradients |= {name.replace("_ih", "_hh"): g for name, g in biases.items()}
     gradients |= {"xs": d_xs}
-    gradients |= {f"h[{i}]": part for i, part in enumerate(listed(state_to_torch(model, d_state)))}
-    outputs = [ys, *listed(state_to_torch(model, final))]
+    gradients |= {f"h[{i}]": part for i, part in enumerate(as_list(state_to_torch(model, d_state)))}
+    outputs = [ys, *as_list(state_to_torch(model, final))]
     return Run({f"outputs[{i}]": y for i, y in enumerate(outputs)}, gradients)
 
 
@@ -123,7 +123,7 @@ def check_against_torch(kind, module, tolerance, dtype="float32", lengths=None):
 # ---- values and gradients ----------------------------------------------------------------------------------------
 
 
-SHAPES = [(1, False, False), (3, True, True)]  # layers, bias, both ways
+SHAPES = [(1, False, False), (3, True, True)]  # layers, bias, bidirectional
 OTHERS = [(1, True, False), (1, False, True), (2, False, False), (1, True, True), (2, False, True), (3, True, False)]
 
 
@@ -202,7 +202,9 @@ def test_jaxrnn_to_torch_to_jaxrnn(kind, layers, bidirectional, bias):
     module = MODULES[kind](IN, H, layers, bidirectional=bidirectional, bias=bias)
     module.load_state_dict(to_state_dict(model, params))
     again, params_again = from_module(module)
-    assert again == deep(kind, layers, bidirectional, use_bias=bias)  # but for the initializers, which are not stored
+    assert again == deep(
+        kind, layers, bidirectional, use_bias=bias
+    )  # without the initializers, which a state dict does not contain
     jax.tree.map(np.testing.assert_array_equal, params_again, params)
 
 
@@ -246,7 +248,7 @@ def test_conversion_copies():
     np.testing.assert_array_equal(params.w_xh, before)
 
 
-# ---- what the model looks like -----------------------------------------------------------------------------------
+# ---- the converted model -----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -264,7 +266,7 @@ def test_model(kind, settings, expected):
     assert from_module(make(kind, **settings))[0] == expected
 
 
-def test_dropout_is_passed_over():
+def test_dropout_is_ignored_in_state_dicts():
     model = rnn.Stack(rnn.LSTM(IN, H), rnn.Dropout(0.5), rnn.LSTM(H, H))
     params = model.init(jax.random.key(0))
     module = nn.LSTM(IN, H, 2, dropout=0.5)
@@ -276,7 +278,7 @@ def test_dropout_is_passed_over():
     jax.tree.map(np.testing.assert_array_equal, state_from_torch(model, state_to_torch(model, state)), state)
 
 
-def test_stacks_in_stacks_are_one_module():
+def test_nested_stacks_are_one_module():
     model = rnn.Stack(rnn.Stack(rnn.LSTM(IN, H)), rnn.Stack(rnn.Dropout(0.1), rnn.LSTM(H, H)))
     params = model.init(jax.random.key(0))
     flat = rnn.Stack(rnn.LSTM(IN, H), rnn.LSTM(H, H))
@@ -285,12 +287,12 @@ def test_stacks_in_stacks_are_one_module():
     assert all(torch.equal(state_dict[name], expected[name]) for name in expected)
 
 
-def test_backward_may_be_spelled_out():
+def test_explicit_backward_cell():
     model = rnn.Bidirectional(rnn.LSTM(IN, H), rnn.LSTM(IN, H, forget_bias=0.0))
     nn.LSTM(IN, H, bidirectional=True).load_state_dict(to_state_dict(model, model.init(jax.random.key(0))))
 
 
-def test_prefix_picks_one_module():
+def test_prefix_selects_one_module():
     module = nn.ModuleDict({"encoder": nn.ModuleDict({"rnn": make("gru", 2)}), "head": nn.Linear(H, 2)})
     model, params = from_state_dict(module.state_dict(), prefix="encoder.rnn.")
     expected_model, expected = from_module(make("gru", 2))
@@ -308,13 +310,13 @@ def test_values_may_be_numpy_arrays():
 
 
 class UserCell:
-    """A vanilla cell in all but its class."""
+    """A user-defined cell with the methods of VanillaRNN."""
 
     init, initial_state, step, input_size = rnn.VanillaRNN.init, rnn.VanillaRNN.initial_state, rnn.VanillaRNN.step, IN
 
 
 class OwnLSTM(rnn.LSTM):
-    """An LSTM whose step may be anything."""
+    """A subclass, whose step may be different."""
 
 
 LSTM, GRU, RNN = rnn.LSTM(IN, H), rnn.GRU(IN, H, reset_after=True), rnn.VanillaRNN(IN, H)
@@ -419,7 +421,7 @@ def test_state_dict_refused(state_dict, options, error, message):
 
 
 class OwnGRU(nn.GRU):
-    """A module whose forward may be anything."""
+    """A subclass, whose forward may be different."""
 
 
 @pytest.mark.parametrize("module", [nn.Linear(2, 2), nn.Sequential(nn.LSTM(IN, H)), OwnGRU(IN, H), "LSTM", nn.LSTM])

@@ -1,13 +1,13 @@
-"""The same small programs are compiled over and over here: keep them, and do not polish them."""
+"""The same small programs are compiled many times: use a compilation cache, and compile without optimizations."""
 
 import jax
 import pytest
 
 
 @pytest.fixture(autouse=True, scope="package")
-def compiled_once(tmp_path_factory):
-    """A compilation cache of this run."""
-    yield from switched(
+def compilation_cache(tmp_path_factory):
+    """A compilation cache for this test run."""
+    yield from jax_options(
         jax_compilation_cache_dir=str(tmp_path_factory.mktemp("compiled")),
         jax_persistent_cache_min_compile_time_secs=0.0,
         jax_persistent_cache_min_entry_size_bytes=-1,
@@ -17,12 +17,12 @@ def compiled_once(tmp_path_factory):
 
 @pytest.fixture
 def optimized():
-    """Compile as users do."""
-    yield from switched(jax_disable_most_optimizations=False)
+    """Compile with the default optimizations."""
+    yield from jax_options(jax_disable_most_optimizations=False)
 
 
-def switched(**options):
-    """Options of jax, and back."""
+def jax_options(**options):
+    """Set options of jax, and restore them."""
     before = {name: jax.config.values[name] for name in options}
     for name, value in options.items():
         jax.config.update(name, value)

@@ -1,4 +1,4 @@
-"""Checkpoints: every bit comes back, damage is seen, and what does not fit is refused."""
+"""Checkpoints: restored bit for bit, damage is detected, another model or optimizer is refused."""
 
 import json
 import os
@@ -25,7 +25,7 @@ MODEL = rnn.GRU(2, 3)
 
 
 def filled(tree, seed):
-    """Random numbers in the shapes and dtypes of a tree, among them those that are easily lost."""
+    """Random numbers in the shapes and dtypes of a tree, among them -0, NaN, infinity and a subnormal number."""
     rng = np.random.default_rng(seed)
 
     def fill(x):
@@ -46,21 +46,21 @@ def state_of(model=MODEL, optimizer=optax.adam(0.1), carry=(), step=0, seed=0): 
 
 
 def saved(folder, *steps, best=(), keep=9, model=MODEL, **options):
-    """Checkpoints with one of each of these steps, its numbers drawn from the step."""
+    """A checkpoint of each of these steps, with random numbers of that seed."""
     checkpoints = Checkpoints(folder, model, keep=keep)
     for step in steps:
         checkpoints.save(state_of(model, step=step, seed=step, **options), KEY, best=step in best)
     return checkpoints
 
 
-def taken(checkpoints):
-    """The step that restore takes, and whether it is that step in every bit."""
+def restored_step(checkpoints):
+    """The step that is restored, after a check of every bit."""
     found = checkpoints.restore(state_of())
     assert same_bits(found.state, state_of(step=int(found.state.step), seed=int(found.state.step)))
     return int(found.state.step)
 
 
-# ---- every bit comes back ------------------------------------------------------------------------------------------
+# ---- restored bit for bit ------------------------------------------------------------------------------------------
 
 DEEP = rnn.Stack(rnn.Embedding(5, 2), rnn.LSTM(2, 3, peepholes="f"), rnn.Dropout(0.1), rnn.GRU(3, 3), rnn.Linear(3, 5))
 STATES = {
@@ -74,8 +74,8 @@ STATES = {
 
 
 @pytest.mark.parametrize("name", STATES)
-def test_every_bit_comes_back(name, tmp_path):
-    """Parameters, optimizer state, carry, counts; NaN, -0 and the smallest number as well."""
+def test_the_state_is_restored_bit_for_bit(name, tmp_path):
+    """Parameters, optimizer state, carry, counters; also NaN, -0 and a subnormal number."""
     model, optimizer, carry = STATES[name]
     checkpoints = Checkpoints(tmp_path, model)
     state = state_of(model, optimizer, carry, step=3, seed=1)
@@ -94,8 +94,8 @@ KEYS = {
 
 
 @pytest.mark.parametrize("name", KEYS)
-def test_the_random_key_comes_back(name, tmp_path):
-    """Of any style, and it draws the same numbers."""
+def test_the_random_key_is_restored(name, tmp_path):
+    """Typed or raw; it draws the same numbers."""
     checkpoints = Checkpoints(tmp_path, MODEL)
     checkpoints.save(state_of(), KEYS[name])
     key = checkpoints.restore(state_of()).key
@@ -105,8 +105,8 @@ def test_the_random_key_comes_back(name, tmp_path):
         assert same_bits(jax.random.normal(key, 3), jax.random.normal(KEYS[name], 3))
 
 
-def test_facts_come_back(tmp_path):
-    """Anything JSON can hold, beside what a checkpoint says of itself."""
+def test_metadata_is_restored(tmp_path):
+    """Anything JSON can hold, in addition to the entries of the checkpoint itself."""
     metadata = {"symbols": ["א", "ב", "\n", "😀"], "rate": 0.1, "none": None, "deep": {"a": [1, 2]}}
     checkpoints = Checkpoints(tmp_path, MODEL)
     folder = checkpoints.save(state_of(step=4), KEY, metadata)
@@ -116,16 +116,26 @@ def test_facts_come_back(tmp_path):
     assert folder == tmp_path / "step-000000004"
 
 
-# ---- which are kept, which is loaded -------------------------------------------------------------------------------
+def test_repr_of_a_checkpoint(tmp_path):
+    """One line, no arrays."""
+    checkpoints = Checkpoints(tmp_path, MODEL)
+    checkpoints.save(state_of(step=4)._replace(skipped=jnp.array(2)), KEY, {"symbols": list("abc")})
+    assert repr(checkpoints.restore(state_of())) == (
+        "Checkpoint(state=TrainState(step=4, parameters=54, skipped=2), key=key<fry>[], metadata: symbols, model, "
+        "parts, step, best, key, params, training)"
+    )
+
+
+# ---- which checkpoints are kept, which is loaded -------------------------------------------------------------------
 
 
 def test_the_newest_are_kept_and_the_best(tmp_path):
-    """Beside the newest two the best so far, wherever it stands; once beaten it goes."""
-    checkpoints, left = Checkpoints(tmp_path, MODEL, keep=2), {}
+    """The newest two and the best so far; the previous best is deleted."""
+    checkpoints, kept = Checkpoints(tmp_path, MODEL, keep=2), {}
     for step in range(1, 9):
         checkpoints.save(state_of(step=step, seed=step), KEY, best=step in (1, 3, 7))
-        left[step] = checkpoints.steps()
-    assert left == {1: [1], 2: [1, 2], 3: [2, 3], 4: [3, 4], 5: [3, 4, 5], 6: [3, 5, 6], 7: [6, 7], 8: [7, 8]}
+        kept[step] = checkpoints.steps()
+    assert kept == {1: [1], 2: [1, 2], 3: [2, 3], 4: [3, 4], 5: [3, 4, 5], 6: [3, 5, 6], 7: [6, 7], 8: [7, 8]}
     assert sorted(p.name for p in tmp_path.iterdir()) == ["step-000000007", "step-000000008"]
 
 
@@ -134,7 +144,7 @@ def test_the_newest_are_kept_and_the_best(tmp_path):
     [((2, 3), "best", 3), ((), "best", 5), ((2,), "last", 5), ((2,), 4, 4), ((5,), 2, 2), ((2,), "best", 2)],
 )
 def test_load_model(best, which, step, tmp_path):
-    """The model, made of its printed call alone, and the parameters of the checkpoint asked for."""
+    """The model, rebuilt from its printed call, and the parameters of the requested checkpoint."""
     saved(tmp_path, 2, 3, 4, 5, best=best)
     model, params, metadata = load_model(tmp_path, which)
     assert model == MODEL
@@ -143,7 +153,7 @@ def test_load_model(best, which, step, tmp_path):
     assert type(params) is rnn.GRUParams
 
 
-SPREAD = """
+TWO_DEVICES = """
 import sys
 import jax, jaxrnn as rnn, optax
 from jaxrnn import learning
@@ -157,20 +167,20 @@ learning.Checkpoints(sys.argv[1], model).save(learning.train_state(params, optax
 
 
 def test_load_model_that_was_trained_on_two_devices(tmp_path):
-    """It is read to the one that is here."""
+    """It is restored to the first device."""
     environment = os.environ | {
         "XLA_FLAGS": "--xla_force_host_platform_device_count=2",
         "JAX_PLATFORMS": "cpu",
         "PYTHONPATH": os.pathsep.join(sys.path),
     }
-    subprocess.run([sys.executable, "-c", SPREAD, str(tmp_path)], env=environment, check=True)
+    subprocess.run([sys.executable, "-c", TWO_DEVICES, str(tmp_path)], env=environment, check=True)
     _, params, _ = load_model(tmp_path)
     assert same_bits(params, jax.tree.map(jnp.ones_like, MODEL.init(KEY)))
     assert params.w_hh.devices() == {jax.devices()[0]}
 
 
 def test_saving_a_step_again_replaces_it(tmp_path):
-    """The second one counts; nothing else is left behind."""
+    """The second one is restored; no other files are left."""
     checkpoints = saved(tmp_path, 1, 2)
     again = state_of(step=2, seed=5)
     checkpoints.save(again, KEY)
@@ -179,7 +189,7 @@ def test_saving_a_step_again_replaces_it(tmp_path):
 
 
 def test_without_checkpoints(tmp_path):
-    """Nothing to restore, and nothing to load, said so; the folder need not exist."""
+    """Nothing to restore; loading is refused. The folder need not exist."""
     for folder in (tmp_path, tmp_path / "nowhere"):
         assert Checkpoints(folder, MODEL).restore(state_of()) is None
         assert Checkpoints(folder, MODEL).steps() == []
@@ -190,7 +200,7 @@ def test_without_checkpoints(tmp_path):
                 load_model(folder, which)
 
 
-# ---- what does not fit is refused ----------------------------------------------------------------------------------
+# ---- refusals ------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -203,7 +213,7 @@ def test_without_checkpoints(tmp_path):
     ],
 )  # fmt: skip
 def test_another_model_is_refused(other, words, tmp_path):
-    """Both are named, and the folder."""
+    """The message names both models and the folder."""
     saved(tmp_path, 3)
     with pytest.raises(ValueError, match=re.escape(f"{tmp_path / 'step-000000003'}: {words}")):
         Checkpoints(tmp_path, other).restore(state_of(other))
@@ -219,7 +229,7 @@ def test_another_model_is_refused(other, words, tmp_path):
     ],
 )
 def test_another_optimizer_or_carry_is_refused(optimizer, carry, words, tmp_path):
-    """With the first place that differs."""
+    """The message names the first array that differs."""
     saved(tmp_path, 3)
     message = f"{tmp_path / 'step-000000003'}: {words}; the run had another model or optimizer"
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
@@ -227,7 +237,7 @@ def test_another_optimizer_or_carry_is_refused(optimizer, carry, words, tmp_path
 
 
 def test_another_dtype_is_refused(tmp_path):
-    """Half precision is another model, even where the printed call would not say so."""
+    """Other dtypes are refused even if the printed call is the same."""
     saved(tmp_path, 3)
     half = state_of()._replace(params=jax.tree.map(lambda p: p.astype("bfloat16"), state_of().params))
     with pytest.raises(ValueError, match=re.escape("params.w_xh: expected bfloat16[2, 9], got float32[2, 9]")):
@@ -243,20 +253,21 @@ def test_another_dtype_is_refused(tmp_path):
          "give it another name"),
         (lambda f: load_model(f, "newest"), ValueError, "which: expected one of 'best', 'last', got 'newest'"),
         (lambda f: load_model(f, 7), ValueError,
-         "which: expected the step of a whole checkpoint in {folder}: [5, 3], got 7; which=\"last\" takes the newest"),
+         "which: expected the step of an intact checkpoint in {folder}: [5, 3], got 7; "
+         'which="last" takes the newest'),
     ],
 )  # fmt: skip
 def test_refusals(call, kind, words, tmp_path):
-    """Word for word."""
+    """Exact messages."""
     saved(tmp_path, 3, 5)
     with pytest.raises(kind, match=f"^{re.escape(words.replace('{folder}', str(tmp_path)))}$"):
         call(tmp_path)
 
 
-# ---- models with parts of the user's own ---------------------------------------------------------------------------
+# ---- models with user-defined parts --------------------------------------------------------------------------------
 
 
-OWN = {  # and what the message says of them
+USER_DEFINED = {  # and the messages
     "lambda": (rnn.VanillaRNN(2, 3, activation=lambda z: z / (1 + abs(z))), "<lambda> of test_checkpoints cannot be "),
     "initializer": (
         rnn.Linear(2, 3, w_init=jax.nn.initializers.constant(2.0)),
@@ -265,10 +276,10 @@ OWN = {  # and what the message says of them
 }
 
 
-@pytest.mark.parametrize("name", OWN)
-def test_a_model_with_parts_of_ones_own_is_given(name, tmp_path):
-    """Restored as any other; loaded with model=, and without it the message says so."""
-    model, words = OWN[name]
+@pytest.mark.parametrize("name", USER_DEFINED)
+def test_a_model_that_cannot_be_rebuilt(name, tmp_path):
+    """Restored like any other; loaded with model=, which the message suggests."""
+    model, words = USER_DEFINED[name]
     checkpoints = saved(tmp_path, 3, model=model)
     assert same_bits(checkpoints.restore(state_of(model)).state, state_of(model, step=3, seed=3))
     again, params, _ = load_model(tmp_path, model=model)
@@ -283,8 +294,8 @@ def test_a_model_with_parts_of_ones_own_is_given(name, tmp_path):
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
-def test_parameters_come_back_in_the_dtype_they_had(dtype, tmp_path):
-    """Cast to 16 bits they are still those of the model; a run in another dtype is refused, with what to do."""
+def test_parameters_are_loaded_in_the_dtype_in_which_they_were_saved(dtype, tmp_path):
+    """Also if they were cast to 16 bits; a run in another dtype is refused, with the fix."""
     state = state_of(step=3, seed=1)
     state = state._replace(params=jax.tree.map(lambda p: p.astype(dtype), state.params))
     Checkpoints(tmp_path, MODEL).save(state, KEY)
@@ -300,8 +311,8 @@ def test_parameters_come_back_in_the_dtype_they_had(dtype, tmp_path):
         load_model(tmp_path, model=rnn.GRU(2, 4))
 
 
-def test_float64_needs_to_be_switched_on(tmp_path, x64):
-    """Parameters cast to it are not narrowed in silence."""
+def test_float64_must_be_enabled(tmp_path, x64):
+    """Parameters cast to float64 are not silently narrowed."""
     state = state_of(step=3)
     state = state._replace(params=jax.tree.map(lambda p: p.astype("float64"), state.params))
     Checkpoints(tmp_path, MODEL).save(state, KEY)
@@ -314,15 +325,15 @@ def test_float64_needs_to_be_switched_on(tmp_path, x64):
 
 
 def test_the_slow_parameters_of_lookahead_are_loaded(tmp_path):
-    """They are the ones to use."""
+    """They are those for inference."""
     optimizer = optax.lookahead(optax.sgd(0.1), 2, 0.5)
     params = optax.LookaheadParams(MODEL.init(KEY), filled(MODEL.init(KEY), 3))
     Checkpoints(tmp_path, MODEL).save(learning.train_state(params, optimizer), KEY)
     assert same_bits(load_model(tmp_path)[1], params.slow)
 
 
-def test_an_address_says_nothing_about_a_model(tmp_path):
-    """A function object of another process prints another address; it is the same model."""
+def test_memory_addresses_are_ignored(tmp_path):
+    """A function object of another process prints another address, but the model is the same."""
 
     class Softsign:
         def __call__(self, z):
@@ -338,7 +349,7 @@ def test_an_address_says_nothing_about_a_model(tmp_path):
 
 
 def files(folder):
-    """The files of the checkpoint, one of each kind: data files have random names, of which one will do for each."""
+    """The files of the checkpoint, one of each kind: data files have random names."""
     found = {}
     for path in sorted(p for p in folder.rglob("*") if p.is_file()):
         kind = str(path.relative_to(folder))
@@ -346,8 +357,8 @@ def files(folder):
     return found
 
 
-def passed_over(folder):
-    return pytest.warns(UserWarning, match=rf"^checkpoint {folder} is damaged \(.*\) and passed over$")
+def skipped(folder):
+    return pytest.warns(UserWarning, match=rf"^checkpoint {folder} is damaged \(.*\) and skipped$")
 
 
 def flip(path, bit):
@@ -365,85 +376,85 @@ DAMAGE = {
 
 
 @pytest.mark.parametrize("how", ["one bit", "deleted", *more("truncated", "longer")])
-def test_damage_to_any_file_is_seen_and_the_one_before_taken(how, tmp_path):
-    """Each kind of file in turn; the warning names the checkpoint; repaired, it is the newest again."""
+def test_damage_to_any_file_is_detected(how, tmp_path):
+    """Of each kind; the warning names the checkpoint, the one before is restored; repaired, it is the newest again."""
     checkpoints = saved(tmp_path, 1, 2)
     kinds = files(tmp_path / "step-000000002")
     assert {"metadata.json", "sha256.json", "params/manifest.ocdbt", "params/d/…", "training/d/…"} <= set(kinds)
     for kind, path in kinds.items():
-        whole = path.read_bytes()
+        intact = path.read_bytes()
         DAMAGE[how](path)
         if kind == "sha256.json" and how == "longer":
-            assert taken(checkpoints) == 2  # blanks after the list of sums change nothing in it
+            assert restored_step(checkpoints) == 2  # white space after the list of sums does not change it
         else:
-            with passed_over(path.parents[len(pathlib.Path(kind).parts) - 1]):
-                assert taken(checkpoints) == 1
-        path.write_bytes(whole)
-    assert taken(checkpoints) == 2
+            with skipped(path.parents[len(pathlib.Path(kind).parts) - 1]):
+                assert restored_step(checkpoints) == 1
+        path.write_bytes(intact)
+    assert restored_step(checkpoints) == 2
 
 
-def test_every_bit_of_the_list_of_sums_counts(tmp_path):
-    """Whichever bit of it flips, the checkpoint is passed over."""
+def test_damage_to_the_list_of_sums_is_detected(tmp_path):
+    """For any flipped bit of it the checkpoint is skipped."""
     checkpoints = saved(tmp_path, 1, 2)
     sums = tmp_path / "step-000000002" / "sha256.json"
     size = 8 * len(sums.read_bytes())
     for bit in np.random.default_rng(0).integers(0, size, 10):
         flip(sums, bit)
-        with passed_over(tmp_path / "step-000000002"):
-            assert taken(checkpoints) == 1
+        with skipped(tmp_path / "step-000000002"):
+            assert restored_step(checkpoints) == 1
         flip(sums, bit)
-    assert taken(checkpoints) == 2
+    assert restored_step(checkpoints) == 2
 
 
-def test_a_file_too_many_is_damage(tmp_path):
-    """The list of sums is that of all files."""
+def test_an_additional_file_is_damage(tmp_path):
+    """The list of sums covers all files."""
     checkpoints = saved(tmp_path, 1, 2)
-    (tmp_path / "step-000000002" / "params" / "stranger").write_text("?")
-    with passed_over(tmp_path / "step-000000002"):
-        assert taken(checkpoints) == 1
+    (tmp_path / "step-000000002" / "params" / "other").write_text("?")
+    with skipped(tmp_path / "step-000000002"):
+        assert restored_step(checkpoints) == 1
 
 
 def test_all_damaged(tmp_path):
-    """As if there were none, each named."""
+    """As if there were none, with a warning for each."""
     checkpoints = saved(tmp_path, 1, 2, best=(1,))
     for step in (1, 2):
         flip(tmp_path / f"step-{step:09d}" / "metadata.json", 99)
-    with passed_over(tmp_path / "step-000000002"), passed_over(tmp_path / "step-000000001"):
+    with skipped(tmp_path / "step-000000002"), skipped(tmp_path / "step-000000001"):
         assert checkpoints.restore(state_of()) is None
     with (
-        passed_over(tmp_path / "step-000000002"),
-        passed_over(tmp_path / "step-000000001"),
+        skipped(tmp_path / "step-000000002"),
+        skipped(tmp_path / "step-000000001"),
         pytest.raises(FileNotFoundError, match="got none in"),
     ):
         load_model(tmp_path)
 
 
 @pytest.mark.parametrize(("best", "expected"), [((2, 3), 2), ((3,), 4)])
-def test_a_damaged_best_is_named_and_the_best_before_taken(best, expected, tmp_path):
-    """Or the newest, if no other was the best; asked for by its step it is refused."""
+def test_a_damaged_best_checkpoint(best, expected, tmp_path):
+    """The best before it is loaded, or the newest if there is none; requested by its step it is refused."""
     saved(tmp_path, 2, 3, 4, best=best)
     flip(next((tmp_path / "step-000000003" / "params" / "d").iterdir()), 321)
     for which, step in (("best", expected), ("last", 4), (2, 2)):
-        with passed_over(tmp_path / "step-000000003"):
+        with skipped(tmp_path / "step-000000003"):
             assert load_model(tmp_path, which)[2]["step"] == step
-    with passed_over(tmp_path / "step-000000003"), pytest.raises(ValueError, match=r": \[4, 2\], got 3; "):
+    with skipped(tmp_path / "step-000000003"), pytest.raises(ValueError, match=r": \[4, 2\], got 3; "):
         load_model(tmp_path, 3)
 
 
-def test_a_run_goes_on_beside_a_damaged_newest(tmp_path):
-    """What it saves is kept, however few are kept, until the damaged one is written anew; so is the best."""
+def test_a_run_continues_before_a_damaged_newest_checkpoint(tmp_path):
+    """Its checkpoints and the best are kept, even with keep=1, until the damaged one is saved again."""
     checkpoints = saved(tmp_path, 10, 20, best=(10, 20), keep=2)
     flip(tmp_path / "step-000000020" / "metadata.json", 100)
     checkpoints = Checkpoints(tmp_path, MODEL, keep=1)
     for step in (12, 14):
         checkpoints.save(state_of(step=step, seed=step), KEY)
         assert step in checkpoints.steps()
-    with passed_over(tmp_path / "step-000000020"):
-        assert taken(checkpoints) == 14
-    with passed_over(tmp_path / "step-000000020"):
+    with skipped(tmp_path / "step-000000020"):
+        assert restored_step(checkpoints) == 14
+    with skipped(tmp_path / "step-000000020"):
         assert load_model(tmp_path)[2]["step"] == 10
     checkpoints.save(state_of(step=20, seed=20), KEY, best=True)
-    assert taken(checkpoints) == 20
+    assert restored_step(checkpoints) == 20
     assert checkpoints.steps() == [20]
 
 
@@ -451,11 +462,11 @@ def test_a_run_goes_on_beside_a_damaged_newest(tmp_path):
 
 
 class Killed(BaseException):
-    """Stands for SIGKILL."""
+    """Simulates SIGKILL."""
 
 
 def kill_at(monkeypatch, calls, name, nth):
-    """Let the process die when it calls a function for the nth time."""
+    """Raise Killed at the nth call of a function."""
     count = iter(range(nth, -1, -1))
     original = getattr(calls, name)
 
@@ -470,46 +481,46 @@ def kill_at(monkeypatch, calls, name, nth):
 @pytest.mark.parametrize(
     ("where", "nth", "newest"),
     [
-        ((learning.checkpoints, "_outline"), 1, 2),  # the numbers are written
-        ((learning.checkpoints, "_sums"), 1, 2),  # the facts are written
-        ((pathlib.Path, "rename"), 1, 2),  # everything is written
-        ((learning.checkpoints, "_clear"), 2, 3),  # it has its name
-        ((shutil, "rmtree"), 1, 3),  # about to drop what is too old
+        ((learning.checkpoints, "_shapes_of"), 1, 2),  # the arrays are written
+        ((learning.checkpoints, "_checksums"), 1, 2),  # the metadata are written
+        ((pathlib.Path, "rename"), 1, 2),  # all files are written
+        ((learning.checkpoints, "_remove_drafts"), 2, 3),  # it has its final name
+        ((shutil, "rmtree"), 1, 3),  # before old checkpoints are deleted
     ],
 )
-def test_a_kill_while_saving_leaves_the_one_before_or_the_new_one(where, nth, newest, monkeypatch, tmp_path):
-    """And nothing that the next save does not clean."""
+def test_a_kill_while_saving(where, nth, newest, monkeypatch, tmp_path):
+    """It leaves the previous checkpoint or the new one; the next save removes all else."""
     checkpoints = saved(tmp_path, 1, 2, keep=2)
     kill_at(monkeypatch, *where, nth)
     with pytest.raises(Killed):
         checkpoints.save(state_of(step=3, seed=3), KEY, best=True)
     monkeypatch.undo()
-    assert taken(checkpoints) == newest
+    assert restored_step(checkpoints) == newest
     assert load_model(tmp_path)[2]["step"] == newest
     checkpoints.save(state_of(step=4, seed=4), KEY)
-    assert taken(checkpoints) == 4
+    assert restored_step(checkpoints) == 4
     assert [p.name for p in tmp_path.glob("draft-*")] == []
     assert len(checkpoints.steps()) == 2
 
 
 @pytest.mark.parametrize("nth", [1, 2])
-def test_a_kill_while_replacing_leaves_one_of_both(nth, monkeypatch, tmp_path):
-    """Between the two renames the step is away; the one before it is not."""
+def test_a_kill_while_replacing(nth, monkeypatch, tmp_path):
+    """Between the two renames this step is missing; the checkpoint before it is restored."""
     checkpoints = saved(tmp_path, 1, 2)
     kill_at(monkeypatch, pathlib.Path, "rename", nth)
     with pytest.raises(Killed):
         checkpoints.save(state_of(step=2, seed=2), KEY)
     monkeypatch.undo()
-    assert taken(checkpoints) == {1: 2, 2: 1}[nth]
+    assert restored_step(checkpoints) == {1: 2, 2: 1}[nth]
 
 
 def test_drafts_are_ignored_and_cleaned(tmp_path):
-    """Even one that looks whole, and one of another step."""
+    """Even a complete one, and one of another step."""
     checkpoints = saved(tmp_path, 1)
     shutil.copytree(tmp_path / "step-000000001", tmp_path / "draft-9")
     (tmp_path / "draft-2" / "params.orbax-checkpoint-tmp").mkdir(parents=True)
     assert checkpoints.steps() == [1]
-    assert taken(checkpoints) == 1
+    assert restored_step(checkpoints) == 1
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert load_model(tmp_path, "last")[2]["step"] == 1
@@ -517,12 +528,12 @@ def test_drafts_are_ignored_and_cleaned(tmp_path):
     assert sorted(p.name for p in tmp_path.iterdir()) == ["step-000000001", "step-000000002"]
 
 
-def test_a_folder_half_dropped_is_not_in_the_way(tmp_path):
-    """A kill while an old checkpoint was removed: the newest is taken without a word."""
+def test_a_partially_deleted_checkpoint(tmp_path):
+    """After a kill while an old checkpoint was deleted the newest is restored without a warning."""
     checkpoints = saved(tmp_path, 1, 2)
     shutil.rmtree(tmp_path / "step-000000001" / "params")
     (tmp_path / "step-000000001" / "metadata.json").unlink()
-    assert taken(checkpoints) == 2
+    assert restored_step(checkpoints) == 2
     checkpoints = Checkpoints(tmp_path, MODEL, keep=1)
     checkpoints.save(state_of(step=3, seed=3), KEY)
     assert checkpoints.steps() == [3]
@@ -531,8 +542,8 @@ def test_a_folder_half_dropped_is_not_in_the_way(tmp_path):
 # ---- the folder of a run -------------------------------------------------------------------------------------------
 
 
-def test_run_folder_sets_an_earlier_run_aside(tmp_path, capsys):
-    """Under the next free number, said so; an empty folder or a resumed run stays."""
+def test_run_folder_renames_an_earlier_run(tmp_path, capsys):
+    """To the next free number, which is printed; an empty folder or a resumed run stays."""
     out = tmp_path / "runs" / "a"
     assert run_folder(out) == out
     assert run_folder(str(out)) == out
@@ -544,11 +555,11 @@ def test_run_folder_sets_an_earlier_run_aside(tmp_path, capsys):
         assert run_folder(out) == out
         assert list(out.iterdir()) == []
         assert (tmp_path / "runs" / f"a.{n}" / "note").read_text() == str(n)
-        assert capsys.readouterr().out == f"the run in {out} was set aside as {out}.{n}\n"
+        assert capsys.readouterr().out == f"the earlier run in {out} was renamed to {out}.{n}\n"
 
 
-def test_the_facts_can_be_read_without_the_library(tmp_path):
-    """They are JSON, with the model as text and every array's dtype and shape."""
+def test_metadata_json(tmp_path):
+    """A JSON file with the model as text, and dtype and shape of every array."""
     saved(tmp_path, 3)
     metadata = json.loads((tmp_path / "step-000000003" / "metadata.json").read_text())
     assert metadata["model"] == "GRU(2, 3)"

@@ -1,4 +1,4 @@
-"""A run is resumed with what it was made from, or not at all."""
+"""A run is resumed only with the key, metadata and data it was started with."""
 
 import re
 
@@ -19,7 +19,7 @@ METADATA = {"symbols": ("a", "b"), "rate": 1, "deep": {"nan": float("nan"), "lis
 
 
 class Shifted(Noise):
-    """Other numbers in the same shapes, and as many batches an epoch as said."""
+    """Other numbers in the same shapes."""
 
     def __init__(self, by=0, length=None):
         super().__init__()
@@ -30,15 +30,15 @@ class Shifted(Noise):
 
 
 class Sized(Shifted):
-    """A source that goes round."""
+    """A source that repeats after ``length`` batches."""
 
     def __len__(self):
         return self.length
 
 
 def run(folder, batches=None, steps=4, **options):
-    """A short run that saves each second step."""
-    options = {"key": KEY, "metadata": METADATA, "save_every": 2, "steps_per_execution": 2, "show": False, **options}
+    """A short run that saves every second step."""
+    options = {"key": KEY, "metadata": METADATA, "save_every": 2, "steps_per_execution": 2, "verbose": False, **options}
     batches = Noise() if batches is None else batches
     return fit(STEP, small_state(OPTIMIZER), batches, steps=steps, checkpoints=Checkpoints(folder, rnn.GRU(3, 3)),
                **options)  # fmt: skip
@@ -62,36 +62,36 @@ OTHERS = {
     ),
     "symbol": (
         {"metadata": METADATA | {"symbols": "ac"}},
-        r"facts['symbols']: expected ['a', 'b'] as in .*, got 'ac'; .*",
+        r"metadata['symbols']: expected ['a', 'b'] as in .*, got 'ac'; .*",
     ),
     "symbols": (
         {"metadata": METADATA | {"symbols": ("a", "c")}},
-        r"facts['symbols'][1]: expected 'b' as in .*, got 'c'; .*",
+        r"metadata['symbols'][1]: expected 'b' as in .*, got 'c'; .*",
     ),
-    "a fact less": (
+    "missing entry": (
         {"metadata": {name: METADATA[name] for name in ("symbols", "deep", 3)}},
-        r"facts['rate']: expected 1 as in .*, got nothing; .*",
+        r"metadata['rate']: expected 1 as in .*, got nothing; .*",
     ),
-    "no facts": ({"metadata": None}, r"facts['symbols']: expected ['a', 'b'] as in .*, got nothing; .*"),
-    "another fact": ({"metadata": METADATA | {"new": 0}}, r"facts['new']: expected nothing as in .*, got 0; .*"),
+    "no metadata": ({"metadata": None}, r"metadata['symbols']: expected ['a', 'b'] as in .*, got nothing; .*"),
+    "new entry": ({"metadata": METADATA | {"new": 0}}, r"metadata['new']: expected nothing as in .*, got 0; .*"),
     "deep": (
         {"metadata": METADATA | {"deep": {"nan": float("nan"), "list": [1.5, None, 2]}}},
-        r"facts['deep']['list'][2]: expected nothing as in .*, got 2; .*",
+        r"metadata['deep']['list'][2]: expected nothing as in .*, got 2; .*",
     ),
 }
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
-    """A run of four steps."""
+    """The folder of a run of four steps."""
     folder = tmp_path_factory.mktemp("run")
     run(folder)
     return folder
 
 
 @pytest.mark.parametrize("name", OTHERS)
-def test_a_run_origin_other_things_is_refused(name, made):
-    """Both values are named, and what helps; nothing is written."""
+def test_another_origin_is_refused(name, made):
+    """The message names both values and the fix; nothing is written."""
     options, words = OTHERS[name]
     words = re.sub(r"[\[\]()]", r"\\\g<0>", words).replace("{folder}", re.escape(str(made)))
     before = sorted(made.iterdir())
@@ -102,30 +102,31 @@ def test_a_run_origin_other_things_is_refused(name, made):
 
 
 def test_long_values_are_shown_where_they_differ(tmp_path):
-    """Two long texts begin alike."""
+    """Two long texts with the same beginning."""
     run(tmp_path, metadata={"text": 200 * "x" + "a" + 200 * "y"})
     with pytest.raises(ValueError, match=r"expected …x{20}ay{50,80}… as in .*, got …x{20}by{50,80}…;"):
         run(tmp_path, metadata={"text": 200 * "x" + "b" + 200 * "y"}, resume=True)
 
 
-def test_the_same_through_json_is_the_same(tmp_path):
-    """Tuples are lists there, keys texts; 1 is 1.0; and what does not belong to the run may change."""
+def test_metadata_is_compared_as_json(tmp_path):
+    """Tuples equal lists, keys are strings, 1 equals 1.0; options that are not part of the origin may change."""
     run(tmp_path, Sized(0, 3))
     same = {"symbols": ["a", "b"], "rate": 1.0, "deep": {"list": (1.5, None), "nan": float("nan")}, "3": "three"}
-    end = run(tmp_path, Sized(0, 3), steps=7, metadata=same, resume=True, save_every=3, steps_per_execution=1, log=tmp_path / "log",
-              evaluate=lambda params, step: {"loss": 1.0}, evaluate_every=2, patience=9)  # fmt: skip
+    end = run(tmp_path, Sized(0, 3), steps=7, metadata=same, resume=True, save_every=3, steps_per_execution=1,
+              log=tmp_path / "log", evaluate=lambda params, step: {"loss": 1.0}, evaluate_every=2,
+              patience=9)  # fmt: skip
     assert same_bits(end.state, run(tmp_path / "whole", steps=7).state)
 
 
 def test_a_list_may_have_grown(tmp_path):
-    """More steps need more batches."""
+    """A list may be longer when the run is resumed for more steps."""
     batches = [Noise()[n] for n in range(6)]
     run(tmp_path, batches[:4])
     assert same_bits(run(tmp_path, batches, 6, resume=True).state, run(tmp_path / "whole", steps=6).state)
 
 
-def test_anyway(tmp_path):
-    """Goes on with what is given now, and this is what counts from there on."""
+def test_resume_anyway(tmp_path):
+    """The run continues with another origin, which is stored from then on."""
     run(tmp_path)
     other = {"batches": Shifted(5), "key": jax.random.key(8), "metadata": {"rate": 2}}
     end = run(tmp_path, steps=6, resume="anyway", **other)
@@ -134,18 +135,18 @@ def test_anyway(tmp_path):
         state, _ = jax.jit(STEP)(state, Shifted(5)[n], jax.random.fold_in(other["key"], n))
     assert same_bits(end.state, state)
     run(tmp_path, steps=8, resume=True, **other)
-    with pytest.raises(ValueError, match=r"^facts\['rate'\]: expected 2 as"):
+    with pytest.raises(ValueError, match=r"^metadata\['rate'\]: expected 2 as"):
         run(tmp_path, steps=8, resume=True)
 
 
-def test_another_text_with_as_many_symbols(tmp_path):
-    """The streams of a language model: same length, same model, other words."""
+def test_another_text_of_the_same_length(tmp_path):
+    """The streams of a language model: same shapes, same model, other tokens."""
     model, optimizer = rnn.Stack(rnn.Embedding(5, 2), rnn.VanillaRNN(2, 2), rnn.Linear(2, 5)), optax.sgd(0.1)
 
     def go(seed, folder=tmp_path, **options):
         streams = Streams(np.random.default_rng(seed).integers(0, 5, 65), 2, 4)
         state = learning.train_state(model.init(KEY), optimizer, model.initial_state((2,)))
-        return fit(learning.train_step(learning.stream_loss(model), optimizer), state, streams, key=KEY, show=False,
+        return fit(learning.train_step(learning.stream_loss(model), optimizer), state, streams, key=KEY, verbose=False,
                    checkpoints=Checkpoints(folder, model), steps_per_execution=2, **options)  # fmt: skip
 
     go(0, steps=2)

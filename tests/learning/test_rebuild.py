@@ -1,4 +1,4 @@
-"""A model comes back from its folder alone, with classes of the user's own where their module can be imported."""
+"""A model is rebuilt from its folder alone, with user-defined classes if their module can be imported."""
 
 import importlib
 import json
@@ -25,7 +25,7 @@ def bent(z):
 
 @dataclasses.dataclass(frozen=True)
 class Average:
-    """A cell that is not of the library."""
+    """A user-defined cell."""
     size: int
     inner: object = None
 
@@ -42,21 +42,21 @@ class Average:
 class Outer:
     @dataclasses.dataclass(frozen=True)
     class Inner(Average):
-        """A class in a class."""
+        """A nested class."""
 
 class Forgetful(rnn.GRU):
-    """It inherits how it prints."""
+    """It inherits its repr."""
 
 class GRU(Average):
-    """It has the name of another."""
+    """It has the name of a cell of jaxrnn."""
 
 class Plain(Average):
-    """It prints as no call."""
+    """It does not print as a call."""
     __repr__ = object.__repr__
 
 @dataclasses.dataclass(frozen=True)
 class Sharp:
-    """A function, but a class without the methods of a cell."""
+    """A callable class without the methods of a cell."""
     slope: float
 
     def __call__(self, z):
@@ -66,7 +66,7 @@ class Sharp:
 
 @pytest.fixture
 def cells(tmp_path, monkeypatch):
-    """A module of the user's own."""
+    """A user-defined module."""
     (tmp_path / "my_package").mkdir()
     (tmp_path / "my_package" / "cells.py").write_text(CELLS)
     monkeypatch.syspath_prepend(tmp_path)
@@ -75,14 +75,14 @@ def cells(tmp_path, monkeypatch):
 
 
 def forget():
-    """As in another process."""
+    """Unload the module, as in another process."""
     for name in [name for name in sys.modules if name.split(".")[0] == "my_package"]:
         del sys.modules[name]
     importlib.invalidate_caches()
 
 
 def saved(folder, model):
-    """One checkpoint of it; returns its parameters."""
+    """Save one checkpoint of a model; returns its parameters."""
     params = model.init(KEY)
     Checkpoints(folder, model).save(learning.train_state(params, optax.sgd(0.1)), KEY)
     return params
@@ -92,15 +92,15 @@ MODELS = {
     "cell": lambda m: rnn.Stack(m.Average(2), rnn.GRU(2, 3)),
     "nested": lambda m: rnn.Residual(m.Outer.Inner(2, rnn.GRU(2, 3))),
     "subclass": lambda m: rnn.Stack(m.Forgetful(2, 3, reset_after=True)),
-    "a name of ours": lambda m: m.GRU(4),
+    "a name of jaxrnn": lambda m: m.GRU(4),
     "function": lambda m: rnn.VanillaRNN(2, 3, activation=m.bent),
     "function of jax": lambda m: rnn.VanillaRNN(2, 3, activation=jax.nn.gelu),
 }
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_a_model_comes_back(name, cells, tmp_path):
-    """From another process: with the class of the module that is imported then."""
+def test_a_model_is_rebuilt(name, cells, tmp_path):
+    """In another process, with the class of the module that is imported there."""
     model = MODELS[name](cells)
     params, xs = saved(tmp_path / "run", model), jnp.ones((3, 2, getattr(model, "size", 2)))
     forget()
@@ -123,8 +123,8 @@ def test_a_model_comes_back(name, cells, tmp_path):
         (lambda m: rnn.Stack(m.GRU(2), rnn.GRU(2, 3)), "cannot be rebuilt: several things print as GRU, got None; "),
     ],
 )  # fmt: skip
-def test_what_cannot_be_written_is_named(build, words, cells, tmp_path):
-    """The part, its module, and the call to be given."""
+def test_a_part_that_cannot_be_rebuilt_is_named(build, words, cells, tmp_path):
+    """With its module, and the call of load_model to use."""
     model = build(cells)
     params = saved(tmp_path / "run", model)
     with pytest.raises(ValueError, match=words):
@@ -133,7 +133,7 @@ def test_what_cannot_be_written_is_named(build, words, cells, tmp_path):
 
 
 def test_a_module_that_is_gone_is_named(cells, tmp_path):
-    """Or one that fails when it is imported, or holds the class no more, or another one of its name."""
+    """Also one whose import fails, that no longer has the class, or has a different one of that name."""
     saved(tmp_path / "run", cells.Average(2))
     place, shorter = tmp_path / "my_package" / "cells.py", "lambda self: f'Average({self.size})'"
     for text, words in (
@@ -151,8 +151,8 @@ def test_a_module_that_is_gone_is_named(cells, tmp_path):
             load_model(tmp_path / "run")
 
 
-def test_a_class_of_main_is_named(monkeypatch, cells, tmp_path):
-    """Another script has another main module, though one class in it may have the same name."""
+def test_a_class_of_main_is_refused(monkeypatch, cells, tmp_path):
+    """Another script has another __main__, which may have another class of that name."""
     monkeypatch.setattr(cells.Average, "__module__", "__main__")
     monkeypatch.setattr(sys.modules["__main__"], "Average", cells.Average, raising=False)
     saved(tmp_path / "run", cells.Average(8))
@@ -174,14 +174,14 @@ def test_a_class_of_main_is_named(monkeypatch, cells, tmp_path):
     ],
 )
 def test_nothing_else_is_called(call, home, tmp_path):
-    """A checkpoint made with ill intent: neither a class without a step nor a function runs."""
+    """A malicious checkpoint: neither a class without a method init nor a function is called."""
     saved(tmp_path / "run", rnn.GRU(2, 3))
     metadata = tmp_path / "run" / "step-000000000" / "metadata.json"
-    args = json.loads(metadata.read_text())
+    content = json.loads(metadata.read_text())
     here = tmp_path / "here"
-    args["model"], name = call.replace("HERE", str(here)), re.search(r"(\w+)\((?=[\['])", call)[1]
-    args["parts"] = {} if home is None else {name: home}
-    metadata.write_text(json.dumps(args))
+    content["model"], name = call.replace("HERE", str(here)), re.search(r"(\w+)\((?=[\['])", call)[1]
+    content["parts"] = {} if home is None else {name: home}
+    metadata.write_text(json.dumps(content))
     sums = metadata.with_name("sha256.json")
     sums.write_text(json.dumps(learning.checkpoints._checksums(metadata.parent)))
     with pytest.raises(ValueError, match="cannot be rebuilt"):
@@ -189,15 +189,15 @@ def test_nothing_else_is_called(call, home, tmp_path):
     assert not list(tmp_path.glob("here*"))
 
 
-def test_a_checkpoint_without_homes_is_read(tmp_path, monkeypatch):
-    """As they were written before."""
-    monkeypatch.setattr(learning.checkpoints, "homes", lambda model: {})
+def test_a_checkpoint_without_modules_is_read(tmp_path, monkeypatch):
+    """A model of jaxrnn needs none."""
+    monkeypatch.setattr(learning.checkpoints, "class_modules", lambda model: {})
     saved(tmp_path, rnn.GRU(2, 3))
     assert load_model(tmp_path)[0] == rnn.GRU(2, 3)
 
 
-def test_names_of_ones_own_are_said():
-    """from_call takes them; a function of jax prints under its public name and is read back."""
+def test_from_repr_takes_user_defined_names():
+    """A function of jax prints under its public name and needs none."""
     own = types.SimpleNamespace(step=lambda z: z)
     own.step.__module__, own.step.__qualname__ = "mine", "step"
     model = rnn.VanillaRNN(2, 3, activation=own.step)

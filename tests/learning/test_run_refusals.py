@@ -1,4 +1,4 @@
-"""What a newcomer gives a run by mistake is refused in words that say what is wanted."""
+"""Wrong arguments of a training run are refused, with a message that names what is expected."""
 
 from collections import deque
 
@@ -21,18 +21,18 @@ STEP = learning.train_step(learning.stream_loss(MODEL), OPTIMIZER)
 
 
 def state(carry):
-    """The first state, with some carry."""
+    """The initial train state, with a given carry."""
     return learning.train_state(MODEL.init(KEY), OPTIMIZER, carry)
 
 
 def fit(step=STEP, start=None, batches=STREAMS, **options):
-    """A short run with one thing wrong."""
+    """A short run with one wrong argument."""
     start = state(MODEL.initial_state((2,))) if start is None else start
-    return learning.fit(step, start, batches, steps=2, key=KEY, show=False, **options)
+    return learning.fit(step, start, batches, steps=2, key=KEY, verbose=False, **options)
 
 
 def plain_loss(params, carry, chunk, key):
-    """A loss that forgets the carry and the metrics."""
+    """A loss that does not return carry and metrics."""
     return jnp.sum(params[2].b)
 
 
@@ -47,7 +47,7 @@ def plain_loss(params, carry, chunk, key):
          lambda: fit(learning.train_step(plain_loss, OPTIMIZER))),
         (r"batches: expected an object that gives batch n", lambda: fit(batches=(STREAMS[n] for n in range(2)))),
         (r"batches: expected batches\[n\] for n from 0 to 1, one a step of steps=2, got list of 1; fewer steps, or a "
-         r"source that begins anew", lambda: fit(batches=[STREAMS[0]])),
+         r"source that repeats", lambda: fit(batches=[STREAMS[0]])),
         (r"batches: .* got tuple of 0", lambda: fit(batches=())),
         (r"batches: .* got ndarray of 1", lambda: fit(batches=np.zeros((1, 2)))),
         (r"batches: .* got IndexError from batches\[1\] of deque of 1", lambda: fit(batches=deque([STREAMS[0]]))),
@@ -63,27 +63,25 @@ def plain_loss(params, carry, chunk, key):
     ],
 )  # fmt: skip
 def test_refusals(message, call):
-    """Named, expected, got."""
+    """The message names the argument, what was expected and what was given."""
     with pytest.raises((TypeError, ValueError), match=message):
         call()
 
 
 @pytest.mark.parametrize("layer", [lambda cell: cell, lambda cell: rnn.Residual(cell, "concat"), rnn.Stack])
-def test_a_model_that_sees_its_targets(layer):
-    """It would learn to copy them, wherever in the model the way back is."""
+def test_a_bidirectional_model_is_refused_for_streams(layer):
+    """It would see its targets, wherever in the model the Bidirectional layer is."""
     model = rnn.Stack(rnn.Embedding(7, 2), layer(rnn.Bidirectional(rnn.GRU(2, 3))), rnn.Dropout(0.5))
-    words = (
-        f"TypeError model: expected a model that walks forwards, got {model}; Bidirectional sees the inputs to come, …"
-    )
+    words = f"TypeError model: expected a unidirectional model, got {model}; Bidirectional sees the inputs to come, …"
     refuses(words, lambda: learning.stream_loss(model))
     refuses(words, lambda: learning.truncated_unroll(model, (), (), jnp.zeros((4, 2), int), steps=2))
 
 
 def test_a_step_returns_a_pair():
-    """A user's cell that forgets its output."""
+    """A user's cell whose step does not return its output."""
 
     class Forgetful(rnn.GRU):
-        """Its step returns the state alone."""
+        """Its step returns only the state."""
 
         def step(self, params, h, x):
             return h
@@ -93,10 +91,10 @@ def test_a_step_returns_a_pair():
         rnn.unroll(cell, cell.init(KEY), jnp.ones((5, 3)))
 
 
-def test_a_run_that_stands_at_its_end_says_so(tmp_path, capsys):
-    """Resumed with nothing left to do, it does nothing and tells."""
+def test_a_finished_run_prints_that_it_is_finished(tmp_path, capsys):
+    """When it is resumed, no step is left."""
     checkpoints = learning.Checkpoints(tmp_path, MODEL)
     fit(checkpoints=checkpoints)
     start = state(MODEL.initial_state((2,)))
     learning.fit(STEP, start, STREAMS, steps=2, key=KEY, checkpoints=checkpoints, resume=True)
-    assert "nothing to do: the run stands at step 2" in capsys.readouterr().out
+    assert "nothing to do: the run is at step 2" in capsys.readouterr().out

@@ -1,4 +1,4 @@
-"""One optimizer step against the same by hand, and what a bad batch does."""
+"""One optimizer step against optax by hand; batches that are not finite; scanned steps; mean_loss."""
 
 import jax
 import jax.numpy as jnp
@@ -21,14 +21,16 @@ OPTIMIZERS = {
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_step_is_optax_by_hand(name):
-    """Gradient, update, apply; the carry and the metrics of the loss are handed on. Bit for bit."""
+    """Gradient, update, apply, bit for bit; carry and metrics of the loss are returned."""
     optimizer = OPTIMIZERS[name]
     step = learning.train_step(small_loss, optimizer)
     state = small_state(optimizer)
     params, opt_state, carry = small_params(), optimizer.init(small_params()), jnp.zeros((2, 3))
     for n in range(4):
         batch, key = Noise()[n], jax.random.fold_in(KEY, n)
-        (value, (carry_after, args)), grads = jax.value_and_grad(small_loss, has_aux=True)(params, carry, batch, key)
+        (value, (carry_after, reported)), grads = jax.value_and_grad(small_loss, has_aux=True)(
+            params, carry, batch, key
+        )
         with jax.numpy_dtype_promotion("standard"):
             updates, opt_state = optimizer.update(grads, opt_state, params)
         params, carry = optax.apply_updates(params, updates), carry_after
@@ -36,16 +38,16 @@ def test_step_is_optax_by_hand(name):
         assert same_bits(state[:3], (params, opt_state, carry))
         assert state[3:] == (n + 1, 0, 0)
         assert sorted(metrics) == ["finite", "grad_norm", "loss", "size"]
-        assert same_bits((metrics["loss"], metrics["size"]), (value, args["size"]))
+        assert same_bits((metrics["loss"], metrics["size"]), (value, reported["size"]))
         assert metrics["finite"]
         norm = np.sqrt(sum(np.sum(np.square(g, dtype=np.float64)) for g in grads.values()))
-        np.testing.assert_allclose(metrics["grad_norm"], norm, rtol=1e-6)  # of the gradient, whatever is clipped
+        np.testing.assert_allclose(metrics["grad_norm"], norm, rtol=1e-6)  # before clipping
 
 
 @pytest.mark.parametrize("part", [0.01, 0.9999, 1.0001, 100.0])
-def test_global_norm_clipping_is_that_of_the_chapter(part, x64):
-    """If ‖g‖ > c then g ← c g / ‖g‖, else g as it is; the norm told is the one before."""
-    params = {"a": jnp.array([3.0, -4.0]), "b": jnp.array([[12.0]])}  # their own gradient, of norm 13
+def test_global_norm_clipping(part, x64):
+    """If ‖g‖ > c then g ← c g / ‖g‖, else g is unchanged; the reported norm is that before clipping."""
+    params = {"a": jnp.array([3.0, -4.0]), "b": jnp.array([[12.0]])}  # equal to their gradient, of norm 13
 
     def loss(params, carry, batch, key):
         return sum(jnp.sum(p**2) for p in params.values()) / 2, (carry, {})
@@ -58,7 +60,7 @@ def test_global_norm_clipping_is_that_of_the_chapter(part, x64):
 
 
 def test_elementwise_clipping(x64):
-    """Each entry by itself, through optax."""
+    """Each entry is clipped separately, by optax."""
     params = {"a": jnp.array([3.0, -4.0, 0.5])}
     optimizer = optax.chain(optax.clip(1.0), optax.sgd(1.0))
     step = learning.train_step(lambda p, c, b, k: (jnp.sum(p["a"] ** 2) / 2, (c, {})), optimizer)
@@ -68,7 +70,7 @@ def test_elementwise_clipping(x64):
 
 # ---- the averaged form of the recurrent gradient -------------------------------------------------------------------
 
-MODELS = {  # and how many w_hh they have
+MODELS = {  # and the number of their w_hh
     "cell": (rnn.GRU(3, 3, reset_after=True), 1),
     "nested stacks": (rnn.Stack(rnn.LSTM(3, 3), rnn.Stack(rnn.GRU(3, 3), rnn.Stack(rnn.VanillaRNN(3, 3)))), 3),
     "bidirectional": (rnn.Bidirectional(rnn.Stack(rnn.LSTM(3, 2, peepholes="ifo"), rnn.GRU(2, 2))), 4),
@@ -79,7 +81,7 @@ MODELS = {  # and how many w_hh they have
 
 @pytest.mark.parametrize("name", MODELS)
 def test_average_divides_exactly_the_recurrent_weights(name):
-    """Every w_hh by n - 1, nothing else, bit for bit; b_hh and peepholes are no w_hh."""
+    """Every w_hh by n - 1, bit for bit; other parameters, such as b_hh and peepholes, are unchanged."""
     model, count = MODELS[name]
     average = learning.average_recurrent_gradient(7)
     shapes = jax.eval_shape(model.init, KEY)
@@ -94,8 +96,8 @@ def test_average_divides_exactly_the_recurrent_weights(name):
         assert after[place] == (bits(leaf / 6)[""] if place in recurrent else before[place])
 
 
-def test_average_knows_the_name_in_a_dict():
-    """A user's own cell may keep its parameters in a dict."""
+def test_average_finds_w_hh_in_a_dict():
+    """A user-defined cell may have its parameters in a dict."""
     average = learning.average_recurrent_gradient(3)
     update = {"cell": {"w_hh": jnp.ones(2), "w_xh": jnp.ones(2)}}
     averaged, _ = average.update(update, average.init(update))
@@ -104,7 +106,7 @@ def test_average_knows_the_name_in_a_dict():
 
 
 def test_the_gradient_is_the_sum_over_the_copies_of_w_hh(x64):
-    """SPEC 3.2: with a copy of w_hh for each step, the sum of their gradients; n - 1 of them see a state before."""
+    """With a copy of w_hh for each step: the sum of their gradients, of which n - 1 are not 0."""
     cell = rnn.VanillaRNN(2, 3, w_hh_init="glorot_uniform", dtype="float64")
     params, n = cell.init(KEY), 5
     xs = jax.random.normal(KEY, (n, 4, 2))
@@ -132,7 +134,7 @@ def test_the_gradient_is_the_sum_over_the_copies_of_w_hh(x64):
 
 @pytest.mark.parametrize(("steps", "kind"), [(1, ValueError), (0, ValueError), (2.0, TypeError)])
 def test_average_needs_two_steps(steps, kind):
-    """Named, with what is wrong."""
+    """The message names the argument."""
     with pytest.raises(kind, match=r"^steps: expected "):
         learning.average_recurrent_gradient(steps)
 
@@ -140,11 +142,11 @@ def test_average_needs_two_steps(steps, kind):
 # ---- batches that are not finite -----------------------------------------------------------------------------------
 
 
-def blow_up(where):
-    """A loss that a batch of NaN spoils in its value, its gradient, or both."""
+def nonfinite_loss(where):
+    """A loss that is not finite for a batch of NaN: its value, its gradient, or both."""
 
     def loss(params, carry, batch, key):
-        value, (carry, args) = small_loss(params, carry, jnp.nan_to_num(batch), key)
+        value, (carry, metrics) = small_loss(params, carry, jnp.nan_to_num(batch), key)
         bad = jnp.isnan(batch).any()
         if where == "value":
             value = value + jnp.where(bad, jnp.inf, 0.0)
@@ -152,7 +154,7 @@ def blow_up(where):
             value = value + jnp.sqrt(jnp.where(bad, 0.0, 1.0) * params["w"][0, 0] ** 2)  # 0, of infinite slope
         else:
             value, carry = jnp.where(bad, jnp.nan, 1.0) * value, jnp.where(bad, jnp.nan, carry)
-        return value, (carry, args)
+        return value, (carry, metrics)
 
     return loss
 
@@ -161,10 +163,10 @@ def blow_up(where):
     ("name", "where"),
     [*((name, "both") for name in OPTIMIZERS), ("clipped adam", "value"), ("clipped adam", "gradient")],
 )
-def test_a_bad_batch_leaves_everything_and_is_counted(name, where):
-    """Parameters, optimizer and carry keep their bits; a good batch ends the row and goes on as if nothing was."""
+def test_a_nonfinite_batch_is_skipped_and_counted(name, where):
+    """Parameters, optimizer state and carry keep their bits; the next finite batch resets skipped_in_a_row."""
     optimizer = OPTIMIZERS[name]
-    step = jax.jit(learning.train_step(blow_up(where), optimizer))
+    step = jax.jit(learning.train_step(nonfinite_loss(where), optimizer))
     state, _ = step(small_state(optimizer), Noise()[0], KEY)
     before, counts = state, []
     for batch in (np.full((2, 3), np.nan, "float32"),) * 3:
@@ -172,7 +174,7 @@ def test_a_bad_batch_leaves_everything_and_is_counted(name, where):
         assert not metrics["finite"]
         assert same_bits(state[:3], before[:3])
         counts.append([int(n) for n in state[3:]])
-    assert counts == [[2, 1, 1], [3, 2, 2], [4, 3, 3]]  # step, skipped, in a row
+    assert counts == [[2, 1, 1], [3, 2, 2], [4, 3, 3]]  # step, skipped, skipped_in_a_row
     state, metrics = step(state, Noise()[1], KEY)
     assert metrics["finite"]
     undisturbed, _ = step(before, Noise()[1], KEY)
@@ -181,8 +183,8 @@ def test_a_bad_batch_leaves_everything_and_is_counted(name, where):
     assert [int(n) for n in state[3:]] == [5, 3, 0]
 
 
-def test_a_schedule_does_not_count_bad_batches():
-    """The learning rate is that of the updates made."""
+def test_a_schedule_does_not_count_skipped_batches():
+    """The learning rate is that of the number of updates."""
     optimizer = optax.sgd(lambda count: jnp.where(count == 0, 1.0, 0.01))
     step = learning.train_step(lambda p, c, b, k: (jnp.sum(p * b), (c, {})), optimizer)
     state = learning.train_state(jnp.ones(1), optimizer)
@@ -193,27 +195,27 @@ def test_a_schedule_does_not_count_bad_batches():
     np.testing.assert_allclose(seen, [1, 0, 0, -0.01], atol=1e-7)
 
 
-# ---- several steps, accumulation -----------------------------------------------------------------------------------
+# ---- scanned steps, accumulation -----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("bad", [(), (1, 2)])
-def test_several_is_so_many_single_steps(bad):
-    """Bit for bit, with the key of each step folded in, metrics stacked; a bad batch among them too."""
+def test_scan_steps_equals_single_steps(bad):
+    """Bit for bit, with the key folded with the step and stacked metrics; also with batches that are not finite."""
     optimizer = OPTIMIZERS["clipped adam"]
     one = learning.train_step(small_loss, optimizer)
     single, together = jax.jit(one), jax.jit(learning.scan_steps(one))
-    state, args = small_state(optimizer), []
+    state, each = small_state(optimizer), []
     for n in range(5):
         state, metrics = single(state, Noise(bad)[n], jax.random.fold_in(KEY, n))
-        args.append(metrics)
+        each.append(metrics)
     at_once, metrics = together(small_state(optimizer), np.stack([Noise(bad)[n] for n in range(5)]), KEY)
     assert same_bits(at_once, state)
-    assert same_bits(metrics, jax.tree.map(lambda *m: jnp.stack(m), *args))
+    assert same_bits(metrics, jax.tree.map(lambda *m: jnp.stack(m), *each))
     assert int(state.skipped) == len(bad)
 
 
 def test_accumulation_is_one_step_with_the_mean_gradient():
-    """optax.MultiSteps: nothing moves for three batches, the fourth moves by the mean of all."""
+    """optax.MultiSteps: three batches change no parameter, the fourth makes an update with the mean gradient."""
     optimizer = optax.MultiSteps(optax.sgd(1.0), 4)
     params = jnp.array([1.0, -2.0])
     batches = np.random.default_rng(0).normal(size=(8, 2)).astype("float32")
@@ -230,7 +232,7 @@ def test_accumulation_is_one_step_with_the_mean_gradient():
 
 
 def test_mean_loss_carries_the_state(x64):
-    """The mean over batches, each from the state of the one before, without noise."""
+    """The mean over batches, each from the state of the one before, with key None."""
     params = jax.tree.map(lambda p: p.astype("float64"), small_params())
     batches = np.random.default_rng(0).normal(size=(4, 2, 3))
     carry, values = jnp.zeros((2, 3)), []
@@ -243,7 +245,7 @@ def test_mean_loss_carries_the_state(x64):
 
 
 def test_mean_loss_weighs_by_the_count(x64):
-    """Of batches that are not equally full it is the mean over all their steps; an empty one, even if NaN, is none."""
+    """Of batches with unequal counts it is the mean over all steps; a batch with count 0 is ignored, even if NaN."""
     values = np.random.default_rng(0).normal(size=(4, 7))
     mask = np.arange(7) < np.array([7, 1, 0, 3])[:, None]
 
@@ -259,13 +261,13 @@ def test_mean_loss_weighs_by_the_count(x64):
 
 
 def test_mean_loss_in_bfloat16_is_summed_in_float32():
-    """Of 1000 batches one is 2, the others are 1."""
+    """1000 batches: one loss is 2, the others are 1."""
     values = jnp.ones(1000, "bfloat16").at[0].set(2)
     assert learning.mean_loss(lambda p, c, b, k: (b, (c, {})), None, (), values)[1] == np.float32(1.001)
 
 
 def test_a_state_may_be_donated():
-    """It shares no array with the caller's parameters, nor holds one twice."""
+    """It shares no array with the caller's parameters, and has no array twice."""
     params, carry = small_params(), jnp.zeros((2, 3))
     optimizer = OPTIMIZERS["clipped adam"]
     state = learning.train_state(params, optimizer, carry)
@@ -280,7 +282,7 @@ def test_a_state_may_be_donated():
 
 @pytest.mark.parametrize("count", [jnp.ones(3), "many"])
 def test_a_count_is_one_number(count):
-    """Named, as is what else a loss may give back that is none."""
+    """The message names it; also if a loss returns something else than (value, (carry, metrics))."""
     with pytest.raises(ValueError, match='"count" reported by the loss: expected one number, that of the steps'):
         learning.mean_loss(lambda p, c, b, k: (b, (c, {"count": count})), None, (), jnp.ones(2))
     with pytest.raises(TypeError, match=r"loss: expected \(value, \(carry, metrics\)\) from it"):
@@ -306,7 +308,7 @@ CARRIES = {
 @pytest.mark.parametrize("jit", [False, True])
 @pytest.mark.parametrize("case", CARRIES)
 def test_a_carry_of_another_structure_is_refused(case, jit):
-    """Word for word, under jit as well."""
+    """Exact messages, also under jit."""
     first, returned, kind, words = CARRIES[case]
     step = learning.train_step(lambda p, c, b, k: (jnp.sum(p), (returned, {})), optax.sgd(0.1))
     with pytest.raises(kind) as caught:

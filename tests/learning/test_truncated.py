@@ -1,4 +1,4 @@
-"""Which way to cut a sequence gives the exact gradient, and which gives another one. All in float64."""
+"""Which truncation gives the exact gradient, and which an approximation. All in float64."""
 
 import functools
 import re
@@ -12,7 +12,7 @@ from versions import enable_x64
 
 import jaxrnn as rnn
 from jaxrnn.data import Streams
-from jaxrnn.learning import mean_loss, stream_loss, window
+from jaxrnn.learning import mean_loss, stream_loss, truncated_unroll
 
 pytestmark = pytest.mark.usefixtures("x64")
 
@@ -21,7 +21,7 @@ EXACT = 1e-12
 
 
 def random(tree, seed=0):
-    """Numbers of deviation 0.8 in the shapes of a tree: states that remember for a few steps, not for ever."""
+    """Normal numbers of deviation 0.8 in the shapes of a tree: states that remember for a few steps."""
     rng = np.random.default_rng(seed)
     return jax.tree.map(lambda s: jnp.asarray(rng.normal(0, 0.8, s.shape)), tree)
 
@@ -38,12 +38,12 @@ def make():
 
 
 def rows(ids):
-    """Inputs and targets ``[T, B]`` of the text, without the help of Streams."""
+    """Inputs and targets ``[T, B]`` of the text, without Streams."""
     return ids[:-1].reshape(B, T).T, ids[1:].reshape(B, T).T
 
 
 def by_hand(params, ids, k1, k2):
-    """The loss of every step, each from a state k2 - k1 steps before its chunk, which is a constant."""
+    """The loss of every step, from a constant state k2 - k1 steps before its chunk."""
     embedding, cell, readout = params
     xs, ys = rows(ids)
 
@@ -64,51 +64,51 @@ def by_hand(params, ids, k1, k2):
     return total
 
 
-def scan_chunks(params, ids, k1, k2):
-    """The same by the library."""
+def by_stream_loss(params, ids, k1, k2):
+    """The same by Streams, stream_loss and mean_loss."""
     streams = Streams(ids, B, k1, back=k2)
     assert len(streams) == T // k1
     return mean_loss(stream_loss(MODEL), params, MODEL.initial_state((B,)), streams.epoch())[1]
 
 
 def exact(params, ids):
-    """Back-propagation through all of time."""
+    """Full back-propagation through time."""
     xs, ys = rows(ids)
     return rnn.losses.cross_entropy(rnn.unroll(MODEL, params, jnp.asarray(xs))[1], ys)
 
 
 def gradient(loss, *ks):
-    """Value and gradient; loops in Python are quicker op by op, the library compiled."""
+    """Value and gradient; only the loop in Python is not compiled."""
     params, ids = make()
     both = jax.value_and_grad(lambda params: loss(params, ids, *ks))
     return both(params) if loss is by_hand else jax.jit(both)(params)
 
 
 def distance(a, b):
-    """Norm of the difference of two gradients by the norm of the second."""
+    """The relative difference of two gradients in the norm."""
     flat = [jnp.concatenate([x.ravel() for x in jax.tree.leaves(tree)]) for tree in (a, b)]
     return float(jnp.linalg.norm(flat[0] - flat[1]) / jnp.linalg.norm(flat[1]))
 
 
 @pytest.fixture(scope="module")
 def full():
-    """Value and gradient of exact back-propagation."""
+    """Value and gradient of full back-propagation."""
     with enable_x64(True):
         return gradient(exact)
 
 
 @pytest.mark.parametrize(("k1", "k2", "equal"), [
     (1, 8, True),  # from every step the gradient goes back to the start
-    (4, 4, False), (2, 7, False),
+    (2, 7, False),
     *(pytest.param(*case, marks=pytest.mark.slow) for case in
-      [(8, 8, True), (4, 8, True), (4, 7, False), (1, 4, False)]),
+      [(4, 4, False), (8, 8, True), (4, 8, True), (4, 7, False), (1, 4, False)]),
 ])  # fmt: skip
 def test_which_truncation_is_the_exact_gradient(k1, k2, equal, full):
-    """All have the exact value, and the gradient of a loop that cuts in the right places.
+    """All have the exact value, and the gradient of a loop that stops it at the same steps.
 
-    Exact is the gradient only where every window reaches the start of the sequence.
+    The gradient is exact only if every window reaches back to the start of the sequence.
     """
-    value, grads = gradient(scan_chunks, k1, k2)
+    value, grads = gradient(by_stream_loss, k1, k2)
     expected, expected_grads = gradient(by_hand, k1, k2)
     assert abs(value - full[0]) < EXACT
     assert abs(value - expected) < EXACT
@@ -118,7 +118,7 @@ def test_which_truncation_is_the_exact_gradient(k1, k2, equal, full):
 
 
 def test_the_error_falls_as_the_gradient_goes_further_back(full):
-    """With k1 = 2: large at k2 = 2, less and less, and nothing at T."""
+    """With k1 = 2: it is large at k2 = 2, decreases, and is 0 at k2 = T."""
     errors = [distance(gradient(by_hand, 2, k2)[1], full[1]) for k2 in range(2, T + 1, 2)]
     assert errors == sorted(errors, reverse=True)
     assert errors[0] > 0.05
@@ -127,28 +127,28 @@ def test_the_error_falls_as_the_gradient_goes_further_back(full):
 
 @pytest.mark.parametrize("documents", [False, True])
 @pytest.mark.parametrize(("k1", "k2"), [(4, 4), (4, 6), (2, 7)])
-def test_streams_with_history_walk_as_one_sequence(k1, k2, documents):
-    """With frozen parameters: every output, and the state that is carried, as in one walk over the whole."""
+def test_chunks_with_history_equal_one_unroll(k1, k2, documents):
+    """With constant parameters: every output and the carried state are those of one unroll over the whole text."""
     params, ids = make()
     begins = np.random.default_rng(3).random(len(ids)) < 0.25 if documents else None
     streams = Streams(ids, B, k1, back=k2, resets=begins)
     resets = None if begins is None else jnp.asarray(begins[:-1].reshape(B, T).T).at[0].set(True)
     _, expected = rnn.unroll(MODEL, params, jnp.asarray(rows(ids)[0]), resets=resets)
     states = rnn.trajectory(MODEL, params, jnp.asarray(rows(ids)[0]), resets=resets)
-    carry = random(MODEL.initial_state((B,)), seed=9)  # whatever was carried over from the epoch before
+    carry = random(MODEL.initial_state((B,)), seed=9)  # as if carried over from the epoch before
     if k1 == k2 and not documents:
-        carry = MODEL.initial_state((B,))  # without resets the loss does this, see below
+        carry = MODEL.initial_state((B,))  # without resets stream_loss does this
     for n, chunk in enumerate(streams):
-        marks = None if chunk.resets is None else jnp.asarray(chunk.resets)
-        carry, ys = window(MODEL, params, carry, jnp.asarray(chunk.inputs), steps=k1, resets=marks)
+        resets = None if chunk.resets is None else jnp.asarray(chunk.resets)
+        carry, ys = truncated_unroll(MODEL, params, carry, jnp.asarray(chunk.inputs), steps=k1, resets=resets)
         np.testing.assert_allclose(ys, expected[n * k1 : (n + 1) * k1], rtol=0, atol=EXACT)
         last = (n + 1) * k1 - 1 - (k2 - k1)  # the carried state is the one before the next window
         if last >= 0:
             np.testing.assert_allclose(carry[1], states[1][last], rtol=0, atol=EXACT)
 
 
-class Walk:
-    """A user's own cell that starts from 1, not 0, and adds up its inputs."""
+class Sum:
+    """A user-defined cell: the running sum of its inputs, from the initial state 1."""
 
     input_ndim = 0
 
@@ -168,23 +168,23 @@ def test_an_epoch_begins_with_the_initial_state(back):
     """The carry of the last chunk does not leak into the first of the next epoch, for any cell."""
     ids = np.arange(1, 2 * 6 + 2)
     streams = Streams(ids, 2, 3, back=back)
-    loss = stream_loss(Walk(), lambda ys, targets: ys.sum())
+    loss = stream_loss(Sum(), lambda ys, targets: ys.sum())
     sums, carry = [], jnp.zeros(2)
     for n in range(4):
-        value, (carry, kwargs) = loss({"w": jnp.ones(())}, carry, streams[n], None)
-        assert kwargs == {"count": 6}  # targets of the chunk
+        value, (carry, metrics) = loss({"w": jnp.ones(())}, carry, streams[n], None)
+        assert metrics == {"count": 6}  # targets of the chunk
         sums.append(float(value))
     each = [1 + np.cumsum(row) for row in ids[:-1].reshape(2, 6)]
     expected = [sum(row[:3].sum() for row in each), sum(row[3:].sum() for row in each)]
     assert sums == expected * 2
 
 
-def test_a_window_is_cut_at_both_ends():
-    """No gradient into the state before it, none out of the state after it; the outputs do depend on the weights."""
+def test_the_gradient_is_stopped_at_both_ends():
+    """None to the state before the window, none from the state after it; the outputs depend on the weights."""
     xs, params = jnp.arange(1.0, 6.0), {"w": jnp.ones(())}
 
     def run(params, carry):
-        after, ys = window(Walk(), params, carry, xs, steps=2)
+        after, ys = truncated_unroll(Sum(), params, carry, xs, steps=2)
         return after, ys.sum()
 
     (by_params, by_carry), (w, carry) = jax.jacobian(run, (0, 1))(params, jnp.ones(()))
@@ -192,29 +192,29 @@ def test_a_window_is_cut_at_both_ends():
     assert float(w["w"]) == sum(range(1, 5)) + sum(range(1, 6))
 
 
-def test_options_go_to_the_measure():
-    """And the number of targets says how many outputs are measured."""
+def test_options_are_passed_to_the_loss_function():
+    """It gets as many outputs as there are targets."""
     params, ids = make()
     chunk = Streams(ids, B, 4, back=6)[1]
     seen = {}
 
-    def measure(outputs, targets, **options):
+    def loss_fn(outputs, targets, **options):
         seen.update(options, shape=outputs.shape, targets=targets.shape)
         return outputs.sum()
 
-    _, (_, kwargs) = stream_loss(MODEL, measure, mean="time_sum")(params, MODEL.initial_state((B,)), chunk, None)
+    _, (_, metrics) = stream_loss(MODEL, loss_fn, mean="time_sum")(params, MODEL.initial_state((B,)), chunk, None)
     assert seen == {"mean": "time_sum", "shape": (4, B, V), "targets": (4, B)}
-    assert kwargs == {"count": B}
+    assert metrics == {"count": B}
 
 
-def test_dropout_follows_the_key():
-    """One key, one mask; no key, none; old and new steps are masked apart."""
+def test_dropout_key():
+    """The same key gives the same mask; no key, no dropout; history and new steps have different masks."""
     model = rnn.Stack(rnn.Embedding(V, 2, dtype="float64"), rnn.Dropout(0.5))
     params = random(jax.eval_shape(model.init, KEY))
     xs = jnp.zeros((6, B), int)
 
     def run(key):
-        return window(model, params, model.initial_state((B,)), xs, steps=3, key=key)[1]
+        return truncated_unroll(model, params, model.initial_state((B,)), xs, steps=3, key=key)[1]
 
     np.testing.assert_array_equal(run(KEY), run(KEY))
     assert (run(KEY) != run(jax.random.key(8))).any()
@@ -231,12 +231,12 @@ def test_dropout_follows_the_key():
     ],
 )
 def test_refusals(steps, kind, words):
-    """Word for word."""
+    """Exact messages."""
     with pytest.raises(kind, match=f"^{re.escape(words)}$"):
-        window(Walk(), {"w": jnp.ones(())}, jnp.ones(B), jnp.ones((4, B)), steps=steps)
+        truncated_unroll(Sum(), {"w": jnp.ones(())}, jnp.ones(B), jnp.ones((4, B)), steps=steps)
 
 
-# ---- the third choice: exact, in rematerialised chunks -------------------------------------------------------------
+# ---- exact gradients with rematerialised chunks --------------------------------------------------------------------
 
 STEPS, LENGTHS = 11, np.array([11, 4, 0])
 RESETS = np.random.default_rng(1).random((STEPS, 3)) < 0.3
@@ -248,14 +248,14 @@ CASES = {
 
 @functools.cache
 def remat_run(case, remat):
-    """Value and gradient by parameters, inputs and first state of everything that ``unroll`` returns."""
+    """A loss of everything that ``unroll`` returns, and its gradient by parameters, inputs and initial state."""
     model, kwargs = CASES[case]
     params = random(jax.eval_shape(model.init, KEY))
     xs, state = random(jnp.zeros((STEPS, 3, 2)), 1), random(model.initial_state((3,)), 2)
 
     def loss(params, xs, state):
         final, ys = rnn.unroll(model, params, xs, state, remat=remat, **kwargs)
-        weighted = jnp.cos(ys + jnp.arange(STEPS * 1.0)[:, None, None])  # each output counts in its own way
+        weighted = jnp.cos(ys + jnp.arange(STEPS * 1.0)[:, None, None])  # different for each output
         return weighted.sum() + sum(jnp.sin(leaf).sum() for leaf in jax.tree.leaves(final))
 
     return jax.jit(jax.value_and_grad(loss, (0, 1, 2)))(params, xs, state)
@@ -272,19 +272,19 @@ FURTHER = [("reverse", 1), ("reverse", 2), ("reverse", 7), ("bidirectional", 3)]
     ],
 )
 def test_rematerialised_chunks_are_exact(case, remat):
-    """No chunk but 1 divides T = 11: value and gradients are those of plain back-propagation."""
+    """Value and gradients are those without chunks; no chunk length but 1 divides T = 11."""
     ours, plain = remat_run(case, remat), remat_run(case, False)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=0, atol=EXACT), ours, plain)
-    assert all(leaf.any() for leaf in jax.tree.leaves(plain))  # there is something to compare
+    assert all(leaf.any() for leaf in jax.tree.leaves(plain))  # not all 0
 
 
 def test_rematerialised_chunks_take_less_memory(optimized):
-    """What the compiled gradient sets aside for 400 steps: less than a third."""
+    """The compiled gradient of 400 steps needs less than a third of the temporary memory."""
     cell = rnn.VanillaRNN(2, 16, **GLOROT)
     params, xs = random(jax.eval_shape(cell.init, KEY)), jnp.zeros((400, 8, 2))
 
-    def bytes_aside(remat):
+    def temporary_bytes(remat):
         loss = jax.jit(jax.grad(lambda params: rnn.unroll(cell, params, xs, remat=remat)[0].sum()))
         return loss.lower(params).compile().memory_analysis().temp_size_in_bytes
 
-    assert bytes_aside(True) < bytes_aside(False) / 3
+    assert temporary_bytes(True) < temporary_bytes(False) / 3

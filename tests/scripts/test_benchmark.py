@@ -143,7 +143,7 @@ def reference():
 @pytest.mark.parametrize(
     ("library", "cells"),
     [
-        ("jaxrnn", "vanilla lstm-peephole gru gru-after lstm-bidirectional"),
+        pytest.param("jaxrnn", "vanilla lstm-peephole gru gru-after lstm-bidirectional", marks=pytest.mark.slow),
         pytest.param("flax", "vanilla gru-after lstm-bidirectional", marks=pytest.mark.slow),
         pytest.param("nnx", "vanilla gru-after lstm-bidirectional", marks=pytest.mark.slow),
         ("haiku", "gru lstm-bidirectional"),

@@ -52,6 +52,7 @@ def forecast(script, monkeypatch, tmp_path, capsys):
     return run
 
 
+@pytest.mark.slow
 def test_the_last_part_changes_nothing_before_it(script, forecast, tmp_path):
     """Not even through mean and scale. The errors of the simple forecasts are those of a loop."""
     series = script.mackey_glass(600)

@@ -30,6 +30,7 @@ def test_sequences(script):
     assert {*np.asarray(classes).tolist()} == {0, 1, 2, 3}
 
 
+@pytest.mark.slow
 def test_a_short_run(script, monkeypatch, tmp_path, capsys):
     """It trains, evaluates and plots."""
     monkeypatch.setattr(script, "TEST", 100)

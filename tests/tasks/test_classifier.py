@@ -1,4 +1,4 @@
-"""Classifiers: every pooling with every kind of encoder, and learning."""
+"""Classifiers: every pooling with several kinds of encoder, and training."""
 
 import jax
 import jax.numpy as jnp
@@ -21,7 +21,7 @@ KINDS = ["lstm", "stack-embedding", "bidirectional-of-stack", "user-in-bidirecti
 
 
 def make(name, how, dtype="float64", **options):
-    """A classifier over a model of the zoo, whose width is given where the model does not tell it."""
+    """A classifier over a model of the zoo, with ``features`` for a model without an ``output_size``."""
     encoder, width = ZOO[name].build(dtype), ZOO[name].width
     options |= {} if getattr(encoder, "output_size", None) else {"features": width}
     model = Classifier(encoder, CLASSES, pooling=how, attention_size=3, dtype=dtype, **options)
@@ -32,7 +32,7 @@ def make(name, how, dtype="float64", **options):
 @pytest.mark.parametrize("name", KINDS)
 @pytest.mark.parametrize("how", POOLINGS)
 def test_encode_pool_read(name, how):
-    """Logits are the pooled outputs through the readout; a sequence of length 0 gives the bias."""
+    """Logits are the readout of the pooled outputs; those of a sequence of length 0 are the bias."""
     model, params = make(name, how)
     xs = inputs(model.encoder)
     logits = model.apply(params, xs, lengths=LENGTHS)
@@ -50,8 +50,8 @@ def test_encode_pool_read(name, how):
 
 
 @pytest.mark.parametrize("how", ["mean"])
-def test_dropout_acts_with_a_key_alone(how):
-    """The same key drops the same features, another one others; without one nothing is dropped."""
+def test_dropout_needs_a_key(how):
+    """The same key drops the same features, another key other ones; without a key there is no dropout."""
     model, params = make("gru", how, "float32", dropout=0.5)
     xs = inputs(model.encoder, dtype="float32")
     keyed = [model.apply(params, xs, key=jax.random.key(n)) for n in (0, 0, 1)]
@@ -61,13 +61,13 @@ def test_dropout_acts_with_a_key_alone(how):
     assert_identical(model.apply(params, xs), plain.apply(params, xs))
     vector = model.encode(params, xs)
     dropped = jax.vmap(lambda key: model.apply(params, xs, key=key))(jax.random.split(jax.random.key(2), 2000))
-    by_hand = vector @ params.readout.w + params.readout.b[None]
+    expected = vector @ params.readout.w + params.readout.b[None]
     error = dropped.std(0) / 2000**0.5
-    assert (np.abs(dropped.mean(0) - by_hand) < 5 * error).all()  # scaled so that the mean stays
+    assert (np.abs(dropped.mean(0) - expected) < 5 * error).all()  # scaled so that the mean is unchanged
 
 
 def test_is_its_constructor_call():
-    """Printed, compared, hashed and rebuilt as every model is."""
+    """repr, equality, hash and from_repr, as of every model."""
     model = Classifier(rnn.Stack(rnn.Embedding(7, 3), rnn.GRU(3, 4)), CLASSES, pooling="attention", dropout=0.5)
     assert repr(model) == ("Classifier(Stack(Embedding(7, 3), GRU(3, 4)), 4, pooling='attention', dropout=0.5)")
     assert rnn.from_repr(repr(model)) == model
@@ -77,8 +77,8 @@ def test_is_its_constructor_call():
     assert logits.shape == (B, CLASSES)
 
 
-def test_learns_what_comes_first():
-    """The first of the tokens decides, as many noisy ones follow; padded in buckets, the classifier finds out."""
+def test_learns_to_remember_the_first_token():
+    """The label is the first of up to 8 random tokens; the sequences are padded in buckets."""
     draw = np.random.default_rng(0)
     sequences = [draw.integers(0, 3, draw.integers(2, 9)) for _ in range(96)]
     labels = [int(ids[0]) for ids in sequences]
@@ -88,8 +88,8 @@ def test_learns_what_comes_first():
 
     def loss(params, carry, batch, key):
         logits = model.apply(params, batch.inputs, lengths=batch.lengths, key=key)
-        counts = batch.lengths > 0
-        return rnn.losses.cross_entropy(logits, batch.targets, mask=counts), (carry, {})
+        mask = batch.lengths > 0
+        return rnn.losses.cross_entropy(logits, batch.targets, mask=mask), (carry, {})
 
     step = jax.jit(learning.scan_steps(learning.train_step(loss, optimizer)))
     state = learning.train_state(model.init(jax.random.key(0)), optimizer)
@@ -112,8 +112,8 @@ def test_learns_what_comes_first():
          lambda: Classifier(rnn.GRU(I, H), 2, dropout=1)),
         ("ValueError features: expected 4, the output size of encoder, got 5; leave it out",
          lambda: Classifier(rnn.GRU(I, H), 2, features=5)),
-        ("ValueError features: expected the width of the encoder's outputs, got None; an output_size tells it, and "
-         "Average(size=3, dtype='float32') has none",
+        ("ValueError features: expected the width of the encoder's outputs, got None; "
+         "Average(size=3, dtype='float32') has no output_size",
          lambda: Classifier(ZOO["user"].build("float32"), 2)),
         ("ValueError outputs of encoder: expected last axis 5 (Linear.input_size), got float32[3, 3]; …",
          lambda: wrong_width().apply(wrong_width().init(jax.random.key(0)), jnp.ones((T, B, I)))),
@@ -123,10 +123,10 @@ def test_learns_what_comes_first():
     ],
 )  # fmt: skip
 def test_refusals(message, call):
-    """Word for word."""
+    """The whole message."""
     refuses(message, call)
 
 
 def wrong_width():
-    """A classifier that was told a width its encoder does not have."""
+    """A classifier with ``features`` that are not the width of its encoder."""
     return Classifier(ZOO["user"].build("float32"), 2, features=5)

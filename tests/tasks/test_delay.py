@@ -1,4 +1,4 @@
-"""A cell whose output comes one step later, against a loop that steps the cell by hand."""
+"""DelayCell against a Python loop over the cell."""
 
 import jax
 import jax.numpy as jnp
@@ -27,23 +27,21 @@ def by_hand(cell, params, xs):
 
 @pytest.mark.usefixtures("x64")
 @pytest.mark.parametrize("name", CELLS[:-1])
-def test_both_directions_see_all_but_the_step_itself(name):
-    """``[→h_{t-1}, ←h_{t+1}]`` within each sequence's own length, 0 past it."""
+def test_both_directions(name):
+    """``[→h_{t-1}, ←h_{t+1}]`` within the length of each sequence, 0 in the padding."""
     cell = ZOO[name].build("float64")
     both = rnn.Bidirectional(DelayCell(cell))
     params, xs = random_params(both), inputs(cell)
     _, ys = rnn.unroll(both, params, xs, lengths=LENGTHS)
     for b, n in enumerate(LENGTHS):
-        precomputed_projection, back = (
-            by_hand(cell, p, part) for p, part in zip(params, (xs[:n, b], xs[:n, b][::-1]), strict=True)
-        )
-        assert_close(ys[:n, b], np.concatenate([precomputed_projection, back[::-1]], -1))
+        forward, backward = (by_hand(cell, p, x) for p, x in zip(params, (xs[:n, b], xs[:n, b][::-1]), strict=True))
+        assert_close(ys[:n, b], np.concatenate([forward, backward[::-1]], -1))
         assert not ys[n:, b].any()
 
 
 @pytest.mark.usefixtures("x64")
-def test_a_reset_hides_what_was_before():
-    """The first output of a new document is 0; a chunk goes on where the one before it ended."""
+def test_resets_and_carried_state():
+    """The first output after a reset is 0; a chunk continues from the final state of the one before."""
     cell = ZOO["gru"].build("float64")
     delayed, params, xs = DelayCell(cell), random_params(cell), inputs(cell)
     _, ys = rnn.unroll(delayed, params, xs, resets=RESETS)
@@ -57,8 +55,8 @@ def test_a_reset_hides_what_was_before():
 
 
 @pytest.mark.usefixtures("x64")
-def test_the_step_itself_is_not_seen():
-    """Another input at step t changes the scores of every step but t, to the last bit."""
+def test_the_output_does_not_depend_on_the_input_of_its_step():
+    """Another input at step t changes the outputs of all steps but t, which stays equal bit for bit."""
     model = rnn.Stack(
         rnn.Bidirectional(DelayCell(ZOO["lstm"].build("float64")), DelayCell(ZOO["gru"].build("float64")))
     )

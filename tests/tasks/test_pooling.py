@@ -1,4 +1,4 @@
-"""A sequence as one vector, beside NumPy sequence by sequence: padding never counts, nothing gives 0."""
+"""Pooling against NumPy, sequence by sequence: padding never counts, a sequence of length 0 gives 0."""
 
 import jax
 import jax.numpy as jnp
@@ -27,12 +27,12 @@ pytestmark = pytest.mark.usefixtures("x64")
 
 def attention(ys, w, b, v):
     """The equations, one step after another."""
-    powers = [np.exp(np.tanh(y @ w + b) @ v) for y in ys]
-    return sum(power * y for power, y in zip(powers, ys, strict=True)) / sum(powers)
+    weights = [np.exp(np.tanh(y @ w + b) @ v) for y in ys]
+    return sum(weight * y for weight, y in zip(weights, ys, strict=True)) / sum(weights)
 
 
 def outputs(batch=(B,), seed=0):
-    """What an encoder may give; all below 0 at one place, where a 0 from the padding would be the largest."""
+    """Random outputs; one feature is always negative, so that a 0 from the padding would be its maximum."""
     ys = np.random.default_rng(seed).normal(size=(T, *batch, H))
     ys[..., 0] = -np.abs(ys[..., 0])
     return ys
@@ -40,33 +40,33 @@ def outputs(batch=(B,), seed=0):
 
 @every_pool
 def test_as_each_sequence_alone(name):
-    """Cut at its own end and pooled by NumPy; a sequence of length 0 gives 0."""
-    pool, alone = POOLS[name]
+    """Each sequence without its padding, pooled by NumPy; a sequence of length 0 gives 0."""
+    pool, reference = POOLS[name]
     ys = outputs()
-    expected = [alone(ys[:n, b]) if n else np.zeros(H) for b, n in enumerate(LENGTHS)]
+    expected = [reference(ys[:n, b]) if n else np.zeros(H) for b, n in enumerate(LENGTHS)]
     assert_close(pool(jnp.asarray(ys), LENGTHS), np.stack(expected))
 
 
 @every_pool
 @pytest.mark.parametrize("batch", [(), (2, 3)])
 def test_any_batch_axes_and_no_lengths(name, batch):
-    """Without lengths every step counts; the axes between are batch."""
-    pool, alone = POOLS[name]
+    """Without lengths every step counts; the axes between time and features are batch axes."""
+    pool, reference = POOLS[name]
     ys = outputs(batch)
-    expected = [alone(ys.reshape(T, -1, H)[:, n]) for n in range(max(int(np.prod(batch)), 1))]
+    expected = [reference(ys.reshape(T, -1, H)[:, n]) for n in range(max(int(np.prod(batch)), 1))]
     assert_close(pool(jnp.asarray(ys)), np.reshape(expected, (*batch, H)))
 
 
 @every_pool
 def test_padding_stays_out(name):
-    """Even NaN in the padding changes neither value nor gradient, and gets gradient 0."""
+    """NaN in the padding changes neither value nor gradient; its gradient is 0."""
     pool, _ = POOLS[name]
     ys = outputs()
-    spoilt = np.where(np.arange(T)[:, None, None] < LENGTHS[:, None], ys, np.nan)
+    with_nan = np.where(np.arange(T)[:, None, None] < LENGTHS[:, None], ys, np.nan)
     value, grad = jax.jit(jax.value_and_grad(lambda ys: weighted(pool(ys, LENGTHS))))(jnp.asarray(ys))
-    value_spoilt, grad_spoilt = jax.jit(jax.value_and_grad(lambda ys: weighted(pool(ys, LENGTHS))))(jnp.asarray(spoilt))
-    assert value == value_spoilt
-    np.testing.assert_array_equal(grad, grad_spoilt)
+    value_nan, grad_nan = jax.jit(jax.value_and_grad(lambda ys: weighted(pool(ys, LENGTHS))))(jnp.asarray(with_nan))
+    assert value == value_nan
+    np.testing.assert_array_equal(grad, grad_nan)
     assert not grad[2:, 1].any()
     assert not grad[:, 2].any()
     assert grad[:, 0].any()
@@ -74,29 +74,29 @@ def test_padding_stays_out(name):
 
 @every_pool
 def test_no_steps_at_all(name):
-    """T = 0 gives 0 as well."""
+    """T = 0 gives 0."""
     assert_close(POOLS[name][0](jnp.zeros((0, B, H))), np.zeros((B, H)))
 
 
-def test_attention_shares():
-    """They are positive and sum to 1 over the sequence's own steps; elsewhere they are 0."""
-    shares = np.asarray(ATTENTION.weights(random_params(ATTENTION), jnp.asarray(outputs()), LENGTHS))
-    alive = np.arange(T)[:, None] < LENGTHS
-    assert (shares[alive] > 0).all()
-    assert not shares[~alive].any()
-    assert_close(shares.sum(0), np.array([1, 1, 0]))
+def test_attention_weights():
+    """They are positive and sum to 1 over the steps of a sequence; in the padding they are 0."""
+    weights = np.asarray(ATTENTION.weights(random_params(ATTENTION), jnp.asarray(outputs()), LENGTHS))
+    mask = np.arange(T)[:, None] < LENGTHS
+    assert (weights[mask] > 0).all()
+    assert not weights[~mask].any()
+    assert_close(weights.sum(0), np.array([1, 1, 0]))
     huge = ATTENTION.weights(random_params(ATTENTION)._replace(v=jnp.full(2, 1e4)), jnp.asarray(outputs()), LENGTHS)
-    assert np.isfinite(huge).all()  # scores far beyond what exp can take
+    assert np.isfinite(huge).all()  # scores beyond the range of exp
 
 
-# ---- the end of a walk -------------------------------------------------------------------------------------------
+# ---- the last output ---------------------------------------------------------------------------------------------
 
 
 def alone(model, params, xs):
-    """The end of one sequence's walk, by a walk over it alone, without padding."""
+    """The last output of one sequence, unrolled alone, without padding."""
     if isinstance(model, rnn.Bidirectional):
-        ends = [alone(part, p, x) for part, p, x in zip(model.directions, params, (xs, xs[::-1]), strict=True)]
-        return np.asarray(rnn.layers.bidirectional.MERGES[model.merge](*ends))
+        last = [alone(layer, p, x) for layer, p, x in zip(model.directions, params, (xs, xs[::-1]), strict=True)]
+        return np.asarray(rnn.layers.bidirectional.MERGES[model.merge](*last))
     return np.asarray(rnn.unroll(model, params, xs)[1][-1])
 
 
@@ -105,8 +105,8 @@ MORE = ["lstm-peephole-ifo", "bidirectional-unlike", "gru-after", "bidirectional
 
 
 @pytest.mark.parametrize("name", [*NAMES, *(pytest.param(name, marks=pytest.mark.slow) for name in MORE)])
-def test_last_is_the_end_of_each_walk_alone(name):
-    """Each direction ends where its own walk over the sequence alone does."""
+def test_last_is_that_of_each_sequence_alone(name):
+    """In each direction, the last output is that of the sequence without its padding."""
     model = ZOO[name].build("float64")
     params, xs = random_params(model), inputs(model)
     expected = [alone(model, params, xs[:n, b]) if n else np.zeros(ZOO[name].width) for b, n in enumerate(LENGTHS)]
@@ -116,7 +116,7 @@ def test_last_is_the_end_of_each_walk_alone(name):
 @pytest.mark.parametrize("cell", [rnn.VanillaRNN, rnn.LSTM, rnn.GRU])
 @pytest.mark.parametrize("reverse", [False, True])
 def test_last_is_the_hidden_state(cell, reverse):
-    """Of a built-in cell it is the final h, of an LSTM not c."""
+    """For a built-in cell it is the final h; for an LSTM not c."""
     model = cell(I, H, dtype="float64")
     params, xs = random_params(model), inputs(model)
     final, _ = rnn.unroll(model, params, xs, lengths=LENGTHS, reverse=reverse)
@@ -124,7 +124,7 @@ def test_last_is_the_hidden_state(cell, reverse):
 
 
 def test_last_of_a_deep_tagger():
-    """The topmost layer that looks both ways counts; what lies below sees everything, what lies above follows."""
+    """The last outputs of the topmost bidirectional layer; layers below are unrolled, layers above follow."""
     below, top = (
         rnn.Bidirectional(rnn.GRU(I, H, dtype="float64")),
         rnn.Bidirectional(rnn.LSTM(2 * H, H, dtype="float64")),
@@ -133,36 +133,36 @@ def test_last_of_a_deep_tagger():
     model = rnn.Stack(below, rnn.Dropout(0.5), top, rnn.Dropout(0.5), readout)
     params, xs = random_params(model), inputs(model)
     _, hidden = rnn.unroll(below, params[0], xs, lengths=LENGTHS)
-    ends = pooling.last(top, params[2], hidden, lengths=LENGTHS)
-    assert_close(pooling.last(model, params, xs, lengths=LENGTHS), readout.apply(params[4], ends))
+    last = pooling.last(top, params[2], hidden, lengths=LENGTHS)
+    assert_close(pooling.last(model, params, xs, lengths=LENGTHS), readout.apply(params[4], last))
     dropped = [pooling.last(model, params, xs[:1], key=jax.random.key(n)) for n in (0, 0, 1)]
     np.testing.assert_array_equal(dropped[0], dropped[1])
     assert np.abs(dropped[0] - dropped[2]).max() > CLOSE
 
 
 def test_last_ignores_padding():
-    """NaN behind the end of a sequence changes nothing, and gets gradient 0."""
+    """NaN in the padding changes nothing; its gradient is 0."""
     model = ZOO["bidirectional-concat"].build("float64")
     params, xs = random_params(model), inputs(model)
-    spoilt = jnp.where((np.arange(T)[:, None] < LENGTHS)[..., None], xs, jnp.nan)
+    with_nan = jnp.where((np.arange(T)[:, None] < LENGTHS)[..., None], xs, jnp.nan)
     loss = jax.value_and_grad(lambda xs: weighted(pooling.last(model, params, xs, lengths=LENGTHS)))
-    (value, grad), (value_spoilt, grad_spoilt) = loss(xs), loss(spoilt)
-    assert value == value_spoilt
-    np.testing.assert_array_equal(grad, grad_spoilt)
+    (value, grad), (value_nan, grad_nan) = loss(xs), loss(with_nan)
+    assert value == value_nan
+    np.testing.assert_array_equal(grad, grad_nan)
     assert not grad[2:, 1].any()
     assert grad[:2, 1].any()
 
 
 def refused_last(model):
-    """A walk whose end is not defined."""
+    """A call for a model whose last output is not defined."""
     return lambda: pooling.last(model, model.init(jax.random.key(0)), jnp.ones((T, B, I)))
 
 
 @pytest.mark.parametrize(
     ("message", "call"),
     [
-        ("TypeError model: expected a Bidirectional at the top of a Stack, got Residual(…; its two ends cannot be told "
-         'apart; pooling="mean" needs no end',
+        ("TypeError model: expected a Bidirectional at the top of a Stack, got Residual(…; the last outputs of its "
+         'directions are not defined; pooling="mean" needs none',
          refused_last(rnn.Residual(rnn.Bidirectional(rnn.GRU(I, I), merge="sum")))),
         ("TypeError ys: expected an array for pooling, got tuple of 2; merge=\"concat\" joins both directions",
          lambda: pooling.mean((jnp.ones((T, B, H)), jnp.ones((T, B, H))))),
@@ -178,5 +178,5 @@ def refused_last(model):
     ],
 )  # fmt: skip
 def test_refusals(message, call):
-    """Word for word."""
+    """The whole message."""
     refuses(message, call)

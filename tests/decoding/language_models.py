@@ -1,4 +1,4 @@
-"""Models that write, and all that they could write: what the tests of decoding share."""
+"""Language models, and all sequences that they can generate: shared by the tests of decoding."""
 
 import dataclasses
 import itertools
@@ -15,7 +15,7 @@ V, B = 6, 3
 
 @dataclasses.dataclass(frozen=True)
 class Counter:
-    """A user's own model over token ids: its state counts the tokens, its scores prefer the count modulo V."""
+    """A user's model over token ids: its state counts the tokens, its logits prefer the count modulo V."""
 
     input_ndim: ClassVar[int] = 0
 
@@ -46,7 +46,7 @@ MODELS = {"user": Counter, "lstm": lstm, "tied": tied}
 
 @dataclasses.dataclass(frozen=True)
 class Narrow:
-    """A language model that may go on with the next few tokens only, or eos: -∞ for the rest."""
+    """A language model that allows the next few token ids only, or eos: logits of -∞ for the others."""
 
     input_ndim: ClassVar[int] = 0
 
@@ -65,17 +65,17 @@ class Narrow:
         return self.model.initial_state(batch_shape)
 
     def step(self, params, state, token):
-        state, scores = self.model.step(params, state, token)
-        tokens = jnp.broadcast_to(jnp.arange(self.size), scores.shape)
+        state, logits = self.model.step(params, state, token)
+        tokens = jnp.broadcast_to(jnp.arange(self.size), logits.shape)
         distance = (tokens - token[..., None].astype(jnp.int32)) % self.size
         allowed = (distance > 0) & (distance <= self.branches)
         if self.eos is not None:
             allowed |= tokens == self.eos
-        return state, jnp.where(allowed, scores, -jnp.inf)
+        return state, jnp.where(allowed, logits, -jnp.inf)
 
 
-def start_decoder(model, batch=(B,), scale=1.5):
-    """Parameters that prefer some tokens, a state that is not the first one, and a token."""
+def random_start(model, batch=(B,), scale=1.5):
+    """Random parameters, large enough that some tokens are preferred, a random state and a random first token."""
     rng = np.random.default_rng(0)
 
     def fill(leaf):
@@ -87,35 +87,35 @@ def start_decoder(model, batch=(B,), scale=1.5):
     return *jax.tree.map(fill, shapes), jnp.asarray(rng.integers(0, V, batch), jnp.int32)
 
 
-def log_softmax(scores):
-    """By NumPy in float64."""
-    scores = np.asarray(scores, np.float64)
-    scores = scores - scores.max(-1, keepdims=True)
-    return scores - np.log(np.exp(scores).sum(-1, keepdims=True))
+def log_softmax(logits):
+    """In NumPy, float64."""
+    logits = np.asarray(logits, np.float64)
+    logits = logits - logits.max(-1, keepdims=True)
+    return logits - np.log(np.exp(logits).sum(-1, keepdims=True))
 
 
-def forced(model, params, state, token, tokens):
+def teacher_forced(model, params, state, token, tokens):
     """Log probabilities of tokens [T, ...] by ``unroll``."""
-    _, scores = rnn.unroll(model, params, jnp.concatenate([token[None], tokens[:-1]]), state)
-    return np.take_along_axis(log_softmax(scores), np.asarray(tokens)[..., None], -1)[..., 0]
+    _, logits = rnn.unroll(model, params, jnp.concatenate([token[None], tokens[:-1]]), state)
+    return np.take_along_axis(log_softmax(logits), np.asarray(tokens)[..., None], -1)[..., 0]
 
 
-def everything(model, params, state, token, *, size, steps, eos=None, alpha=0.0):
-    """All sequences that one start may go on with, the best score first: ``[(score, tokens)]``.
+def all_sequences(model, params, state, token, *, size, steps, eos=None, alpha=0.0):
+    """All sequences that can follow one start, the best score first: ``[(score, tokens)]``.
 
-    Each is scored in one teacher-forced pass over all of them as a batch.
+    They are scored as a batch in one teacher-forced pass.
     """
     tokens = np.array(list(itertools.product(range(size), repeat=steps)), np.int32).T  # [steps, V^steps]
-    many = tokens.shape[1:]
-    state = jax.tree.map(lambda x: jnp.broadcast_to(x, many + x.shape), state)
-    each = forced(model, params, state, jnp.broadcast_to(token, many), jnp.asarray(tokens))
-    found = {}
-    for written, logs in zip(tokens.T.tolist(), each.T):
-        length = written.index(eos) + 1 if eos in written else steps
-        found[tuple(written[:length])] = logs[:length].sum() / length**alpha
-    return sorted(((score, written) for written, score in found.items() if score > -np.inf), reverse=True)
+    batch = tokens.shape[1:]
+    state = jax.tree.map(lambda x: jnp.broadcast_to(x, batch + x.shape), state)
+    log_probs = teacher_forced(model, params, state, jnp.broadcast_to(token, batch), jnp.asarray(tokens))
+    scores = {}
+    for sequence, each in zip(tokens.T.tolist(), log_probs.T):
+        length = sequence.index(eos) + 1 if eos in sequence else steps
+        scores[tuple(sequence[:length])] = each[:length].sum() / length**alpha
+    return sorted(((score, sequence) for sequence, score in scores.items() if score > -np.inf), reverse=True)
 
 
 def row(tree, index):
-    """One sequence out of a batch."""
+    """One sequence of a batch."""
     return jax.tree.map(lambda x: x[index], tree)
