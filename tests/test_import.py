@@ -86,7 +86,7 @@ def test_imported_packages_are_declared():
     owners = metadata.packages_distributions()
     always, extras = (
         declared(),
-        {"torch", "tensorboardx"}.union(*map(names, project()["optional-dependencies"].values())),
+        {"torch", "tensorboardx", "ipython"}.union(*map(names, project()["optional-dependencies"].values())),
     )
     for path in PACKAGE.rglob("*.py"):
         tree = ast.parse(path.read_text("utf-8"))
