@@ -92,10 +92,12 @@ def run_disturbed(
             time.sleep(0.001)
         while aim == "a save" and not drafts(folder) - old and child.poll() is None:
             time.sleep(0.001)
-        time.sleep(chance.uniform(0, {"start-up": startup, "any time": period, "a save": period / 2}[aim]))
+        until = time.monotonic() + chance.uniform(0, {"start-up": startup, "any time": period, "a save": period / 2}[aim])
+        while time.monotonic() < until and not (aim == "start-up" and newest(folder) > before):
+            time.sleep(0.001)  # a start-up that was quicker than the first one is over
         child.kill()
         if child.wait() == 0:
-            sys.exit("the run ended before it was killed; try another --seed")
+            sys.exit(f"the run ended before it was killed ({aim}, from {before}, target {target}); try another --seed")
         saving = drafts(folder) - old
         phases.append("in a save" if saving else "in training" if newest(folder) > before else "in start-up")
     wait(start(folder, steps, args))

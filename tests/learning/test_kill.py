@@ -20,7 +20,7 @@ def test_a_killed_and_resumed_run_is_identical(tmp_path):
         "JAX_COMPILATION_CACHE_DIR": str(tmp_path),
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
     }
-    command = [sys.executable, SCRIPT, "--kills", "3"]
+    command = [sys.executable, SCRIPT, "--kills", "3", "--out", str(tmp_path / "run")]
     done = subprocess.run(command, capture_output=True, text=True, env=quick)
     expected = r"3 kills \(.*\), 40 steps, \d+ s: identical to an undisturbed run, bit for bit\n"
     assert re.fullmatch(expected, done.stdout), done.stdout + done.stderr

@@ -10,7 +10,7 @@ from jaxrnn import interop, learning
 from jaxrnn.data import Streams, Vocabulary, python_reference
 
 torch = pytest.importorskip("torch")
-BATCHES, CLOSE = 20, 1e-4
+BATCHES, CLOSE = 12, 1e-4
 SCRIPTS = pathlib.Path(__file__).parent.parent.parent / "scripts"
 
 
@@ -41,7 +41,7 @@ def twin(model, params, streams, recipe, batch):
 
 
 @pytest.mark.slow
-def test_twenty_batches_of_the_small_model(monkeypatch):
+def test_batches_of_the_small_model(monkeypatch):
     """Loss and gradient norm agree batch by batch, the gradient being clipped and applied in between."""
     torch.set_num_threads(1)
     monkeypatch.syspath_prepend(SCRIPTS)
