@@ -217,6 +217,8 @@ def arguments() -> argparse.Namespace:
     add("--rate", type=above_zero, default=3e-3, help="initial learning rate of Adam, with cosine decay to 0")
     add("--decay", type=not_negative, default=1e-3, help="weight decay")
     args = parser.parse_args()
+    if args.data is not None and args.series == "mackey-glass":
+        parser.error("--data: expected a --series that is read from a file, got mackey-glass, which is computed")
     if args.quick and args.series != "mackey-glass":
         parser.error(f"--series: expected mackey-glass with --quick, which needs no download, got {args.series}")
     return args

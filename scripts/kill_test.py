@@ -92,7 +92,9 @@ def run_disturbed(
             time.sleep(0.001)
         while aim == "a save" and not drafts(folder) - old and child.poll() is None:
             time.sleep(0.001)
-        until = time.monotonic() + chance.uniform(0, {"start-up": startup, "any time": period, "a save": period / 2}[aim])
+        until = time.monotonic() + chance.uniform(
+            0, {"start-up": startup, "any time": period, "a save": period / 2}[aim]
+        )
         while time.monotonic() < until and not (aim == "start-up" and newest(folder) > before):
             time.sleep(0.001)  # a start-up that was quicker than the first one is over
         child.kill()

@@ -68,6 +68,8 @@ def main() -> None:
     parser = common.Parser(__doc__, "runs/vanishing", "small sizes and 3 seeds: 20 seconds", plots=True)
     parser.add_argument("--picture", metavar="FILE.svg", help="draw vanilla network and LSTM to this file alone")
     args = parser.parse_args()
+    if args.picture is not None and not args.picture.endswith((".svg", ".png", ".pdf")):
+        parser.error(f"--picture: expected a file name that ends with .svg, .png or .pdf, got {args.picture}")
     common.require("matplotlib")
     size, began = QUICK if args.quick else Size(), time.monotonic()
     curves = sensitivity_by_lag(size, args.seed)

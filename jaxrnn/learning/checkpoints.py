@@ -24,6 +24,7 @@ import numpy as np
 import optax
 
 from jaxrnn import checks
+from jaxrnn.learning import checks as learning_checks
 from jaxrnn.learning.rebuild import class_modules, constructor_call, rebuild_model
 from jaxrnn.learning.step import TrainState
 from jaxrnn.types import Array, Params, PyTree
@@ -69,8 +70,12 @@ class Checkpoints:
 
     def __init__(self, folder: str | os.PathLike, model: Any, *, keep: int = 3) -> None:
         checks.size("keep", keep)
+        learning_checks.writable_folder("folder", folder)
         self.folder = pathlib.Path(folder).absolute()
         self.model, self.keep = model, keep
+
+    def __repr__(self) -> str:
+        return f"Checkpoints({str(self.folder)!r}, keep={self.keep}, steps={self.steps()})"
 
     def steps(self) -> list[int]:
         """Return the steps of all checkpoints in the folder, damaged ones included, in ascending order."""
@@ -98,7 +103,7 @@ class Checkpoints:
         final, draft = _step_folder(self.folder, step), self.folder / f"draft-{step}"
         _remove_drafts(self.folder)  # left by a process that was killed while saving
         with _checkpointer() as checkpointer:
-            checkpointer.save(draft / "params", state.params)
+            checkpointer.save(draft / "params", (state.params,))  # Orbax takes no single array
             checkpointer.wait_until_finished()
             checkpointer.save(draft / "training", training)
         own = {
@@ -147,7 +152,7 @@ class Checkpoints:
         _check_shapes(folder, "params", _shapes_of(like.params), metadata["params"])
         _check_shapes(folder, "training", _shapes_of(training), metadata["training"])
         with _checkpointer() as checkpointer:
-            params = checkpointer.restore(folder / "params", like.params)
+            (params,) = checkpointer.restore(folder / "params", (like.params,))
             training = checkpointer.restore(folder / "training", training)
         return Checkpoint(training._replace(params=params), _decode_key(metadata["key"]), metadata)
 
@@ -198,15 +203,15 @@ def load_model(folder: str | os.PathLike, which: str | int = "best", *, model: A
     if step not in intact:
         checks.refuse("which", f"the step of an intact checkpoint in {folder}: {intact}", which,
                       'which="last" takes the newest')  # fmt: skip
-    folder = _step_folder(folder, step)
+    run, folder = folder, _step_folder(folder, step)
     metadata = _read_metadata(folder)
-    model = rebuild_model(metadata["model"], metadata.get("parts", {}), folder) if model is None else model
+    model = rebuild_model(metadata["model"], metadata.get("parts", {}), run) if model is None else model
     like = jax.eval_shape(model.init, jax.random.key(0))
     lookahead = any(name.startswith(".slow") for name in metadata["params"].keys() - _shapes_of(like).keys())
     like = _with_saved_dtypes(optax.LookaheadParams(like, like) if lookahead else like, metadata["params"])
     _check_shapes(folder, "params", _shapes_of(like), metadata["params"])
     with _checkpointer() as checkpointer:
-        params = checkpointer.restore(folder / "params", _on_first_device(like))
+        (params,) = checkpointer.restore(folder / "params", (_on_first_device(like),))
     return model, params.slow if lookahead else params, metadata
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import os
+import pathlib
 from typing import Any, NoReturn
 
 import jax
@@ -13,6 +15,8 @@ from jaxrnn.checks import describe, refuse, tree_summary
 from jaxrnn.layers import Bidirectional
 from jaxrnn.types import Array, PyTree, State
 
+LOOP_METRICS = ("loss", "grad_norm", "finite")
+
 
 def loss_result(value: Any) -> tuple[Array, tuple[State, dict]]:
     """What a loss returned: (value, (carry, metrics))."""
@@ -20,7 +24,29 @@ def loss_result(value: Any) -> tuple[Array, tuple[State, dict]]:
     if not pair or not isinstance(value[1], tuple) or len(value[1]) != 2 or not isinstance(value[1][1], dict):
         refuse("loss", "(value, (carry, metrics)) from it", tree_summary(value),
                "return value, ((), {}) where there is no carry and nothing to report", TypeError)  # fmt: skip
+    if jnp.shape(value[0]) != ():
+        refuse("loss", "one number from it", describe(value[0]), ".mean() of it")
+    for name, metric in value[1][1].items():
+        if name in LOOP_METRICS:
+            refuse("metrics", f"names other than {', '.join(LOOP_METRICS)}, which the step reports itself", name,
+                   "give it another name")  # fmt: skip
+        if name != "count" and not _is_number(metric):  # that is checked where it is used
+            refuse(f"metric {name!r}", "one number", describe(metric), ".mean() of it", TypeError)
     return value
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float, np.generic, np.ndarray, jax.Array)) and jnp.shape(value) == ()
+
+
+def writable_folder(argument: str, value: Any) -> None:
+    """A path that is a folder or can become one."""
+    if not isinstance(value, (str, os.PathLike)):
+        refuse(argument, "a path", describe(value), "Checkpoints(folder, model)", TypeError)
+    path = pathlib.Path(value).absolute()
+    nearest = next(p for p in (path, *path.parents) if p.exists())
+    if not nearest.is_dir():
+        refuse(argument, "a folder", f"{path}, where {nearest} is a file", "name another folder")
 
 
 def optimizer(argument: str, value: Any) -> None:
@@ -95,10 +121,13 @@ def too_few(got: str, steps: int, cause: Exception | None = None) -> NoReturn:
 def needs(argument: str, value: Any, other: str, other_value: Any) -> None:
     """An argument that requires another one."""
     if value not in (None, False) and other_value is None:
-        refuse(other, f"something, since {argument} is given", None, f"{argument} needs it")
+        refuse(other, f"a value, which {argument}={value!r} requires", None, f"give {other}= or leave {argument} out")
 
 
 def evaluation_result(argument: str, value: Any) -> None:
     """What an evaluation returned: a dict."""
     if not isinstance(value, dict):
         refuse(argument, "a dict of numbers and texts from it", describe(value), 'return {"loss": value}', TypeError)
+    for name, entry in value.items():
+        if not isinstance(entry, str) and not _is_number(entry):
+            refuse(f"{argument}, entry {name!r}", "a number or a text", describe(entry), ".mean() of it", TypeError)

@@ -171,6 +171,8 @@ def _open_log(path: pathlib.Path, first: int, resume: bool) -> Any:
     if lines and first == 0 and not resume:
         checks.refuse("log", "a new file", f"{path} with {len(lines)} lines", "resume the run or name another file")
     path.parent.mkdir(parents=True, exist_ok=True)
+    if lines and first == 0:  # of a run that has no checkpoint
+        path.replace(path.with_name(f"{path.name}.earlier"))
     kept = []
     for line in lines:
         try:

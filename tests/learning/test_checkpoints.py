@@ -566,3 +566,12 @@ def test_metadata_json(tmp_path):
     assert metadata["params"] == {".w_xh": "float32[2, 9]", ".w_hh": "float32[3, 9]", ".b_h": "float32[9]"}
     assert metadata["training"][".opt_state[0].count"] == "int32[]"
     assert bits(state_of().params).keys() == metadata["params"].keys()
+
+
+def test_parameters_that_are_one_array(tmp_path):
+    """A user's cell may have a single array as its parameters."""
+    state = learning.train_state(jnp.arange(3.0), optax.sgd(0.1))
+    checkpoints = Checkpoints(tmp_path, None)
+    checkpoints.save(state, KEY)
+    assert checkpoints.restore(state).state.params.tolist() == [0, 1, 2]
+    assert "steps=[0]" in repr(checkpoints)

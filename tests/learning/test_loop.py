@@ -654,3 +654,11 @@ def test_resuming_with_another_optimizer_is_refused(tmp_path):
     run(tmp_path, steps=4)
     with pytest.raises(ValueError, match=r"training.opt_state.*; the run had another model or optimizer$"):
         run(tmp_path, resume=True, state=small_state(optax.sgd(0.1)))
+
+
+def test_a_log_without_checkpoints_is_not_lost(tmp_path):
+    """A run that is resumed before its first checkpoint starts anew; its earlier log is renamed."""
+    (tmp_path / "log.jsonl").write_text('{"step": 1}\n')
+    run(tmp_path, steps=2, resume=True)
+    assert len(lines(tmp_path)) == 2
+    assert (tmp_path / "log.jsonl.earlier").read_text() == '{"step": 1}\n'

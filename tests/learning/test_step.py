@@ -289,6 +289,27 @@ def test_a_count_is_one_number(count):
         learning.mean_loss(lambda p, c, b, k: b, None, (), jnp.ones(2))
 
 
+@pytest.mark.parametrize(
+    ("metrics", "message"),
+    [
+        (
+            {"finite": 0.0},
+            "metrics: expected names other than loss, grad_norm, finite, which the step reports",
+        ),
+        ({"each": jnp.ones(3)}, r"metric 'each': expected one number, got float32\[3\]; .mean\(\) of it"),
+    ],
+)
+def test_metrics_are_numbers_of_other_names(metrics, message):
+    """The loop's own metrics cannot be replaced, and an array is no metric."""
+    with pytest.raises((TypeError, ValueError), match=message):
+        learning.mean_loss(lambda p, c, b, k: (b, (c, metrics)), None, (), jnp.ones(2))
+
+
+def test_a_loss_is_one_number():
+    with pytest.raises(ValueError, match=r"loss: expected one number from it, got float32\[3\]"):
+        learning.mean_loss(lambda p, c, b, k: (b, (c, {})), None, (), jnp.ones((2, 3)))
+
+
 FIX = "; train_state(params, optimizer, carry=...) takes the first one, () for none"
 CARRIES = {
     "forgotten": ((), jnp.zeros(3), TypeError, "carry returned by the loss: expected tuple of 0, got float32[3]"),
