@@ -106,6 +106,10 @@ class Parser(argparse.ArgumentParser):
             self.quick_defaults[action.dest] = quick
         return action
 
+    def error(self, message: str) -> NoReturn:
+        """One line, without the usage."""
+        self.exit(2, f"{self.prog}: error: {message}\n")
+
     def parse_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> argparse.Namespace:  # type: ignore[override]
         args = sys.argv[1:] if args is None else args
         if "--quick" in args:
