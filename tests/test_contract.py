@@ -70,7 +70,9 @@ def test_shapes_and_dtypes(name, dtype):
     assert {y.dtype.name for y in jax.tree.leaves(ys)} == {dtype}
 
 
-@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize(
+    "name", few(KINDS, ["lstm-peephole-ifo", "gru-after", "embedding", "bidirectional-of-stack", "user"])
+)
 def test_values_in_bfloat16(name):
     """Values in bfloat16 are those in float64, to its precision."""
     dtype, tolerance = "bfloat16", 5e-2

@@ -95,6 +95,7 @@ def test_remat_needs_known_steps():
         exported(lambda xs: rnn.unroll(cell, cell.init(KEY), xs, remat=True)[1], any_size(f"T, B, {I}"))
 
 
+@pytest.mark.slow
 def test_tasks():
     """Classifiers with every pooling; an encoder and decoder that generates."""
     encoder = rnn.Stack(rnn.Embedding(V, H), rnn.Bidirectional(rnn.GRU(H, H)))

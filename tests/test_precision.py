@@ -135,10 +135,8 @@ def assert_near_as_a_whole(narrow, wide):
     assert np.linalg.norm(a - b) <= 0.06 * np.linalg.norm(b)
 
 
-@pytest.mark.parametrize(
-    "teacher_forcing",
-    [pytest.param(1.0, marks=pytest.mark.slow, id="unroll"), pytest.param(jnp.float32(1.0), id="loop")],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("teacher_forcing", [1.0, jnp.float32(1.0)], ids=["unroll", "loop"])
 def test_encoder_decoder(teacher_forcing):
     """Attention over a memory, in ``unroll`` and in the loop of scheduled sampling."""
     rng = np.random.default_rng(0)

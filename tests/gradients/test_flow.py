@@ -294,6 +294,7 @@ def test_truncation_is_that_of_chunks(x64):
     np.testing.assert_allclose(error, jnp.linalg.norm(whole - truncated) / jnp.linalg.norm(whole), rtol=1e-9)
 
 
+@pytest.mark.slow
 def test_truncation_of_nothing(x64):
     """The error is 0 for chunks as long as the sequence, for chunks that end at resets, and for a gradient of 0."""
     model, params, xs = case("GRU")

@@ -166,6 +166,7 @@ learning.Checkpoints(sys.argv[1], model).save(learning.train_state(params, optax
 """
 
 
+@pytest.mark.slow
 def test_load_model_that_was_trained_on_two_devices(tmp_path):
     """It is restored to the first device."""
     environment = os.environ | {

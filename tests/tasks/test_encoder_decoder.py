@@ -208,6 +208,7 @@ def test_padding_stays_out(x64):
     np.testing.assert_array_equal(np.abs(by_xs).sum(-1) > 0, ~padding)
 
 
+@pytest.mark.slow
 def test_beams_are_exhaustive():
     """With width V and two tokens: the best of all sequences, by their teacher-forced log probabilities."""
     model, params, xs, _, _ = make("additive", "float32")
