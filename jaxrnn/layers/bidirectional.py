@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any, NoReturn
 
@@ -143,3 +144,13 @@ def backward_options(options: ScanOptions) -> ScanOptions:
         none = jnp.zeros_like(resets[:1])
         resets = jnp.concatenate([none, resets[:-1]] if options.reverse else [resets[1:], none])
     return options._replace(resets=resets, reverse=not options.reverse)
+
+
+def has_bidirectional(model: Any) -> bool:
+    """Whether a model, or a tuple of models, contains a bidirectional layer, as far as its attributes show it."""
+    parts = model if isinstance(model, tuple) else ()
+    if dataclasses.is_dataclass(model) and not isinstance(model, type):
+        parts = tuple(getattr(model, field.name) for field in dataclasses.fields(model))
+    elif hasattr(model, "over_time") and not isinstance(model, type):
+        parts = tuple(vars(model).values())
+    return isinstance(model, Bidirectional) or any(map(has_bidirectional, parts))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import pathlib
 from typing import Any, NoReturn
@@ -12,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxrnn.checks import describe, refuse, tree_summary
-from jaxrnn.layers import Bidirectional
+from jaxrnn.layers.bidirectional import has_bidirectional
 from jaxrnn.types import Array, PyTree, State
 
 LOOP_METRICS = ("loss", "grad_norm", "finite")
@@ -71,14 +70,6 @@ def unidirectional(argument: str, value: Any) -> None:
         refuse(argument, "a unidirectional model", repr(value),
                "Bidirectional sees the inputs to come, which are the targets of a stream; only forward cells can carry "
                "their state from chunk to chunk", TypeError)  # fmt: skip
-
-
-def has_bidirectional(value: Any) -> bool:
-    """Whether a :class:`~jaxrnn.Bidirectional` is part of a model."""
-    parts = value if isinstance(value, tuple) else ()
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        parts = tuple(getattr(value, field.name) for field in dataclasses.fields(value))
-    return isinstance(value, Bidirectional) or any(map(has_bidirectional, parts))
 
 
 def batch_source(argument: str, value: Any) -> None:

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jaxrnn import checks, initializers
 from jaxrnn.constructor import hyperparameters
 from jaxrnn.layers import Bidirectional, MixedPrecision, Residual, Stack
-from jaxrnn.layers.bidirectional import MERGES
+from jaxrnn.layers.bidirectional import MERGES, has_bidirectional
 from jaxrnn.layers.pointwise import Pointwise
 from jaxrnn.precision import broadcast_rows, widen
 from jaxrnn.scan import sequence_mask, where
@@ -68,7 +68,7 @@ def last(
     if isinstance(model, MixedPrecision):
         y = last(model.layer, *model.narrow(params, xs), lengths=lengths, reverse=reverse, key=key)
         return y.astype(model.output_dtype)
-    if isinstance(model, Stack) and _has_bidirectional(model):
+    if isinstance(model, Stack) and has_bidirectional(model):
         params = checks.parameters(model, params)
         top = max(n for n, layer in enumerate(model.layers) if not _is_pointwise(layer))
         below_key, top_key, above_key = (None,) * 3 if key is None else jax.random.split(key, 3)
@@ -77,7 +77,7 @@ def last(
             _, xs = unroll(below, params[:top], xs, lengths=lengths, reverse=reverse, key=below_key)
         y = last(model.layers[top], params[top], xs, lengths=lengths, reverse=reverse, key=top_key)
         return unroll(Stack(*above), params[top + 1 :], y[None], key=above_key)[1][0] if above else y
-    if _has_bidirectional(model):
+    if has_bidirectional(model):
         checks.refuse("model", "a Bidirectional at the top of a Stack", repr(model),
                       'the last outputs of its directions are not defined; pooling="mean" needs none',
                       TypeError)  # fmt: skip
@@ -95,14 +95,6 @@ def _is_pointwise(layer: Any) -> bool:
     if isinstance(layer, (MixedPrecision, Residual)):
         return _is_pointwise(layer.layer)
     return isinstance(layer, Pointwise)
-
-
-def _has_bidirectional(model: Any) -> bool:
-    """Whether a model, or a tuple of models, contains a bidirectional layer."""
-    if isinstance(model, tuple):
-        return any(map(_has_bidirectional, model))
-    fields = vars(model).values() if hasattr(model, "over_time") else ()
-    return isinstance(model, Bidirectional) or any(map(_has_bidirectional, fields))
 
 
 def mean(ys: Array, lengths: Array | None = None) -> Array:
