@@ -1,7 +1,8 @@
-"""Training: the train step, truncated back-propagation through time, the training loop, checkpoints."""
+"""Training: the train step, truncated back-propagation through time, the training loop, devices, checkpoints."""
 
 from jaxrnn.learning.checkpoints import Checkpoint, Checkpoints, load_model, run_folder
 from jaxrnn.learning.loop import Fit, NonFiniteError, fit
+from jaxrnn.learning.mesh import device_mesh, shard_batch, use_cores
 from jaxrnn.learning.step import TrainState, average_recurrent_gradient, mean_loss, scan_steps, train_state, train_step
 from jaxrnn.learning.truncated import stream_loss, truncated_unroll
 
@@ -12,13 +13,16 @@ __all__ = [
     "NonFiniteError",
     "TrainState",
     "average_recurrent_gradient",
+    "device_mesh",
     "fit",
     "load_model",
     "mean_loss",
     "run_folder",
     "scan_steps",
+    "shard_batch",
     "stream_loss",
     "train_state",
     "train_step",
     "truncated_unroll",
+    "use_cores",
 ]

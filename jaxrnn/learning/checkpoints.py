@@ -2,7 +2,8 @@
 
 A checkpoint is a folder ``step-…``. Orbax writes its arrays under a temporary name. When the list of the SHA-256 sums
 of all its files is written too, one rename gives the folder its final name. So a killed process leaves no partial
-checkpoint, and a damaged one is detected.
+checkpoint, and a damaged one is detected. Of several processes each writes its own part of the arrays; process 0 writes
+the rest when all are done.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ import optax
 
 from jaxrnn import checks
 from jaxrnn.learning import checks as learning_checks
+from jaxrnn.learning import processes
 from jaxrnn.learning.rebuild import class_modules, constructor_call, rebuild_model
 from jaxrnn.learning.step import TrainState
 from jaxrnn.types import Array, Params, PyTree
@@ -86,6 +88,8 @@ class Checkpoints:
     ) -> pathlib.Path:
         """Write a checkpoint of the state, optionally marked as the best, and delete those that are too old.
 
+        With several processes all of them call it, and see the same folder.
+
         Args:
             state: the train state.
             key: the random key of the run.
@@ -101,38 +105,49 @@ class Checkpoints:
         checks.free_names("metadata", metadata or {}, RESERVED)
         step, training = int(state.step), state._replace(params=())
         final, draft = _step_folder(self.folder, step), self.folder / f"draft-{step}"
-        _remove_drafts(self.folder)  # left by a process that was killed while saving
+        if processes.is_main():
+            _remove_drafts(self.folder)  # left by a process that was killed while saving
+        processes.wait_for_all("no drafts")
         with _checkpointer() as checkpointer:
             checkpointer.save(draft / "params", (state.params,))  # Orbax takes no single array
             checkpointer.wait_until_finished()
             checkpointer.save(draft / "training", training)
-        own = {
+        if processes.is_main():
+            self._finish(draft, final, {**(metadata or {}), **self._own_metadata(state, training, key, best)})
+        processes.wait_for_all("saved")
+        return final
+
+    def _own_metadata(self, state: TrainState, training: TrainState, key: Array, best: bool) -> dict[str, Any]:
+        """The entries of the metadata that are named in ``RESERVED``."""
+        return {
             "model": constructor_call(self.model),
             "parts": class_modules(self.model),
-            "step": step,
+            "step": int(state.step),
             "best": best,
             "key": encode_key(key),
             "params": _shapes_of(state.params),
             "training": _shapes_of(training),
         }
-        (draft / METADATA).write_text(json.dumps({**(metadata or {}), **own}, ensure_ascii=False), "utf-8")
+
+    def _finish(self, draft: pathlib.Path, final: pathlib.Path, metadata: dict[str, Any]) -> None:
+        """Give a draft, whose arrays are written, its metadata, its checksums and its name; delete old checkpoints."""
+        (draft / METADATA).write_text(json.dumps(metadata, ensure_ascii=False), "utf-8")
         (draft / CHECKSUMS).write_text(json.dumps(_checksums(draft)))
         if final.exists():
-            final.rename(self.folder / f"draft-{step}-replaced")
+            final.rename(draft.with_name(f"{draft.name}-replaced"))
         draft.rename(final)
-        so_far = [s for s in self.steps() if s <= step]  # later ones are damaged: restore skipped them
+        so_far = [s for s in self.steps() if s <= metadata["step"]]  # later ones are damaged: restore skipped them
         best_so_far = [s for s in so_far if _was_best(_step_folder(self.folder, s))]
         _remove_drafts(self.folder)
         for old in {*so_far[: -self.keep]} - {*best_so_far[-1:]}:
             shutil.rmtree(_step_folder(self.folder, old))
-        return final
 
     def restore(self, like: TrainState) -> Checkpoint | None:
         """Read the newest intact checkpoint, with a warning for each damaged one that is skipped.
 
         Args:
             like: a train state of this model and optimizer, for instance the initial one. The checkpoint must have
-                its structure, shapes and dtypes.
+                its structure, shapes and dtypes; the arrays get its shardings, whatever they were when saved.
 
         Returns:
             The checkpoint, or None if there is none.
@@ -210,7 +225,7 @@ def load_model(folder: str | os.PathLike, which: str | int = "best", *, model: A
     lookahead = any(name.startswith(".slow") for name in metadata["params"].keys() - _shapes_of(like).keys())
     like = _with_saved_dtypes(optax.LookaheadParams(like, like) if lookahead else like, metadata["params"])
     _check_shapes(folder, "params", _shapes_of(like), metadata["params"])
-    with _checkpointer() as checkpointer:
+    with _checkpointer(alone=True) as checkpointer:
         (params,) = checkpointer.restore(folder / "params", (_on_first_device(like),))
     return model, params.slow if lookahead else params, metadata
 
@@ -229,25 +244,35 @@ def run_folder(folder: str | os.PathLike, *, resume: bool = False) -> pathlib.Pa
         'lm'
     """
     folder = pathlib.Path(folder)
-    if not resume and folder.is_dir() and any(folder.iterdir()):
+    if processes.is_main() and not resume and folder.is_dir() and any(folder.iterdir()):
         renamed = next(p for n in itertools.count(1) if not (p := folder.with_name(f"{folder.name}.{n}")).exists())
         folder.rename(renamed)
         print(f"the earlier run in {folder} was renamed to {renamed}")
     folder.mkdir(parents=True, exist_ok=True)
+    processes.wait_for_all("run folder")
     return folder
 
 
-def _checkpointer() -> Any:
-    """Orbax' checkpointer. Imported on first use: the import takes half as long as that of JAX."""
-    import orbax.checkpoint
+def _checkpointer(*, alone: bool = False) -> Any:
+    """Orbax' checkpointer, called by all processes, or by this one alone.
+
+    Imported on first use: the import takes half as long as that of JAX.
+    """
+    import orbax.checkpoint as ocp
 
     logging.getLogger("absl").setLevel(logging.ERROR)  # Orbax logs every save
-    return orbax.checkpoint.StandardCheckpointer()
+    if not alone or jax.process_count() == 1:
+        return ocp.StandardCheckpointer()
+    process = jax.process_index()
+    options = ocp.options.MultiprocessingOptions(
+        primary_host=process, active_processes={process}, barrier_sync_key_prefix=f"process-{process}"
+    )
+    return ocp.StandardCheckpointer(multiprocessing_options=options)
 
 
 def _on_first_device(like: PyTree) -> PyTree:
-    """The same shapes, to be restored to the first device, whatever the sharding was when they were saved."""
-    device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    """The same shapes, to be restored to the first device of this process, whatever their sharding was when saved."""
+    device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
     return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=device), like)
 
 

@@ -18,7 +18,9 @@ import numpy as np
 
 from jaxrnn import checks
 from jaxrnn.learning import checks as learning_checks
+from jaxrnn.learning import processes
 from jaxrnn.learning.checkpoints import RESERVED, Checkpoints, encode_key
+from jaxrnn.learning.mesh import Layout, Placement
 from jaxrnn.learning.provenance import as_json, check_origin, fingerprint
 from jaxrnn.learning.report import MetricsFormatter, Report, default_format
 from jaxrnn.learning.step import Step, TrainState, scan_steps
@@ -60,6 +62,9 @@ def fit(
     *,
     steps: int,
     key: Array,
+    mesh: jax.sharding.Mesh | None = None,
+    batch_spec: PyTree = None,
+    local_batches: bool = False,
     steps_per_execution: int = 10,
     evaluate: Callable[[Params, int], dict[str, Any]] | None = None,
     evaluate_every: int | None = None,
@@ -80,14 +85,27 @@ def fit(
     On one machine the same arguments give the same run bit for bit, also if it is killed and resumed. Ctrl-C finishes
     the current compiled call, saves and returns; a second Ctrl-C stops at once.
 
+    With a mesh each batch is split over its devices, and the run is the same up to rounding: loss, gradient and clipping
+    are those of the whole batch. Parameters and optimizer state are copied to every device, unless their arrays are
+    already sharded by axes of the mesh (``jax.device_put(params, shardings)`` before :func:`train_state`): those stay
+    so. With several processes (``jax.distributed``) all call ``fit`` with the same arguments; process 0 prints, logs
+    and decides, and all write the checkpoints, in a folder that all of them see.
+
     Args:
         step: the train step, of :func:`train_step`.
         state: the train state, of :func:`train_state`.
-        batches: ``batches[n]`` is batch n, a pytree of NumPy arrays.
+        batches: ``batches[n]`` is batch n, a pytree of arrays, of NumPy or on devices.
         steps: the step to end at, counted from the start of training.
         key: random key of the run; step n uses ``fold_in(key, n)``.
+        mesh: devices to train on, of :func:`device_mesh`, or a mesh of your own: its axis ``"batch"``, or its first,
+            splits the batches and axis 0 of the carry.
+        batch_spec: a ``jax.sharding.PartitionSpec`` for every leaf of a batch, or a tree prefix of them, where None is
+            the default: ``[T, B, ...]`` is split along axis 1, ``[B]`` along axis 0.
+        local_batches: whether ``batches[n]`` holds only this process's part of batch n; by default it is the whole
+            batch on every process.
         steps_per_execution: optimizer steps in one compiled call.
-        evaluate: ``evaluate(params, step)`` returns a dict of numbers to report and texts to print.
+        evaluate: ``evaluate(params, step)`` returns a dict of numbers to report and texts to print; called on all
+            processes.
         evaluate_every: steps between evaluations; there is always one at the end.
         monitor: the number returned by ``evaluate`` that is minimized; it decides which model is the best.
         patience: stop after this many evaluations without a better one.
@@ -113,7 +131,8 @@ def fit(
         NonFiniteError: loss or gradient were not finite for ``max_nonfinite`` batches in a row; names the last
             checkpoint.
         ValueError: the folder holds another run (use ``resume=True`` or another folder); the run to be resumed had
-            another key, metadata or data, both are named; there are fewer batches than steps.
+            another key, metadata or data, both are named; there are fewer batches than steps; a batch cannot be split
+            evenly over the mesh, or an argument is not the same on every process.
 
     Example:
         >>> import jax, jaxrnn as rnn, numpy as np, optax
@@ -146,7 +165,16 @@ def fit(
     learning_checks.enough_batches(batches, steps)
     checks.free_names("metadata", metadata or {}, (*RESERVED, *RESERVED_BY_FIT))
     metadata = as_json("metadata", metadata or {})
-    progress, origin = _Progress(), {} if checkpoints is None else fingerprint(batches, steps)
+    placement, many = Placement(mesh, batch_spec, local_batches), jax.process_count() > 1
+    state = placement.state(state)  # a copy: the compiled call donates it; the caller's state stays valid
+    progress, origin = _Progress(), {}
+    if (checkpoints is not None or many) and not local_batches:
+        origin = fingerprint(batches, steps)
+    if many:
+        schedule = (steps, steps_per_execution, evaluate_every, save_every, patience, max_nonfinite)
+        folder_steps = None if checkpoints is None else checkpoints.steps()
+        processes.check_same({"steps, ..., max_nonfinite": schedule, "key": encode_key(key), "metadata": metadata,
+                              "steps in checkpoints": folder_steps, **origin})  # fmt: skip
     if checkpoints is not None and checkpoints.steps():
         if not resume:
             checks.refuse("checkpoints", "a folder without checkpoints", f"{checkpoints.folder} with some",
@@ -163,29 +191,36 @@ def fit(
                 check_origin(
                     checkpoints.folder, stored_origin, {"metadata": metadata, "key": encode_key(key), **origin}
                 )
-    state = jax.tree.map(jnp.copy, state)  # the compiled call donates this copy; the caller's state stays valid
-    compiled = _compiled(step)
+    compiled = _compiled(step, placement.layout(state))
     first, start_time, nonfinite_in_a_row = int(state.step), time.monotonic(), int(state.skipped_in_a_row)
     stopped = "early" if patience is not None and progress.wait >= patience else "finished"
     shapes: set[str] = set()
+    agreed_to_stop = False
+    main = processes.is_main()
 
     with (
+        processes.explain_loss_of_a_process(),
         Report(
             first,
             steps,
-            log=log,
+            log=log if main else None,
             resume=bool(resume),
-            tensorboard=tensorboard,
+            tensorboard=tensorboard if main else None,
             format_metrics=format_metrics,
-            verbose=verbose,
+            verbose=verbose and main,
         ) as report,
-        _ctrl_c() as interrupted,
+        _ctrl_c() as ctrl_c,
     ):
 
-        def record(done: int, metrics: PyTree) -> None:
+        def interrupted() -> bool:
+            """Whether to stop; of several processes, all in the same step."""
+            return agreed_to_stop if many else ctrl_c.is_set()
+
+        def record(done: int, metrics: PyTree, any_ctrl_c: Array) -> None:
             """Wait for the metrics of a compiled call, report them, and end a run that is no longer finite."""
-            nonlocal nonfinite_in_a_row
-            values = jax.device_get(metrics)
+            nonlocal nonfinite_in_a_row, agreed_to_stop
+            values, any_ctrl_c = jax.device_get((metrics, any_ctrl_c))
+            agreed_to_stop |= bool(any_ctrl_c)
             report.metrics(done, values)
             for n, finite in enumerate(values["finite"], done + 1 - len(values["finite"])):
                 nonfinite_in_a_row = 0 if finite else nonfinite_in_a_row + 1
@@ -203,16 +238,21 @@ def fit(
 
         if first >= steps:
             report.print(f"nothing to do: the run is at step {first}, steps={steps}")
-        next_group = functools.partial(_next_group, batches, steps, steps_per_execution, evaluate_every, save_every)
+        def next_group(done: int) -> PyTree:
+            group = _next_group(batches, steps, steps_per_execution, evaluate_every, save_every, done)
+            return placement.stacked(group) if group else None
+
+        key_everywhere = placement.key(key)
         done, pending, group = first, None, next_group(first)
-        while done < steps and not interrupted.is_set() and stopped != "early":
+        while done < steps and not interrupted() and stopped != "early":
             shapes.add(str(jax.tree.map(np.shape, group)))
-            state, metrics = compiled(state, group, key)  # asynchronous: returns at once
+            # asynchronous: returns at once
+            state, metrics, any_ctrl_c = compiled(state, group, key_everywhere, placement.flag(ctrl_c.is_set()))
             done += len(jax.tree.leaves(group)[0])
             group = next_group(done)  # while the device computes
             if pending is not None:
                 record(*pending)
-            pending = (done, metrics)
+            pending = (done, metrics, any_ctrl_c)
             at_end, better = done == steps, False
             evaluate_now = evaluate if at_end or _due(done, evaluate_every) else None
             if not (evaluate_now or at_end or _due(done, save_every)):
@@ -223,14 +263,14 @@ def fit(
                 result = evaluate_now(state.params, done)
                 learning_checks.evaluation_result("evaluate", result)
                 checks.one_of("monitor", monitor, result)
-                monitored = float(result[monitor])
+                monitored = processes.from_main(float(result[monitor]))
                 better = monitored < (math.inf if progress.best is None else progress.best)  # NaN is never better
                 progress = _Progress(monitored, done, 0) if better else progress._replace(wait=progress.wait + 1)
                 report.evaluation(done, result, better)
                 if patience is not None and progress.wait >= patience:
                     stopped = "early"
             save(best=better)
-        if interrupted.is_set() and stopped != "early" and done < steps:
+        if interrupted() and stopped != "early" and done < steps:
             stopped = "interrupted"
             if pending is not None:  # otherwise this step is saved already
                 record(*pending)
@@ -243,9 +283,19 @@ def fit(
 
 
 @functools.lru_cache(maxsize=8)
-def _compiled(step: Step) -> Step:
-    """The jitted scan over a step; cached, so that a second ``fit`` with the same step does not compile it again."""
-    return jax.jit(scan_steps(step), donate_argnums=0)
+def _compiled(step: Step, layout: Layout | None) -> Callable:
+    """The jitted scan over a step; cached, so that a second ``fit`` with the same step does not compile it again.
+
+    It also returns whether any process was interrupted by Ctrl-C.
+    """
+    scan = scan_steps(step)
+
+    def steps(state: TrainState, batches: PyTree, key: Array, ctrl_c: Array) -> tuple[TrainState, PyTree, Array]:
+        state, metrics = scan(state, batches, key)
+        return state, metrics, jnp.any(ctrl_c)
+
+    out_shardings = None if layout is None else (layout.state, layout.replicated, layout.replicated)
+    return jax.jit(steps, donate_argnums=0, out_shardings=out_shardings)
 
 
 class _Progress(NamedTuple):
@@ -273,20 +323,20 @@ def _next_group(
     evaluate_every: int | None,
     save_every: int | None,
     done: int,
-) -> PyTree:
-    """The next ``steps_per_execution`` batches, stacked; a single batch before an evaluation, a save or another shape.
+) -> list[PyTree]:
+    """The next ``steps_per_execution`` batches; a single batch before an evaluation, a save or another shape.
 
     It depends on ``done`` alone, so a resumed run groups its steps like an uninterrupted one.
     """
     if done >= steps:
-        return None
+        return []
     nearest = min([steps - done] + [every - done % every for every in (evaluate_every, save_every) if every])
     if done % steps_per_execution == 0 and nearest >= steps_per_execution:
         group = [learning_checks.batch(batches, n, steps) for n in range(done, done + steps_per_execution)]
         shapes = [jax.tree.map(np.shape, batch) for batch in group]
         if all(shape == shapes[0] for shape in shapes):
-            return jax.tree.map(lambda *leaves: np.stack(leaves), *group)
-    return jax.tree.map(lambda leaf: np.asarray(leaf)[None], learning_checks.batch(batches, done, steps))
+            return group
+    return [learning_checks.batch(batches, done, steps)]
 
 
 @contextlib.contextmanager

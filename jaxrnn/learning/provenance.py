@@ -52,6 +52,8 @@ def check_origin(folder: os.PathLike, stored: dict[str, Any], current: dict[str,
 
 
 def _array_digest(leaf: PyTree) -> str:
+    if isinstance(leaf, jax.Array) and not leaf.is_fully_addressable:
+        return f"{checks.describe(leaf)} of several processes"
     array = np.asarray(leaf)
     return f"{checks.describe(array)} of SHA-256 {hashlib.sha256(array.tobytes()).hexdigest()[:16]}"
 
