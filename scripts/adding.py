@@ -22,10 +22,12 @@ import common
 import jax
 import optax
 from common import CELLS, above_zero, not_negative, positive
+from jax.sharding import PartitionSpec
 
 import jaxrnn as rnn
 from jaxrnn import learning
 from jaxrnn.data import synthetic
+from jaxrnn.learning.mesh import Placement
 
 CHANCE, TEST = 1 / 6, 2000  # the variance of the sum; sequences of an evaluation
 
@@ -64,13 +66,15 @@ def train(kind: str, args: argparse.Namespace) -> tuple[list[int], list[float]]:
         return error(params, batch), (carry, {})
 
     optimizer = optax.chain(optax.clip_by_global_norm(args.clip), optax.adam(args.rate))
-    step = learning.train_step(common.split_batch(loss, args.batch, args.devices), optimizer)
+    step = learning.train_step(loss, optimizer)
     state = learning.train_state((cell.init(cell_key), readout.init(readout_key)), optimizer)
+    state = Placement(args.mesh).state(state)
 
     @functools.partial(jax.jit, donate_argnums=0)
     def advance(state):
         def body(state, _):
             batch = synthetic.adding(jax.random.fold_in(key, state.step), args.batch, args.length)
+            batch = learning.shard_batch(batch, args.mesh, (None, PartitionSpec("batch")))  # [T, B, 2] and [B, 1]
             return step(state, batch, key)[0], None
 
         return jax.lax.scan(body, state, length=args.steps_per_call)[0]
@@ -103,7 +107,7 @@ def draw(curves: dict[str, Any], args: argparse.Namespace) -> None:
 
 
 def arguments() -> argparse.Namespace:
-    parser = common.Parser(__doc__, "runs/adding", "short sequences and few steps", plots=True)
+    parser = common.Parser(__doc__, "runs/adding", "short sequences and few steps", plots=True, processes=False)
     add = parser.add_argument
     add("--length", type=positive, default=200, quick=50, help="sequence length T")
     add("--cells", nargs="+", choices=CELLS, default=list(CELLS), help="cells to train")

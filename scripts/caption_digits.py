@@ -23,6 +23,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from common import above_zero, positive
+from jax.sharding import PartitionSpec
 
 import jaxrnn as rnn
 from jaxrnn import learning
@@ -160,11 +161,13 @@ def main() -> None:
     rate = optax.cosine_decay_schedule(args.rate, args.steps)
     optimizer = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(rate))
     end = learning.fit(
-        learning.train_step(common.split_batch(loss, args.batch, args.devices), optimizer),
+        learning.train_step(loss, optimizer),
         learning.train_state(params, optimizer),
         RandomImages(*training, args.batch, args.seed),
         steps=args.steps,
         key=key,
+        mesh=args.mesh,
+        batch_spec={"images": PartitionSpec("batch"), "tokens": None, "lengths": None},
         evaluate=evaluate,
         evaluate_every=max(args.steps // 5, 1),
         format_metrics=lambda m: (

@@ -68,21 +68,23 @@ def train(args: argparse.Namespace) -> None:
     rate = optax.cosine_decay_schedule(args.rate, args.steps)
     optimizer = optax.chain(optax.clip_by_global_norm(args.clip), optax.adam(rate))
     start = model.initial_state((args.batch,))
-    validate = jax.jit(lambda params: learning.mean_loss(loss, params, start, held_out.epoch())[1])
+    chunks = learning.shard_batch(held_out.epoch(), args.mesh, stacked=True)
+    validate = jax.jit(lambda params, chunks: learning.mean_loss(loss, params, start, chunks)[1])
 
     def evaluate(params, step):
         sample = write(model, params, vocabulary, args.sample_length, args)
         lines = [textwrap.fill(line, 100) for line in sample.splitlines()]
-        return {"loss": validate(params), "sample": "\n".join(["-" * 80, *lines, "-" * 80])}
+        return {"loss": validate(params, chunks), "sample": "\n".join(["-" * 80, *lines, "-" * 80])}
 
     metadata = {"script": "char_lm", "text": common.fingerprint(text), "symbols": vocabulary.symbols}
     metadata |= {name: getattr(args, name) for name in ("length", "batch", "rate", "clip", "seed")}
     end = learning.fit(
-        learning.train_step(common.split_batch(loss, args.batch, args.devices), optimizer),
+        learning.train_step(loss, optimizer),
         learning.train_state(params, optimizer, carry=start),
         streams,
         steps=args.steps,
         key=key,
+        mesh=args.mesh,
         evaluate=evaluate,
         evaluate_every=args.evaluate_every or max(args.steps // 5, 1),
         checkpoints=learning.Checkpoints(out, model),

@@ -26,6 +26,7 @@ from common import positive
 import jaxrnn as rnn
 from jaxrnn import learning
 from jaxrnn.data import Streams, Vocabulary, python_reference
+from jaxrnn.learning.mesh import Placement
 
 BATCH, STEPS, WIDTH, LAYERS = 50, 50, 128, 2
 RATE, DECAY, EPSILON, CLIP = 2e-3, 0.95, 1e-8, 5.0
@@ -33,7 +34,8 @@ RATE_DECAY, LAST_FULL_EPOCH = 0.97, 10
 
 
 def main() -> None:
-    parser = common.Parser(__doc__, "runs/char_rnn", "few epochs of a text that needs no download", data_free=True)
+    parser = common.Parser(__doc__, "runs/char_rnn", "few epochs of a text that needs no download", data_free=True,
+                           batch=BATCH, processes=False)  # fmt: skip
     parser.add_argument("--data", metavar="FILE", help="tiny Shakespeare, or any UTF-8 text")
     parser.add_argument("--epochs", type=positive, default=50, quick=5, help="epochs to train")
     parser.add_argument("--torch", action="store_true", help="run it in PyTorch instead")
@@ -55,7 +57,7 @@ def main() -> None:
     model = rnn.Stack(rnn.Stack(*cells), rnn.Linear(WIDTH, len(vocabulary)))
     model = rnn.initializers.everywhere(model, rnn.initializers.uniform(0.08))
     params = model.init(jax.random.key(args.seed))
-    epochs = (run_torch if args.torch else run_jaxrnn)(model, params, train, held_out, args.devices)
+    epochs = (run_torch if args.torch else run_jaxrnn)(model, params, train, held_out, args.mesh)
     out = pathlib.Path(args.out)
     out.mkdir(parents=True, exist_ok=True)
     with (out / "metrics.jsonl").open("w") as log:
@@ -70,7 +72,7 @@ def main() -> None:
             print(json.dumps(line), file=log, flush=True)
 
 
-def run_jaxrnn(model, params, train, held_out, devices):
+def run_jaxrnn(model, params, train, held_out, mesh):
     """Yield, for each epoch, the mean training loss and the validation loss."""
     one_hot = jax.nn.one_hot
 
@@ -84,18 +86,19 @@ def run_jaxrnn(model, params, train, held_out, devices):
         return RATE * RATE_DECAY ** jnp.maximum(step // len(train) + 1 - LAST_FULL_EPOCH, 0)
 
     optimizer = optax.chain(optax.clip(CLIP), optax.rmsprop(rate, DECAY, EPSILON, eps_in_sqrt=False))
-    step = learning.train_step(common.split_batch(loss, BATCH, devices), optimizer)
+    step = learning.train_step(loss, optimizer)
     epoch = jax.jit(learning.scan_steps(step), donate_argnums=0)
     start = model.initial_state((BATCH,))
     validate = jax.jit(lambda params, chunks: learning.mean_loss(loss, params, start, chunks)[1] / STEPS)
-    state = learning.train_state(params, optimizer, carry=start)
+    state = Placement(mesh).state(learning.train_state(params, optimizer, carry=start))
+    chunks, test = (learning.shard_batch(part.epoch(), mesh, stacked=True) for part in (train, held_out))
     while True:
-        state, metrics = epoch(state, train.epoch(), jax.random.key(0))
+        state, metrics = epoch(state, chunks, jax.random.key(0))
         yield float(metrics["nats"].mean())
-        yield float(validate(state.params, held_out.epoch()))
+        yield float(validate(state.params, test))
 
 
-def run_torch(model, params, train, held_out, devices):
+def run_torch(model, params, train, held_out, mesh):
     """The same in PyTorch. Its second bias is fixed at 0, so that both runs have the same parameters."""
     import torch
 

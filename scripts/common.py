@@ -10,6 +10,7 @@ import argparse
 import contextlib
 import hashlib
 import importlib.util
+import inspect
 import io
 import math
 import os
@@ -23,6 +24,8 @@ import numpy as np
 
 import jaxrnn as rnn
 from jaxrnn import learning
+from jaxrnn.learning.mesh import available_cores
+from jaxrnn.learning.processes import is_main
 
 CELLS = {"vanilla": rnn.VanillaRNN, "lstm": rnn.LSTM, "gru": rnn.GRU}
 
@@ -60,7 +63,7 @@ def require(*modules: str) -> None:
 
 
 class Parser(argparse.ArgumentParser):
-    """A command line with ``--seed``, ``--out``, ``--devices`` and ``--quick``, whose help shows every default.
+    """A command line with ``--seed``, ``--out``, ``--quick`` and the devices, whose help shows every default.
 
     Args:
         description: docstring of the script.
@@ -69,7 +72,10 @@ class Parser(argparse.ArgumentParser):
         quick_out: default of ``--out`` with ``--quick``, if it is another one.
         plots: whether ``--out`` must be writable from the start, because a plot is saved there at the end.
         data_free: whether ``--quick`` makes its own data, and so refuses ``--data``.
-        worker_devices: default of ``--devices`` if not this process but its workers use them.
+        batch: the batch that is split over the devices of ``args.mesh``: an option, or a constant number; None: none
+            is, and there is no ``--devices``.
+        processes: whether the script can run in several processes.
+        workers: whether not this process but its workers use the devices, so that JAX does not start here.
     """
 
     def __init__(
@@ -81,10 +87,12 @@ class Parser(argparse.ArgumentParser):
         quick_out: str | None = None,
         plots: bool = False,
         data_free: bool = False,
-        worker_devices: int | None = None,
+        batch: str | int | None = "--batch",
+        processes: bool = True,
+        workers: bool = False,
     ) -> None:
         self.quick_defaults: dict[str, Any] = {}
-        self.data_free, self.worker_devices = data_free, worker_devices
+        self.data_free, self.batch, self.workers = data_free, batch, workers
         super().__init__(
             description=description, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
         )
@@ -92,8 +100,18 @@ class Parser(argparse.ArgumentParser):
         self.add_argument("--seed", type=seed, default=0, help="random seed")
         self.add_argument("--out", type=writable_folder if plots else folder, default=out, quick=quick_out,
                           metavar="DIR", help="output folder")  # fmt: skip
-        self.add_argument("--devices", type=positive, default=worker_devices or 1, metavar="N",
-                          help="devices to compute on; on a CPU, N devices are made of its cores")  # fmt: skip
+        self.set_defaults(coordinator=None, processes=None, process_id=None)
+        if batch is None:
+            return
+        self.add_argument("--devices", type=positive, metavar="N",
+                          help="devices of this process, over which each batch is split; on a CPU, N are made of its "
+                          "cores (default: all, as many as divide the batch)")  # fmt: skip
+        if processes:
+            self.add_argument("--coordinator", type=address, metavar="HOST:PORT",
+                              help="train in several processes, all started with this address, at which process 0 "
+                              "listens; auto in SLURM, Kubernetes and Open MPI")  # fmt: skip
+            self.add_argument("--processes", type=positive, metavar="N", help="number of processes")
+            self.add_argument("--process-id", type=number_of_process, metavar="I", help="which this is, from 0")
 
     def add_argument(self, *names: str, quick: Any = None, **options: Any) -> argparse.Action:
         """Add an option; ``quick`` is its default with ``--quick``. The defaults become part of the help."""
@@ -117,11 +135,21 @@ class Parser(argparse.ArgumentParser):
         parsed = super().parse_args(args, namespace)
         if parsed.quick and self.data_free and parsed.data is not None:
             self.error(f"--data: expected it without --quick, which makes its own data, got {parsed.data}")
-        if self.worker_devices is None:
-            if parsed.devices > 1 and getattr(parsed, "resume", False):
-                self.error(f"--devices: expected 1 with --resume, got {parsed.devices}")
-            use_devices(parsed.devices)
+        if self.batch is not None and not self.workers:
+            self._check_processes(parsed)
+            parsed.mesh = start(parsed, self.batch)
         return parsed
+
+    def _check_processes(self, parsed: argparse.Namespace) -> None:
+        """Refuse options of several processes that do not go together."""
+        coordinator, processes, process_id = parsed.coordinator, parsed.processes, parsed.process_id
+        for option, value in (("--processes", processes), ("--process-id", process_id)):
+            if coordinator is None and value is not None:
+                self.error(f"{option}: expected it with --coordinator HOST:PORT, the address of process 0, got none")
+            if coordinator not in (None, "auto") and value is None:
+                self.error(f"{option}: expected a number with --coordinator {coordinator}, got none")
+        if processes is not None and process_id is not None and process_id >= processes:
+            self.error(f"--process-id: expected a number below --processes {processes}, got {process_id}")
 
 
 def _number(kind: Callable[[str], Any], expected: str, valid: Callable[[Any], bool]) -> Callable[[str], Any]:
@@ -140,12 +168,21 @@ def _number(kind: Callable[[str], Any], expected: str, valid: Callable[[Any], bo
 
 
 positive = _number(int, "a whole number above 0", lambda n: n > 0)
+number_of_process = _number(int, "a whole number of at least 0", lambda n: n >= 0)
 seed = _number(int, "a whole number from 0 to 2147483647", lambda n: 0 <= n < 2**31)  # an int32 for jit
 above_zero = _number(float, "a number above 0", lambda x: 0 < x < math.inf)
 norm = _number(float, "a number above 0", lambda x: x > 0)  # inf: no clipping
 not_negative = _number(float, "a number of at least 0", lambda x: 0 <= x < math.inf)
 rate = _number(float, "a share of at least 0 and below 1", lambda x: 0 <= x < 1)
 probability = _number(float, "a probability between 0 and 1", lambda x: 0 <= x <= 1)
+
+
+def address(text: str) -> str:
+    """A type for argparse: HOST:PORT or auto."""
+    host, _, port = text.rpartition(":")
+    if text != "auto" and not (host and port.isdecimal() and 0 < int(port) < 2**16):
+        raise argparse.ArgumentTypeError(f"expected auto or HOST:PORT, such as 10.0.0.1:1234, got {text}")
+    return text
 
 
 def folder(text: str) -> str:
@@ -170,32 +207,67 @@ def _existing_parent(text: str) -> pathlib.Path:
     return next(place for place in (path, *path.parents) if os.path.exists(place))
 
 
-# ---- devices ---------------------------------------------------------------------------------------------------------
+# ---- devices and processes -------------------------------------------------------------------------------------------
 
 
-def use_devices(count: int) -> None:
-    """Make ``count`` devices available; call it before JAX computes anything."""
-    if count > 1:
-        with contextlib.suppress(RuntimeError):  # JAX has started already
-            jax.config.update("jax_num_cpu_devices", count)  # no effect on the devices of other platforms
-        if jax.device_count() < count:
-            refuse(f"--devices: expected at most {jax.device_count()}, the devices of this machine, got {count}")
+def start(args: argparse.Namespace, batch: str | int, **timeouts: int) -> jax.sharding.Mesh:
+    """Start JAX in one or several processes; the mesh of the devices that a batch is split over.
+
+    Processes other than 0 no longer print. ``timeouts`` are those of ``jax.distributed.initialize``, in seconds.
+    """
+    size = batch if isinstance(batch, int) else getattr(args, batch.removeprefix("--"))
+    name = f"{batch} {size}" if isinstance(batch, str) else f"the batch, {size},"
+    if args.devices is not None:
+        check_split(name, size, args.devices, args.processes or 1)  # before so many are made
+    if args.coordinator is not None and not jax.distributed.is_initialized():
+        connect(args, timeouts)
+    with contextlib.suppress(RuntimeError):  # JAX has started already
+        learning.use_cores(args.devices or share_of_cores(args))
+    of_process: dict[int, list[jax.Device]] = {}
+    for device in jax.devices():
+        of_process.setdefault(device.process_index, []).append(device)
+    processes, available = len(of_process), min(map(len, of_process.values()))
+    devices = args.devices or max((n for n in range(1, available + 1) if size % (n * processes) == 0), default=1)
+    if devices > available:
+        refuse(f"--devices: expected at most {available}, as many as JAX has here, got {devices}")
+    check_split(name, size, devices, processes)
+    if not is_main():
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115
+    return learning.device_mesh([device for found in of_process.values() for device in found[:devices]])
 
 
-def split_batch(loss: Callable, batch_size: int, devices: int) -> Callable:
-    """The loss of :func:`jaxrnn.learning.train_step` with each batch split over the devices along its batch axis."""
-    if devices == 1:
-        return loss
-    if batch_size % devices:
-        refuse(f"--batch: expected a multiple of --devices {devices}, got {batch_size}")
-    mesh = jax.sharding.Mesh(jax.devices()[:devices], ("batch",))
+def connect(args: argparse.Namespace, timeouts: dict[str, int]) -> None:
+    """Connect the processes of a run; one that is lost ends all within about half a minute."""
+    timeouts = {"heartbeat_timeout_seconds": 30, "shutdown_timeout_seconds": 30} | timeouts
+    known = inspect.signature(jax.distributed.initialize).parameters  # JAX 0.7 has no timeout of the shutdown
+    try:
+        jax.distributed.initialize(
+            None if args.coordinator == "auto" else args.coordinator,
+            args.processes,
+            args.process_id,
+            **{name: seconds for name, seconds in timeouts.items() if name in known},
+        )
+    except ValueError as error:
+        refuse(f"--coordinator: expected HOST:PORT outside of SLURM, Kubernetes and Open MPI, got auto: {error}")
 
-    def split(array: Any) -> jax.Array:
-        axis = next((axis for axis in (1, 0) if axis < array.ndim and array.shape[axis] == batch_size), None)
-        spec = jax.sharding.PartitionSpec(*() if axis is None else (None,) * axis + ("batch",))
-        return jax.lax.with_sharding_constraint(array, jax.sharding.NamedSharding(mesh, spec))
 
-    return lambda params, carry, batch, key: loss(params, carry, jax.tree.map(split, batch), key)
+def share_of_cores(args: argparse.Namespace) -> int:
+    """The cores of this process: all, or its share if the coordinator's address says that all are on one machine."""
+    alone = (args.coordinator or "").rpartition(":")[0] not in ("localhost", "127.0.0.1", "[::1]")
+    return max(1, available_cores() // (1 if alone else args.processes))
+
+
+def check_split(name: str, batch: int, devices: int, processes: int) -> None:
+    """Refuse devices that cannot share a batch evenly."""
+    parts = devices * processes
+    if batch % parts:
+        got = f"{devices} in each of {processes} processes" if processes > 1 else f"{devices}"
+        below = batch // parts * parts
+        fixes = [f"--devices {n}" for n in range(devices - 1, 0, -1) if batch % (n * processes) == 0][:1]
+        if name.startswith("--"):
+            fixes.append(f"--batch {below} or {below + parts}" if below else f"--batch {parts}")
+        fix = " or ".join(fixes) or "fewer --processes"
+        refuse(f"--devices: expected a number that divides {name} evenly, got {got}; {fix}")
 
 
 # ---- texts -----------------------------------------------------------------------------------------------------------
@@ -290,17 +362,20 @@ def subplots(*args: Any, **options: Any) -> tuple[Any, Any]:
 
 
 def save_plot(figure: Any, path: pathlib.Path, **options: Any) -> None:
-    """Save a figure, close it, and print where it is."""
+    """Save a figure, close it, and print where it is; of several processes, one does."""
     import matplotlib.pyplot as plt
 
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, **{"dpi": 150} | options)
+    if is_main():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        figure.savefig(path, **{"dpi": 150} | options)
     plt.close(figure)
     print(f"{path} is drawn")
 
 
 def draw_loss(folder: pathlib.Path, clip: float, symbol: str, title: str) -> None:
     """Plot the loss of every step, the validation losses, and where clipping acted, to ``loss.png``."""
+    if not is_main():
+        return  # the metrics are those of process 0, which may be writing them
     figure, axes = subplots(figsize=(7, 4.5))
     rnn.plots.loss_curve(folder / "metrics.jsonl", axes, clip=clip, quantity=f"cross entropy [nats a {symbol}]")
     axes.set_title(title)

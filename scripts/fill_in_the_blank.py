@@ -129,11 +129,12 @@ def train(pieces: Sequence[np.ndarray], symbols: int, width: int, steps: int, ar
 
         init_key, key = jax.random.split(jax.random.key(args.seed))
         end = learning.fit(
-            learning.train_step(common.split_batch(loss, args.batch, args.devices), optimizer),
+            learning.train_step(loss, optimizer),
             learning.train_state(model.init(init_key), optimizer),
             batches,
             steps=steps,
             key=key,
+            mesh=args.mesh,
             verbose=False,
         )
         trained[side] = model, end.state.params

@@ -153,11 +153,12 @@ def train(model: rnn.Stack, training: Windows, held_out: Windows, args: argparse
     )
     init_key, key = jax.random.split(jax.random.key(args.seed))
     end = learning.fit(
-        learning.train_step(common.split_batch(loss, args.batch, args.devices), optimizer),
+        learning.train_step(loss, optimizer),
         learning.train_state(model.init(init_key), optimizer),
         Shuffled(training, args.batch, args.seed),
         steps=args.steps,
         key=key,
+        mesh=args.mesh,
         steps_per_execution=5,
         evaluate=evaluate,
         evaluate_every=max(args.steps // 40, 1),

@@ -3,9 +3,11 @@
     python scripts/kill_test.py                     # 20 kills, about 2 minutes
     python scripts/kill_test.py --quick             # 3 kills
     python scripts/kill_test.py --kills 100 --seed 1
+    python scripts/kill_test.py --processes 2       # a run of several processes
 
 A tiny character model saves every other step, so that kills (by SIGKILL) occur during start-up, training and saving.
-Parameters, optimizer state, carried state and the log must be equal, bit for bit.
+Parameters, optimizer state, carried state and the log must be equal, bit for bit. Of several processes one or all are
+killed; the rest must end by themselves within a minute, before all are started again.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ import argparse
 import contextlib
 import pathlib
 import random
+import socket
 import subprocess
 import sys
 import time
@@ -22,7 +25,9 @@ from typing import Any
 import common
 from common import positive
 
-SAVE_EVERY, STEPS_PER_KILL = 2, 8
+SAVE_EVERY, STEPS_PER_KILL, BATCH = 2, 8, 4
+MOST_SECONDS = 60  # in which the rest of the processes must end
+TIMEOUTS = {"heartbeat_timeout_seconds": 10, "shutdown_timeout_seconds": 10, "initialization_timeout": 30}
 
 
 def main() -> None:
@@ -44,10 +49,24 @@ def main() -> None:
     sys.exit(bool(differences))
 
 
-def start(folder: pathlib.Path, steps: int, args: argparse.Namespace) -> subprocess.Popen:
-    """Start the run in another process."""
-    options = {"--child": folder, "--steps": steps, "--seed": args.seed, "--devices": args.devices}
+def start(folder: pathlib.Path, steps: int, args: argparse.Namespace) -> list[subprocess.Popen]:
+    """Start the processes of the run."""
+    options: dict[str, Any] = {"--child": folder, "--steps": steps, "--seed": args.seed}
+    if args.devices is not None:
+        options["--devices"] = args.devices
+    if args.processes == 1:
+        return [start_process(options)]
+    with socket.create_server(("localhost", 0)) as server:  # a port that is free
+        options |= {"--coordinator": f"localhost:{server.getsockname()[1]}", "--processes": args.processes}
+    return [start_process(options | {"--process-id": n}) for n in range(args.processes)]
+
+
+def start_process(options: dict[str, Any]) -> subprocess.Popen:
     return subprocess.Popen([sys.executable, __file__, *(str(word) for item in options.items() for word in item)])
+
+
+def running(run: list[subprocess.Popen]) -> bool:
+    return all(process.poll() is None for process in run)
 
 
 def newest(folder: pathlib.Path) -> int:
@@ -66,13 +85,13 @@ def drafts(folder: pathlib.Path) -> set[tuple[pathlib.Path, int]]:
 
 def run_undisturbed(folder: pathlib.Path, steps: int, args: argparse.Namespace) -> tuple[float, float]:
     """Run to the end; return the seconds to the first checkpoint, and between checkpoints."""
-    began, child = time.monotonic(), start(folder, steps, args)
+    began, run = time.monotonic(), start(folder, steps, args)
     first = None
-    while child.poll() is None:
+    while running(run):
         time.sleep(0.002)
         if first is None and newest(folder):
             first = time.monotonic()
-    wait(child)
+    wait(run)
     assert first is not None
     return first - began, (time.monotonic() - first) / (steps / SAVE_EVERY)
 
@@ -87,29 +106,45 @@ def run_disturbed(
     aims = ["a save", "any time", "start-up", "any time", "a save"] * kills
     phases = []
     for aim in chance.sample(aims[:kills], kills):
-        before, old, target, child = newest(folder), drafts(folder), next(targets), start(folder, steps, args)
-        while aim != "start-up" and not before < newest(folder) >= target and child.poll() is None:
+        before, old, target, run = newest(folder), drafts(folder), next(targets), start(folder, steps, args)
+        while aim != "start-up" and not before < newest(folder) >= target and running(run):
             time.sleep(0.001)
-        while aim == "a save" and not drafts(folder) - old and child.poll() is None:
+        while aim == "a save" and not drafts(folder) - old and running(run):
             time.sleep(0.001)
         until = time.monotonic() + chance.uniform(
             0, {"start-up": startup, "any time": period, "a save": period / 2}[aim]
         )
         while time.monotonic() < until and not (aim == "start-up" and newest(folder) > before):
             time.sleep(0.001)  # a start-up that was quicker than the first one is over
-        child.kill()
-        if child.wait() == 0:
+        victims = chance.choice([run, [chance.choice(run)]])
+        for process in victims:
+            process.kill()
+        if 0 in [process.wait() for process in victims]:
             sys.exit(f"the run ended before it was killed ({aim}, from {before}, target {target}); try another --seed")
         saving = drafts(folder) - old
         phases.append("in a save" if saving else "in training" if newest(folder) > before else "in start-up")
+        await_the_rest(run)
     wait(start(folder, steps, args))
     return phases
 
 
-def wait(child: subprocess.Popen) -> None:
+def wait(run: list[subprocess.Popen]) -> None:
     """Wait for a run that is not killed."""
-    if child.wait() != 0:
-        sys.exit(f"the run failed with exit status {child.returncode}")
+    for process in run:
+        if process.wait() != 0:
+            sys.exit(f"the run failed with exit status {process.returncode}")
+
+
+def await_the_rest(run: list[subprocess.Popen]) -> None:
+    """The processes that were not killed must end by themselves."""
+    until = time.monotonic() + MOST_SECONDS
+    for n, process in enumerate(run):
+        try:
+            process.wait(max(until - time.monotonic(), 0))
+        except subprocess.TimeoutExpired:
+            for left in run:
+                left.kill()
+            sys.exit(f"process {n} did not end within {MOST_SECONDS} s after another was killed")
 
 
 def compare(undisturbed: pathlib.Path, killed: pathlib.Path) -> list[str]:
@@ -127,14 +162,17 @@ def train(folder: pathlib.Path, args: argparse.Namespace) -> None:
     import jax
     import numpy as np
     import optax
+    from jax.sharding import NamedSharding, PartitionSpec
 
     import jaxrnn as rnn
     from jaxrnn import learning
     from jaxrnn.data import Streams, Vocabulary, python_reference
+    from jaxrnn.learning.processes import is_main
 
+    mesh = common.start(args, BATCH, **TIMEOUTS)
     text = python_reference()[:3000]
     vocabulary = Vocabulary.of(text)
-    streams = Streams(vocabulary.encode(text), batch=4, steps=8)
+    streams = Streams(vocabulary.encode(text), batch=BATCH, steps=8)
     model = rnn.Stack(
         rnn.Embedding(len(vocabulary), 8),
         rnn.LSTM(8, 16, w_hh_init="glorot_uniform"),
@@ -145,10 +183,11 @@ def train(folder: pathlib.Path, args: argparse.Namespace) -> None:
     init_key, key = jax.random.split(jax.random.key(args.seed))
     end = learning.fit(
         learning.train_step(learning.stream_loss(model), optimizer),
-        learning.train_state(jax.jit(model.init)(init_key), optimizer, carry=model.initial_state((4,))),
+        learning.train_state(jax.jit(model.init)(init_key), optimizer, carry=model.initial_state((BATCH,))),
         streams,
         steps=args.steps,
         key=key,
+        mesh=mesh,
         steps_per_execution=SAVE_EVERY,
         evaluate=lambda params, step: {"loss": jax.numpy.abs(params[3].w).max()},
         evaluate_every=3 * SAVE_EVERY,
@@ -159,15 +198,20 @@ def train(folder: pathlib.Path, args: argparse.Namespace) -> None:
         verbose=False,
     )
     best = learning.load_model(folder)[1:]
-    tree = {"state": end.state, "best": best[0], "best step": best[1]["step"]}
+    whole = jax.jit(lambda state: state, out_shardings=NamedSharding(mesh, PartitionSpec()))(end.state)
+    tree = {"state": whole, "best": best[0], "best step": best[1]["step"]}
     leaves = jax.tree_util.tree_leaves_with_path(tree)
     arrays: dict[str, Any] = {jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in leaves}
-    np.savez(folder / "end.npz", **arrays)
+    if is_main():
+        np.savez(folder / "end.npz", **arrays)
 
 
 def arguments() -> argparse.Namespace:
-    parser = common.Parser(__doc__, "runs/kill_test", "few kills")
+    parser = common.Parser(__doc__, "runs/kill_test", "few kills", batch=BATCH, processes=False, workers=True)
     parser.add_argument("--kills", type=positive, default=20, quick=3, help="number of kills")
+    parser.add_argument("--processes", type=positive, default=1, metavar="N", help="processes of the run")
+    parser.add_argument("--coordinator", help=argparse.SUPPRESS)
+    parser.add_argument("--process-id", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--child", help=argparse.SUPPRESS)
     parser.add_argument("--steps", type=int, help=argparse.SUPPRESS)
     return parser.parse_args()

@@ -16,19 +16,20 @@ import time
 
 import common
 import jax
-import jax.numpy as jnp
 import optax
 from common import positive
 
 import jaxrnn as rnn
 from jaxrnn import learning
 from jaxrnn.data import Streams, Vocabulary, python_reference
+from jaxrnn.learning.mesh import Placement
 
 BATCH, STEPS, WIDTH, EMBEDDING = 32, 64, 256, 64
 
 
 def main() -> None:
-    parser = common.Parser(__doc__, "runs/loop_cost", "few rounds of few steps", plots=True)
+    parser = common.Parser(__doc__, "runs/loop_cost", "few rounds of few steps", plots=True, batch=BATCH,
+                           processes=False)  # fmt: skip
     parser.add_argument("--rounds", type=positive, default=10, quick=5, help="rounds of each")
     parser.add_argument("--steps", type=positive, default=50, quick=20, help="optimizer steps of a round")
     args = parser.parse_args()
@@ -39,14 +40,13 @@ def main() -> None:
     symbols = len(vocabulary)
     model = rnn.Stack(rnn.Embedding(symbols, EMBEDDING), rnn.LSTM(EMBEDDING, WIDTH), rnn.Linear(WIDTH, symbols))
     optimizer = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(3e-3))
-    loss = common.split_batch(learning.stream_loss(model), BATCH, args.devices)
-    step = learning.train_step(loss, optimizer)
+    step = learning.train_step(learning.stream_loss(model), optimizer)
     key = jax.random.key(args.seed)
     start = learning.train_state(model.init(key), optimizer, carry=model.initial_state((BATCH,)))
 
-    ready = [jax.device_put(streams[n]) for n in range(args.steps)]
+    ready = [learning.shard_batch(streams[n], args.mesh) for n in range(args.steps)]
     bare_step = jax.jit(step, donate_argnums=0)
-    bare_state, _ = bare_step(jax.tree.map(jnp.copy, start), ready[0], key)
+    bare_state, _ = bare_step(Placement(args.mesh).state(start), ready[0], key)
 
     def bare() -> float:
         """Seconds of a plain Python loop over the compiled step, with batches on the device."""
@@ -71,8 +71,8 @@ def main() -> None:
 
     out = pathlib.Path(args.out)
     out.mkdir(parents=True, exist_ok=True)
-    learning.fit(step, start, streams, steps=(args.rounds + 1) * args.steps, key=key, evaluate=evaluate,
-                 evaluate_every=args.steps, log=out / "metrics.jsonl", verbose=False)  # fmt: skip
+    learning.fit(step, start, streams, steps=(args.rounds + 1) * args.steps, key=key, mesh=args.mesh,
+                 evaluate=evaluate, evaluate_every=args.steps, log=out / "metrics.jsonl", verbose=False)  # fmt: skip
     loop_times, bare_times = zip(*pairs[1:])  # the first round compiles
     bare_ms, loop_ms = (min(times) * 1e3 / args.steps for times in (bare_times, loop_times))
     print(f"bare step {bare_ms:.2f} ms, in the loop {loop_ms:.2f} ms, minima")

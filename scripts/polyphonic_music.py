@@ -30,6 +30,7 @@ from common import above_zero, positive
 import jaxrnn as rnn
 from jaxrnn import learning
 from jaxrnn.data import Buckets, PaddedBatch, datasets
+from jaxrnn.learning.processes import is_main
 
 KEYS, LOWEST = 88, 21  # of a piano; the MIDI note of key 0
 CELLS: dict[str, Any] = {
@@ -115,11 +116,12 @@ def train(kind: str, pieces: dict[str, list[np.ndarray]], args: argparse.Namespa
 
     optimizer = optax.chain(optax.clip_by_global_norm(args.clip), optax.adam(rate))
     end = learning.fit(
-        learning.train_step(common.split_batch(loss, args.batch, args.devices), optimizer),
+        learning.train_step(loss, optimizer),
         learning.train_state(params, optimizer),
         train_batches,
         steps=steps,
         key=key,
+        mesh=args.mesh,
         evaluate=lambda params, step: {"loss": evaluate(params, whole["valid"])},
         evaluate_every=len(train_batches),
         patience=args.patience,
@@ -160,7 +162,8 @@ def write_chorale(
     """Continue the first frames of a test piece: a MIDI file and a plot."""
     start = pieces["test"][args.piece % len(pieces["test"])][: args.start]
     roll = compose(model, params, start, count, args.temperature, args.seed)
-    save_midi(roll, folder / "chorale.mid")
+    if is_main():
+        save_midi(roll, folder / "chorale.mid")
     draw(roll, len(start), folder / "chorale.png", f"composed by {folder.name}, temperature {args.temperature:g}")
     print(f"{folder / 'chorale.mid'} has {count} frames after the first {len(start)} of a test piece")
 

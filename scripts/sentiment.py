@@ -123,11 +123,12 @@ def train(args: argparse.Namespace) -> argparse.Namespace:
         return {"loss": rnn.losses.cross_entropy(logits, labels), "error": 1 - rnn.losses.accuracy(logits, labels)}
 
     learning.fit(
-        learning.train_step(common.split_batch(loss, args.batch, args.devices), optimizer),
+        learning.train_step(loss, optimizer),
         learning.train_state(params, optimizer),
         batches,
         steps=steps,
         key=key,
+        mesh=args.mesh,
         evaluate=evaluate,
         evaluate_every=len(batches),
         monitor="error",

@@ -148,7 +148,7 @@ def draw_errors(updates: list[int], errors: np.ndarray, args: argparse.Namespace
 
 def arguments() -> argparse.Namespace:
     parser = common.Parser(
-        __doc__, "runs/temporal_order", "short sequences, a high learning rate, few seeds", plots=True
+        __doc__, "runs/temporal_order", "short sequences, a high learning rate, few seeds", plots=True, batch=None
     )
     add = parser.add_argument
     add("--length", type=positive, default=50, quick=20, help="sequence length T, at least 10")

@@ -36,14 +36,16 @@ import numpy as np
 import optax
 from common import above_zero, positive, probability
 from dates import FIRST, LAST, forms
+from jax.sharding import PartitionSpec
 
 import jaxrnn as rnn
 from jaxrnn import learning
-from jaxrnn.data import Buckets, Vocabulary, datasets
+from jaxrnn.data import Buckets, PaddedBatch, Vocabulary, datasets
 from jaxrnn.tasks import AdditiveAttention, AttentionCell, ContextCell, DotAttention, EncoderDecoder, GeneralAttention
 
 SPECIAL = ("<pad>", "<start>", "<end>")
 START, END = 1, 2
+SPEC = PaddedBatch(None, PartitionSpec("batch"), None)  # the targets are [B, 2]
 Pair = tuple[list[str], list[str]]  # tokens of the source and of the target
 
 
@@ -271,11 +273,13 @@ def main() -> None:
     metadata |= {name: getattr(args, name) for name in ("pairs", "teacher_forcing", "batch", "buckets", "rate", "seed")}
     metadata |= {"source": task.source.symbols, "target": task.target.symbols}
     end = learning.fit(
-        learning.train_step(common.split_batch(loss, args.batch, args.devices), optimizer),
+        learning.train_step(loss, optimizer),
         learning.train_state(params, optimizer),
         data,
         steps=steps,
         key=key,
+        mesh=args.mesh,
+        batch_spec=SPEC,
         evaluate=evaluate,
         evaluate_every=args.evaluate_every or (-(-steps // 3) if args.data is None else len(data)),
         checkpoints=checkpoints,

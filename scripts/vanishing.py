@@ -65,7 +65,8 @@ def cells(units: int) -> dict[str, Any]:
 
 
 def main() -> None:
-    parser = common.Parser(__doc__, "runs/vanishing", "small sizes and 3 seeds: 20 seconds", plots=True)
+    parser = common.Parser(__doc__, "runs/vanishing", "small sizes and 3 seeds: 20 seconds", plots=True,
+                           batch=None)  # fmt: skip
     parser.add_argument("--picture", metavar="FILE.svg", help="draw vanilla network and LSTM to this file alone")
     args = parser.parse_args()
     if args.picture is not None and not args.picture.endswith((".svg", ".png", ".pdf")):

@@ -111,11 +111,12 @@ def main() -> None:
     epochs = args.epochs or recipe.epochs
     began = time.monotonic()
     end = learning.fit(
-        learning.train_step(common.split_batch(loss, BATCH, args.devices), optimizer),
+        learning.train_step(loss, optimizer),
         learning.train_state(params, optimizer, carry=model.initial_state((BATCH,))),
         streams,
         steps=epochs * len(streams),
         key=key,
+        mesh=args.mesh,
         evaluate=evaluate,
         evaluate_every=len(streams),
         checkpoints=learning.Checkpoints(out, model, keep=1),
@@ -174,7 +175,8 @@ def check_lengths(texts: list[list[str]], steps: int, args: argparse.Namespace) 
 
 
 def arguments() -> argparse.Namespace:
-    parser = common.Parser(__doc__, "runs/word_lm", "two epochs of a text that needs no download", data_free=True)
+    parser = common.Parser(__doc__, "runs/word_lm", "two epochs of a text that needs no download", data_free=True,
+                           batch=BATCH)  # fmt: skip
     add = parser.add_argument
     add("--data", metavar="PATH", help="folder with the Penn Treebank files, or a text file")
     add("--size", choices=RECIPES, default="small", help="the model of the paper")
