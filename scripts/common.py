@@ -50,6 +50,13 @@ def run(main: Callable[[], None]) -> None:
         sys.exit(f"{pathlib.Path(sys.argv[0]).name}: {error}")
     except (ValueError, OSError, ImportError) as error:
         refuse(error)
+    except jax.errors.JaxRuntimeError as error:
+        if not jax.distributed.is_initialized():
+            raise
+        line = "; ".join([str(error).partition("\n")[0], *getattr(error, "__notes__", ())])
+        print(f"{pathlib.Path(sys.argv[0]).name}: {line}", file=sys.stderr, flush=True)
+        sys.stdout.flush()
+        os._exit(1)  # without the usual goodbye, for which the others would have to be there
 
 
 def require(*modules: str) -> None:
@@ -236,7 +243,7 @@ def start(args: argparse.Namespace, batch: str | int, **timeouts: int) -> jax.sh
     return learning.device_mesh([device for found in of_process.values() for device in found[:devices]])
 
 
-def connect(args: argparse.Namespace, timeouts: dict[str, int]) -> None:
+def connect(args: argparse.Namespace, timeouts: dict[str, Any]) -> None:
     """Connect the processes of a run; one that is lost ends all within about half a minute."""
     timeouts = {"heartbeat_timeout_seconds": 30, "shutdown_timeout_seconds": 30} | timeouts
     known = inspect.signature(jax.distributed.initialize).parameters  # JAX 0.7 has no timeout of the shutdown

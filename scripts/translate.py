@@ -45,7 +45,7 @@ from jaxrnn.tasks import AdditiveAttention, AttentionCell, ContextCell, DotAtten
 
 SPECIAL = ("<pad>", "<start>", "<end>")
 START, END = 1, 2
-SPEC = PaddedBatch(None, PartitionSpec("batch"), None)  # the targets are [B, 2]
+SPEC = PaddedBatch(None, PartitionSpec("batch"), None)  # type: ignore[arg-type]  # the targets are [B, 2]
 Pair = tuple[list[str], list[str]]  # tokens of the source and of the target
 
 
