@@ -118,8 +118,8 @@ def table(header: dict, records: list[dict]) -> str:
     versions = ", ".join(f"{name} {version}" for name, version in header["libraries"]["1"].items() if name != "device")
     lines = [
         "## Measured", "",
-        f"{header['date']}, {header['cpu']}, {header['cores']} cores, {header['libraries']['1']['device']}; {versions}. "
-        "Milliseconds of a training step, minimum and median.", "",
+        f"{header['date']}, {header['cpu']}, {header['cores']} cores, {header['libraries']['1']['device']}; "
+        f"{versions}. Milliseconds of a training step, minimum and median.", "",
         "| model | devices | all-reduced, MB | batch divided: ms | median | speed-up | efficiency | "
         "batch a device: ms | median | efficiency |", "|---" + "|---:" * 9 + "|",
     ]  # fmt: skip

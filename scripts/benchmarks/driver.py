@@ -100,7 +100,9 @@ def cores() -> int:
 def library_process(library: str, device: str, tf32: bool, devices: int) -> Process:
     """The worker of one library."""
     flags = os.environ.get("XLA_FLAGS", "")
-    env = {"KERAS_BACKEND": "jax", "TF_CPP_MIN_LOG_LEVEL": "2"} | platform_of("cpu" if library == "reference" else device)
+    env = {"KERAS_BACKEND": "jax", "TF_CPP_MIN_LOG_LEVEL": "2"} | platform_of(
+        "cpu" if library == "reference" else device
+    )
     if "JAX_PLATFORMS" not in env and not tf32:
         env["JAX_DEFAULT_MATMUL_PRECISION"] = "highest"
     own = {

@@ -310,12 +310,14 @@ def cudnn(case: Case) -> Model | str:
             dropout=False, bidirectional=case.directions == 2,
         )[0]  # fmt: skip
 
-    def load(weights: list) -> Any:
-        parts = loader(layouts.torch, case)(weights)
-        matrices, biases = [a for p in parts for a in p[:2]], [a for p in parts for a in p[2:]]
-        return jnp.concatenate([a.ravel() for a in matrices + biases])
+    return Model(apply, functools.partial(cudnn_weights, case), batch_first=True)
 
-    return Model(apply, load, batch_first=True)
+
+def cudnn_weights(case: Case, weights: list) -> jax.Array:
+    """One array: the matrices of all layers and directions, then their biases, in the layout of PyTorch."""
+    parts = loader(layouts.torch, case)(weights)
+    matrices, biases = [a for p in parts for a in p[:2]], [a for p in parts for a in p[2:]]
+    return jnp.concatenate([a.ravel() for a in matrices + biases])
 
 
 # ---- reference ---------------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""One number of devices in one process: ``python -m benchmarks.scaling DEVICES CORES PLATFORM``, for scripts/scaling.py.
+"""One number of devices in one process: ``python -m benchmarks.scaling DEVICES CORES PLATFORM``, of scaling.py.
 
 The step is the one that ``learning.fit`` runs: ``learning.train_step`` with the batch split over the devices and the
 parameters on each of them.
@@ -117,7 +117,7 @@ class Sharded(Worker):
         return found
 
 
-def repeated(program: Any, args: tuple) -> tuple[Callable[[], None], dict[str, np.ndarray]]:
+def repeated(program: Any, args: tuple) -> tuple[Callable[[], None], dict[str, Any]]:
     """A blocking call of the next step; loss and moments of the first step, which is taken here."""
     import jax
     import optax
