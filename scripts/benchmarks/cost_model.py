@@ -230,8 +230,8 @@ MEASURED = (
 def assumptions() -> list[str]:
     """The figures above in words."""
     found = [
-        f"- {d.name}: {d.rate / 1e12:g} TFLOP/s in products, {d.step_latency * 1e6:g} µs or more a time step of a scan, "
-        f"memory {d.memory / 1e9:,.0f} GB/s, w_hh up to {d.cache / 1e6:g} MB stays on the chip"
+        f"- {d.name}: {d.rate / 1e12:g} TFLOP/s in products, {d.step_latency * 1e6:g} µs or more a time step of a "
+        f"scan, memory {d.memory / 1e9:,.0f} GB/s, w_hh up to {d.cache / 1e6:g} MB stays on the chip"
         for d in (ACCELERATOR, CPU_HOST)
     ]
     links = {"within a host": NVLINK, "between hosts": BETWEEN, "25 Gbit/s": ETHERNET_25, "100 Gbit/s": ETHERNET_100}

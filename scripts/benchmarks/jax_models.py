@@ -105,10 +105,11 @@ def jaxrnn_sharded(case: Case) -> Model | str:
 def jaxrnn_unrolled(case: Case, unroll: int) -> Model | str:
     """``jaxrnn`` with ``unroll`` steps in each iteration of its loops, forward and backward.
 
-    The library has no such option: while its model is traced, ``jax.lax.scan`` is replaced.
+    The library has no such option: while its model is traced, ``jax.lax.scan`` is replaced. It must be traced anew.
     """
     model = jaxrnn(case)
     assert isinstance(model, Model)
+    jax.clear_caches()
     scan = functools.partial(jax.lax.scan, unroll=unroll)
 
     def apply(params: Any, xs: jax.Array) -> jax.Array:
