@@ -23,7 +23,8 @@ from benchmarks.cases import TIMED, Job
 JAX_PEERS = ("flax", "flax-optimized", "nnx", "haiku", "keras", "equinox")
 LIBRARIES = ("jaxrnn", "jaxrnn-autodiff", *JAX_PEERS, "torch")
 UNROLLED = {"jaxrnn-unroll4": 4, "jaxrnn-unroll16": 16}  # jax.lax.scan(unroll=...)
-VARIANTS = ("jaxrnn-folded", "jaxrnn-sharded", *UNROLLED, "jaxrnn-graph", "cudnn")  # only when asked for
+SHARDED = tuple(f"{name}-sharded" for name in ("jaxrnn", *JAX_PEERS))  # the batch split over devices
+VARIANTS = (*SHARDED, "jaxrnn-folded", *UNROLLED, "jaxrnn-graph", "cudnn")  # only when asked for
 TOLERANCE = {"float32": 1e-5, "bfloat16": 5e-2, "tf32": 5e-3}
 FOLDED = "--xla_backend_extra_options=xla_cpu_small_while_loop_byte_threshold=1000000000"
 GRAPH = "--xla_gpu_enable_command_buffer=+WHILE"  # a loop becomes one CUDA graph
@@ -108,7 +109,7 @@ def library_process(library: str, device: str, tf32: bool, devices: int) -> Proc
     own = {
         "jaxrnn-folded": FOLDED,
         "jaxrnn-graph": GRAPH,
-        "jaxrnn-sharded": f"--xla_force_host_platform_device_count={devices}",
+        **dict.fromkeys(SHARDED, f"--xla_force_host_platform_device_count={devices}"),
     }
     if library == "reference":
         env["JAX_ENABLE_X64"] = "1"

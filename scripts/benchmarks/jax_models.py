@@ -96,12 +96,6 @@ def jaxrnn_autodiff(case: Case) -> Model | str:
     return jaxrnn(case, "autodiff")
 
 
-def jaxrnn_sharded(case: Case) -> Model | str:
-    """``jaxrnn`` on a batch split over the devices; nothing but the placement of the inputs differs."""
-    devices = jax.device_count()
-    return jaxrnn(case) if case.batch % devices == 0 else f"batch {case.batch} does not split over {devices} devices"
-
-
 def jaxrnn_unrolled(case: Case, unroll: int) -> Model | str:
     """``jaxrnn`` with ``unroll`` steps in each iteration of its loops, forward and backward.
 
@@ -374,7 +368,6 @@ BUILD: dict[str, Callable[[Case], Model | str]] = {
     "jaxrnn": jaxrnn,
     "jaxrnn-autodiff": jaxrnn_autodiff,
     "jaxrnn-folded": jaxrnn,
-    "jaxrnn-sharded": jaxrnn_sharded,
     "jaxrnn-graph": jaxrnn,
     **{name: functools.partial(jaxrnn_unrolled, unroll=unroll) for name, unroll in UNROLLED.items()},
     "flax": flax,
@@ -386,3 +379,11 @@ BUILD: dict[str, Callable[[Case], Model | str]] = {
     "cudnn": cudnn,
     "reference": reference,
 }
+
+
+def build(library: str, case: Case) -> Model | str:
+    """The model of a library for a case, or why there is none; ``NAME-sharded`` splits the batch over devices."""
+    name, devices = library.removesuffix("-sharded"), jax.device_count()
+    if name != library and case.batch % devices:
+        return f"batch {case.batch} does not split over {devices} devices"
+    return BUILD[name](case)
