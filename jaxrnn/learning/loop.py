@@ -21,7 +21,7 @@ from jaxrnn.learning import checks as learning_checks
 from jaxrnn.learning import processes
 from jaxrnn.learning.checkpoints import RESERVED, Checkpoints, encode_key
 from jaxrnn.learning.mesh import Layout, Placement
-from jaxrnn.learning.provenance import as_json, check_origin, fingerprint
+from jaxrnn.learning.provenance import as_json, check_origin, digest, fingerprint
 from jaxrnn.learning.report import MetricsFormatter, Report, default_format
 from jaxrnn.learning.step import Step, TrainState, scan_steps
 from jaxrnn.types import Array, Params, PyTree
@@ -85,11 +85,11 @@ def fit(
     On one machine the same arguments give the same run bit for bit, also if it is killed and resumed. Ctrl-C finishes
     the current compiled call, saves and returns; a second Ctrl-C stops at once.
 
-    With a mesh each batch is split over its devices, and the run is the same up to rounding: loss, gradient and clipping
-    are those of the whole batch. Parameters and optimizer state are copied to every device, unless their arrays are
-    already sharded by axes of the mesh (``jax.device_put(params, shardings)`` before :func:`train_state`): those stay
-    so. With several processes (``jax.distributed``) all call ``fit`` with the same arguments; process 0 prints, logs
-    and decides, and all write the checkpoints, in a folder that all of them see.
+    With a mesh each batch is split over its devices, and the run is the same up to rounding: loss, gradient and
+    clipping are those of the whole batch. Parameters and optimizer state are copied to every device, unless their
+    arrays are already sharded by axes of the mesh (``jax.device_put(params, shardings)`` before :func:`train_state`):
+    those stay so. With several processes (``jax.distributed``) all call ``fit`` with the same arguments; process 0
+    prints, logs and decides, and all write the checkpoints, in a folder that all of them see.
 
     Args:
         step: the train step, of :func:`train_step`.
@@ -166,37 +166,20 @@ def fit(
     checks.free_names("metadata", metadata or {}, (*RESERVED, *RESERVED_BY_FIT))
     metadata = as_json("metadata", metadata or {})
     placement, many = Placement(mesh, batch_spec, local_batches), jax.process_count() > 1
-    state = placement.state(state)  # a copy: the compiled call donates it; the caller's state stays valid
-    progress, origin = _Progress(), {}
-    if (checkpoints is not None or many) and not local_batches:
-        origin = fingerprint(batches, steps)
+    origin = fingerprint(batches, steps) if (checkpoints is not None or many) and not local_batches else {}
     if many:
-        schedule = (steps, steps_per_execution, evaluate_every, save_every, patience, max_nonfinite)
-        folder_steps = None if checkpoints is None else checkpoints.steps()
-        processes.check_same({"steps, ..., max_nonfinite": schedule, "key": encode_key(key), "metadata": metadata,
-                              "steps in checkpoints": folder_steps, **origin})  # fmt: skip
+        numbers = (steps, steps_per_execution, evaluate_every, save_every, patience, max_nonfinite)
+        saved = None if checkpoints is None else checkpoints.steps()
+        processes.check_same({"steps, …, max_nonfinite": numbers, "key": encode_key(key), "metadata": metadata,
+                              "checkpoints.steps()": saved, "state": digest(state), **origin})  # fmt: skip
+    state, progress = placement.state(state), _Progress()  # a copy: the compiled call donates it
     if checkpoints is not None and checkpoints.steps():
-        if not resume:
-            checks.refuse("checkpoints", "a folder without checkpoints", f"{checkpoints.folder} with some",
-                          "resume=True continues with them")  # fmt: skip
-        restored = checkpoints.restore(state)
-        if restored is not None:
-            state, stored = restored.state, restored.metadata
-            progress = _Progress(**stored.get("progress", {}))
-            if "origin" not in stored:  # saved by a user's own training loop
-                key = restored.key
-            elif resume != "anyway":
-                user_metadata = {k: v for k, v in stored.items() if k not in (*RESERVED, *RESERVED_BY_FIT)}
-                stored_origin = {"metadata": user_metadata, "key": stored["key"], **stored["origin"]}
-                check_origin(
-                    checkpoints.folder, stored_origin, {"metadata": metadata, "key": encode_key(key), **origin}
-                )
+        state, key, progress = _restore(checkpoints, state, key, metadata, origin, resume)
     compiled = _compiled(step, placement.layout(state))
     first, start_time, nonfinite_in_a_row = int(state.step), time.monotonic(), int(state.skipped_in_a_row)
     stopped = "early" if patience is not None and progress.wait >= patience else "finished"
     shapes: set[str] = set()
-    agreed_to_stop = False
-    main = processes.is_main()
+    agreed_to_stop, main = False, processes.is_main()
 
     with (
         processes.explain_loss_of_a_process(),
@@ -238,16 +221,17 @@ def fit(
 
         if first >= steps:
             report.print(f"nothing to do: the run is at step {first}, steps={steps}")
+
         def next_group(done: int) -> PyTree:
             group = _next_group(batches, steps, steps_per_execution, evaluate_every, save_every, done)
             return placement.stacked(group) if group else None
 
-        key_everywhere = placement.key(key)
+        placed_key = placement.key(key)
         done, pending, group = first, None, next_group(first)
         while done < steps and not interrupted() and stopped != "early":
             shapes.add(str(jax.tree.map(np.shape, group)))
             # asynchronous: returns at once
-            state, metrics, any_ctrl_c = compiled(state, group, key_everywhere, placement.flag(ctrl_c.is_set()))
+            state, metrics, any_ctrl_c = compiled(state, group, placed_key, placement.flag(ctrl_c.is_set()))
             done += len(jax.tree.leaves(group)[0])
             group = next_group(done)  # while the device computes
             if pending is not None:
@@ -280,6 +264,26 @@ def fit(
             report.print(f"{len(shapes)} batch shapes were compiled")
         jax.block_until_ready(state)
     return Fit(state, stopped, progress.best, progress.best_step, time.monotonic() - start_time, len(shapes))
+
+
+def _restore(
+    checkpoints: Checkpoints, state: TrainState, key: Array, metadata: dict, origin: dict, resume: bool | str
+) -> tuple[TrainState, Array, _Progress]:
+    """State, key and progress of the newest intact checkpoint, which must be of the same run; else those given."""
+    if not resume:
+        checks.refuse("checkpoints", "a folder without checkpoints", f"{checkpoints.folder} with some",
+                      "resume=True continues with them")  # fmt: skip
+    restored = checkpoints.restore(state)
+    if restored is None:
+        return state, key, _Progress()
+    stored = restored.metadata
+    if "origin" not in stored:  # saved by a user's own training loop
+        key = restored.key
+    elif resume != "anyway":
+        user_metadata = {k: v for k, v in stored.items() if k not in (*RESERVED, *RESERVED_BY_FIT)}
+        stored_origin = {"metadata": user_metadata, "key": stored["key"], **stored["origin"]}
+        check_origin(checkpoints.folder, stored_origin, {"metadata": metadata, "key": encode_key(key), **origin})
+    return restored.state, key, _Progress(**stored.get("progress", {}))
 
 
 @functools.lru_cache(maxsize=8)

@@ -19,7 +19,6 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from jaxrnn import checks
-from jaxrnn.learning import processes
 from jaxrnn.learning.step import TrainState
 from jaxrnn.types import Array, PyTree
 
@@ -100,7 +99,7 @@ def device_mesh(devices: int | Sequence[jax.Device] | None = None) -> Mesh:
     found = list(devices) if isinstance(devices, (list, tuple, np.ndarray)) else []
     if not found or not all(isinstance(device, jax.Device) for device in found):
         checks.refuse("devices", "devices, such as jax.devices()[:4], or their number", checks.describe(devices),
-                      "device_mesh() takes all; fit(mesh=) also takes a jax.sharding.Mesh of your own", TypeError)  # fmt: skip
+                      "device_mesh() takes all; fit also takes a jax.sharding.Mesh of your own", TypeError)  # fmt: skip
     return Mesh(np.array(found), ("batch",))
 
 
@@ -247,9 +246,7 @@ class Placement:
             self._check_divisible(name, np.shape(leaf), spec, local=self.local_batches, leading=int(stacked))
             sharding = self._sharding(*spec)
             local = self.local_batches and jax.process_count() > 1
-            placed.append(
-                jax.make_array_from_process_local_data(sharding, leaf) if local else _put(leaf, sharding)
-            )
+            placed.append(jax.make_array_from_process_local_data(sharding, leaf) if local else _put(leaf, sharding))
         return jax.tree.unflatten(structure, placed)
 
     def _specs(self, batch: PyTree, stacked: bool) -> list[PartitionSpec]:
@@ -278,7 +275,9 @@ class Placement:
         assert self.mesh is not None
         sizes = (self.mesh.local_mesh if local else self.mesh).shape
         if len(spec) > len(shape):
-            checks.refuse("batch_spec", f"at most {len(shape) - leading} axes for {name}", spec, "give each leaf its own")
+            checks.refuse(
+                "batch_spec", f"at most {len(shape) - leading} axes for {name}", spec, "give each leaf its own"
+            )
         for axis, names in enumerate(spec):
             parts = math.prod(sizes[n] for n in _names(PartitionSpec(names)))
             if shape[axis] % parts:

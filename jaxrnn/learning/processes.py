@@ -45,8 +45,8 @@ def check_same(values: dict[str, Any]) -> None:
         different = (everywhere[:, n] != everywhere[0, n]).any(-1)
         if different.any():
             process = int(different.argmax())
-            checks.refuse(name, "the same on every process", f"{text[:80]} on process {jax.process_index()}, and another"
-                          f" value on process {process} than on process 0",
+            checks.refuse(name, "the same on every process",
+                          f"{text[:80]} on process {jax.process_index()}, and different ones on 0 and {process}",
                           "all processes run the same program with the same seed and the same batches; "
                           "local_batches=True for sources that hold only a part")  # fmt: skip
 

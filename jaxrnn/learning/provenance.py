@@ -36,9 +36,13 @@ def fingerprint(batches: Any, steps: int) -> dict[str, Any]:
     """
     repeats = hasattr(batches, "__len__") and not is_plain_sequence(batches)  # a list may grow with the steps
     origin: dict[str, Any] = {"len(batches)": len(batches)} if repeats else {}
-    for path, leaf in jax.tree_util.tree_leaves_with_path(batch(batches, 0, steps)):
-        origin[f"batches[0]{jax.tree_util.keystr(path)}"] = _array_digest(leaf)
-    return origin
+    first = digest(batch(batches, 0, steps))
+    return origin | {f"batches[0]{path}": array for path, array in first.items()}
+
+
+def digest(tree: PyTree) -> dict[str, str]:
+    """Dtype, shape and SHA-256 of each array by its path."""
+    return {jax.tree_util.keystr(path): _digest(x) for path, x in jax.tree_util.tree_leaves_with_path(tree)}
 
 
 def check_origin(folder: os.PathLike, stored: dict[str, Any], current: dict[str, Any]) -> None:
@@ -51,9 +55,12 @@ def check_origin(folder: os.PathLike, stored: dict[str, Any], current: dict[str,
                       'resume="anyway") continues with other ones')  # fmt: skip
 
 
-def _array_digest(leaf: PyTree) -> str:
-    if isinstance(leaf, jax.Array) and not leaf.is_fully_addressable:
-        return f"{checks.describe(leaf)} of several processes"
+def _digest(leaf: Any) -> str:
+    if isinstance(leaf, jax.Array):
+        if not leaf.is_fully_addressable:
+            return f"{checks.describe(leaf)} of several processes"
+        if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+            leaf = jax.random.key_data(leaf)
     array = np.asarray(leaf)
     return f"{checks.describe(array)} of SHA-256 {hashlib.sha256(array.tobytes()).hexdigest()[:16]}"
 

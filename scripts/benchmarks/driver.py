@@ -22,36 +22,26 @@ from benchmarks.cases import TIMED, Job
 
 JAX_PEERS = ("flax", "flax-optimized", "nnx", "haiku", "keras", "equinox")
 LIBRARIES = ("jaxrnn", "jaxrnn-autodiff", *JAX_PEERS, "torch")
-VARIANTS = ("jaxrnn-folded", "jaxrnn-sharded", "cudnn")  # only when asked for
+UNROLLED = {"jaxrnn-unroll4": 4, "jaxrnn-unroll16": 16}  # jax.lax.scan(unroll=...)
+SHARDED = tuple(f"{name}-sharded" for name in ("jaxrnn", *JAX_PEERS))  # the batch split over devices
+VARIANTS = (*SHARDED, "jaxrnn-folded", *UNROLLED, "jaxrnn-graph", "cudnn")  # only when asked for
 TOLERANCE = {"float32": 1e-5, "bfloat16": 5e-2, "tf32": 5e-3}
 FOLDED = "--xla_backend_extra_options=xla_cpu_small_while_loop_byte_threshold=1000000000"
+GRAPH = "--xla_gpu_enable_command_buffer=+WHILE"  # a loop becomes one CUDA graph
 COMPILATIONS = 3
 REST = 0.02  # seconds after a turn of PyTorch, whose threads spin for a few milliseconds before they sleep
 FEWEST, ENOUGH, MOST = 5, 20, 100  # timed calls of a slow, an ordinary and a quick case
 
 
 class Process:
-    """A worker for one library, restarted when it dies."""
+    """A worker process, restarted when it dies; ``module`` is run with these arguments and this environment."""
 
-    def __init__(self, library: str, device: str, tf32: bool, devices: int) -> None:
-        self.library = library
+    def __init__(self, module: str, args: Iterable[object], env: dict[str, str]) -> None:
         scripts = str(pathlib.Path(__file__).parents[1])
-        env = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, [scripts, os.environ.get("PYTHONPATH")]))}
-        env |= {"JAX_ENABLE_COMPILATION_CACHE": "0", "KERAS_BACKEND": "jax", "TF_CPP_MIN_LOG_LEVEL": "2"}
-        if device == "cpu" or library == "reference":
-            env["JAX_PLATFORMS"] = "cpu"
-        elif not tf32:
-            env["JAX_DEFAULT_MATMUL_PRECISION"] = "highest"
-        flags = os.environ.get("XLA_FLAGS", "")
-        extra = {
-            "reference": {"JAX_ENABLE_X64": "1"},
-            "jaxrnn-folded": {"XLA_FLAGS": f"{flags} {FOLDED}".strip()},
-            "jaxrnn-sharded": {"XLA_FLAGS": f"{flags} --xla_force_host_platform_device_count={devices}".strip()},
-        }
-        self.command = [sys.executable, "-m", "benchmarks.worker", library, device, *["tf32"] * tf32]
-        self.env = env | extra.get(library, {})
+        path = os.pathsep.join(filter(None, [scripts, os.environ.get("PYTHONPATH")]))
+        self.env = os.environ | {"PYTHONPATH": path, "JAX_ENABLE_COMPILATION_CACHE": "0"} | env
+        self.command = [sys.executable, "-m", module, *map(str, args)]
         self.errors = tempfile.TemporaryFile("w+")  # noqa: SIM115  closed with the process
-        self.start()
 
     def start(self) -> None:
         """Start the process."""
@@ -108,26 +98,55 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def library_process(library: str, device: str, tf32: bool, devices: int) -> Process:
+    """The worker of one library."""
+    flags = os.environ.get("XLA_FLAGS", "")
+    env = {"KERAS_BACKEND": "jax", "TF_CPP_MIN_LOG_LEVEL": "2"} | platform_of(
+        "cpu" if library == "reference" else device
+    )
+    if "JAX_PLATFORMS" not in env and not tf32:
+        env["JAX_DEFAULT_MATMUL_PRECISION"] = "highest"
+    own = {
+        "jaxrnn-folded": FOLDED,
+        "jaxrnn-graph": GRAPH,
+        **dict.fromkeys(SHARDED, f"--xla_force_host_platform_device_count={devices}"),
+    }
+    if library == "reference":
+        env["JAX_ENABLE_X64"] = "1"
+    if library in own:
+        env["XLA_FLAGS"] = f"{flags} {own[library]}".strip()
+    return Process("benchmarks.worker", [library, device, *["tf32"] * tf32], env)
+
+
+def platform_of(device: str) -> dict[str, str]:
+    """The environment of a JAX process on a device; on a GPU several of them share its memory."""
+    return {"JAX_PLATFORMS": "cpu"} if device == "cpu" else {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
+
+
 @contextlib.contextmanager
-def workers(
-    libraries: Iterable[str], device: str, tf32: bool, devices: int
-) -> Iterator[tuple[dict[str, Process], dict[str, Any]]]:
-    """Worker processes of the libraries that are installed, the reference among them, and what each said of itself."""
+def running(processes: dict[str, Process]) -> Iterator[tuple[dict[str, Process], dict[str, Any]]]:
+    """The processes by name, those that can work, and what each said of itself."""
     started: dict[str, Process] = {}
     try:
-        for library in [*libraries, "reference"]:
-            started[library] = Process(library, device, tf32, devices)
-            started[library].send("hello")
-        said = {library: process.read() for library, process in started.items()}
-        for library, answer in said.items():
+        for name, process in processes.items():
+            process.start()
+            started[name] = process
+            process.send("hello")
+        said = {name: process.read() for name, process in started.items()}
+        for name, answer in said.items():
             for problem in ("missing", "error"):
                 if problem in answer:
-                    print(f"{library} is left out: {answer[problem]}", flush=True)
-                    started.pop(library).close()
+                    print(f"{name} is left out: {answer[problem]}", flush=True)
+                    started.pop(name).close()
         yield started, said
     finally:
         for process in started.values():
             process.close()
+
+
+def workers(libraries: Iterable[str], device: str, tf32: bool, devices: int) -> Any:
+    """Worker processes of the libraries that are installed, the reference among them, and what each said of itself."""
+    return running({name: library_process(name, device, tf32, devices) for name in [*libraries, "reference"]})
 
 
 def machine(device: str, tf32: bool, libraries: dict[str, Any]) -> dict[str, Any]:
@@ -176,7 +195,7 @@ def measure(
         if what in ("compile", "remat"):
             timed = _inspected(ready, processes, what)
         else:
-            timed, record[f"idle {what}"] = _in_turns(ready, processes, what, budget, rounds)
+            timed, record[f"idle {what}"] = in_turns(ready, processes, what, budget, rounds)
         for name, answer in timed.items():
             found[name][what] = answer
         print(place, line(record, what), flush=True)
@@ -203,7 +222,7 @@ def _inspected(names: list[str], processes: dict[str, Process], what: str) -> di
     return found
 
 
-def _in_turns(
+def in_turns(
     names: list[str], processes: dict[str, Process], what: str, budget: float, rounds: int
 ) -> tuple[dict[str, Any], float]:
     """Time all in rounds, each round in another order; also the share of a core that the waiting ones used."""

@@ -5,17 +5,20 @@ Each function returns a :class:`Model`, or a line that says why the library has 
 
 from __future__ import annotations
 
+import functools
 import inspect
 import itertools
 import os
 from collections.abc import Callable
 from typing import Any, NamedTuple
+from unittest import mock
 
 import jax
 import jax.numpy as jnp
 
 from benchmarks import layouts
 from benchmarks.cases import Case
+from benchmarks.driver import UNROLLED
 
 
 class Model(NamedTuple):
@@ -93,10 +96,21 @@ def jaxrnn_autodiff(case: Case) -> Model | str:
     return jaxrnn(case, "autodiff")
 
 
-def jaxrnn_sharded(case: Case) -> Model | str:
-    """``jaxrnn`` on a batch split over the devices; nothing but the placement of the inputs differs."""
-    devices = jax.device_count()
-    return jaxrnn(case) if case.batch % devices == 0 else f"batch {case.batch} does not split over {devices} devices"
+def jaxrnn_unrolled(case: Case, unroll: int) -> Model | str:
+    """``jaxrnn`` with ``unroll`` steps in each iteration of its loops, forward and backward.
+
+    The library has no such option: while its model is traced, ``jax.lax.scan`` is replaced. It must be traced anew.
+    """
+    model = jaxrnn(case)
+    assert isinstance(model, Model)
+    jax.clear_caches()
+    scan = functools.partial(jax.lax.scan, unroll=unroll)
+
+    def apply(params: Any, xs: jax.Array) -> jax.Array:
+        with mock.patch.object(jax.lax, "scan", scan):
+            return model.apply(params, xs)
+
+    return model._replace(apply=apply)
 
 
 # ---- Flax --------------------------------------------------------------------------------------------------------
@@ -291,12 +305,14 @@ def cudnn(case: Case) -> Model | str:
             dropout=False, bidirectional=case.directions == 2,
         )[0]  # fmt: skip
 
-    def load(weights: list) -> Any:
-        parts = loader(layouts.torch, case)(weights)
-        matrices, biases = [a for p in parts for a in p[:2]], [a for p in parts for a in p[2:]]
-        return jnp.concatenate([a.ravel() for a in matrices + biases])
+    return Model(apply, functools.partial(cudnn_weights, case), batch_first=True)
 
-    return Model(apply, load, batch_first=True)
+
+def cudnn_weights(case: Case, weights: list) -> jax.Array:
+    """One array: the matrices of all layers and directions, then their biases, in the layout of PyTorch."""
+    parts = loader(layouts.torch, case)(weights)
+    matrices, biases = [a for p in parts for a in p[:2]], [a for p in parts for a in p[2:]]
+    return jnp.concatenate([a.ravel() for a in matrices + biases])
 
 
 # ---- reference ---------------------------------------------------------------------------------------------------
@@ -352,7 +368,8 @@ BUILD: dict[str, Callable[[Case], Model | str]] = {
     "jaxrnn": jaxrnn,
     "jaxrnn-autodiff": jaxrnn_autodiff,
     "jaxrnn-folded": jaxrnn,
-    "jaxrnn-sharded": jaxrnn_sharded,
+    "jaxrnn-graph": jaxrnn,
+    **{name: functools.partial(jaxrnn_unrolled, unroll=unroll) for name, unroll in UNROLLED.items()},
     "flax": flax,
     "flax-optimized": flax_optimized,
     "nnx": nnx,
@@ -362,3 +379,11 @@ BUILD: dict[str, Callable[[Case], Model | str]] = {
     "cudnn": cudnn,
     "reference": reference,
 }
+
+
+def build(library: str, case: Case) -> Model | str:
+    """The model of a library for a case, or why there is none; ``NAME-sharded`` splits the batch over devices."""
+    name, devices = library.removesuffix("-sharded"), jax.device_count()
+    if name != library and case.batch % devices:
+        return f"batch {case.batch} does not split over {devices} devices"
+    return BUILD[name](case)

@@ -10,10 +10,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax.sharding import PartitionSpec as P
 
 from benchmarks import cases
 from benchmarks.cases import Case, Refused
-from benchmarks.jax_models import BUILD, Model, jaxrnn
+from benchmarks.jax_models import Model, build, jaxrnn
+from jaxrnn import learning
 
 LEARNING_RATE = 1e-3
 
@@ -22,7 +24,7 @@ class Runner:
     """One case in one JAX library."""
 
     def __init__(self, library: str, case: Case) -> None:
-        built = BUILD[library](case)
+        built = build(library, case)
         if isinstance(built, str):
             raise Refused(built)
         self.library, self.case, self.model = library, case, built
@@ -34,11 +36,10 @@ class Runner:
         self.xs = jnp.swapaxes(xs, 0, 1).copy() if built.batch_first else xs
         self.forward = jax.jit(built.apply)
         self.gradient = jax.jit(jax.grad(self.loss, (0, 1)))
-        if library == "jaxrnn-sharded":
-            mesh = jax.make_mesh((jax.device_count(),), ("batch",), axis_types=(jax.sharding.AxisType.Auto,))
-            spec = jax.sharding.PartitionSpec
-            self.xs = jax.device_put(self.xs, jax.sharding.NamedSharding(mesh, spec(None, "batch")))
-            self.params = jax.device_put(self.params, jax.sharding.NamedSharding(mesh, spec()))
+        if library.endswith("-sharded"):
+            split = P("batch") if built.batch_first else P(None, "batch")
+            self.xs = learning.shard_batch(self.xs, learning.device_mesh(), split)
+            self.params = learning.shard_batch(self.params, learning.device_mesh(), P())
 
     def loss(self, params: Any, xs: jax.Array) -> jax.Array:
         """Mean of the squares of all outputs."""

@@ -131,11 +131,10 @@ class Worker:
         return {}
 
 
-def main() -> None:
+def serve(worker: Any) -> None:
     """Answer until standard input ends."""
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # whatever a library prints goes to standard error
-    worker = Worker(*sys.argv[1:3])
     for line in sys.stdin:
         request = json.loads(line)
         try:
@@ -151,4 +150,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    serve(Worker(*sys.argv[1:3]))
