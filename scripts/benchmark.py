@@ -123,7 +123,7 @@ def arguments() -> argparse.Namespace:
         return word if word == "H" else str(count(word))
 
     parser = common.Parser(__doc__, "runs/benchmark", "a few cases, quickly timed", plots=True,
-                           batch=1, processes=False, workers=True)  # fmt: skip
+                           worker_devices=driver.cores())  # fmt: skip
     add = parser.add_argument
     add("--full", action="store_true", help="the whole matrix")
     add("--report", action="store_true", help="table and plot of the results in --out, no run")
@@ -148,7 +148,6 @@ def arguments() -> argparse.Namespace:
         parser.error("--quick, --full, --report: expected one of them, got several")
     if args.libraries is None:
         args.libraries = [*driver.LIBRARIES, *(["cudnn"] if args.device == "gpu" else [])]
-    args.devices = args.devices or driver.cores()
     return args
 
 

@@ -53,7 +53,7 @@ def run(main: Callable[[], None]) -> None:
     except jax.errors.JaxRuntimeError as error:
         if not jax.distributed.is_initialized():
             raise
-        line = "; ".join([str(error).partition("\n")[0], *getattr(error, "__notes__", ())])
+        line = "; ".join([str(error).partition("\n")[0], *getattr(error, "__notes__", ())[:1]])
         print(f"{pathlib.Path(sys.argv[0]).name}: {line}", file=sys.stderr, flush=True)
         sys.stdout.flush()
         os._exit(1)  # without the usual goodbye, for which the others would have to be there
@@ -82,7 +82,8 @@ class Parser(argparse.ArgumentParser):
         batch: the batch that is split over the devices of ``args.mesh``: an option, or a constant number; None: none
             is, and there is no ``--devices``.
         processes: whether the script can run in several processes.
-        workers: whether not this process but its workers use the devices, so that JAX does not start here.
+        worker_devices: default of ``--devices`` if not this process but its workers use them, so that JAX does not
+            start here.
     """
 
     def __init__(
@@ -96,10 +97,10 @@ class Parser(argparse.ArgumentParser):
         data_free: bool = False,
         batch: str | int | None = "--batch",
         processes: bool = True,
-        workers: bool = False,
+        worker_devices: int | None = None,
     ) -> None:
         self.quick_defaults: dict[str, Any] = {}
-        self.data_free, self.batch, self.workers = data_free, batch, workers
+        self.data_free, self.batch = data_free, None if worker_devices else batch
         super().__init__(
             description=description, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
         )
@@ -108,7 +109,10 @@ class Parser(argparse.ArgumentParser):
         self.add_argument("--out", type=writable_folder if plots else folder, default=out, quick=quick_out,
                           metavar="DIR", help="output folder")  # fmt: skip
         self.set_defaults(coordinator=None, processes=None, process_id=None)
-        if batch is None:
+        if worker_devices is not None:
+            self.add_argument("--devices", type=positive, default=worker_devices, metavar="N",
+                              help="devices to compute on; on a CPU, N devices are made of its cores")  # fmt: skip
+        if self.batch is None:
             return
         self.add_argument("--devices", type=positive, metavar="N",
                           help="devices of this process, over which each batch is split; on a CPU, N are made of its "
@@ -142,7 +146,7 @@ class Parser(argparse.ArgumentParser):
         parsed = super().parse_args(args, namespace)
         if parsed.quick and self.data_free and parsed.data is not None:
             self.error(f"--data: expected it without --quick, which makes its own data, got {parsed.data}")
-        if self.batch is not None and not self.workers:
+        if self.batch is not None:
             self._check_processes(parsed)
             parsed.mesh = start(parsed, self.batch)
         return parsed

@@ -207,8 +207,10 @@ def train(folder: pathlib.Path, args: argparse.Namespace) -> None:
 
 
 def arguments() -> argparse.Namespace:
-    parser = common.Parser(__doc__, "runs/kill_test", "few kills", batch=BATCH, processes=False, workers=True)
+    parser = common.Parser(__doc__, "runs/kill_test", "few kills", batch=None)
     parser.add_argument("--kills", type=positive, default=20, quick=3, help="number of kills")
+    parser.add_argument("--devices", type=positive, metavar="N",
+                        help="devices of a process (default: its cores, as many as divide the batch)")  # fmt: skip
     parser.add_argument("--processes", type=positive, default=1, metavar="N", help="processes of the run")
     parser.add_argument("--coordinator", help=argparse.SUPPRESS)
     parser.add_argument("--process-id", type=int, help=argparse.SUPPRESS)
