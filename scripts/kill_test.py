@@ -50,19 +50,22 @@ def main() -> None:
 
 
 def start(folder: pathlib.Path, steps: int, args: argparse.Namespace) -> list[subprocess.Popen]:
-    """Start the processes of the run."""
+    """Start the processes of the run; what they print goes to a file beside its folder."""
     options: dict[str, Any] = {"--child": folder, "--steps": steps, "--seed": args.seed}
     if args.devices is not None:
         options["--devices"] = args.devices
+    output = folder.with_suffix(".log")
     if args.processes == 1:
-        return [start_process(options)]
+        return [start_process(options, output)]
     with socket.create_server(("localhost", 0)) as server:  # a port that is free
         options |= {"--coordinator": f"localhost:{server.getsockname()[1]}", "--processes": args.processes}
-    return [start_process(options | {"--process-id": n}) for n in range(args.processes)]
+    return [start_process(options | {"--process-id": n}, output) for n in range(args.processes)]
 
 
-def start_process(options: dict[str, Any]) -> subprocess.Popen:
-    return subprocess.Popen([sys.executable, __file__, *(str(word) for item in options.items() for word in item)])
+def start_process(options: dict[str, Any], output: pathlib.Path) -> subprocess.Popen:
+    words = [str(word) for item in options.items() for word in item]
+    with output.open("a") as file:
+        return subprocess.Popen([sys.executable, __file__, *words], stdout=file, stderr=subprocess.STDOUT)
 
 
 def running(run: list[subprocess.Popen]) -> bool:
@@ -132,7 +135,7 @@ def wait(run: list[subprocess.Popen]) -> None:
     """Wait for a run that is not killed."""
     for process in run:
         if process.wait() != 0:
-            sys.exit(f"the run failed with exit status {process.returncode}")
+            sys.exit(f"the run failed with exit status {process.returncode}; its output is in --out")
 
 
 def await_the_rest(run: list[subprocess.Popen]) -> None:
