@@ -30,6 +30,7 @@ from jaxrnn.data import synthetic
 from jaxrnn.learning.mesh import Placement
 
 CHANCE, TEST = 1 / 6, 2000  # the variance of the sum; sequences of an evaluation
+SPEC = synthetic.Batch(None, PartitionSpec("batch"))  # type: ignore[arg-type]  # the targets are [B, 1]
 
 
 def main() -> None:
@@ -74,7 +75,7 @@ def train(kind: str, args: argparse.Namespace) -> tuple[list[int], list[float]]:
     def advance(state):
         def body(state, _):
             batch = synthetic.adding(jax.random.fold_in(key, state.step), args.batch, args.length)
-            batch = learning.shard_batch(batch, args.mesh, (None, PartitionSpec("batch")))  # [T, B, 2] and [B, 1]
+            batch = learning.shard_batch(batch, args.mesh, SPEC)
             return step(state, batch, key)[0], None
 
         return jax.lax.scan(body, state, length=args.steps_per_call)[0]

@@ -107,7 +107,7 @@ def shard_batch(batch: PyTree, mesh: Mesh, batch_spec: PyTree = None, *, stacked
     """Split a batch over the devices of a mesh, for evaluation and decoding; :func:`fit` does it by itself.
 
     Args:
-        batch: a pytree of arrays, the whole batch on every process.
+        batch: a pytree of arrays, the whole batch on every process; or one that is made inside ``jax.jit``.
         mesh: of :func:`device_mesh`, or any other.
         batch_spec: see :func:`fit`.
         stacked: whether the leaves have an axis more in front, for several batches.
@@ -308,6 +308,8 @@ def _stack(leaves: Sequence[Any]) -> Any:
 
 def _put(x: Any, sharding: NamedSharding) -> Array:
     """An array with a sharding; one of a single process must be the same on every process."""
+    if isinstance(x, jax.core.Tracer):
+        return jax.lax.with_sharding_constraint(x, sharding)  # where device_put would do nothing
     if sharding.is_fully_addressable:
         return jax.device_put(x, sharding)
     if isinstance(x, jax.Array) and not x.is_fully_addressable:

@@ -4,6 +4,7 @@ import json
 
 import cluster
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.sharding import NamedSharding
@@ -235,3 +236,11 @@ def test_arguments_that_differ_between_processes():
     for status, _, output, _ in cluster.run("differ", processes=2):
         assert status != 0
         assert "key: expected the same on every process" in output
+
+
+def test_a_batch_made_inside_jit():
+    """It is split by a constraint; ``device_put`` would do nothing there."""
+    mesh = learning.device_mesh()
+    program = jax.make_jaxpr(lambda xs: learning.shard_batch({"xs": xs, "lengths": xs[0]}, mesh))(jnp.ones((3, mesh.size)))
+    split = [eqn.params["sharding"].spec for eqn in program.eqns if eqn.primitive.name == "sharding_constraint"]
+    assert split == [P("batch"), P(None, "batch")]  # leaves are sorted by name
