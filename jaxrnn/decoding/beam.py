@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jaxrnn import checks
 from jaxrnn.decoding.checks import at_most, length_penalty_range
 from jaxrnn.decoding.generation import compile_per_model, generation_loop, log_softmax, prepare, step, take_token
+from jaxrnn.decoding.largest import largest
 from jaxrnn.precision import wide_dtype
 from jaxrnn.types import Array, Params, State, exportable
 
@@ -184,7 +185,7 @@ def _search(
 def top_indices(count: int, scores: Array) -> Array:
     """Indices of the largest along the first axis, the first of equals; NaN counts as +∞, so that it is not hidden."""
     scores = jnp.moveaxis(jnp.where(jnp.isnan(scores), jnp.inf, scores), 0, -1)
-    return jnp.moveaxis(jax.lax.top_k(scores, count)[1], -1, 0)
+    return jnp.moveaxis(largest(scores, count)[1], -1, 0)
 
 
 def gather(tree: Any, indices: Array) -> Any:

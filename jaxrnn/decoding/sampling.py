@@ -24,6 +24,7 @@ from jaxrnn.decoding.generation import (
     step,
     take_token,
 )
+from jaxrnn.decoding.largest import largest
 from jaxrnn.precision import widen
 from jaxrnn.scan import where
 from jaxrnn.types import Array, Params, State
@@ -282,7 +283,7 @@ def filter_logits(
     """
     if top_k is not None:
         at_most("top_k", top_k, logits.shape[-1], "the size of the vocabulary")
-    logits, tokens = jax.lax.top_k(logits, logits.shape[-1] if top_k is None else top_k)
+    logits, tokens = largest(logits, logits.shape[-1] if top_k is None else top_k)
     if top_p is not None:
         q = jax.nn.softmax(logits)
         top_p = jnp.asarray(top_p, q.dtype)
