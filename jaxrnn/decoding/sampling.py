@@ -219,12 +219,12 @@ def _generate(
             ended = ended | (next_token == eos)
         return (new, next_token, ended), (next_token, log_prob)
 
-    carry = state, token, jnp.zeros(token.shape, bool)
+    carry = state, token, jnp.zeros_like(token, bool)
     if eos is None:
         (state, *_), (tokens, log_probs) = generation_loop(body, carry, steps)
-        return Decoded(state, tokens, jnp.full(token.shape, steps, jnp.int32), log_probs)
+        return Decoded(state, tokens, jnp.full_like(token, steps, jnp.int32), log_probs)
     log_prob = jax.eval_shape(body, carry, 0)[1][1]
-    fill = jnp.full_like(token, eos), jnp.zeros(log_prob.shape, log_prob.dtype)
+    fill = jnp.full_like(token, eos), jnp.zeros_like(token, log_prob.dtype)
     (state, *_), (tokens, log_probs) = generation_loop(body, carry, steps, lambda carry: carry[2].all(), fill)
     return Decoded(state, tokens, lengths(tokens, eos), log_probs)
 

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 
 from jaxrnn import checks
 from jaxrnn.bptt import unroll_cell
+from jaxrnn.compat import typed_sharding
 from jaxrnn.constructor import hyperparameters
 from jaxrnn.layers import MixedPrecision, Residual, Stack, Tied
 from jaxrnn.precision import broadcast, cast
@@ -280,7 +281,7 @@ def runtime_value(argument: str, value: Any) -> Any:
 
 def join(x: Array, context: Array) -> Array:
     """``[x, c]``, the context broadcast over the further leading axes of x."""
-    return jnp.concatenate([x, broadcast(context, (*x.shape[:-1], context.shape[-1]))], -1)
+    return jnp.concatenate([x, broadcast(context, (*x.shape[:-1], context.shape[-1]), typed_sharding(x))], -1)
 
 
 def size_difference(a: int | None, b: int) -> int | None:
