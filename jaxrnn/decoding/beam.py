@@ -9,7 +9,15 @@ import jax.numpy as jnp
 
 from jaxrnn import checks
 from jaxrnn.decoding.checks import at_most, length_penalty_range
-from jaxrnn.decoding.generation import compile_per_model, generation_loop, log_softmax, prepare, repeat, step, take_token
+from jaxrnn.decoding.generation import (
+    compile_per_model,
+    generation_loop,
+    log_softmax,
+    prepare,
+    repeat,
+    step,
+    take_token,
+)
 from jaxrnn.decoding.largest import largest
 from jaxrnn.precision import wide_dtype
 from jaxrnn.types import Array, Params, State, exportable

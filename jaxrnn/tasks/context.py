@@ -164,6 +164,9 @@ class AttentionCell:
     Bahdanau et al. compute :math:`s_t` from the context :math:`c_{t-1}`, Luong et al. the output from :math:`c_t`.
     ``Residual(AttentionCell(...), "concat")`` adds the input to the output.
 
+    It is differentiated by autodiff: with the batch split over devices by its sharding, the gradients of the parameters
+    of cell and attention are summed over the devices at every step.
+
     Args:
         cell: a cell or layer with the input size I + E, E the features of the memory.
         attention: for example :class:`AdditiveAttention`.
