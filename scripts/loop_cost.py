@@ -22,7 +22,6 @@ from common import positive
 import jaxrnn as rnn
 from jaxrnn import learning
 from jaxrnn.data import Streams, Vocabulary, python_reference
-from jaxrnn.learning.mesh import Placement
 
 BATCH, STEPS, WIDTH, EMBEDDING = 32, 64, 256, 64
 
@@ -46,7 +45,7 @@ def main() -> None:
 
     ready = [learning.shard_batch(streams[n], args.mesh) for n in range(args.steps)]
     bare_step = jax.jit(step, donate_argnums=0)
-    bare_state, _ = bare_step(Placement(args.mesh).state(start), ready[0], key)
+    bare_state, _ = bare_step(learning.shard_state(start, args.mesh), ready[0], key)
 
     def bare() -> float:
         """Seconds of a plain Python loop over the compiled step, with batches on the device."""
