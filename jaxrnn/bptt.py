@@ -75,6 +75,8 @@ def _unroll_by_autodiff(
     spec: ScanSpec, params: Params, state: State, xs: PyTree, mask: Array | None, resets: Array | None
 ) -> tuple[State, PyTree, PyTree | None]:
     """Scan the step of any cell; autodiff differentiates it."""
+    axes = frozenset().union(*map(mesh_axes, jax.tree.leaves((state, xs))))
+    params = jax.tree.map(lambda p: pvary(p, axes), params)  # in shard_map: one sum over devices, not one at every step
     cell_step = differentiable_step(spec.cell.step, params)
 
     def step(state: State, x: PyTree) -> tuple[State, PyTree]:

@@ -11,6 +11,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
+from jax.sharding import NamedSharding, PartitionSpec
 
 from jaxrnn.types import Array, PyTree
 
@@ -41,6 +42,16 @@ def mesh_axes(x: Any) -> frozenset[str]:
     aval = jax.typeof(x)
     varying = aval.manual_axis_type.varying if hasattr(aval, "manual_axis_type") else getattr(aval, "vma", ())
     return frozenset(varying)
+
+
+def typed_sharding(x: Any, *features: None) -> NamedSharding | None:
+    """The sharding of an array where it is part of its type, with further unsharded axes; None where it is not.
+
+    It is part of the type on a mesh with axes of type ``Explicit``, for the axes that are sharded.
+    """
+    sharding = jax.typeof(x).sharding
+    sharded = any(axis is not None for axis in sharding.spec)
+    return NamedSharding(sharding.mesh, PartitionSpec(*sharding.spec, *features)) if sharded else None
 
 
 def pvary(x: Array, axes: frozenset[str]) -> Array:

@@ -17,7 +17,9 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import NamedSharding
 
+from jaxrnn.compat import typed_sharding
 from jaxrnn.types import Array, Params, PyTree, State
 
 
@@ -46,14 +48,17 @@ def cast_like(tree: PyTree, like: PyTree) -> PyTree:
     return jax.tree.map(lambda x, like: x if x.dtype == like.dtype else x.astype(like.dtype), tree, like)
 
 
-def broadcast(x: Array, shape: tuple[int, ...]) -> Array:
+def broadcast(x: Array, shape: tuple[int, ...], sharding: NamedSharding | None = None) -> Array:
     """``x`` broadcast to a shape; its gradient, a sum over the broadcast axes, is accumulated in float32."""
-    return jnp.broadcast_to(widen(x), shape).astype(x.dtype)
+    return jnp.broadcast_to(widen(x), shape, out_sharding=sharding).astype(x.dtype)
 
 
 def broadcast_rows(vector: Array, like: Array) -> Array:
-    """A vector ``[H]``, such as a bias or a peephole weight, broadcast to the rows of ``like [..., H]``."""
-    return broadcast(vector, like.shape)
+    """A vector ``[H]``, such as a bias or a peephole weight, broadcast to the rows of ``like [..., H]``.
+
+    Also to their sharding, where it is part of the type: otherwise all rows of the gradient would be gathered first.
+    """
+    return broadcast(vector, like.shape, typed_sharding(like))
 
 
 def add_bias(x: Array, b: Array | None) -> Array:

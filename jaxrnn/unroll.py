@@ -50,11 +50,14 @@ def unroll(
         reverse: scan from the last step to the first. Outputs stay in the order of the inputs.
         key: random key for dropout; without one the pass is deterministic.
         remat: exact back-propagation in less memory: only the states between chunks of so many steps are stored, the
-            rest is recomputed in the backward pass. True takes chunks of √T steps, which needs the least memory.
+            rest is recomputed in the backward pass. True takes chunks of √T steps, which needs the least memory. With
+            the batch split over devices the gradients of the parameters are summed over them once for each chunk.
         derivative: ``"rule"`` uses the differential that a cell declares, as all built-in cells do
             (:mod:`jaxrnn.bptt`), and autodiff for other cells; ``"autodiff"`` uses autodiff for all. ``"linearized"``
             derives the differential of any cell from its step: only states are stored, for less memory, or for speed
-            where the weights are large and the batch has few rows.
+            where the weights are large and the batch has few rows. With the batch split over devices by its sharding,
+            autodiff sums the gradients of the parameters over the devices at every step, the other two once: there
+            ``"linearized"`` saves a user's cell T - 1 such sums. Inside ``jax.shard_map`` autodiff too needs one only.
 
     Returns:
         ``(final, ys)``: the state after the last step, and the outputs ``[T, ..., H]``.

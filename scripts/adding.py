@@ -27,7 +27,6 @@ from jax.sharding import PartitionSpec
 import jaxrnn as rnn
 from jaxrnn import learning
 from jaxrnn.data import synthetic
-from jaxrnn.learning.mesh import Placement
 
 CHANCE, TEST = 1 / 6, 2000  # the variance of the sum; sequences of an evaluation
 SPEC = synthetic.Batch(None, PartitionSpec("batch"))  # type: ignore[arg-type]  # the targets are [B, 1]
@@ -69,7 +68,7 @@ def train(kind: str, args: argparse.Namespace) -> tuple[list[int], list[float]]:
     optimizer = optax.chain(optax.clip_by_global_norm(args.clip), optax.adam(args.rate))
     step = learning.train_step(loss, optimizer)
     state = learning.train_state((cell.init(cell_key), readout.init(readout_key)), optimizer)
-    state = Placement(args.mesh).state(state)
+    state = learning.shard_state(state, args.mesh)
 
     @functools.partial(jax.jit, donate_argnums=0)
     def advance(state):

@@ -26,7 +26,6 @@ from common import positive
 import jaxrnn as rnn
 from jaxrnn import learning
 from jaxrnn.data import Streams, Vocabulary, python_reference
-from jaxrnn.learning.mesh import Placement
 
 BATCH, STEPS, WIDTH, LAYERS = 50, 50, 128, 2
 RATE, DECAY, EPSILON, CLIP = 2e-3, 0.95, 1e-8, 5.0
@@ -90,7 +89,7 @@ def run_jaxrnn(model, params, train, held_out, mesh):
     epoch = jax.jit(learning.scan_steps(step), donate_argnums=0)
     start = model.initial_state((BATCH,))
     validate = jax.jit(lambda params, chunks: learning.mean_loss(loss, params, start, chunks)[1] / STEPS)
-    state = Placement(mesh).state(learning.train_state(params, optimizer, carry=start))
+    state = learning.shard_state(learning.train_state(params, optimizer, carry=start), mesh)
     chunks, test = (learning.shard_batch(part.epoch(), mesh, stacked=True) for part in (train, held_out))
     while True:
         state, metrics = epoch(state, chunks, jax.random.key(0))

@@ -22,31 +22,34 @@ from common import positive
 import jaxrnn as rnn
 from jaxrnn import learning
 from jaxrnn.data import Streams, Vocabulary, python_reference
-from jaxrnn.learning.mesh import Placement
 
-BATCH, STEPS, WIDTH, EMBEDDING = 32, 64, 256, 64
+EMBEDDING = 64
 
 
 def main() -> None:
-    parser = common.Parser(__doc__, "runs/loop_cost", "few rounds of few steps", plots=True, batch=BATCH,
-                           processes=False)  # fmt: skip
+    parser = common.Parser(__doc__, "runs/loop_cost", "few rounds of few steps", plots=True, processes=False)
+    parser.add_argument("--batch", type=positive, default=32, help="streams read in parallel")
+    parser.add_argument("--width", type=positive, default=256, help="hidden size")
+    parser.add_argument("--length", type=positive, default=64, help="characters of a chunk")
     parser.add_argument("--rounds", type=positive, default=10, quick=5, help="rounds of each")
     parser.add_argument("--steps", type=positive, default=50, quick=20, help="optimizer steps of a round")
     args = parser.parse_args()
 
     text = python_reference()
     vocabulary = Vocabulary.of(text)
-    streams = Streams(vocabulary.encode(text), BATCH, STEPS)
+    streams = Streams(vocabulary.encode(text), args.batch, args.length)
     symbols = len(vocabulary)
-    model = rnn.Stack(rnn.Embedding(symbols, EMBEDDING), rnn.LSTM(EMBEDDING, WIDTH), rnn.Linear(WIDTH, symbols))
+    model = rnn.Stack(
+        rnn.Embedding(symbols, EMBEDDING), rnn.LSTM(EMBEDDING, args.width), rnn.Linear(args.width, symbols)
+    )
     optimizer = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(3e-3))
     step = learning.train_step(learning.stream_loss(model), optimizer)
     key = jax.random.key(args.seed)
-    start = learning.train_state(model.init(key), optimizer, carry=model.initial_state((BATCH,)))
+    start = learning.train_state(model.init(key), optimizer, carry=model.initial_state((args.batch,)))
 
     ready = [learning.shard_batch(streams[n], args.mesh) for n in range(args.steps)]
     bare_step = jax.jit(step, donate_argnums=0)
-    bare_state, _ = bare_step(Placement(args.mesh).state(start), ready[0], key)
+    bare_state, _ = bare_step(learning.shard_state(start, args.mesh), ready[0], key)
 
     def bare() -> float:
         """Seconds of a plain Python loop over the compiled step, with batches on the device."""
@@ -75,7 +78,7 @@ def main() -> None:
                  evaluate=evaluate, evaluate_every=args.steps, log=out / "metrics.jsonl", verbose=False)  # fmt: skip
     loop_times, bare_times = zip(*pairs[1:])  # the first round compiles
     bare_ms, loop_ms = (min(times) * 1e3 / args.steps for times in (bare_times, loop_times))
-    print(f"bare step {bare_ms:.2f} ms, in the loop {loop_ms:.2f} ms, minima")
+    print(f"{args.mesh.size} devices: bare step {bare_ms:.2f} ms, in the loop {loop_ms:.2f} ms, minima")
     median = statistics.median(a / b for a, b in pairs[1:])
     print(f"ratio {min(loop_times) / min(bare_times):.3f} of the minima, {median:.3f} median of {args.rounds} pairs")
 

@@ -1,9 +1,6 @@
 """The derivative rule against autodiff of the scan: equal for every cell, option and kind of derivative."""
 
 import functools
-import os
-import subprocess
-import sys
 import time
 
 import jax
@@ -295,42 +292,6 @@ def test_final_state_alone_takes_no_memory():
         return compiled.memory_analysis().temp_size_in_bytes
 
     assert temporary(4000) < temporary(400) + 4000 * 4  # the outputs of one unit of one sequence would take as much
-
-
-PARALLEL = """
-import jax, jax.numpy as jnp, numpy as np, jaxrnn as rnn
-from jax.sharding import Mesh, NamedSharding, PartitionSpec as P
-from versions import set_mesh
-mesh = Mesh(np.array(jax.devices()), ("batch",))
-model = rnn.Stack(rnn.LSTM(3, 4), rnn.Bidirectional(rnn.GRU(4, 4)))
-params, xs = model.init(jax.random.key(0)), jax.random.normal(jax.random.key(1), (5, 4, 3))
-lengths = jnp.array([5, 3, 2, 5])
-def loss(params, xs, lengths):
-    return (rnn.unroll(model, params, xs, lengths=lengths)[1] ** 2).sum()
-gradient = jax.jit(jax.grad(loss))
-alone = gradient(params, xs, lengths)
-specs = P(), P(None, "batch"), P("batch")
-sharded_arguments = [jax.device_put(a, NamedSharding(mesh, s)) for a, s in zip((params, xs, lengths), specs)]
-text = gradient.lower(*sharded_arguments).compile().as_text()
-print("gathers", text.count("all-gather("), "sums", text.count("all-reduce(") > 0)
-mapped = jax.jit(jax.shard_map(jax.grad(loss), mesh=mesh, in_specs=specs, out_specs=P()))
-sharded = [gradient(*sharded_arguments), mapped(*sharded_arguments)]
-explicit = jax.make_mesh((2,), ("batch",), axis_types=(jax.sharding.AxisType.Explicit,))  # shardings as a part of types
-with set_mesh(explicit):
-    sharded.append(gradient(*(jax.device_put(a, NamedSharding(explicit, s)) for a, s in zip(sharded_arguments, specs))))
-for parallel in sharded:
-    pairs = zip(jax.tree.leaves(alone), jax.tree.leaves(parallel))
-    print(jax.device_count(), all(np.allclose(a, b, rtol=1e-5, atol=1e-6) for a, b in pairs))
-"""
-
-
-def test_batch_over_two_devices():
-    """A batch sharded over devices, by shardings or by ``shard_map``: the same gradient, and no array is gathered."""
-    flags = f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count=2"
-    environment = os.environ | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu", "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
-    environment["PYTHONPATH"] = os.pathsep.join([os.path.dirname(__file__), *sys.path])
-    done = subprocess.run([sys.executable, "-c", PARALLEL], env=environment, capture_output=True, text=True)
-    assert done.stdout.splitlines() == ["gathers 0 sums True", *["2 True"] * 3], done.stderr
 
 
 @pytest.mark.parametrize("name", FEW)

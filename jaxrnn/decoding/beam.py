@@ -9,7 +9,16 @@ import jax.numpy as jnp
 
 from jaxrnn import checks
 from jaxrnn.decoding.checks import at_most, length_penalty_range
-from jaxrnn.decoding.generation import compile_per_model, generation_loop, log_softmax, prepare, step, take_token
+from jaxrnn.decoding.generation import (
+    compile_per_model,
+    generation_loop,
+    log_softmax,
+    prepare,
+    repeat,
+    step,
+    take_token,
+)
+from jaxrnn.decoding.largest import largest
 from jaxrnn.precision import wide_dtype
 from jaxrnn.types import Array, Params, State, exportable
 
@@ -117,14 +126,14 @@ def _search(
     batch = token.shape
     dtype = wide_dtype(jax.eval_shape(model.step, params, state, token)[1].dtype)
 
-    indices = jnp.arange(width, dtype=jnp.int32).reshape(width, *[1] * len(batch))  # [K, ...]
-    indices = jnp.broadcast_to(indices, (width, *batch))
+    zeros = jnp.zeros_like(token, jnp.int32)  # like the token, so that the batch stays sharded as it is
+    indices = jnp.arange(width, dtype=jnp.int32).reshape(width, *[1] * len(batch)) + repeat(zeros, width)  # [K, ...]
 
     def score(log_prob: Array, length: Array) -> Array:
         return log_prob / length.astype(log_prob.dtype) ** jnp.asarray(length_penalty, log_prob.dtype)
 
     def candidates(t: Array, beam: Beam) -> Candidates:  # the sequences in the beam, of t tokens
-        return Candidates(beam.state, score(beam.log_prob, t), jnp.broadcast_to(t, indices.shape), indices)
+        return Candidates(beam.state, score(beam.log_prob, t), jnp.full_like(indices, t), indices)
 
     def body(carry: tuple[Beam, Candidates], t: Array) -> tuple[tuple[Beam, Candidates], tuple]:
         beam, best = carry
@@ -165,13 +174,10 @@ def _search(
         mask = t < best.length
         return jnp.where(mask, parent, index), (jnp.where(mask, token, eos or 0), jnp.where(mask, log_prob, 0))
 
-    def repeat(tree: Any, count: int) -> Any:
-        return jax.tree.map(lambda x: jnp.broadcast_to(x, (count, *x.shape)), tree)
-
     log_prob = jnp.where(indices == 0, 0, -jnp.inf).astype(dtype)  # a single sequence at the start
     beam = Beam(repeat(state, width), repeat(token, width), log_prob)
-    zeros = jnp.zeros((n_best, *batch), jnp.int32)
-    best = Candidates(repeat(state, n_best), jnp.full(zeros.shape, -jnp.inf, dtype), zeros, zeros)
+    none = repeat(zeros, n_best)
+    best = Candidates(repeat(state, n_best), jnp.full_like(none, -jnp.inf, dtype), none, none)
     fill = beam.token, indices, log_prob
     (beam, best), trace = generation_loop(body, (beam, best), steps, None if eos is None else certain, fill)
     best = merge(best, candidates(jnp.int32(steps), beam))  # after an early stop none of the beam is better
@@ -184,7 +190,7 @@ def _search(
 def top_indices(count: int, scores: Array) -> Array:
     """Indices of the largest along the first axis, the first of equals; NaN counts as +∞, so that it is not hidden."""
     scores = jnp.moveaxis(jnp.where(jnp.isnan(scores), jnp.inf, scores), 0, -1)
-    return jnp.moveaxis(jax.lax.top_k(scores, count)[1], -1, 0)
+    return jnp.moveaxis(largest(scores, count)[1], -1, 0)
 
 
 def gather(tree: Any, indices: Array) -> Any:

@@ -106,9 +106,14 @@ def generation_loop(
         carry, output = body(carry, t)
         return t + 1, carry, jax.tree.map(lambda all, one: all.at[t].set(one), outputs, output)
 
-    outputs = jax.tree.map(lambda x: jnp.broadcast_to(x, (steps, *x.shape)), fill)
+    outputs = repeat(fill, steps)
     _, carry, outputs = jax.lax.while_loop(unfinished, iterate, (jnp.int32(0), carry, outputs))
     return carry, outputs
+
+
+def repeat(tree: PyTree, count: int) -> PyTree:
+    """Arrays ``[...]`` repeated along a new leading axis; the other axes are sharded as before."""
+    return jax.tree.map(lambda x: jax.lax.broadcast(x, (count,)), tree)
 
 
 def log_softmax(logits: Array) -> Array:

@@ -24,6 +24,7 @@ from jaxrnn.decoding.generation import (
     step,
     take_token,
 )
+from jaxrnn.decoding.largest import largest
 from jaxrnn.precision import widen
 from jaxrnn.scan import where
 from jaxrnn.types import Array, Params, State
@@ -218,12 +219,12 @@ def _generate(
             ended = ended | (next_token == eos)
         return (new, next_token, ended), (next_token, log_prob)
 
-    carry = state, token, jnp.zeros(token.shape, bool)
+    carry = state, token, jnp.zeros_like(token, bool)
     if eos is None:
         (state, *_), (tokens, log_probs) = generation_loop(body, carry, steps)
-        return Decoded(state, tokens, jnp.full(token.shape, steps, jnp.int32), log_probs)
+        return Decoded(state, tokens, jnp.full_like(token, steps, jnp.int32), log_probs)
     log_prob = jax.eval_shape(body, carry, 0)[1][1]
-    fill = jnp.full_like(token, eos), jnp.zeros(log_prob.shape, log_prob.dtype)
+    fill = jnp.full_like(token, eos), jnp.zeros_like(token, log_prob.dtype)
     (state, *_), (tokens, log_probs) = generation_loop(body, carry, steps, lambda carry: carry[2].all(), fill)
     return Decoded(state, tokens, lengths(tokens, eos), log_probs)
 
@@ -282,7 +283,7 @@ def filter_logits(
     """
     if top_k is not None:
         at_most("top_k", top_k, logits.shape[-1], "the size of the vocabulary")
-    logits, tokens = jax.lax.top_k(logits, logits.shape[-1] if top_k is None else top_k)
+    logits, tokens = largest(logits, logits.shape[-1] if top_k is None else top_k)
     if top_p is not None:
         q = jax.nn.softmax(logits)
         top_p = jnp.asarray(top_p, q.dtype)

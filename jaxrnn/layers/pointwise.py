@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxrnn import checks, initializers
+from jaxrnn.compat import typed_sharding
 from jaxrnn.constructor import hyperparameters
 from jaxrnn.initializers import Initializer
 from jaxrnn.precision import add_bias, widen
@@ -164,7 +165,9 @@ class Embedding(Pointwise):
     def apply(self, params: EmbeddingParams, x: Array, key: Array | None = None) -> Array:
         """Rows ``x`` of ``w``."""
         w = widen(jnp.asarray(params.w))  # the gradient of a row is a sum over its tokens
-        y = w.at[x].get(mode="fill", fill_value=jnp.nan, wrap_negative_indices=False)
+        y = w.at[x].get(
+            mode="fill", fill_value=jnp.nan, wrap_negative_indices=False, out_sharding=typed_sharding(x, None)
+        )
         return y.astype(params.w.dtype)
 
     def attend(self, params: EmbeddingParams, h: Array) -> Array:

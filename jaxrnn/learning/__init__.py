@@ -2,7 +2,7 @@
 
 from jaxrnn.learning.checkpoints import Checkpoint, Checkpoints, load_model, run_folder
 from jaxrnn.learning.loop import Fit, NonFiniteError, fit
-from jaxrnn.learning.mesh import device_mesh, shard_batch, use_cores
+from jaxrnn.learning.mesh import device_mesh, shard_batch, shard_state, use_cores
 from jaxrnn.learning.step import TrainState, average_recurrent_gradient, mean_loss, scan_steps, train_state, train_step
 from jaxrnn.learning.truncated import stream_loss, truncated_unroll
 
@@ -20,6 +20,7 @@ __all__ = [
     "run_folder",
     "scan_steps",
     "shard_batch",
+    "shard_state",
     "stream_loss",
     "train_state",
     "train_step",

@@ -22,6 +22,8 @@ from jaxrnn import checks
 from jaxrnn.learning.step import TrainState
 from jaxrnn.types import Array, PyTree
 
+MESH_FIX = "learning.device_mesh() makes one"
+
 # ---- devices ----
 
 
@@ -124,8 +126,33 @@ def shard_batch(batch: PyTree, mesh: Mesh, batch_spec: PyTree = None, *, stacked
         >>> ys.shape
         (7, 4, 5)
     """
+    checks.instance("mesh", mesh, Mesh, MESH_FIX)
     checks.flag("stacked", stacked)
     return Placement(mesh, batch_spec).batch(batch, stacked=stacked)
+
+
+def shard_state(state: TrainState, mesh: Mesh) -> TrainState:
+    """Copy a train state to the devices of a mesh, for a training loop of your own; :func:`fit` does it by itself.
+
+    Args:
+        state: of :func:`train_state`. Its carry is split along axis 0, the rest is copied to every device; arrays that
+            are sharded by axes of the mesh stay so.
+        mesh: of :func:`device_mesh`, or any other.
+
+    Raises:
+        ValueError: axis 0 of the carry is not a multiple of the number of devices that it is split over.
+
+    Example:
+        >>> import jax, jaxrnn as rnn, optax
+        >>> from jaxrnn import learning
+        >>> model, mesh = rnn.GRU(3, 8), learning.device_mesh()
+        >>> state = learning.train_state(model.init(jax.random.key(0)), optax.sgd(0.1), model.initial_state((4,)))
+        >>> learning.shard_state(state, mesh).carry.sharding.spec[0]
+        'batch'
+    """
+    checks.instance("state", state, TrainState, "train_state(params, optimizer) makes one")
+    checks.instance("mesh", mesh, Mesh, MESH_FIX)
+    return Placement(mesh).state(state)
 
 
 # ---- placement ----
@@ -168,7 +195,7 @@ class Placement:
                 checks.refuse("mesh", f"a mesh over the devices of all {jax.process_count()} processes", None,
                               "mesh=learning.device_mesh()")  # fmt: skip
             return
-        checks.instance("mesh", self.mesh, Mesh, "learning.device_mesh() makes one")
+        checks.instance("mesh", self.mesh, Mesh, MESH_FIX)
         for spec in jax.tree.leaves(self.batch_spec, is_leaf=_is_spec):
             checks.instance("batch_spec", spec, PartitionSpec, 'jax.sharding.PartitionSpec(None, "batch")')
             for name in _names(spec):

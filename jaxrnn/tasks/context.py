@@ -15,6 +15,7 @@ import jax.numpy as jnp
 
 from jaxrnn import checks
 from jaxrnn.bptt import unroll_cell
+from jaxrnn.compat import typed_sharding
 from jaxrnn.constructor import hyperparameters
 from jaxrnn.layers import MixedPrecision, Residual, Stack, Tied
 from jaxrnn.precision import broadcast, cast
@@ -163,6 +164,9 @@ class AttentionCell:
     Bahdanau et al. compute :math:`s_t` from the context :math:`c_{t-1}`, Luong et al. the output from :math:`c_t`.
     ``Residual(AttentionCell(...), "concat")`` adds the input to the output.
 
+    It is differentiated by autodiff: with the batch split over devices by its sharding, the gradients of the parameters
+    of cell and attention are summed over the devices at every step.
+
     Args:
         cell: a cell or layer with the input size I + E, E the features of the memory.
         attention: for example :class:`AdditiveAttention`.
@@ -280,7 +284,7 @@ def runtime_value(argument: str, value: Any) -> Any:
 
 def join(x: Array, context: Array) -> Array:
     """``[x, c]``, the context broadcast over the further leading axes of x."""
-    return jnp.concatenate([x, broadcast(context, (*x.shape[:-1], context.shape[-1]))], -1)
+    return jnp.concatenate([x, broadcast(context, (*x.shape[:-1], context.shape[-1]), typed_sharding(x))], -1)
 
 
 def size_difference(a: int | None, b: int) -> int | None:

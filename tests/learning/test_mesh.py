@@ -6,6 +6,7 @@ import cluster
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
@@ -146,6 +147,19 @@ def test_shard_batch():
     assert stacked.sharding == NamedSharding(mesh, P(None, None, "batch"))
     with jax.transfer_guard_device_to_host("disallow"):
         mesh_module.Placement(None).stacked([xs, xs])
+
+
+def test_shard_state():
+    """Public: a copy, the carry split."""
+    mesh = learning.device_mesh(1)
+    state = learning.train_state({"w": jax.numpy.ones(3)}, optax.adam(0.1), jax.numpy.zeros((4, 2)))
+    placed = learning.shard_state(state, mesh)
+    assert placed.carry.sharding == NamedSharding(mesh, P("batch"))
+    assert placed.params["w"].sharding == NamedSharding(mesh, P())
+    jax.jit(lambda state: jax.tree.map(lambda x: x + 1, state), donate_argnums=0)(placed)
+    assert state.params["w"].tolist() == [1, 1, 1]  # still there
+    with pytest.raises(TypeError, match="state: expected"):
+        learning.shard_state({"w": 1}, mesh)
 
 
 # ---- in several processes ----
