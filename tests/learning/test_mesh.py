@@ -255,6 +255,7 @@ def test_arguments_that_differ_between_processes():
 def test_a_batch_made_inside_jit():
     """It is split by a constraint; ``device_put`` would do nothing there."""
     mesh = learning.device_mesh()
-    program = jax.make_jaxpr(lambda xs: learning.shard_batch({"xs": xs, "lengths": xs[0]}, mesh))(jnp.ones((3, mesh.size)))
+    make = jax.make_jaxpr(lambda xs: learning.shard_batch({"xs": xs, "lengths": xs[0]}, mesh))
+    program = make(jnp.ones((3, mesh.size)))
     split = [eqn.params["sharding"].spec for eqn in program.eqns if eqn.primitive.name == "sharding_constraint"]
     assert split == [P("batch"), P(None, "batch")]  # leaves are sorted by name

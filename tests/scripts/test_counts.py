@@ -17,6 +17,8 @@ COUNTS = [
     "forecast --steps 0",
     "kill_test --kills 0",
     "kill_test --devices 0",
+    "kill_test --processes 0",
+    "char_lm --processes 0",
     "loop_cost --rounds 0",
     "polyphonic_music --quick --batch 0",
     "polyphonic_music --quick --units 0",
@@ -59,6 +61,7 @@ OTHERS = {
         "sentiment --dropout 1",
         "sentiment --word-dropout 2",
     ],
+    "a whole number of at least 0": ["char_lm --process-id -1"],
     "a probability between 0 and 1": ["translate --teacher-forcing 1.5"],
     "a whole number from 0 to 2147483647": [
         f"{script} --seed {seed}"

@@ -1,5 +1,7 @@
 """Invalid input is refused at the start: one line, exit code 2, nothing trained, no run folder renamed."""
 
+import argparse
+import collections
 import importlib.util
 import io
 import os
@@ -89,7 +91,21 @@ def test_texts(refused, script, file, words):
         ("word_lm --quick --data good", "--data: expected it without --quick"),
         ("word_lm", "--data: expected a folder or a text file, got none; --quick needs none"),
         ("char_rnn", "--data: expected a text file, got none; --quick needs none"),
-        ("char_lm --devices 2 --resume", "--devices: expected 1 with --resume, got 2"),
+        ("char_lm --devices 3", "--devices: expected a number that divides --batch 32 evenly, got 3; --devices 2 or "
+                                "--batch 30 or 33"),
+        ("char_lm --devices 9 --batch 4", "--devices: expected a number that divides --batch 4 evenly, got 9; "
+                                          "--devices 4 or --batch 9"),
+        ("word_lm --quick --devices 3", "--devices: expected a number that divides the batch, 20, evenly, got 3; "
+                                        "--devices 2"),
+        ("char_lm --coordinator h:1 --processes 3 --process-id 0 --devices 1", "--devices: expected a number that "
+         "divides --batch 32 evenly, got 1 in each of 3 processes; --batch 30 or 33"),
+        ("char_lm --processes 2", "--processes: expected it with --coordinator HOST:PORT, the address of process 0"),
+        ("char_lm --process-id 0", "--process-id: expected it with --coordinator HOST:PORT"),
+        ("char_lm --coordinator h:1 --process-id 0", "--processes: expected a number with --coordinator h:1, got none"),
+        ("char_lm --coordinator h:1 --processes 2", "--process-id: expected a number with --coordinator h:1, got none"),
+        ("char_lm --coordinator h:1 --processes 2 --process-id 2", "--process-id: expected a number below --processes"),
+        ("char_lm --coordinator h", "argument --coordinator: expected auto or HOST:PORT, such as 10.0.0.1:1234, got h"),
+        ("char_lm --coordinator h:0", "argument --coordinator: expected auto or HOST:PORT"),
         ("benchmark --quick --full", "--quick, --full, --report: expected one of them, got several"),
         ("classify_names --quick --out .", "--out: expected a folder of the run's own, got '.', in which"),
         ("classify_names --quick --name 123", "--name: expected a name with at least one letter, got '123'"),
@@ -225,15 +241,26 @@ def test_a_text_as_it_was_saved(common, tmp_path):
     assert common.read_text("--text", tmp_path / "text") == "grün\nrot\nblau\n"
 
 
-def test_batch_and_devices(common, capsys):
-    """A batch must be divisible by the devices, and there must be so many."""
-    with pytest.raises(SystemExit):
-        common.split_batch(None, 32, 3)
-    assert "--batch: expected a multiple of --devices 3, got 32" in capsys.readouterr().err
-    count = jax.device_count()  # from here on no more devices can be made
-    with pytest.raises(SystemExit):
-        common.use_devices(count + 1)
-    assert f"--devices: expected at most {count}, the devices" in capsys.readouterr().err
+def test_devices_that_are_not_there(refused):
+    """JAX has started, so that no more can be made."""
+    more = 2 * jax.device_count()
+    error = refused("char_lm", "--devices", more, "--batch", more)
+    assert error == f"--devices: expected at most {more // 2}, as many as JAX has here, got {more}"
+
+
+@pytest.mark.parametrize(
+    ("batch", "cores", "processes", "devices"), [(32, 6, 1, 4), (20, 64, 1, 20), (7, 4, 1, 1), (24, 4, 4, 3)]
+)
+def test_devices_by_default(common, monkeypatch, batch, cores, processes, devices):
+    """As many as divide the batch, in every process the same number."""
+    Device = collections.namedtuple("Device", "process_index number")
+    # The last process has a device less.
+    found = [Device(p, n) for p in range(processes) for n in range(cores - (p == processes - 1 > 0))]
+    monkeypatch.setattr(jax, "devices", lambda: found)
+    monkeypatch.setattr(learning, "use_cores", lambda n: n)
+    monkeypatch.setattr(learning, "device_mesh", lambda devices: devices)
+    args = argparse.Namespace(batch=batch, devices=None, coordinator=None, processes=None)
+    assert common.start(args, "--batch") == [device for device in found if device.number < devices]
 
 
 def test_fingerprint(common):
