@@ -101,8 +101,9 @@ def fit(
             splits the batches and axis 0 of the carry.
         batch_spec: a ``jax.sharding.PartitionSpec`` for every leaf of a batch, or a tree prefix of them, where None is
             the default: ``[T, B, ...]`` is split along axis 1, ``[B]`` along axis 0.
-        local_batches: whether ``batches[n]`` holds only this process's part of batch n; by default it is the whole
-            batch on every process.
+        local_batches: whether ``batches[n]`` holds only this process's part of batch n, of the same shape on each; by
+            default it is the whole batch on every process. Numbers without axes must be the same on every process.
+            The first batch is compared between the processes, later ones are not.
         steps_per_execution: optimizer steps in one compiled call.
         evaluate: ``evaluate(params, step)`` returns a dict of numbers to report and texts to print; called on all
             processes.
@@ -169,9 +170,9 @@ def fit(
     origin = fingerprint(batches, steps) if (checkpoints is not None or many) and not local_batches else {}
     if many:
         numbers = (steps, steps_per_execution, evaluate_every, save_every, patience, max_nonfinite)
-        saved = None if checkpoints is None else checkpoints.steps()
+        saved = None if checkpoints is None else [str(checkpoints.folder), checkpoints.steps()]
         processes.check_same({"steps, …, max_nonfinite": numbers, "key": encode_key(key), "metadata": metadata,
-                              "checkpoints.steps()": saved, "state": digest(state), **origin})  # fmt: skip
+                              "checkpoints": saved, "state": digest(state), **origin})  # fmt: skip
     state, progress = placement.state(state), _Progress()  # a copy: the compiled call donates it
     if checkpoints is not None and checkpoints.steps():
         state, key, progress = _restore(checkpoints, state, key, metadata, origin, resume)
@@ -199,7 +200,7 @@ def fit(
             """Whether to stop; of several processes, all in the same step."""
             return agreed_to_stop if many else ctrl_c.is_set()
 
-        def record(done: int, metrics: PyTree, any_ctrl_c: Array) -> None:
+        def record(done: int, metrics: PyTree, any_ctrl_c: Array | None) -> None:
             """Wait for the metrics of a compiled call, report them, and end a run that is no longer finite."""
             nonlocal nonfinite_in_a_row, agreed_to_stop
             values, any_ctrl_c = jax.device_get((metrics, any_ctrl_c))
@@ -226,12 +227,16 @@ def fit(
             group = _next_group(batches, steps, steps_per_execution, evaluate_every, save_every, done)
             return placement.stacked(group) if group else None
 
+        def flag() -> Array | None:
+            """Whether this process was interrupted, for the others."""
+            return placement.flag(ctrl_c.is_set()) if many else None
+
         placed_key = placement.key(key)
         done, pending, group = first, None, next_group(first)
         while done < steps and not interrupted() and stopped != "early":
             shapes.add(str(jax.tree.map(np.shape, group)))
             # asynchronous: returns at once
-            state, metrics, any_ctrl_c = compiled(state, group, placed_key, placement.flag(ctrl_c.is_set()))
+            state, metrics, any_ctrl_c = compiled(state, group, placed_key, flag())
             done += len(jax.tree.leaves(group)[0])
             group = next_group(done)  # while the device computes
             if pending is not None:
@@ -290,13 +295,16 @@ def _restore(
 def _compiled(step: Step, layout: Layout | None) -> Callable:
     """The jitted scan over a step; cached, so that a second ``fit`` with the same step does not compile it again.
 
-    It also returns whether any process was interrupted by Ctrl-C.
+    It also returns whether any process was interrupted by Ctrl-C. That is a sum over devices, which must come after
+    those of the steps on every device: each blocks a thread of a CPU, and in different orders they wait for each other.
     """
     scan = scan_steps(step)
 
-    def steps(state: TrainState, batches: PyTree, key: Array, ctrl_c: Array) -> tuple[TrainState, PyTree, Array]:
+    def steps(
+        state: TrainState, batches: PyTree, key: Array, ctrl_c: Array | None
+    ) -> tuple[TrainState, PyTree, Array | None]:
         state, metrics = scan(state, batches, key)
-        return state, metrics, jnp.any(ctrl_c)
+        return state, metrics, None if ctrl_c is None else jnp.any(ctrl_c & (state.step >= 0))
 
     out_shardings = None if layout is None else (layout.state, layout.replicated, layout.replicated)
     return jax.jit(steps, donate_argnums=0, out_shardings=out_shardings)

@@ -19,6 +19,8 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from jaxrnn import checks
+from jaxrnn.learning import processes
+from jaxrnn.learning.provenance import digest
 from jaxrnn.learning.step import TrainState
 from jaxrnn.types import Array, PyTree
 
@@ -139,8 +141,11 @@ def shard_state(state: TrainState, mesh: Mesh) -> TrainState:
             are sharded by axes of the mesh stay so.
         mesh: of :func:`device_mesh`, or any other.
 
+    On several CPU devices wait for a result at least every 30 steps: with more than 32 calls on their way JAX hangs.
+
     Raises:
-        ValueError: axis 0 of the carry is not a multiple of the number of devices that it is split over.
+        ValueError: axis 0 of the carry is not a multiple of the number of devices that it is split over, or the state
+            is not the same on every process.
 
     Example:
         >>> import jax, jaxrnn as rnn, optax
@@ -152,6 +157,7 @@ def shard_state(state: TrainState, mesh: Mesh) -> TrainState:
     """
     checks.instance("state", state, TrainState, "train_state(params, optimizer) makes one")
     checks.instance("mesh", mesh, Mesh, MESH_FIX)
+    processes.check_same({"state": digest(state)})
     return Placement(mesh).state(state)
 
 
@@ -196,8 +202,14 @@ class Placement:
                               "mesh=learning.device_mesh()")  # fmt: skip
             return
         checks.instance("mesh", self.mesh, Mesh, MESH_FIX)
+        missing = {*range(jax.process_count())} - {device.process_index for device in self.mesh.devices.flat}
+        if missing:
+            checks.refuse("mesh", f"devices of all {jax.process_count()} processes", f"none of {sorted(missing)}",
+                          "mesh=learning.device_mesh()")  # fmt: skip
         for spec in jax.tree.leaves(self.batch_spec, is_leaf=_is_spec):
-            checks.instance("batch_spec", spec, PartitionSpec, 'jax.sharding.PartitionSpec(None, "batch")')
+            if not isinstance(spec, PartitionSpec):
+                checks.refuse("batch_spec", "a PartitionSpec for each leaf", checks.describe(spec),
+                              'jax.sharding.PartitionSpec(None, "batch")', TypeError)  # fmt: skip
             for name in _names(spec):
                 checks.one_of("batch_spec", name, self.mesh.axis_names)
         # With shardings as a part of types, every operation of a model would have to choose them.
@@ -223,13 +235,15 @@ class Placement:
     def state_shardings(self, state: TrainState) -> TrainState:
         """The carry is split along its axis 0, the rest is replicated; what is sharded by the same axes stays so."""
 
-        def split(path: tuple, x: Array) -> NamedSharding:
-            sharding = self._kept(x, self.batch_axis)
-            self._check_divisible(f"carry{jax.tree_util.keystr(path)}", np.shape(x), sharding.spec)
-            return sharding
+        def place(name: str, tree: PyTree, *default: str) -> PyTree:
+            def sharding(path: tuple, x: Array) -> NamedSharding:
+                kept = self._kept(x, *default)
+                self._check_divisible(f"{name}{jax.tree_util.keystr(path)}", np.shape(x), kept.spec)
+                return kept
 
-        carry = jax.tree_util.tree_map_with_path(split, state.carry)
-        return jax.tree.map(self._kept, state._replace(carry=()))._replace(carry=carry)
+            return jax.tree_util.tree_map_with_path(sharding, tree)
+
+        return place("state", state._replace(carry=()))._replace(carry=place("carry", state.carry, self.batch_axis))
 
     def _kept(self, x: Array, *default: str) -> NamedSharding:
         """The sharding of an array that is sharded by axes of the mesh, else the default."""
@@ -251,10 +265,9 @@ class Placement:
         """The random key, on every device."""
         return key if self.mesh is None else _put(key, self._sharding())
 
-    def flag(self, value: bool) -> Any:
+    def flag(self, value: bool) -> Array:
         """A flag of this process, ``[devices]``: those of all processes are one array."""
-        if self.mesh is None:
-            return np.array([value])
+        assert self.mesh is not None
         return _put(np.full(self.mesh.size, value), self._sharding(self.mesh.axis_names))
 
     # ---- batches ----
@@ -291,7 +304,8 @@ class Placement:
             specs = jax.tree.map(fill, self.batch_spec, batch, is_leaf=lambda x: x is None or _is_spec(x))
         except (TypeError, ValueError) as error:
             checks.refuse("batch_spec", f"a tree prefix of a batch, {checks.tree_summary(batch)}",
-                          checks.tree_summary(self.batch_spec), "one PartitionSpec serves for all leaves")  # fmt: skip
+                          checks.tree_summary(self.batch_spec),
+                          "a PartitionSpec for every entry, None for the default; or one for all leaves")  # fmt: skip
             raise AssertionError from error
         return jax.tree.leaves(specs, is_leaf=_is_spec)
 
@@ -313,7 +327,7 @@ class Placement:
                 checks.refuse(
                     name, f"axis {axis - leading} a multiple of {parts}, the devices that it is split over",
                     f"{shape[axis]}: {list(shape[leading:])}",
-                    f"{near} of them, device_mesh(n) of fewer devices, or batch_spec= for another axis",
+                    f"{near} of them, device_mesh(n) of fewer devices, or batch_spec= if the batch is another axis",
                 )  # fmt: skip
 
 

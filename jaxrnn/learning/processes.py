@@ -47,8 +47,8 @@ def check_same(values: dict[str, Any]) -> None:
             process = int(different.argmax())
             checks.refuse(name, "the same on every process",
                           f"{text[:80]} on process {jax.process_index()}, and different ones on 0 and {process}",
-                          "all processes run the same program with the same seed and the same batches; "
-                          "local_batches=True for sources that hold only a part")  # fmt: skip
+                          "all run the same program with the same seed, batches and folder; "
+                          "local_batches=True for sources that hold a part of each batch")  # fmt: skip
 
 
 @contextlib.contextmanager
@@ -56,10 +56,10 @@ def explain_loss_of_a_process() -> Iterator[None]:
     """Add to an error of the devices that another process may have ended."""
     try:
         yield
-    except jax.errors.JaxRuntimeError as error:
-        if jax.process_count() > 1:
+    except (jax.errors.JaxRuntimeError, ValueError) as error:
+        if jax.process_count() > 1 and (isinstance(error, jax.errors.JaxRuntimeError) or "Gloo" in str(error)):
             error.add_note(
                 f"process {jax.process_index()} of {jax.process_count()}: if another process has ended, its output "
-                "tells why; start all of them again with resume=True"
+                "tells why, and the batches of all must have the same shapes; start all of them again with resume=True"
             )
         raise
