@@ -161,12 +161,31 @@ def train(*, steps, mesh=None, specs=None, folder=None, source=None, **options):
 
 
 def differ():
-    """A run with another key on each process."""
+    """Arguments that are not the same on each process, or leave one out; says how each is refused."""
     model, loss = language_model()
-    optimizer = optax.sgd(0.1)
-    state = learning.train_state(model.init(jax.random.key(0)), optimizer, model.initial_state((BATCH,)))
-    learning.fit(learning.train_step(loss, optimizer), state, Source(), steps=5,
-                 key=jax.random.key(jax.process_index()), mesh=learning.device_mesh())  # fmt: skip
+    optimizer, here = optax.sgd(0.1), jax.process_index()
+
+    def state(seed):
+        return learning.train_state(model.init(jax.random.key(seed)), optimizer, model.initial_state((BATCH,)))
+
+    def fit(seed=0, key=0, devices=None, **options):
+        mesh = learning.device_mesh(devices)
+        learning.fit(learning.train_step(loss, optimizer), state(seed), Source(), steps=5, key=jax.random.key(key),
+                     mesh=mesh, **options)  # fmt: skip
+
+    for call in (
+        lambda: fit(key=here),
+        lambda: fit(seed=here),
+        lambda: fit(devices=jax.local_devices()),
+        lambda: fit(checkpoints=learning.Checkpoints(f"/nowhere/{here}", model)),
+        lambda: learning.shard_state(state(here), learning.device_mesh()),
+    ):
+        try:
+            call()
+        except ValueError as error:
+            say(refused=str(error).partition(", got")[0])
+        else:
+            say(refused="nothing")
 
 
 def shard(params, specs):
