@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxrnn.checks import describe, flag, refuse
+from jaxrnn.checks import describe, flag, fraction, number, refuse
 
 
 def bucket_lengths(argument: str, value: Any) -> None:
@@ -44,3 +44,14 @@ def id_stream(argument: str, value: Any) -> None:
     """Integer ids ``[N]``."""
     if not hasattr(value, "ndim") or value.ndim != 1 or not np.issubdtype(value.dtype, np.integer):
         refuse(argument, "integers [N]", describe(value), "Vocabulary.of(text).encode(text) makes them", TypeError)
+
+
+def part_size(argument: str, value: Any, lengths: np.ndarray) -> np.ndarray:
+    """The steps of a part of each series: a fraction of its length, or a number of steps."""
+    number(argument, value)
+    if isinstance(value, (int, np.integer)):
+        if value < 0:
+            refuse(argument, "steps, 0 or more, or a fraction below 1", value)
+        return np.full(len(lengths), value)
+    fraction(argument, value, "an int is a number of steps")
+    return np.floor(lengths * value).astype(int)
