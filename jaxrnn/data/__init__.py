@@ -5,6 +5,7 @@ from jaxrnn.data.ragged import Buckets, PaddedBatch
 from jaxrnn.data.scaling import Scaling
 from jaxrnn.data.sequences import Chunk, Streams
 from jaxrnn.data.series import Series
+from jaxrnn.data.tables import Table, read_table
 from jaxrnn.data.text import Vocabulary, python_reference
 from jaxrnn.data.windows import Window, Windows
 
@@ -15,10 +16,12 @@ __all__ = [
     "Scaling",
     "Series",
     "Streams",
+    "Table",
     "Vocabulary",
     "Window",
     "Windows",
     "datasets",
     "python_reference",
+    "read_table",
     "synthetic",
 ]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
+import datetime
 import re
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -19,8 +21,6 @@ US = 1_000_000
 
 
 def _iso(text: str) -> np.datetime64 | None:
-    import datetime
-
     if not ISO.fullmatch(text):
         return None
     try:
@@ -39,7 +39,6 @@ def _quarter(text: str) -> np.datetime64 | None:
 
 def _reader(how: str) -> Any:
     """A function from a text to a time, or None."""
-    import datetime
 
     def read(text: str) -> np.datetime64 | None:
         try:
@@ -71,7 +70,8 @@ def parse_times(column: np.ndarray) -> tuple[np.ndarray, str]:
     return np.array([known.get(text) or np.datetime64("NaT") for text in column], "datetime64[us]"), name
 
 
-class Frequency(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class Frequency:
     """Regular steps of time.
 
     ``unit`` is ``"s"`` (seconds), ``"month"``, ``"month end"``, ``"business day"``, or ``"number"`` for times that are
@@ -92,7 +92,7 @@ class Frequency(NamedTuple):
         names = {"s": "seconds", "business day": "business day", "number": ""}
         return names[self.unit] if self.unit == "business day" else f"{self.size:g} {names[self.unit]}".strip()
 
-    def index(self, times: np.ndarray, origin: Any) -> np.ndarray:
+    def steps(self, times: np.ndarray, origin: Any) -> np.ndarray:
         """The number of steps from the origin to each time; not whole where a time is between two steps."""
         if self.unit == "number":
             return (times - origin) / self.size
@@ -110,7 +110,7 @@ class Frequency(NamedTuple):
         return (months + 1 - times).astype(float) if self.unit == "month end" else (times - months).astype(float)
 
     def times(self, origin: Any, steps: np.ndarray) -> np.ndarray:
-        """The times so many whole steps from the origin; of one that :meth:`index` has given."""
+        """The times so many whole steps from the origin; of one that :meth:`steps` has given."""
         if self.unit == "number":
             return origin + steps * self.size
         start = np.datetime64(origin, "us")

@@ -91,11 +91,15 @@ def _read_file(path: pathlib.Path) -> Cells:
     separator = separator or _separator(lines)
     if separator != ",":
         notes.append(f"the cells are separated by {SEPARATORS.get(separator, separator)}s")
-    records = [
-        (row, record)
-        for row, record in enumerate(csv.reader(io.StringIO(text), delimiter=separator), 1)
-        if row > first and any(cell.strip() for cell in record)
-    ]
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
+    try:
+        records = [
+            (row, record)
+            for row, record in enumerate(reader, 1)
+            if row > first and any(cell.strip() for cell in record)
+        ]
+    except csv.Error as error:
+        checks.refuse(f"line {reader.line_num}", "cells, with a closing quote after each opening one", error)
     (at, names), *records = records
     names = [name.strip() or f"column {n}" for n, name in enumerate(names, 1)]
     _check_header(path, at, names)
@@ -103,8 +107,9 @@ def _read_file(path: pathlib.Path) -> Cells:
         checks.refuse(str(path), "rows below the names", f"none below {', '.join(names)}")
     for row, record in records:
         if any(cell.strip() for cell in record[len(names) :]):
-            checks.refuse(f"row {row}", f"{len(names)} cells, as in the line of names", f"{len(record)}: "
-                          f"{separator.join(record)[:60]}", "put a cell that holds the separator in quotes")  # fmt: skip
+            checks.refuse(f"row {row}", f"{len(names)} cells, as in the line of names",
+                          f"{len(record)}: {separator.join(record)[:60]}",
+                          "put a cell that holds the separator in quotes")  # fmt: skip
     rows = [
         record + [""] * (len(names) - len(record)) for _, record in records
     ]  # empty cells at the end may be left out
@@ -140,9 +145,9 @@ def _separator(lines: Sequence[str]) -> str:
         return re.sub(r'"[^"]*"', "", line).count(separator)
 
     header, *rest = [line for line in lines if line.strip()][:21]
-    likely = {separator: (sum(count(line, separator) == count(header, separator) for line in rest),
-                          count(header, separator)) for separator in SEPARATORS if count(header, separator)}  # fmt: skip
-    return max(likely, key=lambda separator: likely[separator], default=",")
+    found = [separator for separator in SEPARATORS if count(header, separator)]
+    alike = {one: sum(count(line, one) == count(header, one) for line in rest) for one in found}
+    return max(found, key=lambda one: (alike[one], count(header, one)), default=",")
 
 
 def _check_header(path: pathlib.Path, row: int, names: list[str]) -> None:

@@ -45,7 +45,7 @@ def read_table(
     covariates: Sequence[str] = (),
     static: Sequence[str] = (),
 ) -> Table:
-    """Read series from a CSV file or a data frame.
+    r"""Read series from a CSV file or a data frame.
 
     The rows are put in the order of time. The step is the commonest distance between times: a number of seconds, of
     months or business days, or a difference of numbers; a step without a row has missing values. Rows after the last
@@ -73,7 +73,7 @@ def read_table(
         >>> import pathlib, tempfile
         >>> from jaxrnn.data import read_table
         >>> path = pathlib.Path(tempfile.mkdtemp(), "sales.csv")
-        >>> _ = path.write_text("month;sales\\n2024-01;1,5\\n2024-02;2,5\\n2024-04;3\\n")
+        >>> _ = path.write_text("month;sales\n2024-01;1,5\n2024-02;2,5\n2024-04;3\n")
         >>> table = read_table(path, target="sales")
         >>> table.series[0].values.T
         array([[1.5, 2.5, nan, 3. ]])
@@ -204,16 +204,24 @@ def _without_copies(
         for n in same:
             before, row = of[n], of[n + 1]
             if any(str(cells.columns[name][before]) != str(cells.columns[name][row]) for name in taken):
-                groups = [name for name, column in cells.columns.items() if name not in taken and
-                          1 < len(set(column.tolist())) < len(column) / 2 and column[before] != column[row]]  # fmt: skip
-                fix = f"group={groups[0]!r} would tell them apart" if groups else "merge or delete one of them, or " \
-                    "name the column of the group"  # fmt: skip
+                fix = "merge or delete one of them, or name the column of the group"
+                if apart := _tells_apart(cells, before, row, taken):
+                    fix = f"group={apart!r} would tell them apart"
                 checks.refuse(f"rows {cells.rows[before]} and {cells.rows[row]}", "different times in one series",
                               f"{show(clock[row])} twice", fix)  # fmt: skip
         kept.append(np.delete(of, same + 1))
         copies += len(same)
     notes += [f"{copies} row{'s' * (copies > 1)} that repeat{'s' * (copies == 1)} another one left out"] * bool(copies)
     return kept
+
+
+def _tells_apart(cells: Cells, row: int, other: int, taken: list[str]) -> str | None:
+    """A column of few different cells that differs between two rows."""
+    for name, column in cells.columns.items():
+        few = len(set(column.tolist())) < len(column) / 2
+        if name not in taken and few and column[row] != column[other]:
+            return name
+    return None
 
 
 def show(time: Any) -> str:
@@ -227,7 +235,7 @@ def _steps(
     cells: Cells, clock: np.ndarray, of: np.ndarray, frequency: Frequency, time: str | None, name: str | None
 ) -> np.ndarray:
     """The number of each row in steps since the first."""
-    steps = frequency.index(clock[of], clock[of[0]])
+    steps = frequency.steps(clock[of], clock[of[0]])
     whole = np.round(steps)
     off = np.abs(steps - whole) > 1e-6
     where = "" if name is None else f" of {name}"
@@ -235,7 +243,8 @@ def _steps(
     fix = "bring the times to regular steps (df.resample of pandas), or time=False takes the rows as they are"
     if off.any():
         n = int(off.argmax())
-        checks.refuse(f"row {cells.rows[of[n]]}, column {time}", f"steps of {article}{frequency}, the commonest one{where}",
+        checks.refuse(f"row {cells.rows[of[n]]}, column {time}",
+                      f"steps of {article}{frequency}, the commonest one{where}",
                       f"{show(clock[of[n]])} after {show(clock[of[n - 1]])}", fix)  # fmt: skip
     if whole[-1] >= 20 * len(of) + 1000:
         checks.refuse(f"column {time}", f"steps of {article}{frequency}, the commonest one{where}",
