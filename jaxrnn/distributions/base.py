@@ -47,7 +47,7 @@ class Distribution:
         several = checked_levels("levels", levels)
         parameters = self.parameters(outputs, scale)
         found = jax.vmap(lambda level: self._quantile(parameters, level))(jnp.asarray(several, parameters[0].dtype))
-        return found[0] if jnp.ndim(levels) == 0 else found
+        return found if hasattr(levels, "__len__") else found[0]
 
     def _log_probability(self, parameters: Any, targets: Array) -> Array:
         raise NotImplementedError
