@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax.scipy.special import betainc, betaln
+from jax.scipy.special import betainc
 
 from jaxrnn.constructor import hyperparameters
-from jaxrnn.distributions.base import Distribution, bisect, multiply, positive, unstack
+from jaxrnn.distributions.base import Distribution, bisect, multiply, positive, stirling_error, unstack
 from jaxrnn.types import Array
 
 
@@ -61,9 +62,14 @@ class NegativeBinomial(Distribution):
     def _log_probability(self, parameters: CountParameters, targets: Array) -> Array:
         μ, α = parameters
         is_count = (targets >= 0) & (targets == jnp.round(targets))
-        y, n = jnp.where(is_count, targets, 0), 1 / α
-        ways = -betaln(y + 1, n) - jnp.log(y + n)  # exact for large n, where gammaln(y + n) - gammaln(n) is not
-        log_p = ways + y * (jnp.log(α * μ) - jnp.log1p(α * μ)) - n * jnp.log1p(α * μ)
+        n = 1 / α
+        y = jnp.where(is_count & (targets > 0), targets, 1)
+        gammas = stirling_error(n + y) - stirling_error(n) - stirling_error(y)
+        # deviances of n and y from their expectations among n + y
+        expected_n, expected_y = (n + y) / (1 + α * μ), (n + y) * (α * μ / (1 + α * μ))
+        deviances = _deviance(n, expected_n) + _deviance(y, expected_y)
+        log_p = gammas - deviances - jnp.log(2 * math.pi * y * (1 + α * y)) / 2
+        log_p = jnp.where(targets == 0, -n * jnp.log1p(α * μ), log_p)
         return jnp.where(is_count, log_p, jnp.nan)
 
     def _cdf(self, parameters: CountParameters, values: Array) -> Array:
@@ -76,3 +82,14 @@ class NegativeBinomial(Distribution):
         # Cantelli's inequality bounds the quantile: y ≤ μ + σ √(level / (1 - level)).
         high = jnp.ceil(μ + jnp.sqrt((μ + α * μ**2) * level / (1 - level))) + 1
         return bisect(lambda y: self._cdf(parameters, y) >= level, jnp.full_like(μ, -1.0), high, whole=True)
+
+
+def _deviance(x: Array, expected: Array) -> Array:
+    """``x log (x / expected) - x + expected``, without cancellation where both are close and large."""
+    relative = (x - expected) / expected
+    near = jnp.clip(relative, -0.5, 1.0)
+    return jnp.where(
+        near == relative,
+        expected * ((1 + near) * jnp.log1p(near) - near),
+        x * (jnp.log(x) - jnp.log(expected)) - x + expected,
+    )

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax.scipy.special import betainc, betaln, logsumexp
+from jax.scipy.special import betainc, logsumexp
 from jax.scipy.stats import norm
 
 from jaxrnn import checks
 from jaxrnn.constructor import hyperparameters
-from jaxrnn.distributions.base import Distribution, bisect, multiply, positive, repeat, unstack
+from jaxrnn.distributions.base import Distribution, bisect, multiply, positive, repeat, stirling_error, unstack
 from jaxrnn.types import Array
 
 
@@ -113,10 +114,9 @@ class StudentT(Distribution):
     def _log_probability(self, parameters: StudentTParameters, targets: Array) -> Array:
         location, scale, ν = parameters
         z = (targets - location) / scale
-        # betaln is exact for many degrees of freedom, where a difference of two gammaln is not
-        return (
-            -(ν + 1) / 2 * jnp.log1p(z**2 / ν) - betaln(ν / 2, jnp.full_like(ν, 0.5)) - jnp.log(ν) / 2 - jnp.log(scale)
-        )
+        gammas = stirling_error((ν + 1) / 2) - stirling_error(ν / 2) + ν / 2 * jnp.log1p(1 / ν) - 0.5
+        constant = gammas - math.log(2 * math.pi) / 2 - jnp.log(scale)
+        return constant - (ν + 1) / 2 * jnp.log1p(z**2 / ν)
 
     def _cdf(self, parameters: StudentTParameters, values: Array) -> Array:
         location, scale, ν = parameters
@@ -197,5 +197,8 @@ class Mixture(Distribution):
 
 
 def _student_cdf(z: Array, ν: Array) -> Array:
-    tail = betainc(ν / 2, jnp.full_like(ν, 0.5), ν / (ν + z**2)) / 2
+    near = jnp.abs(z) < 1  # I_x(a, b) = 1 - I_{1 - x}(b, a): of the two that which is exact there
+    a, b = jnp.where(near, 0.5, ν / 2), jnp.where(near, ν / 2, 0.5)
+    part = betainc(a, b, jnp.where(near, z**2, ν) / (ν + z**2)) / 2
+    tail = jnp.where(near, 0.5 - part, part)
     return jnp.where(z < 0, tail, 1 - tail)
