@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from forecasting.measures import LEVELS, Origins
 from scipy.stats import norm
 
+from forecasting.measures import LEVELS, Origins
 from jaxrnn.data import Series
 
 AUTOMATIC = ("AutoETS", "AutoARIMA")
@@ -39,7 +39,7 @@ def seasonal_naive(
     """
     steps = np.arange(horizon)
     found = []
-    for n, start in zip(origins.number, origins.start):
+    for n, start in zip(origins.numbers, origins.starts):
         values = filled(series[n].values[:start, 0])
         m = min(season, len(values))
         training = series[n].values[: ends[n], 0]
@@ -58,15 +58,15 @@ def automatic(
     """
     import statsforecast.models as models
 
-    found: list[Any] = [None] * len(origins.number)
+    found: list[Any] = [None] * len(origins.numbers)
     for n, end in enumerate(ends):
-        here = np.flatnonzero(origins.number == n)
+        here = np.flatnonzero(origins.numbers == n)
         values = filled(series[n].values[:, 0])
         values = np.log(values) if log else values
         model = getattr(models, method)(season_length=season if season <= 24 else 1).fit(values[:end])
         for k in here:
             out = {name: np.asarray(value) for name, value in
-                   model.forward(values[: origins.start[k]], horizon, level=[80]).items()}  # fmt: skip
+                   model.forward(values[: origins.starts[k]], horizon, level=[80]).items()}  # fmt: skip
             deviation = (out["hi-80"] - out["lo-80"]) / (2 * norm.ppf(0.9))
             quantiles = out["mean"] + deviation * norm.ppf(LEVELS)[:, None]
             found[k] = np.exp(quantiles) if log else quantiles
