@@ -131,7 +131,7 @@ def evaluate(problem: Problem, args: argparse.Namespace, out: pathlib.Path) -> t
 def save(out: pathlib.Path, found: Network, problem: Problem, table: Table | None) -> None:
     """A checkpoint with all that a later forecast needs."""
     scaling = {name: np.asarray(value).tolist() for name, value in dataclasses.asdict(found.scaling).items()}
-    metadata = {"script": "forecast", "settings": found.settings._asdict(), "scaling": scaling, "best": found.step,
+    metadata = {"script": "forecast", "settings": found.settings._asdict(), "scaling": scaling, "best_step": found.step,
                 "problem": {**problem._asdict(), "series": [one.name for one in problem.series]},
                 "columns": None if table is None else table.columns}  # fmt: skip
     state = learning.train_state(found.params, optax.identity())
@@ -154,7 +154,7 @@ def load(args: argparse.Namespace) -> tuple[Network, dict[str, Any]]:
         setattr(args, option, was)
     scaling = Scaling(**{name: np.array(value) if isinstance(value, list) else value
                          for name, value in metadata["scaling"].items()})  # fmt: skip
-    found = Network(model, params, scaling, Settings(**metadata["settings"]), np.nan, metadata["best"], 0.0)
+    found = Network(model, params, scaling, Settings(**metadata["settings"]), np.nan, metadata["best_step"], 0.0)
     return found, metadata
 
 
@@ -164,10 +164,11 @@ def continued(
     """The problem with the series in the order of the run."""
     assert table is not None
     names, order = [one.name for one in problem.series], metadata["problem"]["series"]
-    for name in {*names, *order}:
+    for name in [*names, *order]:
         if name not in order or name not in names:
-            raise ValueError(f"--csv: expected the groups of the run, {tables.shortened(order)}, got "
-                             f"{f'also {name}' if name in names else f'no {name}'}; without --resume a run begins")  # fmt: skip
+            got = f"also {name}" if name in names else f"no {name}"
+            groups = tables.shortened([str(one) for one in order])
+            raise ValueError(f"--csv: expected the groups of the run, {groups}, got {got}; train without --resume")
     rows = [names.index(name) for name in order]
     table = table._replace(series=[table.series[n] for n in rows], origins=[table.origins[n] for n in rows])
     return found, problem._replace(series=table.series, log=metadata["problem"]["log"]), table

@@ -25,7 +25,7 @@ class Settings(NamedTuple):
 
     representation: str = "relative"
     method: str = "direct"  # or "recursive"
-    distribution: str = "StudentT"
+    distribution: str = "Gaussian"
     cell: str = "gru"
     units: int = 32
     context: int | None = None  # None chooses it

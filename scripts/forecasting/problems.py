@@ -90,9 +90,13 @@ def find_season(series: list[Series], candidates: tuple[int, ...], horizon: int,
     usable = [m for m in dict.fromkeys((1, *found)) if lag(m, horizon) <= longest // 3]
 
     def error(season: int) -> float:
-        back = lag(season, horizon)
-        errors = np.concatenate([np.abs(x[back:] - x[:-back]) / (np.nanstd(x) or 1) for x in training if len(x) > back])
-        return float(np.nanmean(errors)) if np.isfinite(errors).any() else np.inf
+        """Of the seasonal naive forecast, over all steps of the horizon."""
+        errors = []
+        for x in training:
+            for back in (lag(season, step) for step in range(1, horizon + 1)):
+                errors.append(np.abs(x[back:] - x[:-back]) / (np.nanstd(x) or 1))
+        known = [e[np.isfinite(e)].mean() for e in errors if np.isfinite(e).any()]
+        return float(np.mean(known)) if known else np.inf
 
     return min(usable, key=error) if usable else 1
 
@@ -124,5 +128,5 @@ def is_multiplicative(series: list[Series], season: int, share: float = 0.6) -> 
         mean, spread = np.nanmean(blocks, 1), np.nanstd(blocks, 1)
         if len(mean) > 2 and (spread > 0).any():
             variation = [np.nanstd(ratio) / np.nanmean(ratio) for ratio in (spread / mean, spread)]
-            votes.append(variation[0] < variation[1])
-    return sum(votes) > len(votes) / 2
+            votes.append(bool(variation[0] < variation[1]))
+    return bool(sum(votes) > len(votes) / 2)

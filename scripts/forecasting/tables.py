@@ -65,9 +65,10 @@ def without_short(table: Table, least: int, horizon: int) -> Table:
     short = [str(one.name) for one in table.series if len(one) < least]
     if not kept:
         longest = max(map(len, table.series))
-        raise ValueError(f"--horizon: expected series of at least {least} steps for a horizon of {horizon}, got at most "
-                         f"{longest}; " + (f"--horizon {(longest - 4) // 3} is possible" if longest > 6 else
-                                           "a longer table"))  # fmt: skip
+        fix = f"--horizon {(longest - 4) // 3} is possible" if longest > 6 else "a longer table"
+        raise ValueError(
+            f"--horizon: expected series of at least {least} steps for a horizon of {horizon}, got {longest}; {fix}"
+        )
     notes = table.notes + [f"left out, with fewer than {least} steps: {shortened(short)}"] * bool(short)
     return table._replace(series=[table.series[n] for n in kept], origins=[table.origins[n] for n in kept], notes=notes)
 
@@ -96,7 +97,7 @@ def say(problem: Problem, table: Table) -> None:
     print(f"  target      {problem.unit}")
     if columns["time"]:
         start, end = (show(table.times(0, np.array([n]))[0]) for n in (0, len(first) - 1))
-        print(f"  time        {columns['time']}, steps of {table.frequency}, {start} to {end}" + ", the first" *
+        print(f"  time        {columns['time']}, steps: {table.frequency}, {start} to {end}" + ", the first" *
               (count > 1))  # fmt: skip
     else:
         print("  time        none, the rows are taken as they are")
