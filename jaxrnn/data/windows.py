@@ -129,6 +129,11 @@ class Windows:
         """Inputs of the core of a forecaster: values, whether they are observed, and covariates."""
         return 2 * self.targets + self.covariates
 
+    @property
+    def sizes(self) -> dict[str, int]:
+        """The hyperparameters that a forecaster of these windows needs: ``Forecaster(core, **windows.sizes)``."""
+        return {"horizon": self.horizon, "targets": self.targets, "covariates": self.covariates, "lags": len(self.lags)}
+
     # ---- batches ----
 
     def __len__(self) -> int:
@@ -149,19 +154,23 @@ class Windows:
         order = self._order(epoch)[position * self.batch : (position + 1) * self.batch]
         return self._gather(self._numbers[order], self._origins[order], self.batch)
 
-    def latest(self) -> Window:
-        """The end of every series, to forecast the h steps after it: B is the number of series, targets are unknown.
+    def latest(self, numbers: Sequence[int] | None = None) -> Window:
+        """The end of every series, to forecast the h steps after it; the targets are unknown.
+
+        Args:
+            numbers: B numbers of series; by default all, in their order.
 
         Raises:
             ValueError: the covariates or times of a series do not reach h steps past its end.
         """
-        for n, one in enumerate(self.series):
+        chosen = np.arange(len(self.series)) if numbers is None else np.asarray(numbers)
+        for n in map(int, chosen):
+            one = self.series[n]
             if one.known < len(one) + self.horizon:
                 checks.refuse(f"{label(self.series, n)}", f"covariates and times of {len(one) + self.horizon} steps, "
                               f"{self.horizon} more than values", one.known,
                               "Series(values, covariates=...) may reach past the end of the values")  # fmt: skip
-        ends = np.array([len(one) for one in self.series])
-        return self._gather(np.arange(len(ends)), ends, len(ends))
+        return self._gather(chosen, self._lengths[chosen], len(chosen))
 
     @classmethod
     def split(

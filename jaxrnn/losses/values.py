@@ -179,7 +179,7 @@ def negative_log_likelihood(
     """
     if not hasattr(distribution, "negative_log_likelihood"):
         checks.refuse("distribution", "one with a negative_log_likelihood", checks.describe(distribution),
-                      "distribution_loss takes any", TypeError)  # fmt: skip
+                      "distributions.Gaussian() has one", TypeError)  # fmt: skip
     return _expected(distribution, distribution.negative_log_likelihood, outputs, targets, scale, lengths, mask, mean)
 
 

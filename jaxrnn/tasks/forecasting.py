@@ -131,13 +131,11 @@ class Forecaster(_Forecaster):
     the true values are the inputs, in a forecast the samples are: a path of samples is one possible future.
 
     Args:
-        core: a cell or layer that can be stepped; its input size is ``input_size(targets, covariates)``, which is
-            ``windows.input_size`` too.
+        core: a cell or layer that can be stepped; its input size is ``windows.input_size``, which is
+            ``input_size(targets, covariates)``.
         distribution: of a value, of :mod:`jaxrnn.distributions`.
-        horizon: h, the number of steps of a forecast.
-        targets: D, the values of a step: ``windows.targets``.
-        covariates: K, ``windows.covariates``.
-        lags: how many lags of the windows are among the covariates; they are scaled as the values are.
+        horizon, targets, covariates, lags: the sizes of the windows, ``**windows.sizes``: h, the steps of a forecast;
+            D, the values of a step; K, what is known of a step in advance; and how many lags are among that.
         scale: ``"window"`` divides the values of each window by the mean absolute value of its context, for many series
             of different size; ``"none"``.
         features: width of the core's outputs, for a core without an ``output_size``.
@@ -151,10 +149,9 @@ class Forecaster(_Forecaster):
         >>> import jax, numpy as np, jaxrnn as rnn
         >>> series = rnn.data.Series(np.sin(np.arange(100.0)))
         >>> train, validation, test = rnn.data.Windows.split(series, context=20, horizon=5, batch=8)
-        >>> model = rnn.tasks.Forecaster(rnn.LSTM(train.input_size, 16), horizon=5)
+        >>> model = rnn.tasks.Forecaster(rnn.LSTM(train.input_size, 16), **train.sizes)
         >>> params = model.init(jax.random.key(0))
-        >>> value, metrics = model.loss(params, train[0])
-        >>> window = train.latest()
+        >>> window = train.latest()  # after training with model.loss
         >>> samples = model.forecast(params, window, key=jax.random.key(1), samples=10)  # [S, h, B, D]
         >>> train.scaling.undo(samples, window.series).shape
         (10, 5, 1, 1)
@@ -304,8 +301,8 @@ class DirectForecaster(_Forecaster):
         >>> series = rnn.data.Series(np.sin(np.arange(100.0)))
         >>> train, validation, test = rnn.data.Windows.split(series, context=20, horizon=5, batch=8)
         >>> distribution = rnn.distributions.Quantiles((0.1, 0.5, 0.9))
-        >>> core = rnn.Bidirectional(rnn.GRU(train.input_size, 16))
-        >>> model = rnn.tasks.DirectForecaster(core, distribution, horizon=5)
+        >>> core = rnn.GRU(train.input_size, 16)
+        >>> model = rnn.tasks.DirectForecaster(core, distribution, **train.sizes)
         >>> params = model.init(jax.random.key(0))
         >>> model.quantile(params, train.latest(), (0.1, 0.9)).shape  # [Q, h, B, D]
         (2, 5, 1, 1)

@@ -130,6 +130,7 @@ def test_latest_is_the_end_of_every_series():
     assert window.covariates[..., 0].T.tolist() == [[0, 0, 0, 1, 2, 3], [1, 2, 3, 4, 5, 6]]
     assert not window.targets_observed.any()
     assert window.start.tolist() == [2, 5]
+    assert Windows(series, **SIZES).latest([1, 1, 0]).start.tolist() == [5, 5, 2]
     targets, mask = Windows([series[1]], **SIZES)[0]._replace(targets=1, targets_observed=2).targets_and_mask()
     assert (targets, mask) == (1, 2)
 

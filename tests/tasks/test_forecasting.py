@@ -191,9 +191,9 @@ def test_cores_of_many_kinds():
     """Users' cells, bidirectional and residual ones; float32 windows as they come from the source."""
     series = Series(np.sin(np.arange(30.0)), covariates=np.arange(34.0))
     train, _, test = Windows.split(series, context=4, horizon=3, batch=2, lags=(3,))
-    sizes = {"horizon": 3, "covariates": train.covariates, "lags": 1}
-    assert (train.targets, train.covariates, train.input_size) == (1, 2, 4)
-    cell = Plain(train.input_size, 3)
+    sizes = train.sizes
+    assert sizes == {"horizon": 3, "targets": 1, "covariates": 2, "lags": 1}
+    cell = Plain(train.input_size, 3)  # of 4
     models = [
         (Forecaster(cell, features=3, **sizes), 1),
         (DirectForecaster(rnn.Bidirectional(rnn.GRU(4, 3)), Quantiles(0.5), **sizes), 2),
