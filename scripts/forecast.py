@@ -55,13 +55,14 @@ def main() -> None:
     common.require("matplotlib")
     began = time.monotonic()
     saved = load(args) if args.resume else None
+    result: dict[str, Any] = {}
     problem, table = read(args)
     if table is not None:
         tables.say(problem, table)
     print(f"  forecasts   of {problem.horizon} steps, season {problem.season}" + ", of logarithms" * problem.log)
     if saved is not None:
         found, problem, table = continued(*saved, problem, table)
-        out, result = pathlib.Path(args.out), {}
+        out = pathlib.Path(args.out)
     else:
         out = common.run_folder(args.out)
         found, result = evaluate(problem, args, out)
@@ -152,8 +153,9 @@ def load(args: argparse.Namespace) -> tuple[Network, dict[str, Any]]:
         if given not in (None, [], was):
             common.refuse(f"--{option}: expected {was}, as in the run that is resumed, got {given}; leave it out")
         setattr(args, option, was)
-    scaling = Scaling(**{name: np.array(value) if isinstance(value, list) else value
-                         for name, value in metadata["scaling"].items()})  # fmt: skip
+    numbers: dict[str, Any] = metadata["scaling"]
+    arrays = {name: np.array(value) for name, value in numbers.items() if isinstance(value, list)}
+    scaling = Scaling(**(numbers | arrays))
     found = Network(model, params, scaling, Settings(**metadata["settings"]), np.nan, metadata["best_step"], 0.0)
     return found, metadata
 

@@ -22,8 +22,7 @@ def ahead(problem: Problem, table: Table | None, samples: np.ndarray, origins: O
     for k, axes in enumerate(panels):
         n, start = origins.numbers[k], origins.starts[k]
         shown = np.arange(max(0, start - max(5 * problem.horizon, 2 * min(problem.season, 5 * problem.horizon))), start)
-        axes.plot(times(table, n, shown), problem.series[n].values[shown, 0], color="black", lw=1.4, label="values",
-                  marker="." if len(shown) < 100 else None, ms=4)  # fmt: skip
+        _history(axes, times(table, n, shown), problem.series[n].values[shown, 0])
         _interval(axes, times(table, n, start + np.arange(problem.horizon)), samples[:, k], label=True)
         _label(axes, problem, problem.series[n].name)
     panels[0].legend()
@@ -35,7 +34,7 @@ def test(problem: Problem, forecasts: dict[str, np.ndarray], origins: Origins, u
     numbers = np.unique(origins.numbers)[: PANELS - 1]
     figure, panels = _panels(len(numbers) + 1)
     network, naive = forecasts.values()
-    for axes, n in zip(panels, numbers):
+    for axes, n in zip(panels, numbers.tolist()):
         here = np.flatnonzero(origins.numbers == n)
         chosen: list[int] = []
         for k in here:
@@ -43,7 +42,7 @@ def test(problem: Problem, forecasts: dict[str, np.ndarray], origins: Origins, u
                 chosen.append(int(k))
         first, last = origins.starts[chosen[0]], origins.starts[chosen[-1]] + problem.horizon
         shown = np.arange(max(0, first - problem.horizon), last)
-        axes.plot(shown, problem.series[n].values[shown, 0], color="black", lw=1.4, label="values")
+        _history(axes, shown, problem.series[n].values[shown, 0])
         for k in chosen:
             steps = origins.starts[k] + np.arange(problem.horizon)
             _interval(axes, steps, network[:, k], label=k == chosen[0])
@@ -77,6 +76,12 @@ def _panels(count: int) -> tuple[Any, list[Any]]:
     for axes in grid.flat[count:]:
         axes.remove()
     return figure, list(grid.flat[:count])
+
+
+def _history(axes: Any, steps: Any, values: np.ndarray) -> None:
+    """Values as a line, with points where there are few, or where a missing one leaves a single point."""
+    points = "." if len(values) < 100 or np.isnan(values).any() else None
+    axes.plot(steps, values, color="black", lw=1.4, marker=points, ms=4, label="values")
 
 
 def _interval(axes: Any, steps: Any, samples: np.ndarray, *, label: bool) -> None:

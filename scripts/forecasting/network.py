@@ -25,7 +25,6 @@ class Settings(NamedTuple):
 
     representation: str = "relative"
     method: str = "direct"  # or "recursive"
-    distribution: str = "Gaussian"
     cell: str = "gru"
     units: int = 32
     context: int | None = None  # None chooses it
@@ -154,7 +153,7 @@ def training_of(model: Ensemble, steps: int, rate: float, decay: float) -> tuple
         optax.adamw(optax.cosine_decay_schedule(rate, steps), weight_decay=decay),
     )
 
-    def loss(params: Any, carry: Any, window: Window, key: jax.Array) -> Any:
+    def loss(params: Any, carry: Any, window: Window, key: jax.Array | None) -> Any:
         value, metrics = model.loss(params, window, key)
         return value, (carry, metrics)
 
@@ -186,14 +185,9 @@ def fit_scaling(problem: Problem, settings: Settings, ends: Sequence[int]) -> Sc
 
 def network(settings: Settings, training: Windows) -> Ensemble:
     """The network for such windows."""
-    make = {"direct": tasks.DirectForecaster, "recursive": tasks.Forecaster}[settings.method]
-    forecaster = make(
-        CELLS[settings.cell](training.input_size, settings.units),
-        getattr(distributions, settings.distribution)(),
-        targets=training.targets,
-        covariates=training.covariates,
-        horizon=training.horizon,
-    )
+    make: Any = {"direct": tasks.DirectForecaster, "recursive": tasks.Forecaster}[settings.method]
+    core = CELLS[settings.cell](training.input_size, settings.units)
+    forecaster = make(core, distributions.Gaussian(), **training.sizes)
     relative = settings.representation != "level"
     return Ensemble(Relative(forecaster, len(training.lags)) if relative else forecaster, settings.members)
 
