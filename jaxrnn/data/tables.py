@@ -206,7 +206,7 @@ def _without_copies(
             if any(str(cells.columns[name][before]) != str(cells.columns[name][row]) for name in taken):
                 fix = "merge or delete one of them, or name the column of the group"
                 if apart := _tells_apart(cells, before, row, taken):
-                    fix = f"group={apart!r} would tell them apart"
+                    fix = f"the column {apart} would tell them apart, as that of the groups"
                 checks.refuse(f"rows {cells.rows[before]} and {cells.rows[row]}", "different times in one series",
                               f"{show(clock[row])} twice", fix)  # fmt: skip
         kept.append(np.delete(of, same + 1))
@@ -240,7 +240,7 @@ def _steps(
     off = np.abs(steps - whole) > 1e-6
     where = "" if name is None else f" of {name}"
     article = "" if str(frequency)[0].isdigit() else "a "
-    fix = "bring the times to regular steps (df.resample of pandas), or time=False takes the rows as they are"
+    fix = "bring the times to regular steps (df.resample of pandas), or take the rows as they are, without times"
     if off.any():
         n = int(off.argmax())
         checks.refuse(f"row {cells.rows[of[n]]}, column {time}",
@@ -300,7 +300,7 @@ def _static(cells: Cells, names: list[str], group: str | None) -> np.ndarray:
                 if len(different := list(dict.fromkeys(column[of == label].tolist()))) > 1:
                     checks.refuse("static", f"a column with one value a group, got {name!r}",
                                   f"{different[0]} and {different[1]} in {label}",
-                                  f"covariates=[{name!r}] takes what changes")  # fmt: skip
+                                  "what changes is a covariate")  # fmt: skip
         if share_of_numbers(column) == 1:
             parts.append(numbers("static", name, cells)[0][:, None])
         else:

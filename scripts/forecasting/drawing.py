@@ -35,11 +35,11 @@ def test(problem: Problem, forecasts: dict[str, np.ndarray], origins: Origins, u
     figure, panels = _panels(len(numbers) + 1)
     network, naive = forecasts.values()
     for axes, n in zip(panels, numbers.tolist()):
-        here = np.flatnonzero(origins.numbers == n)
+        here = np.flatnonzero(origins.numbers == n).tolist()
         chosen: list[int] = []
         for k in here:
             if len(chosen) < 8 and (not chosen or origins.starts[k] >= origins.starts[chosen[-1]] + problem.horizon):
-                chosen.append(int(k))
+                chosen.append(k)
         first, last = origins.starts[chosen[0]], origins.starts[chosen[-1]] + problem.horizon
         shown = np.arange(max(0, first - problem.horizon), last)
         _history(axes, shown, problem.series[n].values[shown, 0])

@@ -36,12 +36,12 @@ class Relative:
     def forecast(self, params: Any, window: Window, **options: Any) -> jax.Array:
         """Samples ``[S, h, B, 1]``."""
         window, level, spread = self.relative(window)
-        return self.forecaster.forecast(params, window, **options) * spread + level
+        return self.forecaster.forecast(params, window, **options) * spread[None, None] + level[None, None]
 
     def relative(self, window: Window) -> tuple[Window, jax.Array, jax.Array]:
         """The window in relative values, l and s ``[B, 1]``."""
         seen, values, covariates = jnp.asarray(window.observed), jnp.asarray(window.values), window.covariates
-        count = jnp.maximum(seen.sum(0), 1)
+        count = jnp.maximum(seen.sum(0), 1).astype(values.dtype)
         mean = jnp.where(seen, values, 0).sum(0) / count
         spread = jnp.sqrt(jnp.where(seen, (values - mean[None]) ** 2, 0).sum(0) / count) + self.floor
         level = jnp.where(seen[-1], values[-1], mean)

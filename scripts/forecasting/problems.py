@@ -83,11 +83,11 @@ def lag(season: int, horizon: int) -> int:
 
 
 def find_season(series: list[Series], candidates: tuple[int, ...], horizon: int, share: float = 0.6) -> int:
-    """The season whose last values forecast best, in the first ``share`` of each series; 1 if none does."""
+    """The shortest season whose last values forecast well, in the first ``share`` of each series; 1 for none."""
     training = [one.values[: int(share * len(one)), 0] for one in series]
     longest = max(map(len, training))
     found = candidates or _peaks(max(training, key=len))
-    usable = [m for m in dict.fromkeys((1, *found)) if lag(m, horizon) <= longest // 3]
+    usable = [m for m in sorted({1, *found}) if lag(m, horizon) <= longest // 3]
 
     def error(season: int) -> float:
         """Of the seasonal naive forecast, over all steps of the horizon."""
@@ -98,7 +98,8 @@ def find_season(series: list[Series], candidates: tuple[int, ...], horizon: int,
         known = [e[np.isfinite(e)].mean() for e in errors if np.isfinite(e).any()]
         return float(np.mean(known)) if known else np.inf
 
-    return min(usable, key=error) if usable else 1
+    errors = {season: error(season) for season in usable}
+    return min((m for m in usable if errors[m] <= 1.05 * min(errors.values())), default=1)  # 12 rather than 24
 
 
 def _peaks(values: np.ndarray) -> tuple[int, ...]:
@@ -114,7 +115,7 @@ def _peaks(values: np.ndarray) -> tuple[int, ...]:
 
 
 def is_multiplicative(series: list[Series], season: int, share: float = 0.6) -> bool:
-    """Whether the spread within blocks of a season grows with their mean, so that the logarithm is steadier.
+    """Whether the spread within blocks of a season grows with their mean, so that the logarithm is clearly steadier.
 
     Source: Guerrero (1993), "Time-series analysis supported by power transformations", Journal of Forecasting 12.
     """
@@ -128,5 +129,5 @@ def is_multiplicative(series: list[Series], season: int, share: float = 0.6) -> 
         mean, spread = np.nanmean(blocks, 1), np.nanstd(blocks, 1)
         if len(mean) > 2 and (spread > 0).any():
             variation = [np.nanstd(ratio) / np.nanmean(ratio) for ratio in (spread / mean, spread)]
-            votes.append(bool(variation[0] < variation[1]))
+            votes.append(bool(variation[0] < 0.8 * variation[1]))
     return bool(sum(votes) > len(votes) / 2)

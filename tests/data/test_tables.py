@@ -189,7 +189,7 @@ def test_data_frames(kind):
         ("date,y\n2024-01-01,1\n2024-01-02,2\n2024-01-02,3\n", {}, "rows 3 and 4: expected different times in one "
          "series, got 2024-01-02 twice; merge or delete one of them, or name the column of the group"),
         ("date,shop,y\n2024-01-01,a,1\n2024-01-01,b,2\n2024-01-02,a,2\n2024-01-02,b,2\n2024-01-03,a,2\n", {},
-         "rows 2 and 3: … twice; group='shop' would tell them apart"),
+         "rows 2 and 3: … twice; the column shop would tell them apart, as that of the groups"),
         ("date,y\n2024-01-01 00:00,1\n2024-01-01 00:15,2\n2024-01-01 00:30,3\n2024-01-01 00:40,3\n", {}, "row 5, "
          "column date: expected steps of 15 minutes, the commonest one, got 2024-01-01 00:40 after …; …"),
         ("date,y\n2024-01-01,1\n2024-02-15,2\n2024-05-03,2\n2024-09-03,2\n", {}, "row 4, column date: expected steps "
