@@ -11,11 +11,12 @@ What is not given is found out, and said: the column of the times, their steps, 
 logarithm is forecast. Cells may be empty. Covariates are columns that are known in advance: the rows after the end of
 the target tell those of the forecasts.
 
-The network, several of them with other first parameters, reads a context and gives the distribution of each of the next
-h values. It sees values (level), values relative to the end of the context (relative), or differences to the season
-before (seasonal), whichever has the smallest continuous ranked probability score (CRPS) in the validation part. Each
-series is split in time: 60 % for training, 20 % for validation, 20 % for the test. For the forecasts beyond the end,
-and for the last 20 %, the network is trained anew with all values before, for as many steps as were the best.
+The network, an ensemble of several, reads a context and gives distributions of the next h values: of all at once
+(direct) or of one after another (recursive). It sees values (level), values relative to the end of the context
+(relative), or differences to the season before (seasonal). Of all these the one is taken that has the smallest
+continuous ranked probability score (CRPS) in the validation part. Each series is split in time: 60 % for training, 20 %
+for validation, 20 % for the test. For the forecasts of the test, and for those beyond the end, the network is trained
+anew with all values before, for as many steps as were the best.
 
 MASE and CRPS are divided by the mean absolute difference to the season before. --out has predictions.csv, the plots,
 and the checkpoint for --resume.
@@ -93,18 +94,20 @@ def evaluate(problem: Problem, args: argparse.Namespace, out: pathlib.Path) -> t
     parts = [max(problem.horizon, int(0.2 * length)) for length in lengths]
     until = [length - part for length, part in zip(lengths, parts)]
     ends = [end - part for end, part in zip(until, parts)]
-    settings = Settings(method=args.method, cell=args.cell, units=args.units, context=args.context,
-                        members=args.members, steps=args.steps, batch=args.batch, rate=args.rate, decay=args.decay,
-                        seed=args.seed)  # fmt: skip
-    kinds = network.REPRESENTATIONS if args.representation == "best" else (args.representation,)
+    settings = Settings(
+        cell=args.cell, units=args.units, context=args.context, members=args.members, steps=args.steps,
+        batch=args.batch, rate=args.rate, decay=args.decay, seed=args.seed,
+    )  # fmt: skip
     tried = []
-    for kind in kinds:
-        tried.append(network.train(problem, settings._replace(representation=kind), ends, until, mesh=args.mesh))
-        print(f"{NAMES[kind]:34} validation CRPS {tried[-1].score:.4f}, best at step {tried[-1].step:,}, "
-              f"{tried[-1].seconds:.0f} s")  # fmt: skip
+    for method in network.METHODS if args.method == "best" else (args.method,):
+        for kind in network.REPRESENTATIONS if args.representation == "best" else (args.representation,):
+            chosen = settings._replace(method=method, representation=kind)
+            tried.append(network.train(problem, chosen, ends, until, mesh=args.mesh))
+            print(f"{method:10}{NAMES[kind]:33} validation CRPS {tried[-1].score:.4f}, best at step {tried[-1].step:,}, "
+                  f"{tried[-1].seconds:.0f} s", flush=True)  # fmt: skip
     best = min(tried, key=lambda one: (np.isnan(one.score), one.score))
     if len(tried) > 1:
-        print(f"{NAMES[best.settings.representation]}: the smallest")
+        print(f"the smallest: {best.settings.method}, {NAMES[best.settings.representation]}")
     common.print_model(best.model, best.params)
 
     tested = network.refit(problem, best, until, mesh=args.mesh)
@@ -123,7 +126,12 @@ def evaluate(problem: Problem, args: argparse.Namespace, out: pathlib.Path) -> t
     common.save_plot(drawing.test(problem, forecasts, origins, until), out / "test.png")
     measures = {measure: {name: round(score[measure], 4) for name, score in scores.items()}
                 for measure in scores["network"]}  # fmt: skip
-    return best, {"representation": best.settings.representation, **measures, "wins": wins}
+    return best, {
+        "method": best.settings.method,
+        "representation": best.settings.representation,
+        **measures,
+        "wins": wins,
+    }
 
 
 # ---- the run folder --------------------------------------------------------------------------------------------------
@@ -196,7 +204,8 @@ def arguments() -> argparse.Namespace:
     add("--data", metavar="DIR", help="folder with the CSV files of --series (default: downloaded once)")
     add("--representation", choices=["best", *network.REPRESENTATIONS], default="best", quick="relative",
         help="what the network sees")  # fmt: skip
-    add("--method", choices=["direct", "recursive"], default="direct", help="all steps at once, or one after another")
+    add("--method", choices=["best", *network.METHODS], default="best", quick="direct",
+        help="all steps at once, or one after another")  # fmt: skip
     add("--cell", choices=CELLS, default="gru", help="the cell")
     add("--units", type=positive, default=32, help="hidden size")
     add("--context", type=positive, metavar="N", help="steps that the network reads (default: two seasons)")

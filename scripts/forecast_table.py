@@ -28,7 +28,6 @@ from forecasting import classical, network, problems
 from forecasting.network import Settings
 from forecasting.problems import Problem
 
-NETWORKS = ("direct", "recursive")
 MEASURES = {"mase": "MASE", "crps": "CRPS", "cover80": "within 80 %", "cover95": "within 95 %"}
 COUNT = 60  # origins of a problem, at most about
 
@@ -55,13 +54,13 @@ def compare(problem: Problem, args: argparse.Namespace, path: pathlib.Path) -> N
     known = {(one["problem"], one["method"], one["seed"]) for one in results(path)}
     automatic = classical.AUTOMATIC if classical.available() else ()
     methods = [("seasonal naive", 0), *((name, 0) for name in automatic),
-               *((name, seed) for seed in range(args.seeds) for name in NETWORKS)]  # fmt: skip
+               *((name, seed) for seed in range(args.seeds) for name in network.METHODS)]  # fmt: skip
     step = network.stride(problem, until, lengths, COUNT)
     for method, seed in methods:
         if (problem.name, method, seed) in known:
             continue
         began, more = time.monotonic(), {}
-        if method in NETWORKS:
+        if method in network.METHODS:
             chosen = settings._replace(method=method, seed=args.seed + seed)
             tried = [network.train(problem, chosen._replace(representation=kind), ends, until)
                      for kind in network.REPRESENTATIONS]  # fmt: skip
@@ -103,7 +102,7 @@ def results(path: pathlib.Path) -> list[dict[str, Any]]:
 def report(found: list[dict[str, Any]]) -> str:
     """Tables in Markdown: a problem a row, a method a column; the networks of all seeds together."""
     chosen = found + best_networks(found)
-    methods = [name for name in ("seasonal naive", *classical.AUTOMATIC, *NETWORKS, "the better network") if
+    methods = [name for name in ("seasonal naive", *classical.AUTOMATIC, *network.METHODS, "the better network") if
                any(one["method"] == name for one in chosen)]  # fmt: skip
     lines = []
     for measure, title in MEASURES.items():
@@ -121,10 +120,10 @@ def report(found: list[dict[str, Any]]) -> str:
 def best_networks(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """For each problem and seed the network with the smaller CRPS in the validation part, where all are measured."""
     chosen = []
-    networks = [one for one in found if one["method"] in NETWORKS]
+    networks = [one for one in found if one["method"] in network.METHODS]
     for problem, seed in dict.fromkeys((one["problem"], one["seed"]) for one in networks):
         some = [one for one in networks if (one["problem"], one["seed"]) == (problem, seed)]
-        if len(some) == len(NETWORKS):
+        if len(some) == len(network.METHODS):
             chosen.append({**min(some, key=lambda one: one["validation"]), "method": "the better network"})
     return chosen
 

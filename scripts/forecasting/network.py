@@ -17,6 +17,7 @@ from forecasting.problems import Problem, lag
 from jaxrnn import distributions, learning, tasks
 from jaxrnn.data import Scaling, Series, Window, Windows
 
+METHODS = ("direct", "recursive")
 REPRESENTATIONS = ("level", "relative", "seasonal")
 
 
@@ -185,7 +186,7 @@ def fit_scaling(problem: Problem, settings: Settings, ends: Sequence[int]) -> Sc
 
 def network(settings: Settings, training: Windows) -> Ensemble:
     """The network for such windows."""
-    make: Any = {"direct": tasks.DirectForecaster, "recursive": tasks.Forecaster}[settings.method]
+    make: Any = dict(zip(METHODS, (tasks.DirectForecaster, tasks.Forecaster)))[settings.method]
     core = CELLS[settings.cell](training.input_size, settings.units)
     forecaster = make(core, distributions.Gaussian(), **training.sizes)
     relative = settings.representation != "level"

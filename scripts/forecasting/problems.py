@@ -99,7 +99,8 @@ def find_season(series: list[Series], candidates: tuple[int, ...], horizon: int,
         return float(np.mean(known)) if known else np.inf
 
     errors = {season: error(season) for season in usable}
-    return min((m for m in usable if errors[m] <= 1.05 * min(errors.values())), default=1)  # 12 rather than 24
+    best = min(errors, key=lambda m: errors[m], default=1)
+    return 1 if best == 1 else min(m for m in usable if m > 1 and errors[m] <= 1.2 * errors[best])  # not 24 for 12
 
 
 def _peaks(values: np.ndarray) -> tuple[int, ...]:
