@@ -102,9 +102,10 @@ def evaluate(problem: Problem, args: argparse.Namespace, out: pathlib.Path) -> t
     for method in network.METHODS if args.method == "best" else (args.method,):
         for kind in network.REPRESENTATIONS if args.representation == "best" else (args.representation,):
             chosen = settings._replace(method=method, representation=kind)
-            tried.append(network.train(problem, chosen, ends, until, mesh=args.mesh))
-            print(f"{method:10}{NAMES[kind]:33} validation CRPS {tried[-1].score:.4f}, best at step {tried[-1].step:,}, "
-                  f"{tried[-1].seconds:.0f} s", flush=True)  # fmt: skip
+            one = network.train(problem, chosen, ends, until, mesh=args.mesh)
+            tried.append(one)
+            print(f"{method:10}{NAMES[kind]:33} validation CRPS {one.score:.4f}, best at step {one.step:,}, "
+                  f"{one.seconds:.0f} s", flush=True)  # fmt: skip
     best = min(tried, key=lambda one: (np.isnan(one.score), one.score))
     if len(tried) > 1:
         print(f"the smallest: {best.settings.method}, {NAMES[best.settings.representation]}")
