@@ -67,7 +67,7 @@ def parse_times(column: np.ndarray) -> tuple[np.ndarray, str]:
             best = score, name, read
     _, name, read = best
     known = {text: read(text) for text in texts}
-    return np.array([known.get(text) or np.datetime64("NaT") for text in column], "datetime64[us]"), name
+    return np.array([known.get(text) or np.datetime64("NaT", "us") for text in column], "datetime64[us]"), name
 
 
 @dataclasses.dataclass(frozen=True)
