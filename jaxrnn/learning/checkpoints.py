@@ -171,6 +171,17 @@ class Checkpoints:
             training = checkpointer.restore(folder / "training", training)
         return Checkpoint(training._replace(params=params), _decode_key(metadata["key"]), metadata)
 
+    def restore_params(self, step: int, like: Params) -> Params | None:
+        """Read the parameters of one checkpoint, with the shardings of ``like``; None, with a warning, if damaged."""
+        folder = _step_folder(self.folder, step)
+        damage = _damage(folder)
+        if damage:
+            warnings.warn(f"the best checkpoint {folder} is damaged ({damage}); the best is sought anew", stacklevel=3)
+            return None
+        with _checkpointer() as checkpointer:
+            (params,) = checkpointer.restore(folder / "params", (like,))
+        return params
+
 
 def load_model(folder: str | os.PathLike, which: str | int = "best", *, model: Any = None) -> tuple[Any, Params, dict]:
     """Rebuild a model and its parameters from the checkpoints of a run.

@@ -13,7 +13,7 @@ import jax
 import numpy as np
 
 from jaxrnn import checks
-from jaxrnn.learning.checks import batch, is_plain_sequence
+from jaxrnn.learning.sources import Reader
 from jaxrnn.types import PyTree
 
 MISSING = object()
@@ -28,16 +28,15 @@ def as_json(argument: str, value: Any) -> Any:
                       TypeError)  # fmt: skip
 
 
-def fingerprint(batches: Any, steps: int) -> dict[str, Any]:
+def fingerprint(reader: Reader) -> dict[str, Any]:
     """The number of batches of a source that repeats, and dtype, shape and SHA-256 of each array of the first batch.
 
     One batch is cheap to read, and almost surely differs for other data: it holds a piece of each of B streams, or B
     sequences drawn from the whole data set.
     """
-    repeats = hasattr(batches, "__len__") and not is_plain_sequence(batches)  # a list may grow with the steps
-    origin: dict[str, Any] = {"len(batches)": len(batches)} if repeats else {}
-    first = digest(batch(batches, 0, steps))
-    return origin | {f"batches[0]{path}": array for path, array in first.items()}
+    repeats = reader.epoch_length is not None and not reader.is_list  # a list may grow with the steps
+    origin: dict[str, Any] = {"len(batches)": reader.epoch_length} if repeats else {}
+    return origin | {f"batches[0]{path}": array for path, array in digest(reader.first).items()}
 
 
 def digest(tree: PyTree) -> dict[str, str]:
