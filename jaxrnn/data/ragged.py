@@ -145,7 +145,7 @@ class PairBatch(NamedTuple):
     def targets_and_mask(self) -> tuple[Array, Array]:
         """The tokens ``[T - 1, B]`` to predict, all but the first of each target, and which of them count."""
         targets = jnp.asarray(self.targets)[1:]
-        return targets, jnp.arange(len(targets))[:, None] < jnp.asarray(self.target_lengths) - 1
+        return targets, jnp.arange(len(targets))[:, None] < jnp.asarray(self.target_lengths)[None] - 1
 
 
 class Pairs:
