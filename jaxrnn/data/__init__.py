@@ -1,6 +1,7 @@
 """Data: vocabularies, batches of long streams and of padded sequences, public data sets, synthetic tasks."""
 
 from jaxrnn.data import datasets, synthetic
+from jaxrnn.data.counted import targets_and_mask
 from jaxrnn.data.ragged import Buckets, PaddedBatch, PairBatch, Pairs
 from jaxrnn.data.sequences import Chunk, Streams
 from jaxrnn.data.text import Vocabulary, python_reference
@@ -16,4 +17,5 @@ __all__ = [
     "datasets",
     "python_reference",
     "synthetic",
+    "targets_and_mask",
 ]

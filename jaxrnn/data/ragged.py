@@ -15,10 +15,11 @@ from jaxrnn.types import Array, exportable
 
 @exportable
 class PaddedBatch(NamedTuple):
-    """A batch of B sequences, padded at the end with 0; an entry of length 0 is padding of the batch axis.
+    """A batch of B sequences, padded at the end with 0; an entry of length 0 is a filler of an incomplete batch.
 
-    Losses ignore such entries with ``lengths=lengths`` if targets are sequences, with ``mask=lengths > 0`` if they are
-    labels.
+    A filler has inputs and a target of 0, a target like any other: a mean over the batch would count it.
+    :func:`~jaxrnn.data.targets_and_mask` gives the targets and which of them count, for the ``mask=`` of a loss: the
+    steps before the end if targets are sequences, ``lengths > 0`` if they are labels.
     """
 
     inputs: np.ndarray  # [T, B, ...]
@@ -31,8 +32,9 @@ class Buckets:
 
     Each sequence is padded to the smallest of a few lengths that holds it. ``batches[n]`` is batch n, counted from the
     start of training. Each epoch of ``len(batches)`` batches has its own order, which follows from the seed, so the
-    number n alone is the position in the data. The last batch of a bucket is padded with sequences of length 0, which
-    :func:`~jaxrnn.unroll` and the losses ignore.
+    number n alone is the position in the data. The last batch of a bucket is filled up with sequences of length 0, whose
+    labels are 0. :func:`~jaxrnn.unroll` ignores such fillers; losses and metrics do so with the mask of
+    :func:`~jaxrnn.data.targets_and_mask`, and would count their labels without it.
 
     Args:
         inputs: N arrays ``[T_n, ...]``.
@@ -48,7 +50,8 @@ class Buckets:
 
     Raises:
         TypeError, ValueError: all sequences are empty, numbers of inputs and targets differ, shapes do not match,
-            ``aligned`` is required, or a sequence is longer than all bucket lengths.
+            ``aligned`` is required, a sequence is longer than all bucket lengths, or labels ``[B, ...]`` of a bucket of
+            B steps would have the shape of sequences.
 
     Example:
         >>> import numpy as np
@@ -89,6 +92,10 @@ class Buckets:
         self.lengths = tuple(sorted(set(map(int, lengths))))
         if sizes.max() > self.lengths[-1]:
             checks.refuse("lengths", f"one of at least {sizes.max()}, the longest sequence", self.lengths)
+        if not self.aligned and self.targets[0].shape[:1] == (batch,) and batch in self.lengths:
+            checks.refuse("batch", f"another size than {batch}, as {batch} labels {list(self.targets[0].shape)} for "
+                          f"inputs of {batch} steps have the shape of targets for each step", batch,
+                          "another batch or other lengths=")  # fmt: skip
         self.batch, self.shuffle, self.seed = batch, shuffle, seed
         bucket = np.searchsorted(self.lengths, sizes)
         self._members = [np.flatnonzero(bucket == b) for b in range(len(self.lengths))]

@@ -1,6 +1,7 @@
 """Training: the train step, truncated back-propagation through time, the training loop, devices, checkpoints."""
 
 from jaxrnn.learning.checkpoints import Checkpoint, Checkpoints, load_model, run_folder
+from jaxrnn.learning.evaluation import evaluate
 from jaxrnn.learning.loop import Fit, fit
 from jaxrnn.learning.mesh import device_mesh, shard_batch, shard_state, use_cores
 from jaxrnn.learning.nonfinite import NonFiniteError
@@ -24,6 +25,7 @@ __all__ = [
     "average_recurrent_gradient",
     "classification_loss",
     "device_mesh",
+    "evaluate",
     "fit",
     "load_model",
     "mean_loss",

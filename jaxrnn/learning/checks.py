@@ -6,7 +6,7 @@ import inspect
 import os
 import pathlib
 from collections.abc import Callable
-from typing import Any, NoReturn
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +14,7 @@ import numpy as np
 
 from jaxrnn.checks import describe, flag, one_of, refuse, size, tree_summary
 from jaxrnn.layers.bidirectional import has_bidirectional
-from jaxrnn.types import Array, Params, PyTree, State
+from jaxrnn.types import Array, Params, State
 
 LOOP_METRICS = ("loss", "grad_norm", "finite", "nonfinite_leaf")
 
@@ -80,43 +80,6 @@ def unidirectional(argument: str, value: Any) -> None:
         refuse(argument, "a unidirectional model", repr(value),
                "Bidirectional sees the inputs to come, which are the targets of a stream; only forward cells can carry "
                "their state from chunk to chunk", TypeError)  # fmt: skip
-
-
-def batch_source(argument: str, value: Any) -> None:
-    """An object whose ``value[n]`` is batch n."""
-    if not hasattr(value, "__getitem__"):
-        refuse(argument, "an object that gives batch n as batches[n]", type(value).__name__,
-               "list(...) of a generator, or a class with __getitem__", TypeError)  # fmt: skip
-
-
-def is_plain_sequence(batches: Any) -> bool:
-    """Whether a source of batches is a plain list, tuple or array, which does not repeat after the last batch."""
-    return type(batches) in (list, tuple, np.ndarray) or isinstance(batches, jax.Array)
-
-
-def enough_batches(batches: Any, steps: int) -> None:
-    """At least one batch for each step, if their number is known."""
-    if is_plain_sequence(batches) and len(batches) < steps:
-        too_few(f"{type(batches).__name__} of {len(batches)}", steps)
-
-
-def batch(batches: Any, n: int, steps: int) -> PyTree:
-    """Batch number n of a source."""
-    try:
-        return batches[n]
-    except (IndexError, KeyError) as error:
-        count = f" of {len(batches)}" if hasattr(batches, "__len__") else ""
-        too_few(f"{type(error).__name__} from batches[{n}] of {type(batches).__name__}{count}", steps, error)
-
-
-def too_few(got: str, steps: int, cause: Exception | None = None) -> NoReturn:
-    """A source that ends before the run does."""
-    try:
-        refuse("batches", f"batches[n] for n from 0 to {steps - 1}, one a step of steps={steps}", got,
-               "fewer steps, or a source that repeats: data.Streams, data.Buckets, or a class whose __getitem__ "
-               "takes n modulo the number of batches")  # fmt: skip
-    except ValueError as error:
-        raise error from cause
 
 
 def needs(argument: str, value: Any, other: str, other_value: Any) -> None:

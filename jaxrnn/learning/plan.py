@@ -5,9 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-import jax
-import numpy as np
-
 from jaxrnn import checks
 from jaxrnn.learning.sources import Reader
 from jaxrnn.types import PyTree
@@ -34,18 +31,7 @@ class Plan(NamedTuple):
         save_every: int | str | None,
     ) -> Plan:
         """That of the arguments of ``fit``."""
-        if (steps is None) == (epochs is None):
-            given = "neither" if steps is None else f"steps={steps!r} and epochs={epochs!r}"
-            checks.refuse("steps", "steps= or epochs=", given, "epochs= counts in the length of the source")
-        if steps is not None:
-            checks.size("steps", steps)
-        epoch = None
-        if epochs is not None:
-            checks.size("epochs", epochs)
-            epoch = reader.length("epochs")
-            steps = epochs * epoch
-        assert steps is not None
-        reader.check_steps(steps, repeat=epochs is not None)
+        last = reader.end(steps, epochs)
         if evaluate is None and evaluate_every is not None:
             checks.refuse("evaluate", f"a value, which evaluate_every={evaluate_every!r} requires", None,
                           "give evaluate= or leave evaluate_every out")  # fmt: skip
@@ -55,11 +41,12 @@ class Plan(NamedTuple):
         for name, value in (("evaluate_every", evaluate_every), ("save_every", save_every)):
             if isinstance(value, str):
                 checks.one_of(name, value, ("epoch",), also=" or a positive int")
-                value = reader.length(name)
+                value = reader.epoch(name)
             if value is not None:
                 checks.size(name, value)
             every.append(value)
-        return cls(steps, epoch, steps_per_execution, *every)
+        epoch = None if epochs is None else reader.epoch_length
+        return cls(last, epoch, steps_per_execution, *every)
 
     def evaluates_at(self, done: int) -> bool:
         """Whether there is an evaluation after this step, apart from that at the end."""
@@ -79,10 +66,5 @@ class Plan(NamedTuple):
         every = [n for n in (self.evaluate_every, self.save_every) if n]
         pause = max((done - done % n for n in every), default=0)  # groups are counted from the last pause
         until = min([self.steps, *(done - done % n + n for n in every)])
-        size = self.steps_per_execution
-        if (done - pause) % size == 0 and until - done >= size:
-            group = [reader[n] for n in range(done, done + size)]
-            shapes = [jax.tree.map(np.shape, batch) for batch in group]
-            if all(shape == shapes[0] for shape in shapes):
-                return group
-        return [reader[done]]
+        whole = (done - pause) % self.steps_per_execution == 0 and until - done >= self.steps_per_execution
+        return reader.group(done, self.steps_per_execution if whole else 1)

@@ -48,13 +48,14 @@ class Reader:
         >>> reader = Reader(np.full((7, 2), n) for n in range(5))
         >>> int(reader.first[0, 0])  # read, and kept
         0
-        >>> [int(batch[0, 0]) for batch in reader.group(done=0, steps=4, limit=5)]
+        >>> [int(batch[0, 0]) for batch in reader.group(done=0, count=4)]
         [0, 1, 2, 3]
     """
 
     def __init__(self, batches: Any) -> None:
         check_source(batches)
-        self._batches, self._repeats = batches, not is_plain_sequence(batches)
+        self._batches, self.is_list = batches, is_plain_sequence(batches)
+        self._repeats = not self.is_list
         self._indexed, self.epoch_length = is_indexed(batches), _length(batches)
         self._one_pass = not self._indexed and hasattr(batches, "__next__")
         self._ahead: dict[int, PyTree] = {}  # batches that were read and not given yet, by number
@@ -75,34 +76,30 @@ class Reader:
                        f"epochs={-(-steps // count)} repeats them, or steps={count}")  # type: ignore[operator] # fmt: skip
         else:
             size("epochs", epochs)
-            if self.epoch_length is None:
-                fix = "steps=, or list(...) of it" if self._one_pass else "steps=, or give it a __len__"
-                refuse("epochs", "batches of a known number, len(batches)", _name(self._batches), fix)
-            steps, self._repeats = epochs * self.epoch_length, True
+            steps, self._repeats = epochs * self.epoch("epochs"), True  # type: ignore[operator]
         self._steps = steps
-        return steps  # type: ignore[return-value]
+        return steps
+
+    def epoch(self, argument: str) -> int:
+        """The batches of an epoch, which ``argument`` requires to be known."""
+        if self.epoch_length is None:
+            fix = "steps=, or list(...) of it" if self._one_pass else "steps=, or give it a __len__"
+            refuse(argument, "batches of a known number, len(batches)", _name(self._batches), fix)
+        return self.epoch_length
 
     @property
     def first(self) -> PyTree:
         """Batch 0, to be asked for before any group; it is kept for the first group."""
         return self._peek(0)
 
-    def group(self, done: int, steps: int, limit: int) -> list[PyTree]:
-        """The next batches for one compiled call: ``steps`` of one shape, or a single one.
-
-        It is a single one between the multiples of ``steps``, before an event (an evaluation, a save, the end) that is
-        fewer steps away, and where shapes differ. This depends on ``done`` alone, so that a resumed run groups its
-        steps like an uninterrupted one.
+    def group(self, done: int, count: int) -> list[PyTree]:
+        """The next ``count`` batches if all have one shape, else the next one alone.
 
         Args:
-            done: the steps done, the number of the first batch; never smaller than in the call before.
-            steps: the steps of one compiled call.
-            limit: the steps up to the next event; 0 at the end.
+            done: the number of the first batch; never smaller than in the call before.
+            count: the number of batches.
         """
-        if limit <= 0:
-            return []
         self._ahead = {n: batch for n, batch in self._ahead.items() if n >= done}
-        count = steps if done % steps == 0 and limit >= steps else 1
         shapes = [jax.tree.map(np.shape, self._peek(n)) for n in range(done, done + count)]
         if any(shape != shapes[0] for shape in shapes):
             count = 1
@@ -119,9 +116,8 @@ class Reader:
         return self._ahead[n]
 
     def _by_index(self, n: int) -> PyTree:
-        plain = is_plain_sequence(self._batches)
         try:
-            return self._batches[n % len(self._batches) if plain and self._repeats else n]
+            return self._batches[n % len(self._batches) if self.is_list and self._repeats else n]
         except (IndexError, KeyError) as error:
             count = f" of {self.epoch_length}" if self.epoch_length else ""
             self._too_few(f"{type(error).__name__} from batches[{n}] of {type(self._batches).__name__}{count}",
@@ -240,7 +236,8 @@ def check_batch(name: str, batch: PyTree) -> None:
         shapes = ", ".join(describe(np.asarray(leaf)) for leaf in leaves)
         got = f"list of {len(batch)} examples" if examples else f"an example: {shapes}"
         refuse(name, "a batch: arrays [T, B, ...], [B, ...] for labels", got,
-               "data.Buckets(inputs, targets, batch=...) makes batches, np.stack(..., axis=1) one of equal lengths")  # fmt: skip
+               "data.Buckets(inputs, targets, batch=...) makes batches, np.stack(..., axis=1) one of equal "
+               "lengths")  # fmt: skip
 
 
 # ---- what an object is -------------------------------------------------------------------------------------------

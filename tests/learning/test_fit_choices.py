@@ -145,8 +145,9 @@ def test_another_monitor_after_a_resume(tmp_path):
          "no_arguments(); functools.partial binds further arguments"),
         ({"evaluate": {"loss": 1}}, "evaluate: expected a function evaluate(params) or evaluate(params, step), got "
          "dict of 1"),
-        ({"epochs": 2, "steps": 3}, "steps: expected steps= or epochs=, got steps=3 and epochs=2; epochs= counts in "
-         "the length of the source"),
+        ({"epochs": 2, "steps": 3}, "steps: expected steps= or epochs=, one of both, got both"),
+        ({"batches": Noise(), "epochs": 2}, "epochs: expected batches of a known number, len(batches), got Noise; "
+         "steps=, or give it a __len__"),
         ({"epochs": 0}, "epochs: expected a positive int, got 0"),
         ({"evaluate": lambda params: {}, "evaluate_every": "day"}, "evaluate_every: expected one of 'epoch' or a "
          "positive int, got 'day'"),
@@ -155,7 +156,7 @@ def test_another_monitor_after_a_resume(tmp_path):
 def test_refusals(options, words):
     """Before the first step."""
     with pytest.raises((TypeError, ValueError), match=f"^{re.escape(words)}$"):
-        run(batches=Epochs(), **options)
+        run(**{"batches": Epochs(), **options})
 
 
 # ---- epochs --------------------------------------------------------------------------------------------------------
