@@ -1,4 +1,4 @@
-"""Data: vocabularies, tokenizers, batches of long streams and of padded sequences, public data sets, synthetic tasks."""
+"""Data: vocabularies, tokenizers, batches of long streams and padded sequences, public data sets, synthetic tasks."""
 
 from jaxrnn.data import datasets, synthetic
 from jaxrnn.data.ragged import Buckets, PaddedBatch

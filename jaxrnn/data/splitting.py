@@ -61,8 +61,9 @@ def split_sentences(split: Split, text: Any) -> Iterator[str]:
 def sentences(argument: str, text: Any) -> Iterator[str]:
     """The sentences of a text: its strings, or one string."""
     if isinstance(text, str):
-        yield text
-        return
+        text = [text]
+    elif not isinstance(text, Iterable):
+        checks.refuse(argument, "sentences, or one", checks.describe(text), error=TypeError)
     for n, sentence in enumerate(text):
         if not isinstance(sentence, str):
             checks.refuse(f"{argument}[{n}]", "a sentence, that is a string", checks.describe(sentence),
@@ -71,18 +72,24 @@ def sentences(argument: str, text: Any) -> Iterator[str]:
         yield sentence
 
 
-def is_phrase(symbol: Any) -> bool:
-    """Whether it is a string of several words, with white space between them."""
-    return isinstance(symbol, str) and len(symbol) > 2 and len(symbol.split()) > 1
-
-
-def check_symbols(text: Iterable[Any], symbols: Iterable[Any]) -> None:
-    """Refuse sentences, and lists of words, where single symbols are expected."""
+def symbols_of(text: Any) -> Iterable[Any]:
+    """The symbols of a text that is split already; refuses sentences, and lists of words, among them."""
+    if isinstance(text, str):
+        return text
+    if not isinstance(text, Iterable):
+        checks.refuse("text", "a string or a list of strings", checks.describe(text), error=TypeError)
+    symbols = list(text)
     for symbol in symbols:
+        if isinstance(symbol, (list, tuple)):
+            checks.refuse("text", "symbols, which are strings", f"the {type(symbol).__name__} {str(symbol)[:40]}",
+                          "itertools.chain.from_iterable(text) joins lists of words", TypeError)  # fmt: skip
         if is_phrase(symbol):
             checks.refuse("text", "symbols, one after another: the characters of a string, or a list of words",
                           f"{type(text).__name__} with {symbol[:40]!r}", 'split="words" takes sentences, '
                           "Vocabulary(tuple(sorted(set(text)))) each string as one symbol")  # fmt: skip
-        if isinstance(symbol, tuple):
-            checks.refuse("text", "symbols, which are strings", f"the tuple {str(symbol)[:40]}",
-                          "itertools.chain.from_iterable(text) joins lists of words", TypeError)  # fmt: skip
+    return symbols
+
+
+def is_phrase(symbol: Any) -> bool:
+    """Whether it is a string of several words, with white space between them."""
+    return isinstance(symbol, str) and len(symbol) > 2 and len(symbol.split()) > 1

@@ -15,7 +15,7 @@ import numpy as np
 
 from jaxrnn import checks, stored
 from jaxrnn.data.checks import ids_below, writable_file
-from jaxrnn.data.splitting import NAMED, Split, check_symbols, is_phrase, split_sentence, split_sentences
+from jaxrnn.data.splitting import NAMED, Split, is_phrase, split_sentence, split_sentences, symbols_of
 
 
 @stored.storable
@@ -121,9 +121,7 @@ class Vocabulary:
             checks.refuse("unknown", f"a symbol for what is left out by {'least' if most is None else 'most'}", None,
                           'unknown="<unk>"')  # fmt: skip
         extra = () if unknown is None or unknown in special else (unknown,)
-        counts = collections.Counter(text if split is None else split_sentences(split, text))
-        if split is None:
-            check_symbols(text, counts)
+        counts = collections.Counter(symbols_of(text) if split is None else split_sentences(split, text))
         if not counts and not special and unknown is None:
             checks.refuse("text", "one symbol at least", "an empty text", "what it was read from may be empty")
         kept = {symbol for symbol, count in counts.items() if count >= least} - {*special, *extra}

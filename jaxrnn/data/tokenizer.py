@@ -90,25 +90,22 @@ class Tokenizer:
         own = [*special, *(() if unknown in special else (unknown,))]
         if size <= len(own):
             checks.refuse("size", f"more than the {len(own)} of special and unknown", size)
-        package = _package()
-        options = {"vocab_size": size, "special_tokens": own, "limit_alphabet": size - len(own), "show_progress": False}
-        if kind == "bpe":
-            backend = package.Tokenizer(package.models.BPE(unk_token=unknown))
-            backend.pre_tokenizer, backend.decoder = package.pre_tokenizers.Metaspace(), package.decoders.Metaspace()
-            trainer = package.trainers.BpeTrainer(**options)
-        else:
-            backend = package.Tokenizer(package.models.WordPiece(unk_token=unknown))
-            backend.pre_tokenizer = package.pre_tokenizers.BertPreTokenizer()
-            backend.decoder = package.decoders.WordPiece()
-            trainer = package.trainers.WordPieceTrainer(**options)
-        backend.train_from_iterator(strings_of("sentences", sentences), trainer)
-        if backend.get_vocab_size() > size:
-            checks.refuse("size", f"at least {backend.get_vocab_size()}, the characters of the text", size)
-        return cls(backend.to_str())
+        definition = _train(kind, list(strings_of("sentences", sentences)), size, own, unknown)
+        needed = len(definition["model"]["vocab"])
+        if needed > size:
+            checks.refuse("size", f"at least {needed}: special symbols and characters of the text", size,
+                          "a larger one, or leave out what has rare characters")  # fmt: skip
+        return cls(json.dumps(definition, ensure_ascii=False))
 
     @functools.cached_property
     def _backend(self) -> Any:
-        return _package().Tokenizer.from_str(self.definition)
+        try:
+            return _package().Tokenizer.from_str(self.definition)
+        except ImportError:
+            raise
+        except Exception as error:  # the package raises Exception itself
+            checks.refuse("definition", "the JSON text of a tokenizer", f"{self.definition[:40]!r} ({error})",
+                          "Tokenizer.load(path) reads a file")  # fmt: skip
 
     def __getstate__(self) -> dict[str, str]:
         return {"definition": self.definition}
@@ -117,7 +114,11 @@ class Tokenizer:
         return self._backend.get_vocab_size()
 
     def __repr__(self) -> str:
-        return f"Tokenizer({self.definition[:40]!r}…)"
+        try:
+            model = json.loads(self.definition)["model"]
+            return f"Tokenizer({model['type']} of {len(model['vocab'])} symbols)"
+        except (ValueError, LookupError, TypeError):
+            return f"Tokenizer({self.definition[:40]!r})"
 
     @property
     def symbols(self) -> tuple[str, ...]:
@@ -172,14 +173,40 @@ class Tokenizer:
         path = pathlib.Path(path)
         if not path.is_file():
             checks.refuse("path", "a file that Tokenizer.save wrote", f"no file {path}", error=FileNotFoundError)
-        package = _package()
+        tokenizer = cls(path.read_text("utf-8"))
         try:
-            backend = package.Tokenizer.from_str(path.read_text("utf-8"))
-        except Exception as error:  # the package raises Exception itself
+            backend = tokenizer._backend
+        except ValueError as error:
             checks.refuse("path", "a file that Tokenizer.save wrote", f"{path} with something else ({error})")
         backend.no_padding()
         backend.no_truncation()
-        return cls(backend.to_str())
+        return cls(json.dumps(json.loads(backend.to_str()), ensure_ascii=False))
+
+
+def _train(kind: str, sentences: list[str], size: int, special: list[str], unknown: str) -> dict[str, Any]:
+    """The definition of a trained tokenizer; the same for the same text."""
+    package = _package()
+    options = {"vocab_size": size, "show_progress": False}
+    if kind == "bpe":
+        tokenizer = package.Tokenizer(package.models.BPE(unk_token=unknown))
+        tokenizer.pre_tokenizer = package.pre_tokenizers.Sequence(
+            [package.pre_tokenizers.Metaspace(prepend_scheme="first"), package.pre_tokenizers.Split("\n", "isolated")]
+        )
+        tokenizer.decoder = package.decoders.Metaspace(prepend_scheme="first")
+        tokenizer.train_from_iterator(sentences, package.trainers.BpeTrainer(special_tokens=special, **options))
+        return json.loads(tokenizer.to_str())
+    tokenizer = package.Tokenizer(package.models.WordPiece(unk_token=unknown))
+    tokenizer.pre_tokenizer, tokenizer.decoder = package.pre_tokenizers.BertPreTokenizer(), package.decoders.WordPiece()
+    # The package numbers the letters within words, ##a, in random order, and breaks ties by it: so a first training
+    # collects them, and the second takes them in order, as if they were special.
+    inner: list[str] = []
+    for _ in range(2):
+        trainer = package.trainers.WordPieceTrainer(special_tokens=special + inner, **options)
+        tokenizer.train_from_iterator(sentences, trainer)
+        inner = sorted(s for s in tokenizer.get_vocab() if s.startswith("##") and len(s) == 3 and s not in special)
+    definition = json.loads(tokenizer.to_str())
+    definition["added_tokens"] = [token for token in definition["added_tokens"] if token["content"] in special]
+    return definition
 
 
 def _package() -> Any:
