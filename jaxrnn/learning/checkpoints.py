@@ -29,7 +29,7 @@ from jaxrnn.learning import checks as learning_checks
 from jaxrnn.learning import processes
 from jaxrnn.learning.metadata import as_objects, explain_newer, this_version
 from jaxrnn.learning.provenance import as_json
-from jaxrnn.learning.rebuild import class_modules, constructor_call, rebuild_model
+from jaxrnn.learning.rebuild import class_modules, constructor_call, is_call_of, rebuild_model
 from jaxrnn.learning.step import TrainState
 from jaxrnn.types import Array, Params, PyTree
 
@@ -178,7 +178,7 @@ class Checkpoints:
         content = _read_metadata(folder)
         training = like._replace(params=())
         with explain_newer(content):
-            if content["model"] != constructor_call(self.model):
+            if not is_call_of(content["model"], self.model):
                 checks.refuse(str(folder), f"a checkpoint of {constructor_call(self.model)}", content["model"],
                               "resume with the model it was made with, or start in another folder")  # fmt: skip
             _check_shapes(folder, "params", _shapes_of(like.params), content["params"])
@@ -201,26 +201,39 @@ def load_model(folder: str | os.PathLike, which: str | int = "best", *, model: A
 
     Returns:
         ``(model, params, metadata)``. The parameters have the dtypes in which they were saved; with
-        ``optax.lookahead`` they are the slow ones.
+        ``optax.lookahead`` they are the slow ones. The metadata hold all that was stored beside them, vocabularies,
+        tokenizers and arrays as objects.
 
     User-defined classes and functions are stored by module and name. Loading imports these modules, which runs their
     code. Then only classes with a method ``init`` are called, with the literals of the printed call; nothing else is
-    evaluated. Pass ``model=`` for a checkpoint that you do not trust: then nothing is imported.
+    evaluated. Pass ``model=`` for a checkpoint that you do not trust: then nothing is imported, and a vocabulary whose
+    ``split`` is a function of a module that has not been imported is refused.
 
     Raises:
         FileNotFoundError: there is no intact checkpoint in the folder.
         ValueError: the requested step is missing or damaged, the parameters are of another model, or a part of the
-            model cannot be imported; the message names the part and its module.
+            model cannot be imported; the message names the part and its module. The metadata hold an object of a
+            class that is not known here. If a newer version of jaxrnn wrote the checkpoint, the message says so.
 
     Example:
         >>> import jax, jaxrnn as rnn, optax, tempfile
         >>> from jaxrnn import learning
-        >>> model, folder = rnn.GRU(3, 8), tempfile.mkdtemp()
-        >>> state = learning.train_state(model.init(jax.random.key(0)), optax.sgd(0.1))
-        >>> _ = learning.Checkpoints(folder, model).save(state, jax.random.key(1))
+        >>> from jaxrnn.data import Vocabulary
+        >>> words = Vocabulary.of(["a great film", "a dull one"], split="words", unknown="<unk>")
+        >>> labels = Vocabulary(("bad", "good"))  # the names of the classes
+        >>> model = rnn.tasks.Classifier(rnn.Stack(rnn.Embedding(len(words), 4), rnn.GRU(4, 8)), len(labels))
+        >>> state, folder = learning.train_state(model.init(jax.random.key(0)), optax.sgd(0.1)), tempfile.mkdtemp()
+        >>> checkpoints = learning.Checkpoints(folder, model)
+        >>> _ = checkpoints.save(state, jax.random.key(1), {"words": words, "labels": labels})
+
+        The folder is all that inference needs:
+
         >>> model, params, metadata = learning.load_model(folder)
-        >>> model, params.w_hh.shape, metadata["step"]
-        (GRU(3, 8), (8, 24), 0)
+        >>> model
+        Classifier(Stack(Embedding(7, 4), GRU(4, 8)), 2)
+        >>> scores = model.apply(params, metadata["words"].encode("a great day"))
+        >>> metadata["labels"].decode([int(scores.argmax())])[0] in ("bad", "good")
+        True
     """
     folder = pathlib.Path(folder).absolute()
     if isinstance(which, str):
