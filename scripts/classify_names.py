@@ -248,7 +248,7 @@ def naive_bayes(training: Names, validation: Names, testing: Names, classes: int
     """
     best = (-1.0, np.zeros(0), "")
     for sizes in ((3,), (1, 2, 3)):
-        vocabulary = Vocabulary.of([gram for name in training.names for gram in grams(name, sizes)])
+        vocabulary = Vocabulary(tuple(sorted({gram for name in training.names for gram in grams(name, sizes)})))
         counts, held_out, tested = (count_grams(s.names, sizes, vocabulary) for s in (training, validation, testing))
         by_class = np.stack([counts[training.labels == n].sum(0) for n in range(classes)])
         prior = np.log(np.bincount(training.labels, minlength=classes) / len(training.labels))

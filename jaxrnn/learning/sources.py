@@ -76,9 +76,9 @@ class Reader:
                        f"epochs={-(-steps // count)} repeats them, or steps={count}")  # type: ignore[operator] # fmt: skip
         else:
             size("epochs", epochs)
-            steps, self._repeats = epochs * self.epoch("epochs"), True  # type: ignore[operator]
+            steps, self._repeats = epochs * self.epoch("epochs"), True
         self._steps = steps
-        return steps
+        return int(steps)  # type: ignore[arg-type]
 
     def epoch(self, argument: str) -> int:
         """The batches of an epoch, which ``argument`` requires to be known."""

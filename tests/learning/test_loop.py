@@ -641,8 +641,8 @@ def test_tensorboard_gets_every_number(monkeypatch, tmp_path):
         ({"key": 3}, TypeError, "key: expected a random key, got int 3; jax.random.key(0) makes one"),
         ({"key": None}, TypeError, "key: expected a value, got None; jax.random.key(0) makes one"),
         ({"metadata": {"progress": 1}}, ValueError,
-         "metadata: expected names other than model, parts, step, best, key, params, training, progress, origin, "
-         "got progress; give it another name"),
+         "metadata: expected names other than model, parts, step, best, key, params, training, jaxrnn, progress, "
+         "origin, got progress; give it another name"),
     ],
 )  # fmt: skip
 def test_refusals(options, kind, words):
