@@ -230,7 +230,7 @@ def load_model(folder: str | os.PathLike, which: str | int = "best", *, model: A
 
         >>> model, params, metadata = learning.load_model(folder)
         >>> model
-        Classifier(Stack(Embedding(7, 4), GRU(4, 8)), 2)
+        Classifier(Stack(Embedding(6, 4), GRU(4, 8)), 2)
         >>> scores = model.apply(params, metadata["words"].encode("a great day"))
         >>> metadata["labels"].decode([int(scores.argmax())])[0] in ("bad", "good")
         True

@@ -59,7 +59,7 @@ def rebuild_model(call: str, modules: dict[str, list[str] | None], folder: os.Pa
     except (TypeError, ValueError, LookupError) as error:
         refuse("model", f"the model, since {call} in {folder} cannot be rebuilt: {error}", "None", as_code)
     refuse("model", f"the model, since {call} in {folder} does not print as its constructor call", "None",
-           f"{as_code}, or make its class a dataclass of literals, models and functions of modules (no lambda, no partial)"
+           f"{as_code}, or make its class a dataclass of literals, models and functions of modules (no partial)",
            )  # fmt: skip
 
 
@@ -100,5 +100,5 @@ def _import(name: str, origin: list[str] | None) -> Any:
 def _as_code(call: str) -> str:
     """A printed call as Python code; an object that does not print as a call becomes ``Class(...)``, others ``...``."""
     call = re.sub(r"<?(?:[\w.]*\.)?(?:<locals>\.)?(\w+) object>", r"\1(...)", re.sub(r"[\w.]*<locals>\.", "", call))
-    call = re.sub(r"[\w.]*<(?:[^<>]|<[^<>]*>)*>", "...", call)  # lambdas, and functions that print as such
+    call = re.sub(r"(?:[\w.]*<(?:[^<>]|<[^<>]*>)*>)+", "...", call)  # lambdas, and functions that print as such
     return call.replace("__main__.", "")

@@ -98,8 +98,7 @@ def test_a_run_with_objects_is_resumed(tmp_path):
         with pytest.raises(ValueError, match=f"^{words}"):
             run(tmp_path, METADATA | changes, 4, resume=True)
     assert Checkpoints(tmp_path, MODEL).steps() == [2]
-    again = {**METADATA, "words": Vocabulary.of(["a great film", "a dull one"], split="words", unknown="<unk>",
-                                                special=("<pad>",)), "rate": 0.5, "mean": METADATA["mean"].copy()}  # fmt: skip
+    again = METADATA | {"words": Vocabulary(WORDS.symbols, "<unk>", "words"), "rate": 0.5, "mean": +METADATA["mean"]}
     end = run(tmp_path, again, 4, resume=True)
     assert same_bits(end.state, run(tmp_path / "whole", METADATA, 4).state)
 
