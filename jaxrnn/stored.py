@@ -239,11 +239,11 @@ def _decode(path: str, value: Any, may_import: bool, sequence: type) -> Any:
 
 def _decode_array(dtype: str, shape: list[int], values: Any) -> np.ndarray:
     kind = jnp.dtype(dtype)  # knows bfloat16
-    array = np.array(values, np.float64 if jnp.issubdtype(kind, jnp.floating) else None if kind.kind == "c" else kind)
     if kind.kind == "c":
-        pairs = array.reshape(*shape, 2)
-        array = pairs[..., 0] + 1j * pairs[..., 1]
-    return array.astype(kind).reshape(shape)
+        pairs, array = np.array(values, np.float64).reshape(*shape, 2), np.empty(shape, kind)
+        array.real, array.imag = pairs[..., 0], pairs[..., 1]
+        return array
+    return np.array(values, np.float64 if jnp.issubdtype(kind, jnp.floating) else kind).astype(kind).reshape(shape)
 
 
 def _decode_function(path: str, may_import: bool, name: str) -> Callable:

@@ -52,7 +52,7 @@ DTYPES = ["bool", "int8", "uint64", "int64", "float16", "float32", "float64", "c
           "datetime64[D]", "datetime64[ns]", "timedelta64[h]"]  # fmt: skip
 
 
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=60)
 @given(st.sampled_from(DTYPES).flatmap(
     lambda dtype: arrays.arrays(dtype, arrays.array_shapes(min_dims=0, min_side=0, max_dims=3, max_side=3),
                                 elements={"allow_nan": False} if dtype[0] in "fc" else None)))  # fmt: skip
@@ -182,8 +182,8 @@ class Unmarked:
         (f"TypeError m['a']: {CAN}, got PosixPath a; str(...) of the path", pathlib.PurePosixPath("a")),
         (f"TypeError m['a']: {CAN}, got function <function …; store its name as a text", refuses),
         (f"TypeError m['a']: {CAN}, got the class Vocabulary; store its name as a text", Vocabulary),
-        (f"TypeError m['a']: {CAN}, got Unmarked …; dataclasses.asdict(...), or mark its class, a frozen dataclass, with "
-         "jaxrnn.stored.storable", Unmarked()),
+        (f"TypeError m['a']: {CAN}, got Unmarked …; dataclasses.asdict(...), or mark its class, a frozen dataclass, "
+         "with jaxrnn.stored.storable", Unmarked()),
         (f"TypeError m['a']: {CAN}, got Fraction 1/2; store the texts, numbers and arrays that it is made of",
          fractions.Fraction(1, 2)),
         ("TypeError m['a']: expected keys that are strings, got the key tuple of 2; str(key)", {(1, 2): 3}),
@@ -194,8 +194,8 @@ class Unmarked:
         ("TypeError m['a']: expected an array of numbers, bools, strings or dates, got |S1[1]; …", np.array([b"a"])),
         ("ValueError m['a']…: expected a value of finite depth, got one that contains itself", LOOP),
         ("TypeError m['a']['names'][0]: expected …", Scale("", np.ones(1), ({1},))),
-        ("ValueError m['a']['function']: expected a function that another program can import, got <function …<lambda>…; "
-         "define it at the top level of a module of your own and import it from there",
+        ("ValueError m['a']['function']: expected a function that another program can import, got <function "
+         "…<lambda>…; define it at the top level of a module of your own and import it from there",
          Scale("", np.ones(1), function=lambda x: x)),
         ("ValueError m['a']['function']: expected a function that another program can import, got functools.partial…",
          Scale("", np.ones(1), function=__import__("functools").partial(int))),
@@ -204,7 +204,7 @@ class Unmarked:
 )  # fmt: skip
 def test_refused_to_store(message, value):
     """The place, what can be stored, and the fix."""
-    message = message.replace("m['a']…", "m").replace("PosixPath", type(value).__name__).replace("|S1[1]", "|S1[1]")
+    message = message.replace("m['a']…", "m").replace("PosixPath", type(value).__name__)
     refuses(message, lambda: stored.encode("m", {"a": value}))
 
 
@@ -233,7 +233,8 @@ def test_functions_of_main_are_refused(monkeypatch):
          {"__class__": "mine.Cloud", "x": 1}),
         ("ValueError m[0]: expected a stored Vocabulary, got other fields (…'size'…); it was stored by another version "
          "of its class", {"__class__": "Vocabulary", "symbols": ["a"], "size": 1}),
-        ("ValueError m[0]: expected a stored Vocabulary, got other fields (…'symbols'); …", {"__class__": "Vocabulary"}),
+        ("ValueError m[0]: expected a stored Vocabulary, got other fields (…'symbols'); …",
+         {"__class__": "Vocabulary"}),
         ("ValueError m[0]: expected a stored numpy.ndarray, got other fields (…", {"__class__": "numpy.ndarray"}),
     ],
 )  # fmt: skip

@@ -89,7 +89,7 @@ class Vocabulary:
             least: the smallest number of occurrences of a symbol that is kept.
             unknown: a symbol for those that are not kept; required with ``most`` and ``least``.
             special: symbols that need not occur in the text, such as ``("<pad>", "<start>", "<end>")``; their ids are
-                0, 1, 2, ….
+                0, 1, 2, …. In a sentence they are split as any text is; ``str.split`` leaves them whole.
 
         Raises:
             ValueError: the text is empty, or without ``split`` one of sentences.

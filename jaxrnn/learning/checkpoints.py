@@ -21,13 +21,12 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import jax
-import numpy as np
 import optax
 
 from jaxrnn import checks
 from jaxrnn.learning import checks as learning_checks
 from jaxrnn.learning import processes
-from jaxrnn.learning.metadata import as_objects, explain_newer, this_version
+from jaxrnn.learning.metadata import as_objects, decode_key, encode_key, explain_newer, this_version
 from jaxrnn.learning.provenance import as_json
 from jaxrnn.learning.rebuild import class_modules, constructor_call, is_call_of, rebuild_model
 from jaxrnn.learning.step import TrainState
@@ -187,7 +186,7 @@ class Checkpoints:
         with _checkpointer() as checkpointer:
             (params,) = checkpointer.restore(folder / "params", (like.params,))
             training = checkpointer.restore(folder / "training", training)
-        return Checkpoint(training._replace(params=params), _decode_key(metadata["key"]), metadata)
+        return Checkpoint(training._replace(params=params), decode_key(metadata["key"]), metadata)
 
     def restore_params(self, step: int, like: Params) -> Params | None:
         """Read the parameters of one checkpoint, with the shardings of ``like``; None, with a warning, if damaged."""
@@ -241,7 +240,7 @@ def load_model(folder: str | os.PathLike, which: str | int = "best", *, model: A
 
         >>> model, params, metadata = learning.load_model(folder)
         >>> model
-        Classifier(Stack(Embedding(7, 4), GRU(4, 8)), 2)
+        Classifier(Stack(Embedding(6, 4), GRU(4, 8)), 2)
         >>> scores = model.apply(params, metadata["words"].encode("a great day"))
         >>> metadata["labels"].decode([int(scores.argmax())])[0] in ("bad", "good")
         True
@@ -373,18 +372,6 @@ def _checksums(folder: pathlib.Path) -> dict[str, str]:
 def _read_metadata(folder: pathlib.Path) -> dict[str, Any]:
     """The JSON of the metadata, without objects."""
     return json.loads((folder / METADATA).read_text("utf-8"))
-
-
-def encode_key(key: Array) -> dict[str, Any]:
-    """A random key as JSON; the implementation of an old-style (uint32) key is None."""
-    typed = jax.numpy.issubdtype(key.dtype, jax.dtypes.prng_key)
-    numbers = jax.random.key_data(key) if typed else key
-    return {"implementation": str(jax.random.key_impl(key)) if typed else None, "numbers": np.asarray(numbers).tolist()}
-
-
-def _decode_key(key: dict[str, Any]) -> Array:
-    numbers = jax.numpy.asarray(np.array(key["numbers"], np.uint32))
-    return numbers if key["implementation"] is None else jax.random.wrap_key_data(numbers, impl=key["implementation"])
 
 
 # ---- shapes and dtypes -------------------------------------------------------------------------------------------

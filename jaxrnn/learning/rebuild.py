@@ -49,23 +49,18 @@ def rebuild_model(call: str, modules: dict[str, list[str] | None], folder: os.Pa
     try:
         if " object>" not in call:
             known = {name: _import(name, origin) for name, origin in modules.items()}
-            _parse(call)
+            ast.parse(call, mode="eval")
             model = _build(call, known)
             if is_call_of(call, model):
                 return model
             raise ValueError(f"it is {constructor_call(model)} today")
-    except SyntaxError:
+    except SyntaxError:  # of the printed call
         pass
     except (TypeError, ValueError, LookupError) as error:
         refuse("model", f"the model, since {call} in {folder} cannot be rebuilt: {error}", "None", as_code)
     refuse("model", f"the model, since {call} in {folder} does not print as its constructor call", "None",
-           f"{as_code}, or make its class a dataclass of literals, models and functions of modules (no lambda, no partial)"
+           f"{as_code}, or make its class a dataclass of literals, models and functions of modules (no partial)",
            )  # fmt: skip
-
-
-def _parse(call: str) -> None:
-    """Raise SyntaxError if the text is not an expression."""
-    ast.parse(call, mode="eval")
 
 
 def _build(call: str, known: dict[str, Any]) -> Any:
@@ -100,5 +95,5 @@ def _import(name: str, origin: list[str] | None) -> Any:
 def _as_code(call: str) -> str:
     """A printed call as Python code; an object that does not print as a call becomes ``Class(...)``, others ``...``."""
     call = re.sub(r"<?(?:[\w.]*\.)?(?:<locals>\.)?(\w+) object>", r"\1(...)", re.sub(r"[\w.]*<locals>\.", "", call))
-    call = re.sub(r"[\w.]*<(?:[^<>]|<[^<>]*>)*>", "...", call)  # lambdas, and functions that print as such
+    call = re.sub(r"(?:[\w.]*<(?:[^<>]|<[^<>]*>)*>)+", "...", call)  # lambdas, and functions that print as such
     return call.replace("__main__.", "")

@@ -30,7 +30,7 @@ def test_words(sentence, words):
     assert split_words(sentence) == words
 
 
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=50)
 @given(st.text())
 def test_nothing_but_white_space_is_lost(sentence):
     """The words and marks are the sentence without its white space, and each is either a word or one mark."""

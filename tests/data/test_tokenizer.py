@@ -6,6 +6,8 @@ import sys
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from refusals import refuses
 
 from jaxrnn import stored
@@ -37,6 +39,14 @@ def test_bpe_gives_back_the_text(trained):
         assert bpe.decode(ids) == bpe.text(list(map(int, ids))) == sentence
     assert bpe.decode(bpe.encode("the zoo")) == "the <unk>oo"
     assert len(bpe.encode(TEXT[0])) < len(TEXT[0]) / 2
+
+
+@settings(deadline=None, max_examples=50)
+@given(sentence=st.text("acst \n.!ש"))
+def test_bpe_gives_back_any_text_of_its_characters(trained, sentence):
+    """But for a space at the start."""
+    bpe = trained["bpe"]
+    assert bpe.decode(bpe.encode(sentence)) == sentence.removeprefix(" ")
 
 
 def test_wordpiece_gives_back_the_words(trained):
