@@ -15,7 +15,7 @@ from jaxrnn import checks
 from jaxrnn.data.counted import targets_and_mask
 from jaxrnn.learning import checks as learning_checks
 from jaxrnn.learning import processes
-from jaxrnn.learning.mesh import Placement
+from jaxrnn.learning.mesh import Layout, Placement
 from jaxrnn.metrics.metric import Metric, merge, result
 from jaxrnn.types import Array, Params, PyTree, State
 
@@ -85,16 +85,16 @@ def evaluate(
     named = _named(metrics)
     _check_function("predict", predict)
     _check_function("targets", targets)
-    _check_arguments(predict, carry is not None, key is not None)
     if steps is not None:
         checks.size("steps", steps)
     checks.random_key("key", key)
+    _check_arguments(predict, carry is not None, key is not None)
     placement = Placement(mesh, batch_spec)
     source, count = _source(batches, steps)
     if jax.process_count() > 1:
         processes.check_same({"metrics": list(named), "steps, or the number of batches": count})
     params, carry = placement.model(params, carry)
-    compiled = _compiled(predict, tuple(named.values()), targets, placement.replicated)
+    compiled = _compiled(predict, tuple(named.values()), targets, placement.layout(carry))
     key = None if key is None else placement.key(key)
 
     pending: collections.deque[PyTree] = collections.deque()
@@ -114,7 +114,7 @@ def evaluate(
 
 
 @functools.lru_cache(maxsize=32)
-def _compiled(predict: Callable, metrics: tuple[Metric, ...], targets: Callable, replicated: Any) -> Callable:
+def _compiled(predict: Callable, metrics: tuple[Metric, ...], targets: Callable, layout: Layout | None) -> Callable:
     """The jitted sums of one batch; cached, so that a second evaluation does not compile it again."""
 
     def sums(
@@ -127,8 +127,8 @@ def _compiled(predict: Callable, metrics: tuple[Metric, ...], targets: Callable,
             carry, outputs = _pair(carry, predict(params, carry, batch, **keys))
         return carry, _sums(metrics, outputs, *_targets(targets(batch)))
 
-    # The sums are those of the whole batch, on every device and process; the carry lies where it is computed
-    return jax.jit(sums, out_shardings=None if replicated is None else (None, replicated))
+    # The sums, those of the whole batch, are on every device of every process; the carry stays where it is
+    return jax.jit(sums, out_shardings=None if layout is None else (layout.state, layout.replicated))
 
 
 def _sums(metrics: tuple[Metric, ...], outputs: PyTree, targets: PyTree, mask: Array | None) -> tuple[PyTree, ...]:

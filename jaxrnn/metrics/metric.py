@@ -72,7 +72,7 @@ class Metric:
 
     def __call__(self, outputs: PyTree, targets: PyTree, mask: Array | None = None) -> Any:
         """Value of one batch."""
-        return result(self, merge(None, self.sums(outputs, targets, mask)))
+        return result(self, merge(None, jax.jit(self.sums)(outputs, targets, mask)))
 
 
 def merge(total: PyTree | None, sums: PyTree) -> PyTree:
