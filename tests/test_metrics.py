@@ -16,7 +16,7 @@ from jaxrnn import metrics
 T, B, V, S, K = 3, 4, 4, 5, 3  # steps, sequences and classes of a batch, samples, batches
 LEVELS = (0.1, 0.5, 0.8)
 AVERAGES = ("macro", "micro", "weighted", None)
-trying = settings(max_examples=25, deadline=None, derandomize=True, database=None)
+trying = settings(max_examples=12, deadline=None, derandomize=True, database=None)
 
 LABELS = [metrics.cross_entropy, metrics.bits, metrics.perplexity, metrics.accuracy, metrics.top_k(2)]
 COUNTS = [metrics.accuracy, metrics.confusion(V)]

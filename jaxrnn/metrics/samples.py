@@ -44,7 +44,7 @@ def coverage(level: float) -> Metric:
     Example:
         >>> import jax.numpy as jnp
         >>> from jaxrnn import metrics
-        >>> samples = jnp.arange(11.0)[:, None] * jnp.ones(2)
+        >>> samples = jnp.stack([jnp.arange(11.0)] * 2, 1)
         >>> metrics.coverage(0.8)(samples, jnp.array([1.5, 9.5]))
         0.5
     """
