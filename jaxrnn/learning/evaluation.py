@@ -13,7 +13,6 @@ import numpy as np
 
 from jaxrnn import checks
 from jaxrnn.data.counted import targets_and_mask
-from jaxrnn.learning import checks as learning_checks
 from jaxrnn.learning import processes
 from jaxrnn.learning.mesh import Layout, Placement
 from jaxrnn.metrics.metric import Metric, merge, result
@@ -154,7 +153,7 @@ def _source(batches: Any, steps: int | None) -> tuple[Iterable, int | None]:
     if steps is None and not hasattr(batches, "__len__"):
         checks.refuse("steps", f"the number of batches, as {type(batches).__name__} has no length", None, "steps=10")
     count = len(batches) if steps is None else int(steps)
-    return (learning_checks.batch(batches, n, count) for n in range(count)), count
+    return (batches[n] for n in range(count)), count
 
 
 def _first(batches: Iterable, steps: int | None) -> Iterator[PyTree]:
