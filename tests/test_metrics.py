@@ -50,7 +50,8 @@ def draw(seed):
         logits = rng.normal(0, 3, (T, B, V))
         if rng.random() < 0.5:
             logits = np.round(logits)  # ties
-        arrays = [logits, rng.normal(0, 2, (T, B)), np.round(rng.normal(0, 2, (T, B))), rng.normal(size=(T, B, 3))]
+        outputs, targets = np.round(rng.normal(0, 2, (2, T, B)), rng.integers(2))  # 0 is among them
+        arrays = [logits, outputs, targets, rng.normal(size=(T, B, 3))]
         arrays = [np.where(mask.reshape(T, B, *[1] * (x.ndim - 2)), x, np.nan) for x in arrays]
         samples = np.where(mask, np.round(rng.normal(0, 2, (S, T, B)), 1), np.nan)
         labels = np.where(mask, rng.integers(0, rng.integers(1, V + 1), (T, B)), rng.choice([-100, V]))
@@ -144,7 +145,7 @@ def test_narrow_and_large_numbers():
     errors, zeros = jnp.ones(1000, jnp.bfloat16), jnp.zeros(1000, jnp.bfloat16)
     assert metrics.mae(errors, zeros) == 1
     total = {"sum": np.float64(2**60), "count": np.int64(2**60)}
-    assert metrics.merge(total, {"sum": np.float32(0), "count": np.int32(1)})["count"] == 2**60 + 1
+    assert int(metrics.merge(total, {"sum": np.float32(0), "count": np.int32(1)})["count"]) == 2**60 + 1
     assert metrics.merge({"sum": np.float64(2**25)}, {"sum": np.float32(1)})["sum"] == 2**25 + 1
     assert metrics.accuracy(jax.nn.one_hot(jnp.array([200]), 300), jnp.array([200], jnp.uint8)) == 1
     large = {"sum": np.float64(1000.0), "count": np.int64(1)}
@@ -158,6 +159,7 @@ def test_mask_over_leading_axes():
     outputs, targets, mask = jnp.ones((3, 2)), jnp.zeros((3, 2)), jnp.array([True, False, True])
     assert metrics.mse(outputs.at[1].set(9.0), targets, mask) == 1
     assert metrics.mse.sums(outputs, targets, mask)["count"] == 4
+    assert metrics.mae(outputs[..., None], targets, mask) == 1  # of a readout of one number
 
 
 def test_equal_hashable_and_picklable():

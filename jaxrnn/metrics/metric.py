@@ -129,13 +129,13 @@ def spread(mask: Array | None, shape: tuple[int, ...]) -> Array:
     return jnp.broadcast_to(jnp.asarray(mask).reshape(mask.shape + (1,) * (len(shape) - mask.ndim)), shape)
 
 
-def select(counted: Array, x: Array, fill: float = 0) -> Array:
-    """``x``, with a number in place of what does not count, even of NaN."""
-    return jnp.where(counted, x, jnp.asarray(fill, x.dtype))
+def select(counted: Array, x: Array) -> Array:
+    """``x``, with 0 in place of what does not count, even of NaN."""
+    return jnp.where(counted, x, jnp.zeros((), x.dtype))
 
 
 def sum_and_count(values: Array, counted: Array) -> dict[str, Array]:
-    """The sums of a mean; what does not count in ``values`` must be finite or masked here."""
+    """The sums of a mean."""
     return {"sum": select(counted, values).sum(), "count": counted.sum()}
 
 

@@ -42,6 +42,7 @@ def test_as_many_steps_as_sequences():
     """Labels that are numbers or vectors of another size are no sequences; where both fit, they are sequences."""
     batch = PaddedBatch(np.zeros((3, 3)), np.zeros(3), LENGTHS)
     assert mask_of(batch) == mask_of(batch._replace(targets=np.zeros((3, 2)))) == [1, 0, 1]
+    assert mask_of(batch._replace(inputs=np.zeros((4, 3)), targets=np.zeros((3, 3)))) == [1, 0, 1]
     both = batch._replace(targets=np.zeros((3, 3)))
     assert mask_of(both) == mask_of(both, aligned=True) == [[1, 0, 1], [1, 0, 0], [1, 0, 0]]
     assert mask_of(both, aligned=False) == [1, 0, 1]

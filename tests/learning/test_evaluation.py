@@ -27,6 +27,16 @@ def of_sequence(params, batch):
     return predict(params, batch)[0]
 
 
+class Tensor:
+    """An array of another library."""
+
+    def __init__(self, array):
+        self.array, self.shape, self.dtype = array, array.shape, array.dtype
+
+    def __array__(self, dtype=None, copy=None):
+        return self.array
+
+
 def of_stream(params, carry, batch):
     """Logits of the sums of all ids up to now."""
     sums = carry[None] + jnp.cumsum(batch.inputs, 0)
@@ -98,6 +108,12 @@ def test_sources():
     assert_same(evaluate(predict, PARAMS, rest, METRICS, steps=1), half)
     assert len(list(rest)) == 1
 
+    class Loader:
+        def __iter__(self):
+            return (batch._replace(inputs=Tensor(batch.inputs)) for batch in batches)
+
+    assert_same(evaluate(predict, PARAMS, Loader(), METRICS), whole)
+
     class Endless:
         def __getitem__(self, n):
             return batches[n % 2]
@@ -157,17 +173,18 @@ def test_refusals():
     run = functools.partial(evaluate, predict, PARAMS)
     used = (batch for batch in batches)
     run(used, METRICS)
-    again = "a generator gives its batches once; list(...) of it, …"
+    again = "it is empty, or was used before; a generator gives its batches once: list(...) of it, …"
     refuses(
         f"ValueError batches: expected at least one batch, got none from generator; {again}", lambda: run(used, METRICS)
     )
-    refuses("ValueError batches: …, got none from list; a source with batches", lambda: run([], METRICS))
+    refuses("ValueError batches: expected batches, one at least, got list; …", lambda: run([], METRICS))
     refuses(
-        f"ValueError batches: expected 2 batches, got 1 from …; {again}", lambda: run(iter(batches), METRICS, steps=2)
+        "ValueError batches: expected one for each step, got list_iterator that ended after 1; …",
+        lambda: run(iter(batches), METRICS, steps=2),
     )
-    refuses("ValueError batches: expected batches[n] …, got IndexError …", lambda: run(batches, METRICS, steps=2))
+    refuses("ValueError batches: …, got IndexError …", lambda: run(batches, METRICS, steps=2))
     refuses("TypeError batches: …, got PaddedBatch(…; [batch] for a single one", lambda: run(batch, METRICS))
-    refuses("TypeError batches: …, got dict of 1; …", lambda: run({"x": 1}, METRICS))
+    refuses("TypeError batches: …, got dict; …", lambda: run({"x": 1}, METRICS))
     refuses("TypeError batches: …", lambda: run(3, METRICS))
     refuses("ValueError metrics: …, got 'mse' 2 times; a dict …", lambda: run(batches, [metrics.mse, metrics.mse]))
     refuses("TypeError metrics: …; [mse]", lambda: run(batches, metrics.mse))
