@@ -217,3 +217,4 @@ def test_refusals():
     refuses("ValueError mode: expected one of 'min', 'max' or None, …", lambda: metrics.Metric("a", "up", len, len))
     refuses("TypeError sums: expected a function, …", lambda: metrics.Metric("a", "min", 1, len))
     refuses("TypeError name: …", lambda: metrics.direction(1))
+    refuses("TypeError outputs: expected arrays outside of jit, …", lambda: jax.jit(metrics.mse)(ones, ones))

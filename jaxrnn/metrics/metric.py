@@ -72,6 +72,11 @@ class Metric:
 
     def __call__(self, outputs: PyTree, targets: PyTree, mask: Array | None = None) -> Any:
         """Value of one batch."""
+        for argument, tree in (("outputs", outputs), ("targets", targets), ("mask", mask)):
+            if not all(map(checks.is_concrete, jax.tree.leaves(tree))):
+                checks.refuse(argument, "arrays outside of jit, as the value is a number of Python",
+                              checks.tree_summary(tree), "under jit metric.sums(outputs, targets, mask)",
+                              TypeError)  # fmt: skip
         return result(self, merge(None, jax.jit(self.sums)(outputs, targets, mask)))
 
 

@@ -10,8 +10,7 @@ import pytest
 from refusals import refuses
 
 from jaxrnn import data, learning, metrics
-from jaxrnn.learning import evaluate
-from jaxrnn.learning.evaluation import PENDING
+from jaxrnn.learning import evaluate, evaluation
 
 PARAMS = np.random.default_rng(1).normal(size=(2, 3)).astype(np.float32)
 METRICS = [metrics.accuracy, metrics.cross_entropy, metrics.confusion(3)]
@@ -82,7 +81,7 @@ def test_every_target_has_the_same_weight(labels, mesh):
 @pytest.mark.parametrize("mesh", [None, 1], ids=["", "mesh"])
 def test_carry(mesh):
     """It goes from batch to batch, more of them than may be on their way at once; others follow after an epoch."""
-    ids = np.random.default_rng(0).integers(0, 3, 2 * 5 * (PENDING + 30) + 1)
+    ids = np.random.default_rng(0).integers(0, 3, 2 * 5 * 40 + 1)
     streams = data.Streams(ids, batch=2, steps=5)
     mesh = None if mesh is None else learning.device_mesh(mesh)
     carry, n = jnp.zeros(2, jnp.int32), len(streams)
@@ -90,9 +89,8 @@ def test_carry(mesh):
     sums = np.concatenate([np.cumsum(ids[:-1].reshape(2, -1)[b]) for b in range(2)])
     logits = np.eye(3)[sums % 3] * PARAMS[0]
     assert_same(got, plain(logits, ids[1:]))
-    assert evaluate(of_stream, PARAMS, streams, METRICS[2:], carry=carry, steps=n + 1)["confusion"].sum() == 10 * (
-        n + 1
-    )
+    more = evaluate(of_stream, PARAMS, streams, METRICS[2:], carry=carry, steps=n + 1)
+    assert more["confusion"].sum() == 10 * (n + 1)
     assert carry.tolist() == [0, 0]
 
 
@@ -136,6 +134,25 @@ def test_compiled_once_for_each_shape():
     for _ in range(2):
         evaluate(counted, PARAMS, batches, [metrics.top_k(2), metrics.f1(3)])
     assert sorted(traced) == [(2, 2, 2), (4, 2, 2)]
+
+
+def test_few_batches_on_their_way(monkeypatch):
+    """Never more than XLA has threads for, and the host does not wait for each."""
+    on_their_way = [0]
+
+    def compiled(params, carry, batch, key, n):
+        on_their_way.append(on_their_way[-1] + 1)
+        return carry, [{"sum": 1.0, "count": 1}]
+
+    def merge(total, sums):
+        on_their_way.append(on_their_way[-1] - 1)
+        return metrics.merge(total, sums)
+
+    monkeypatch.setattr(evaluation, "_compiled", lambda *_: compiled)
+    monkeypatch.setattr(evaluation, "merge", merge)
+    assert evaluate(predict, PARAMS, [np.zeros(1)] * 100, [metrics.mse]) == {"mse": 1}
+    assert 1 < max(on_their_way) < 30
+    assert (on_their_way[-1], len(on_their_way)) == (0, 201)
 
 
 def test_names_targets_and_keys():
