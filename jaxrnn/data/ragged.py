@@ -32,8 +32,8 @@ class Buckets:
 
     Each sequence is padded to the smallest of a few lengths that holds it. ``batches[n]`` is batch n, counted from the
     start of training. Each epoch of ``len(batches)`` batches has its own order, which follows from the seed, so the
-    number n alone is the position in the data. The last batch of a bucket is filled up with sequences of length 0, whose
-    labels are 0. :func:`~jaxrnn.unroll` ignores such fillers; losses and metrics do so with the mask of
+    number n alone is the position in the data. The last batch of a bucket is filled up with sequences of length 0,
+    whose labels are 0. :func:`~jaxrnn.unroll` ignores such fillers; losses and metrics do so with the mask of
     :func:`~jaxrnn.data.targets_and_mask`, and would count their labels without it.
 
     Args:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import collections
 import functools
 import inspect
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, NoReturn
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 import jax
 import numpy as np
@@ -14,7 +14,8 @@ import numpy as np
 from jaxrnn import checks
 from jaxrnn.data.counted import targets_and_mask
 from jaxrnn.learning import processes
-from jaxrnn.learning.mesh import Placement
+from jaxrnn.learning.mesh import Layout, Placement
+from jaxrnn.learning.sources import Reader, as_arrays, is_indexed
 from jaxrnn.metrics.metric import Metric, merge, result
 from jaxrnn.types import Array, Params, PyTree, State
 
@@ -47,8 +48,8 @@ def evaluate(
             ``predict(params, carry, batch)`` returns ``(carry, outputs)``.
         params: the parameters.
         batches: one epoch of a source with ``len(batches)`` and ``batches[n]``, such as
-            :class:`~jaxrnn.data.Buckets`, :class:`~jaxrnn.data.Streams` or a list; or anything that iterates. The last
-            batch may be smaller than the others.
+            :class:`~jaxrnn.data.Buckets`, :class:`~jaxrnn.data.Streams` or a list; or anything that iterates, such as a
+            data loader. The last batch may be smaller than the others.
         metrics: metrics of :mod:`jaxrnn.metrics`, or a dict from the names to report them by.
         carry: the recurrent state before the first batch, where batches follow one another.
         mesh: devices to split each batch over, of :func:`device_mesh`. The result is the same up to rounding, and the
@@ -84,16 +85,16 @@ def evaluate(
     named = _named(metrics)
     _check_function("predict", predict)
     _check_function("targets", targets)
-    _check_arguments(predict, carry is not None, key is not None)
     if steps is not None:
         checks.size("steps", steps)
     checks.random_key("key", key)
+    _check_arguments(predict, carry is not None, key is not None)
     placement = Placement(mesh, batch_spec)
     source, count = _source(batches, steps)
     if jax.process_count() > 1:
         processes.check_same({"metrics": list(named), "steps, or the number of batches": count})
     params, carry = placement.model(params, carry)
-    compiled = _compiled(predict, tuple(named.values()), targets, placement.replicated)
+    compiled = _compiled(predict, tuple(named.values()), targets, placement.layout(carry))
     key = None if key is None else placement.key(key)
 
     pending: collections.deque[PyTree] = collections.deque()
@@ -107,13 +108,12 @@ def evaluate(
             totals = merge(totals, pending.popleft())
     for sums in pending:
         totals = merge(totals, sums)
-    if n + 1 < (count or 1):
-        _too_few(batches, n + 1, count)
+    _check_some(batches, n + 1)
     return {name: result(metric, total) for (name, metric), total in zip(named.items(), totals, strict=True)}
 
 
 @functools.lru_cache(maxsize=32)
-def _compiled(predict: Callable, metrics: tuple[Metric, ...], targets: Callable, replicated: Any) -> Callable:
+def _compiled(predict: Callable, metrics: tuple[Metric, ...], targets: Callable, layout: Layout | None) -> Callable:
     """The jitted sums of one batch; cached, so that a second evaluation does not compile it again."""
 
     def sums(
@@ -126,8 +126,8 @@ def _compiled(predict: Callable, metrics: tuple[Metric, ...], targets: Callable,
             carry, outputs = _pair(carry, predict(params, carry, batch, **keys))
         return carry, _sums(metrics, outputs, *_targets(targets(batch)))
 
-    # The sums are those of the whole batch, on every device and process; the carry lies where it is computed
-    return jax.jit(sums, out_shardings=None if replicated is None else (None, replicated))
+    # The sums, those of the whole batch, are on every device of every process; the carry stays where it is
+    return jax.jit(sums, out_shardings=None if layout is None else (layout.state, layout.replicated))
 
 
 def _sums(metrics: tuple[Metric, ...], outputs: PyTree, targets: PyTree, mask: Array | None) -> tuple[PyTree, ...]:
@@ -142,37 +142,31 @@ def _sums(metrics: tuple[Metric, ...], outputs: PyTree, targets: PyTree, mask: A
     return tuple(every)
 
 
-def _source(batches: Any, steps: int | None) -> tuple[Iterable, int | None]:
+def _source(batches: Any, steps: int | None) -> tuple[Iterator[PyTree], int | None]:
     """The batches of an evaluation, and their number where it is known."""
-    single = isinstance(batches, (Mapping, str)) or hasattr(batches, "_fields")
-    if single or not (hasattr(batches, "__iter__") or hasattr(batches, "__getitem__")):
-        checks.refuse("batches", "a source of batches: a list, data.Buckets, data.Streams, or anything that iterates",
-                      checks.tree_summary(batches), "[batch] for a single one", TypeError)  # fmt: skip
-    if not hasattr(batches, "__getitem__"):
-        return _first(batches, steps), steps
-    if steps is None and not hasattr(batches, "__len__"):
+    if hasattr(batches, "_fields"):  # a named tuple
+        checks.refuse(
+            "batches", "a source of batches", checks.tree_summary(batches), "[batch] for a single one", TypeError
+        )
+    reader = Reader(batches)
+    count = reader.epoch_length if steps is None else int(steps)
+    if count is not None:
+        return (reader.group(n, 1)[0] for n in range(count)), count
+    if is_indexed(batches):
         checks.refuse("steps", f"the number of batches, as {type(batches).__name__} has no length", None, "steps=10")
-    count = len(batches) if steps is None else int(steps)
-    return (batches[n] for n in range(count)), count
+    return map(as_arrays, batches), None
 
 
-def _first(batches: Iterable, steps: int | None) -> Iterator[PyTree]:
-    """The first batches; unlike with ``islice`` none after them is taken from a generator."""
-    iterator = iter(batches)
-    for _ in range(steps) if steps is not None else iter(int, 1):
-        try:
-            yield next(iterator)
-        except StopIteration:
-            return
-
-
-def _too_few(batches: Any, got: int, expected: int | None) -> NoReturn:
-    if isinstance(batches, Iterator):
-        fix = "a generator gives its batches once; list(...) of it, or a class with __len__ and __getitem__, any time"
-    else:
-        fix = "fewer steps" if got else "a source with batches"
-    some = "at least one batch" if expected in (None, 0) else f"{expected} batches"
-    checks.refuse("batches", some, f"{got or 'none'} from {type(batches).__name__}", fix)
+def _check_some(batches: Any, n: int) -> None:
+    """At least one batch was evaluated."""
+    if n == 0:
+        used = "; a generator gives its batches once: list(...) of it, or a class with __len__ and __getitem__"
+        checks.refuse(
+            "batches",
+            "at least one batch",
+            f"none from {type(batches).__name__}",
+            f"it is empty, or was used before{used}" if isinstance(batches, Iterator) else "it is empty",
+        )
 
 
 def _named(metrics: Any) -> dict[str, Metric]:

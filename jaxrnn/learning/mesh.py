@@ -174,11 +174,11 @@ class Layout(NamedTuple):
     """The shardings of the results of a compiled call, hashable."""
 
     structure: Any
-    leaves: tuple[NamedSharding, ...]  # of the train state
+    leaves: tuple[NamedSharding, ...]  # of the train state, or of a carry
     replicated: NamedSharding
 
     @property
-    def state(self) -> TrainState:
+    def state(self) -> PyTree:
         return jax.tree.unflatten(self.structure, self.leaves)
 
 
@@ -266,17 +266,12 @@ class Placement:
         placed = jax.tree.map(_put, state, self.state_shardings(state))
         return placed.params, placed.carry
 
-    def layout(self, state: TrainState) -> Layout | None:
+    def layout(self, state: PyTree) -> Layout | None:
         """Where a compiled call leaves its results, those of ``state`` where they are; None without a mesh."""
         if self.mesh is None:
             return None
         leaves, structure = jax.tree.flatten(state)
         return Layout(structure, tuple(leaf.sharding for leaf in leaves), self._sharding())
-
-    @property
-    def replicated(self) -> NamedSharding | None:
-        """On every device; None without a mesh."""
-        return None if self.mesh is None else self._sharding()
 
     # ---- the other arguments of a compiled call ----
 

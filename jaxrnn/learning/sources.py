@@ -112,7 +112,7 @@ class Reader:
             if not self._checked:
                 check_batch(f"batches[{n}]", batch)
                 self._checked = True
-            self._ahead[n] = jax.tree_util.tree_map_with_path(_host_array, batch)
+            self._ahead[n] = as_arrays(batch)
         return self._ahead[n]
 
     def _by_index(self, n: int) -> PyTree:
@@ -171,6 +171,11 @@ class Reader:
             refuse("batches", f"one for {steps}", got, f"fewer steps, or {fix}")
         except ValueError as error:
             raise error from cause
+
+
+def as_arrays(batch: PyTree) -> PyTree:
+    """A batch with its leaves as arrays of NumPy or JAX."""
+    return jax.tree_util.tree_map_with_path(_host_array, batch)
 
 
 def is_plain_sequence(batches: Any) -> bool:

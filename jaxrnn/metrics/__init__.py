@@ -15,11 +15,11 @@ metric                  best  value                                             
 :func:`precision`       max   P: of what is predicted as a class, the right share                 logits, or labels [1]_
 :func:`recall`          max   R: of a class, the share that is found                              logits, or labels [1]_
 :func:`confusion`       –     counts ``[C, C]``: rows targets, columns predictions                logits, or labels [1]_
-``mse``                 min   :math:`\frac1n \sum (o - y)^2`; also named ``squared_error``        ``[...]``
-``rmse``                min   :math:`\sqrt{\mathrm{mse}}`                                         ``[...]``
-``mae``                 min   :math:`\frac1n \sum |o - y|`                                        ``[...]``
-``mape``                min   :math:`\frac1n \sum |o - y| / \max(|y|, ε)`, a fraction [2]_        ``[...]``
-``smape``               min   :math:`\frac1n \sum 2|o - y| / (|o| + |y|)`, from 0 to 2 [3]_       ``[...]``
+``mse``                 min   :math:`\frac1n \sum (o - y)^2`; also named ``squared_error``        ``[...]`` [5]_
+``rmse``                min   :math:`\sqrt{\mathrm{mse}}`                                         ``[...]`` [5]_
+``mae``                 min   :math:`\frac1n \sum |o - y|`                                        ``[...]`` [5]_
+``mape``                min   :math:`\frac1n \sum |o - y| / \max(|y|, ε)`, a fraction [2]_        ``[...]`` [5]_
+``smape``               min   :math:`\frac1n \sum 2|o - y| / (|o| + |y|)`, from 0 to 2 [3]_       ``[...]`` [5]_
 :func:`quantile_loss`   min   pinball loss, the mean over levels                                  ``[..., Q]``
 ``crps``                min   :math:`\frac1n \sum (E|X - y| - \frac12 E|X - X'|)` [4]_            samples ``[S, ...]``
 :func:`coverage`        –     share of the targets in the central interval                        samples ``[S, ...]``
@@ -32,6 +32,7 @@ metric                  best  value                                             
 .. [4] Continuous ranked probability score, by the fair estimator from S ≥ 2 samples, unbiased for any S:
    :math:`E|X - X'| ≈ \sum_{i≠j} |x_i - x_j| / (S (S - 1))`, computed by sorting. Gneiting & Raftery (2007), "Strictly
    proper scoring rules, prediction, and estimation"; Ferro (2014), "Fair scores for ensemble forecasts".
+.. [5] Also ``[..., 1]``, the output of a readout of one number.
 
 The value is NaN if nothing counts, or if an output that counts is NaN. A label that is no class is refused.
 """

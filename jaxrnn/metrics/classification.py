@@ -19,7 +19,7 @@ Average = Literal["macro", "micro", "weighted"]
 
 def _nats(logits: Array, labels: Array, mask: Array | None) -> dict[str, Array]:
     logits, labels, counted, invalid = _logits_and_labels(logits, labels, mask)
-    nats = optax.softmax_cross_entropy_with_integer_labels(select(counted[..., None], logits), labels)
+    nats = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
     return {**sum_and_count(nats, counted), "invalid": invalid}
 
 

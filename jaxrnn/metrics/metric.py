@@ -72,7 +72,12 @@ class Metric:
 
     def __call__(self, outputs: PyTree, targets: PyTree, mask: Array | None = None) -> Any:
         """Value of one batch."""
-        return result(self, merge(None, self.sums(outputs, targets, mask)))
+        for argument, tree in (("outputs", outputs), ("targets", targets), ("mask", mask)):
+            if not all(map(checks.is_concrete, jax.tree.leaves(tree))):
+                checks.refuse(argument, "arrays outside of jit, as the value is a number of Python",
+                              checks.tree_summary(tree), "under jit metric.sums(outputs, targets, mask)",
+                              TypeError)  # fmt: skip
+        return result(self, merge(None, jax.jit(self.sums)(outputs, targets, mask)))
 
 
 def merge(total: PyTree | None, sums: PyTree) -> PyTree:
@@ -129,13 +134,13 @@ def spread(mask: Array | None, shape: tuple[int, ...]) -> Array:
     return jnp.broadcast_to(jnp.asarray(mask).reshape(mask.shape + (1,) * (len(shape) - mask.ndim)), shape)
 
 
-def select(counted: Array, x: Array, fill: float = 0) -> Array:
-    """``x``, with a number in place of what does not count, even of NaN."""
-    return jnp.where(counted, x, jnp.asarray(fill, x.dtype))
+def select(counted: Array, x: Array) -> Array:
+    """``x``, with 0 in place of what does not count, even of NaN."""
+    return jnp.where(counted, x, jnp.zeros((), x.dtype))
 
 
 def sum_and_count(values: Array, counted: Array) -> dict[str, Array]:
-    """The sums of a mean; what does not count in ``values`` must be finite or masked here."""
+    """The sums of a mean."""
     return {"sum": select(counted, values).sum(), "count": counted.sum()}
 
 

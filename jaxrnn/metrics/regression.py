@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxrnn import checks
-from jaxrnn.metrics.metric import Bound, Metric, mean, reals, select, spread, sum_and_count
+from jaxrnn.metrics.metric import Bound, Metric, mean, reals, spread, sum_and_count
 from jaxrnn.types import Array
 
 # ---- point predictions: outputs and targets of one shape ----
@@ -18,11 +18,13 @@ from jaxrnn.types import Array
 
 def _mean_of(outputs: Array, targets: Array, mask: Array | None, error: Callable) -> dict[str, Array]:
     outputs, targets = reals(outputs=outputs, targets=targets)
+    if outputs.shape == (*targets.shape, 1):  # a readout of one number
+        outputs = outputs[..., 0]
     if outputs.shape != targets.shape:
         checks.refuse("outputs", f"shape {list(targets.shape)}, that of the targets", checks.describe(outputs),
-                      "outputs[..., 0] takes an axis of one number away, outputs[-steps:] the last steps")  # fmt: skip
+                      "predict returns an output for each target")  # fmt: skip
     counted = spread(mask, targets.shape)
-    return sum_and_count(error(select(counted, outputs), select(counted, targets)), counted)
+    return sum_and_count(error(outputs, targets), counted)
 
 
 def _squared(o: Array, y: Array) -> Array:
@@ -91,7 +93,7 @@ def _pinball(outputs: Array, targets: Array, mask: Array | None, levels: tuple[f
         checks.refuse("outputs", f"shape {[*targets.shape, len(levels)]}, a quantile of each target for each of "
                       f"{len(levels)} levels", checks.describe(outputs), "the levels go last")  # fmt: skip
     counted = jnp.broadcast_to(spread(mask, targets.shape)[..., None], outputs.shape)
-    error = select(counted, jnp.broadcast_to(targets[..., None], outputs.shape)) - select(counted, outputs)
+    error = targets[..., None] - outputs
     level = jnp.broadcast_to(jnp.asarray(levels, error.dtype), error.shape)
     return sum_and_count(jnp.maximum(level * error, (level - 1) * error), counted)
 

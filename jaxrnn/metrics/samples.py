@@ -7,7 +7,7 @@ from typing import Any
 import jax.numpy as jnp
 
 from jaxrnn import checks
-from jaxrnn.metrics.metric import Bound, Metric, mean, reals, select, spread, sum_and_count
+from jaxrnn.metrics.metric import Bound, Metric, mean, reals, spread, sum_and_count
 from jaxrnn.metrics.regression import between_0_and_1
 from jaxrnn.types import Array
 
@@ -44,7 +44,7 @@ def coverage(level: float) -> Metric:
     Example:
         >>> import jax.numpy as jnp
         >>> from jaxrnn import metrics
-        >>> samples = jnp.arange(11.0)[:, None] * jnp.ones(2)
+        >>> samples = jnp.stack([jnp.arange(11.0)] * 2, 1)
         >>> metrics.coverage(0.8)(samples, jnp.array([1.5, 9.5]))
         0.5
     """
@@ -99,5 +99,4 @@ def _samples_and_targets(samples: Any, targets: Any, mask: Array | None) -> tupl
     if samples.ndim == 0 or samples.shape[1:] != targets.shape or not len(samples):
         checks.refuse("outputs", f"samples {['S', *targets.shape]} of the targets", checks.describe(samples),
                       "the samples go first")  # fmt: skip
-    counted = spread(mask, targets.shape)
-    return select(counted[None], samples), select(counted, targets), counted
+    return samples, targets, spread(mask, targets.shape)
