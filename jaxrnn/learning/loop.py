@@ -176,7 +176,7 @@ def fit(
     placement, many = Placement(mesh, batch_spec, local_batches), jax.process_count() > 1
     origin = fingerprint(reader) if (checkpoints is not None or many) and not local_batches else {}
     if many:
-        numbers = (plan, patience, max_nonfinite, monitored)
+        numbers = (plan, patience, max_nonfinite, str(monitored))
         saved = None if checkpoints is None else [str(checkpoints.folder), checkpoints.steps()]
         processes.check_same({"steps, …, max_nonfinite": numbers, "key": encode_key(key), "metadata": metadata,
                               "checkpoints": saved, "state": digest(state), **origin})  # fmt: skip
