@@ -54,7 +54,7 @@ class Reader:
 
     def __init__(self, batches: Any) -> None:
         check_source(batches)
-        self._batches, self._repeats = batches, not is_plain_sequence(batches)
+        self.batches, self._repeats = batches, not is_plain_sequence(batches)
         self._indexed, self.epoch_length = is_indexed(batches), _length(batches)
         self._one_pass = not self._indexed and hasattr(batches, "__next__")
         self._ahead: dict[int, PyTree] = {}  # batches that were read and not given yet, by number
@@ -69,15 +69,15 @@ class Reader:
             refuse("steps", "steps= or epochs=, one of both", "neither" if steps is None else "both")
         if epochs is None:
             size("steps", steps)
-            if not self._repeats and len(self._batches) < steps:  # type: ignore[operator]
-                count = len(self._batches)
-                refuse("batches", f"one for each of steps={steps}", _name(self._batches),
+            if not self._repeats and len(self.batches) < steps:  # type: ignore[operator]
+                count = len(self.batches)
+                refuse("batches", f"one for each of steps={steps}", _name(self.batches),
                        f"epochs={-(-steps // count)} repeats them, or steps={count}")  # type: ignore[operator] # fmt: skip
         else:
             size("epochs", epochs)
             if self.epoch_length is None:
                 fix = "steps=, or list(...) of it" if self._one_pass else "steps=, or give it a __len__"
-                refuse("epochs", "batches of a known number, len(batches)", _name(self._batches), fix)
+                refuse("epochs", "batches of a known number, len(batches)", _name(self.batches), fix)
             steps, self._repeats = epochs * self.epoch_length, True
         self._steps = steps
         return steps  # type: ignore[return-value]
@@ -119,21 +119,21 @@ class Reader:
         return self._ahead[n]
 
     def _by_index(self, n: int) -> PyTree:
-        plain = is_plain_sequence(self._batches)
+        plain = is_plain_sequence(self.batches)
         try:
-            return self._batches[n % len(self._batches) if plain and self._repeats else n]
+            return self.batches[n % len(self.batches) if plain and self._repeats else n]
         except (IndexError, KeyError) as error:
             count = f" of {self.epoch_length}" if self.epoch_length else ""
-            self._too_few(f"{type(error).__name__} from batches[{n}] of {type(self._batches).__name__}{count}",
+            self._too_few(f"{type(error).__name__} from batches[{n}] of {type(self.batches).__name__}{count}",
                           "a source that repeats: data.Streams, data.Buckets, or a class whose __getitem__ takes n "
                           "modulo the number of batches", error)  # fmt: skip
 
     def _by_iteration(self, n: int) -> PyTree:
         if self._iterator is None:
-            self._iterator = iter(self._batches) if self._one_pass else self._epochs(0)
+            self._iterator = iter(self.batches) if self._one_pass else self._epochs(0)
         if n < self._next:
             raise RuntimeError(f"Reader: batch {n} was asked for after batch {self._next - 1}")
-        if self.epoch_length and _with_set_epoch(self._batches):
+        if self.epoch_length and _with_set_epoch(self.batches):
             epoch = n // self.epoch_length
             if epoch > self._next // self.epoch_length:
                 self._iterator, self._next = self._epochs(epoch), epoch * self.epoch_length
@@ -147,24 +147,24 @@ class Reader:
             batch = next(self._iterator)
         except StopIteration:
             again = "an object with __iter__, which starts anew in each epoch, or list(...) of it with epochs="
-            self._too_few(f"{_name(self._batches)} that ended after {self._next}", again)
+            self._too_few(f"{_name(self.batches)} that ended after {self._next}", again)
         self._next += 1
         return batch
 
     def _epochs(self, first: int) -> Iterator[PyTree]:
         """The batches of all epochs from the first one on."""
         for epoch in itertools.count(first):
-            for part in _with_set_epoch(self._batches):
+            for part in _with_set_epoch(self.batches):
                 part.set_epoch(epoch)
             count = 0
-            for batch in self._batches:
+            for batch in self.batches:
                 count += 1
                 yield batch
             if not count:
-                refuse("batches", f"some in each epoch, also in epoch {epoch}", f"none from {_name(self._batches)}",
+                refuse("batches", f"some in each epoch, also in epoch {epoch}", f"none from {_name(self.batches)}",
                        "its __iter__ must start anew each time" if epoch else "it is empty")  # fmt: skip
             if self.epoch_length not in (None, count):
-                got = f"{count} from {type(self._batches).__name__}"
+                got = f"{count} from {type(self.batches).__name__}"
                 refuse("batches", f"len(batches) = {self.epoch_length} in epoch {epoch}", got,
                        "correct its __len__, or iterate in a class without")  # fmt: skip
 
@@ -223,24 +223,25 @@ def check_source(batches: Any) -> None:
 
 
 def check_batch(name: str, batch: PyTree) -> None:
-    """Refuse what is not a pytree of arrays with the batch in their axes, such as an example; names the leaf."""
+    """Refuse what is not a pytree of arrays, and a list of examples; names the leaf.
+
+    An example alone is not refused: a model takes sequences without batch axes too.
+    """
     for path, leaf in jax.tree_util.tree_leaves_with_path(batch, is_leaf=_is_list_of_numbers):
         where = name + jax.tree_util.keystr(path)
         if isinstance(leaf, list):
             refuse(where, "an array", f"list of {len(leaf)}",
                    'np.asarray(...) of it; of a Hugging Face dataset, .with_format("numpy")', TypeError)  # fmt: skip
         array = _host_array(path, leaf, name)
-        if isinstance(array, np.ndarray) and array.dtype.kind in "OSUV" and array.dtype.names is None:
+        if isinstance(array, np.ndarray) and array.dtype.kind in "OSU":
             _no_array(where, leaf)
     leaves = jax.tree.leaves(batch)
     if not leaves:
         refuse(name, "a pytree of arrays", describe(batch), "a loss without data takes a number, such as n", TypeError)
-    examples = isinstance(batch, list) and _are_examples(batch)
-    if examples or _is_example(batch):
-        shapes = ", ".join(describe(np.asarray(leaf)) for leaf in leaves)
-        got = f"list of {len(batch)} examples" if examples else f"an example: {shapes}"
-        refuse(name, "a batch: arrays [T, B, ...], [B, ...] for labels", got,
-               "data.Buckets(inputs, targets, batch=...) makes batches, np.stack(..., axis=1) one of equal lengths")  # fmt: skip
+    if isinstance(batch, list) and _are_examples(batch):
+        refuse(name, "a batch: arrays [T, B, ...], [B, ...] for labels", f"list of {len(batch)} examples",
+               "data.Buckets(inputs, targets, batch=...) makes batches; np.stack(..., axis=1) one of equal "
+               "lengths")  # fmt: skip
 
 
 # ---- what an object is -------------------------------------------------------------------------------------------
@@ -274,17 +275,6 @@ def _is_list_of_numbers(value: Any) -> bool:
     return isinstance(value, list) and bool(value) and all(
         isinstance(entry, (int, float, complex, str)) or _is_list_of_numbers(entry) for entry in value
     )  # fmt: skip
-
-
-def _is_example(batch: PyTree) -> bool:
-    """Whether a batch is a pair of an array and an integer, the label of an example."""
-    if type(batch) not in (tuple, list) or len(batch) != 2 or isinstance(batch[1], bool):
-        return False
-    if not _is_array(batch[0]) or not len(batch[0].shape):
-        return False
-    label = batch[1]
-    integer = isinstance(label, int) or (_is_array(label) and "int" in str(label.dtype))
-    return integer and np.shape(label) == ()
 
 
 def _are_examples(batch: list) -> bool:
