@@ -48,13 +48,14 @@ class Reader:
         >>> reader = Reader(np.full((7, 2), n) for n in range(5))
         >>> int(reader.first[0, 0])  # read, and kept
         0
-        >>> [int(batch[0, 0]) for batch in reader.group(done=0, steps=4, limit=5)]
+        >>> [int(batch[0, 0]) for batch in reader.group(done=0, count=4)]
         [0, 1, 2, 3]
     """
 
     def __init__(self, batches: Any) -> None:
         check_source(batches)
-        self.batches, self._repeats = batches, not is_plain_sequence(batches)
+        self._batches, self.is_list = batches, is_plain_sequence(batches)
+        self._repeats = not self.is_list
         self._indexed, self.epoch_length = is_indexed(batches), _length(batches)
         self._one_pass = not self._indexed and hasattr(batches, "__next__")
         self._ahead: dict[int, PyTree] = {}  # batches that were read and not given yet, by number
@@ -67,42 +68,37 @@ class Reader:
         """The step to end at, of which exactly one measure is given; refuses a list that is too short for it."""
         if (steps is None) == (epochs is None):
             refuse("steps", "steps= or epochs=, one of both", "neither" if steps is None else "both")
-        if epochs is None:
-            size("steps", steps)
-            if not self._repeats and len(self.batches) < steps:  # type: ignore[operator]
-                count = len(self.batches)
-                refuse("batches", f"one for each of steps={steps}", _name(self.batches),
-                       f"epochs={-(-steps // count)} repeats them, or steps={count}")  # type: ignore[operator] # fmt: skip
-        else:
+        if epochs is not None:
             size("epochs", epochs)
-            if self.epoch_length is None:
-                fix = "steps=, or list(...) of it" if self._one_pass else "steps=, or give it a __len__"
-                refuse("epochs", "batches of a known number, len(batches)", _name(self.batches), fix)
-            steps, self._repeats = epochs * self.epoch_length, True
-        self._steps = steps
-        return steps  # type: ignore[return-value]
+            steps, self._repeats = epochs * self.epoch("epochs"), True
+        assert steps is not None
+        size("steps", steps)
+        if not self._repeats and (count := len(self._batches)) < steps:
+            refuse("batches", f"one for each of steps={steps}", _name(self._batches),
+                   f"epochs={-(-steps // count)} repeats them, or steps={count}")  # fmt: skip
+        self._steps = int(steps)
+        return self._steps
+
+    def epoch(self, argument: str) -> int:
+        """The batches of an epoch, which ``argument`` requires to be known."""
+        if self.epoch_length is None:
+            fix = "steps=, or list(...) of it" if self._one_pass else "steps=, or give it a __len__"
+            refuse(argument, "batches of a known number, len(batches)", _name(self._batches), fix)
+        return self.epoch_length
 
     @property
     def first(self) -> PyTree:
         """Batch 0, to be asked for before any group; it is kept for the first group."""
         return self._peek(0)
 
-    def group(self, done: int, steps: int, limit: int) -> list[PyTree]:
-        """The next batches for one compiled call: ``steps`` of one shape, or a single one.
-
-        It is a single one between the multiples of ``steps``, before an event (an evaluation, a save, the end) that is
-        fewer steps away, and where shapes differ. This depends on ``done`` alone, so that a resumed run groups its
-        steps like an uninterrupted one.
+    def group(self, done: int, count: int) -> list[PyTree]:
+        """The next ``count`` batches if all have one shape, else the next one alone.
 
         Args:
-            done: the steps done, the number of the first batch; never smaller than in the call before.
-            steps: the steps of one compiled call.
-            limit: the steps up to the next event; 0 at the end.
+            done: the number of the first batch; never smaller than in the call before.
+            count: the number of batches.
         """
-        if limit <= 0:
-            return []
         self._ahead = {n: batch for n, batch in self._ahead.items() if n >= done}
-        count = steps if done % steps == 0 and limit >= steps else 1
         shapes = [jax.tree.map(np.shape, self._peek(n)) for n in range(done, done + count)]
         if any(shape != shapes[0] for shape in shapes):
             count = 1
@@ -119,21 +115,20 @@ class Reader:
         return self._ahead[n]
 
     def _by_index(self, n: int) -> PyTree:
-        plain = is_plain_sequence(self.batches)
         try:
-            return self.batches[n % len(self.batches) if plain and self._repeats else n]
+            return self._batches[n % len(self._batches) if self.is_list and self._repeats else n]
         except (IndexError, KeyError) as error:
             count = f" of {self.epoch_length}" if self.epoch_length else ""
-            self._too_few(f"{type(error).__name__} from batches[{n}] of {type(self.batches).__name__}{count}",
+            self._too_few(f"{type(error).__name__} from batches[{n}] of {type(self._batches).__name__}{count}",
                           "a source that repeats: data.Streams, data.Buckets, or a class whose __getitem__ takes n "
                           "modulo the number of batches", error)  # fmt: skip
 
     def _by_iteration(self, n: int) -> PyTree:
         if self._iterator is None:
-            self._iterator = iter(self.batches) if self._one_pass else self._epochs(0)
+            self._iterator = iter(self._batches) if self._one_pass else self._epochs(0)
         if n < self._next:
             raise RuntimeError(f"Reader: batch {n} was asked for after batch {self._next - 1}")
-        if self.epoch_length and _with_set_epoch(self.batches):
+        if self.epoch_length and _with_set_epoch(self._batches):
             epoch = n // self.epoch_length
             if epoch > self._next // self.epoch_length:
                 self._iterator, self._next = self._epochs(epoch), epoch * self.epoch_length
@@ -147,24 +142,24 @@ class Reader:
             batch = next(self._iterator)
         except StopIteration:
             again = "an object with __iter__, which starts anew in each epoch, or list(...) of it with epochs="
-            self._too_few(f"{_name(self.batches)} that ended after {self._next}", again)
+            self._too_few(f"{_name(self._batches)} that ended after {self._next}", again)
         self._next += 1
         return batch
 
     def _epochs(self, first: int) -> Iterator[PyTree]:
         """The batches of all epochs from the first one on."""
         for epoch in itertools.count(first):
-            for part in _with_set_epoch(self.batches):
+            for part in _with_set_epoch(self._batches):
                 part.set_epoch(epoch)
             count = 0
-            for batch in self.batches:
+            for batch in self._batches:
                 count += 1
                 yield batch
             if not count:
-                refuse("batches", f"some in each epoch, also in epoch {epoch}", f"none from {_name(self.batches)}",
+                refuse("batches", f"some in each epoch, also in epoch {epoch}", f"none from {_name(self._batches)}",
                        "its __iter__ must start anew each time" if epoch else "it is empty")  # fmt: skip
             if self.epoch_length not in (None, count):
-                got = f"{count} from {type(self.batches).__name__}"
+                got = f"{count} from {type(self._batches).__name__}"
                 refuse("batches", f"len(batches) = {self.epoch_length} in epoch {epoch}", got,
                        "correct its __len__, or iterate in a class without")  # fmt: skip
 

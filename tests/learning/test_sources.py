@@ -88,53 +88,44 @@ SOURCES = {
 }
 
 
-def groups(reader, steps, per_call, events=(), first=0):
-    """The numbers in each group of a run from ``first`` on."""
+def groups(reader, steps, count, first=0):
+    """The first number and the numbers of each group of a run from ``first`` on, in full groups where that goes."""
     done, result = first, []
-    while True:
-        limit = min([steps - done, *(every - done % every for every in events)])
-        group = reader.group(done, per_call, limit)
-        if not group:
-            return result
+    while done < steps:
+        group = reader.group(done, count if done % count == 0 and done + count <= steps else 1)
         result.append((done, [number(batch) for batch in group]))
         done += len(group)
-
-
-def plain_groups(rows, steps, per_call, events):
-    """The rule, without a reader: a group starts at a multiple, fits before each event, and has one shape."""
-    done, result = 0, []
-    while done < steps:
-        end = done + per_call
-        free = end <= steps and not any(n % every == 0 for every in events for n in range(done + 1, end))
-        full = free and done % per_call == 0 and len({rows(n) for n in range(done, end)}) == 1
-        result.append((done, list(range(done, end if full else done + 1))))
-        done += len(result[-1][1])
     return result
 
 
 @settings(deadline=None, max_examples=60)
 @given(
-    rows=st.lists(st.integers(1, 2), min_size=1, max_size=5),
-    run=st.integers(0, 3),
-    steps=st.integers(1, 40),
-    per_call=st.integers(1, 6),
-    events=st.lists(st.integers(1, 9), max_size=2),
+    rows=st.lists(st.integers(1, 2), min_size=40, max_size=40),
+    equal=st.integers(1, 9),
+    counts=st.lists(st.integers(1, 6), min_size=40, max_size=40),
     resume=st.integers(0, 40),
 )
-def test_groups(rows, run, steps, per_call, events, resume):
-    """They are those of the rule, each batch is read once, and a resumed run goes on with the same ones."""
+def test_groups(rows, equal, counts, resume):
+    """As many as asked for if they have one shape, else one; each is read once; a resumed run gets the same ones."""
 
     def shape(n):
-        return rows[n // 5**run % len(rows)]
+        return rows[n // equal % 40]
+
+    def read(source, done):
+        reader, given = Reader(source), {}
+        while done < 40:
+            given[done] = [number(batch) for batch in reader.group(done, counts[done])]
+            done += len(given[done])
+        return given
 
     source = Indexed(shape)
-    uninterrupted = groups(Reader(source), steps, per_call, events)
-    assert uninterrupted == plain_groups(shape, steps, per_call, events)
-    assert source.read == list(range(steps))
-    first = uninterrupted[resume % len(uninterrupted)][0]
-    source = Indexed(shape)
-    assert groups(Reader(source), steps, per_call, events, first) == uninterrupted[resume % len(uninterrupted) :]
-    assert source.read == list(range(first, steps))
+    given = read(source, 0)
+    for done, group in given.items():
+        whole = range(done, done + counts[done])
+        assert group == (list(whole) if len({shape(n) for n in whole}) == 1 else [done])
+    assert source.read == list(range(len(source.read)))
+    first = sorted(given)[resume % len(given)]
+    assert read(Indexed(shape), first) == {done: group for done, group in given.items() if done >= first}
 
 
 @pytest.mark.parametrize("name", SOURCES)
@@ -156,7 +147,7 @@ def test_whole_epochs_are_skipped_unread():
     for source, read in ((Loader(), 32), (ByEpoch(), 4 + 1), (BySampler(), 4 + 1)):
         reader = Reader(source)
         assert number(reader.first) in range(7)
-        reader.group(28, 4, 4)  # epoch 4 begins with batch 28
+        reader.group(28, 4)  # epoch 4 begins with batch 28
         assert source.read == read
 
 
@@ -283,7 +274,7 @@ def test_empty_sources(empty):
 )  # fmt: skip
 def test_what_is_no_batch(words, batch):
     """The message names the leaf."""
-    refuses(words, lambda: Reader([batch] * 3).group(0, 1, 1))
+    refuses(words, lambda: Reader([batch] * 3).group(0, 1))
 
 
 @pytest.mark.parametrize(
@@ -295,7 +286,7 @@ def test_what_is_no_batch(words, batch):
 )  # fmt: skip
 def test_what_is_a_batch(batch):
     """Sequences without batch axes, numbers, what loaders collate: arrays are passed on as they are."""
-    (given,) = Reader([batch] * 3).group(0, 1, 1)
+    (given,) = Reader([batch] * 3).group(0, 1)
     assert jax.tree.structure(given) == jax.tree.structure(batch)
     assert all(a is b for a, b in zip(jax.tree.leaves(given), jax.tree.leaves(batch), strict=True))
 
@@ -304,7 +295,7 @@ def test_the_library_s_own_sources():
     """Buckets and streams go on in the next epoch with another order, or the same."""
     words = [np.ones(n, int) for n in (1, 2, 3, 9, 10)]
     buckets = Buckets(words, [0, 1, 0, 1, 0], batch=2, buckets=2)
-    read = [batch for n in range(9) for batch in Reader(buckets).group(n, 1, 1)]
+    read = [batch for n in range(9) for batch in Reader(buckets).group(n, 1)]
     for n, batch in enumerate(read):
         for a, b in zip(batch, buckets[n], strict=True):
             np.testing.assert_array_equal(a, b)
@@ -336,7 +327,7 @@ def test_torch():
         return data.DataLoader(sampler.dataset, batch_size=4, sampler=sampler)
 
     def labels(reader, first=0):
-        return [reader.group(n, 1, 1)[0][1].tolist() for n in range(first, 9)]
+        return [reader.group(n, 1)[0][1].tolist() for n in range(first, 9)]
 
     reader = Reader(loader())
     assert (reader.epoch_length, reader.end(None, 3)) == (3, 9)
@@ -349,12 +340,12 @@ def test_torch():
     assert all_labels[:3] != all_labels[3:6]
     assert labels(Reader(loader()), 7) == all_labels[7:]
     half = [{"x": torch.ones(3, 2, dtype=torch.bfloat16).T, "mask": torch.ones(2, dtype=torch.bool)}]
-    (batch,) = Reader(half).group(0, 1, 1)
+    (batch,) = Reader(half).group(0, 1)
     assert (batch["x"].dtype.name, batch["x"].shape, batch["mask"].dtype.name) == ("bfloat16", (2, 3), "bool")
     refuses("TypeError batches: expected batches, not examples, got Examples; torch.utils.data.DataLoader(dataset, "
             "batch_size=...), …", lambda: Reader(examples(torch)))  # fmt: skip
     grad = [torch.ones(3, requires_grad=True)]
-    refuses("TypeError batches[0]: expected an array, got Tensor: …detach…", lambda: Reader(grad).group(0, 1, 1))
+    refuses("TypeError batches[0]: expected an array, got Tensor: …detach…", lambda: Reader(grad).group(0, 1))
 
 
 def test_torch_streams():
@@ -367,8 +358,8 @@ def test_torch_streams():
 
     reader = Reader(torch.utils.data.DataLoader(Stream(), batch_size=2))
     assert reader.epoch_length is None
-    assert [reader.group(n, 1, 1)[0].tolist() for n in range(5)] == [[0, 1], [2, 3], [4, 5], [0, 1], [2, 3]]
-    assert Reader(Stream()).group(0, 2, 2) == [0, 1]
+    assert [reader.group(n, 1)[0].tolist() for n in range(5)] == [[0, 1], [2, 3], [4, 5], [0, 1], [2, 3]]
+    assert Reader(Stream()).group(0, 2) == [0, 1]
 
 
 def test_grain():
@@ -380,12 +371,12 @@ def test_grain():
     assert (reader.epoch_length, reader.first.shape) == (3, (5, 2, 2))
     for source in (batched.repeat(), batched.map(lambda x: x)):
         for n in (0, 4):
-            np.testing.assert_array_equal(Reader(source).group(n, 1, 1)[0], batched[n])
+            np.testing.assert_array_equal(Reader(source).group(n, 1)[0], batched[n])
     assert Reader(batched.repeat()).epoch_length is None
     refuses("TypeError batches: expected batches, not examples, got ShuffleMapDataset; dataset.batch(...), …",
             lambda: Reader(examples))  # fmt: skip
     for iterated in (batched.to_iter_dataset(), iter(batched.to_iter_dataset())):
-        np.testing.assert_array_equal(Reader(iterated).group(1, 1, 1)[0], batched[1])
+        np.testing.assert_array_equal(Reader(iterated).group(1, 1)[0], batched[1])
 
 
 def test_hugging_face():
@@ -403,7 +394,7 @@ def test_hugging_face():
 
     def labels(first=0):
         reader = Reader(arrays.to_iterable_dataset().shuffle(seed=1).batch(2))
-        return [reader.group(n, 1, 1)[0]["y"].tolist() for n in range(first, 9)]
+        return [reader.group(n, 1)[0]["y"].tolist() for n in range(first, 9)]
 
     everything = labels()
     assert all(sorted(np.concatenate(everything[n : n + 3])) == list(range(6)) for n in (0, 3, 6))
