@@ -132,8 +132,8 @@ def history(
             panel.set_ylabel({"loss": quantity, "grad_norm": "gradient norm"}.get(group[0], group[0]))
         if group == ["grad_norm"] and np.nanmax(found.training.get("grad_norm", 0)) > 0:
             panel.set_yscale("log")
-    if len(groups[0]) > 1:
-        panels[0].add_artist(panels[0].get_legend())  # or the legend of the kinds would replace it
+    if (names_of_first := panels[0].get_legend()) is not None:
+        panels[0].add_artist(names_of_first)  # or the legend of the kinds would replace it
     order = sorted(kinds, key=lambda label: [*KINDS, label].index(label))
     panels[0].legend(handles=[kinds[label] for label in order], loc="lower left", bbox_to_anchor=(0, 1),
                              ncols=2, frameon=False, fontsize="small")  # fmt: skip
