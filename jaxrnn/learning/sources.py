@@ -68,17 +68,16 @@ class Reader:
         """The step to end at, of which exactly one measure is given; refuses a list that is too short for it."""
         if (steps is None) == (epochs is None):
             refuse("steps", "steps= or epochs=, one of both", "neither" if steps is None else "both")
-        if epochs is None:
-            size("steps", steps)
-            if not self._repeats and len(self._batches) < steps:  # type: ignore[operator]
-                count = len(self._batches)
-                refuse("batches", f"one for each of steps={steps}", _name(self._batches),
-                       f"epochs={-(-steps // count)} repeats them, or steps={count}")  # type: ignore[operator] # fmt: skip
-        else:
+        if epochs is not None:
             size("epochs", epochs)
             steps, self._repeats = epochs * self.epoch("epochs"), True
-        self._steps = steps
-        return int(steps)  # type: ignore[arg-type]
+        assert steps is not None
+        size("steps", steps)
+        if not self._repeats and (count := len(self._batches)) < steps:
+            refuse("batches", f"one for each of steps={steps}", _name(self._batches),
+                   f"epochs={-(-steps // count)} repeats them, or steps={count}")  # fmt: skip
+        self._steps = int(steps)
+        return self._steps
 
     def epoch(self, argument: str) -> int:
         """The batches of an epoch, which ``argument`` requires to be known."""
@@ -224,24 +223,24 @@ def check_source(batches: Any) -> None:
 
 
 def check_batch(name: str, batch: PyTree) -> None:
-    """Refuse what is not a pytree of arrays with the batch in their axes, such as an example; names the leaf."""
+    """Refuse what is not a pytree of arrays, and a list of examples; names the leaf.
+
+    An example alone is not refused: a model takes sequences without batch axes too.
+    """
     for path, leaf in jax.tree_util.tree_leaves_with_path(batch, is_leaf=_is_list_of_numbers):
         where = name + jax.tree_util.keystr(path)
         if isinstance(leaf, list):
             refuse(where, "an array", f"list of {len(leaf)}",
                    'np.asarray(...) of it; of a Hugging Face dataset, .with_format("numpy")', TypeError)  # fmt: skip
         array = _host_array(path, leaf, name)
-        if isinstance(array, np.ndarray) and array.dtype.kind in "OSUV" and array.dtype.names is None:
+        if isinstance(array, np.ndarray) and array.dtype.kind in "OSU":
             _no_array(where, leaf)
     leaves = jax.tree.leaves(batch)
     if not leaves:
         refuse(name, "a pytree of arrays", describe(batch), "a loss without data takes a number, such as n", TypeError)
-    examples = isinstance(batch, list) and _are_examples(batch)
-    if examples or _is_example(batch):
-        shapes = ", ".join(describe(np.asarray(leaf)) for leaf in leaves)
-        got = f"list of {len(batch)} examples" if examples else f"an example: {shapes}"
-        refuse(name, "a batch: arrays [T, B, ...], [B, ...] for labels", got,
-               "data.Buckets(inputs, targets, batch=...) makes batches, np.stack(..., axis=1) one of equal "
+    if isinstance(batch, list) and _are_examples(batch):
+        refuse(name, "a batch: arrays [T, B, ...], [B, ...] for labels", f"list of {len(batch)} examples",
+               "data.Buckets(inputs, targets, batch=...) makes batches; np.stack(..., axis=1) one of equal "
                "lengths")  # fmt: skip
 
 
@@ -276,17 +275,6 @@ def _is_list_of_numbers(value: Any) -> bool:
     return isinstance(value, list) and bool(value) and all(
         isinstance(entry, (int, float, complex, str)) or _is_list_of_numbers(entry) for entry in value
     )  # fmt: skip
-
-
-def _is_example(batch: PyTree) -> bool:
-    """Whether a batch is a pair of an array and an integer, the label of an example."""
-    if type(batch) not in (tuple, list) or len(batch) != 2 or isinstance(batch[1], bool):
-        return False
-    if not _is_array(batch[0]) or not len(batch[0].shape):
-        return False
-    label = batch[1]
-    integer = isinstance(label, int) or (_is_array(label) and "int" in str(label.dtype))
-    return integer and np.shape(label) == ()
 
 
 def _are_examples(batch: list) -> bool:
