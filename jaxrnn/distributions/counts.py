@@ -42,6 +42,7 @@ class NegativeBinomial(Distribution):
     """
 
     size = 2
+    of_counts = True
 
     def parameters(self, outputs: Array, scale: Array | None = None) -> CountParameters:
         mean, overdispersion = map(positive, unstack(self._split(outputs)))
