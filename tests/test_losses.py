@@ -1,17 +1,21 @@
 """Losses against plain loops in NumPy, one step of one sequence at a time."""
 
+import functools
 import re
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy import stats
 
 from jaxrnn import losses
+from jaxrnn.distributions import Gaussian
 
 T, B, V, Q = 5, 4, 6, 3
 MEANS = ["step", "sequence", "time_sum"]
-KINDS = ["cross_entropy", "smoothed", "squared_error", "bernoulli", "accuracy"]
+REAL = ["squared_error", "absolute_error", "huber", "quantile", "likelihood", "bernoulli"]  # of q values a step
+KINDS = ["cross_entropy", "smoothed", *REAL, "accuracy"]
 LENGTHS = np.array([5, 2, 0, 3])
 # not a prefix of the steps
 MASK = np.array([[1, 0, 0, 1], [1, 1, 0, 0], [0, 1, 0, 1], [1, 1, 0, 0], [1, 0, 0, 1]], bool)
@@ -39,12 +43,34 @@ def make(kind, dtype="float64"):
         q[y] += 1 - 0.3
         return -(q * log_softmax(o)).sum()
 
+    levels = (0.1, 0.7)
+    pairs, spread = rng.normal(0, 2, (2, T, B, 2 * Q))
+
+    def pinball(o, y):
+        errors = [(y[j] - o[2 * j + n], level) for j in range(Q) for n, level in enumerate(levels)]
+        return sum(max(level * e, (level - 1) * e) for e, level in errors) / (2 * Q)
+
+    def gaussian(o, y):
+        scales = [np.log1p(np.exp(o[2 * j + 1])) + 1e-4 for j in range(Q)]
+        return -sum(stats.norm.logpdf(y[j], o[2 * j], scales[j]) for j in range(Q)) / Q
+
+    def huber(e):
+        return e**2 / 2 if abs(e) < 0.7 else 0.7 * (abs(e) - 0.35)
+
     loss, a, b, plain = {
         "cross_entropy": (losses.cross_entropy, logits, labels, lambda o, y: -log_softmax(o)[y]),
         "smoothed": (
             lambda o, y, **k: losses.cross_entropy(o, y, label_smoothing=0.3, **k), logits, labels, smoothed
         ),
         "squared_error": (losses.squared_error, outputs, targets, lambda o, y: sum((o - y) ** 2) / Q),
+        "absolute_error": (losses.absolute_error, outputs, targets, lambda o, y: sum(abs(o - y)) / Q),
+        "huber": (
+            functools.partial(losses.huber, delta=0.7), outputs, targets, lambda o, y: sum(map(huber, o - y)) / Q
+        ),
+        "quantile": (lambda o, y, **k: losses.quantile(o, y, levels, **k), pairs, targets, pinball),
+        "likelihood": (
+            functools.partial(losses.negative_log_likelihood, Gaussian()), spread, targets, gaussian
+        ),
         "bernoulli": (losses.bernoulli, outputs, bits, lambda o, y: -np.log(1 / (1 + np.exp(o * (1 - 2 * y)))).sum()),
         "accuracy": (losses.accuracy, logits, labels, lambda o, y: float(max(range(V), key=lambda v: o[v]) == y)),
     }[kind]  # fmt: skip
@@ -103,6 +129,26 @@ def test_padding_changes_no_bit(kind, counting):
         assert value == clean
         np.testing.assert_array_equal(gradient, gradient_clean)
         assert not np.any(gradient, where=~feature_mask)
+
+
+@pytest.mark.parametrize("kind", REAL)
+def test_missing_values(kind, x64):
+    """A mask of single values: a step has the mean (Bernoulli: the sum) of those observed; NaN elsewhere is nothing."""
+    loss, a, b, _ = make(kind)
+    observed = np.random.default_rng(3).random((T, B, Q)) < 0.4
+    size, rows = a.shape[-1] // Q, T * B * Q
+    single = np.asarray(jax.vmap(loss)(a.reshape(rows, 1, 1, size), b.reshape(rows, 1, 1, 1))).reshape(T, B, Q)
+
+    def of_step(losses, observed):
+        return sum(losses[observed]) / (1 if kind == "bernoulli" else observed.sum())
+
+    dirty = jnp.where(np.repeat(observed, size, -1), a, np.nan), jnp.where(observed, b, np.nan)
+    for mean in MEANS:
+        expected = by_hand(of_step, single, observed, observed.any(-1), mean)
+        value, gradient = jax.value_and_grad(loss)(*dirty, mask=observed, mean=mean)
+        np.testing.assert_allclose(value, expected, rtol=1e-12)
+        np.testing.assert_array_equal(gradient != 0, np.repeat(observed, size, -1))
+    assert losses.count((T, B), mask=observed) == observed.any(-1).sum() < T * B
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -254,6 +300,21 @@ REFUSED = {
     "target kind": (
         lambda: losses.squared_error(F, F.astype(int)), TypeError,
         "targets: expected floating numbers like outputs float32[5, 4, 6], got int32[5, 4, 6]; .astype(float)"),
+    "mask of values": (
+        lambda: losses.squared_error(F, F, mask=jnp.ones((T, B, 1), bool)), ValueError,
+        "mask: expected bool[5, 4, 6], [T, ...], got bool[5, 4, 1]; True marks a step that counts"),
+    "delta": (
+        lambda: losses.huber(F, F, delta=0), ValueError, "delta: expected a number above 0, got 0"),
+    "level": (
+        lambda: losses.quantile(F, F, 90), ValueError,
+        "levels: expected increasing numbers in (0, 1), got 90; (0.1, 0.5, 0.9) is a median and an interval of 80 %"),
+    "outputs of quantiles": (
+        lambda: losses.quantile(F, F, (0.1, 0.9)), ValueError,
+        "outputs: expected shape [5, 4, 12], 2 for each of the targets [5, 4, 6], got float32[5, 4, 6]; "
+        "a readout Linear(hidden, targets * size) makes them"),
+    "distribution": (
+        lambda: losses.negative_log_likelihood("normal", F, F), TypeError,
+        "distribution: expected one with a negative_log_likelihood, got str normal; distributions.Gaussian() has one"),
     "target shape": (
         lambda: losses.bernoulli(F, F[..., :1]), ValueError,
         "targets: expected shape [5, 4, 6], that of logits, got float32[5, 4, 1]"),

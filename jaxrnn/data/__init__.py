@@ -1,11 +1,14 @@
-"""Data: vocabularies, tokenizers, batches of long streams and padded sequences, public data sets, synthetic tasks."""
+"""Data: vocabularies, batches of texts, padded sequences and time series, public data sets, synthetic tasks."""
 
 from jaxrnn.data import datasets, synthetic
 from jaxrnn.data.counted import targets_and_mask
 from jaxrnn.data.ragged import Buckets, PaddedBatch, PairBatch, Pairs
+from jaxrnn.data.scaling import Scaling
 from jaxrnn.data.sequences import Chunk, Streams
+from jaxrnn.data.series import Series
 from jaxrnn.data.text import Vocabulary, python_reference
 from jaxrnn.data.tokenizer import Tokenizer
+from jaxrnn.data.windows import Window, Windows
 
 __all__ = [
     "Buckets",
@@ -13,9 +16,13 @@ __all__ = [
     "PaddedBatch",
     "PairBatch",
     "Pairs",
+    "Scaling",
+    "Series",
     "Streams",
     "Tokenizer",
     "Vocabulary",
+    "Window",
+    "Windows",
     "datasets",
     "python_reference",
     "synthetic",

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxrnn.checks import describe, flag, refuse
+from jaxrnn.checks import describe, flag, fraction, number, refuse
 
 
 def bucket_lengths(argument: str, value: Any) -> None:
@@ -65,3 +65,14 @@ def writable_file(argument: str, value: str | os.PathLike) -> pathlib.Path:
         refuse(argument, "a file in a folder that exists", f"no folder {path.parent}",
                "Path.mkdir(parents=True) makes it", FileNotFoundError)  # fmt: skip
     return path
+
+
+def part_size(argument: str, value: Any, lengths: np.ndarray) -> np.ndarray:
+    """The steps of a part of each series: a fraction of its length, or a number of steps."""
+    number(argument, value)
+    if isinstance(value, (int, np.integer)):
+        if value < 0:
+            refuse(argument, "steps, 0 or more, or a fraction below 1", value)
+        return np.full(len(lengths), value)
+    fraction(argument, value, "an int is a number of steps")
+    return np.floor(lengths * value).astype(int)

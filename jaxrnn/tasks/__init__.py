@@ -2,7 +2,8 @@
 
 Many to one: :class:`Classifier`. One to many: :class:`Captioner`. Many to many, of another length:
 :class:`EncoderDecoder`. Many to many with one output a step needs only ``rnn.unroll``; with :class:`DelayCell` the
-output of a step does not depend on its input, to predict each token from both sides.
+output of a step does not depend on its input, to predict each token from both sides. Real-valued series:
+:class:`Forecaster`, :class:`DirectForecaster`.
 """
 
 from jaxrnn.tasks import pooling
@@ -11,6 +12,7 @@ from jaxrnn.tasks.classifier import Classifier, ClassifierParams
 from jaxrnn.tasks.context import AttentionCell, AttentionCellState, ContextCell, EncoderOutput, with_context
 from jaxrnn.tasks.delay import DelayCell, DelayCellState
 from jaxrnn.tasks.encoder_decoder import Captioner, EncoderDecoder, EncoderDecoderParams
+from jaxrnn.tasks.forecasting import DirectForecaster, Forecaster, ForecasterParams
 from jaxrnn.tasks.pooling import AttentionPooling
 
 __all__ = [
@@ -26,10 +28,13 @@ __all__ = [
     "ContextCell",
     "DelayCell",
     "DelayCellState",
+    "DirectForecaster",
     "DotAttention",
     "EncoderDecoder",
     "EncoderDecoderParams",
     "EncoderOutput",
+    "Forecaster",
+    "ForecasterParams",
     "GeneralAttention",
     "pooling",
     "with_context",

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from jaxrnn.checks import describe, integers, known_number, refuse
+from jaxrnn.checks import describe, integers, known_number, layer, refuse, tree_summary
+from jaxrnn.data.windows import Window
+from jaxrnn.layers.bidirectional import has_bidirectional
+from jaxrnn.types import input_ndim
 
 
 def context_width(argument: str, cell: Any, size: int) -> None:
@@ -41,3 +44,45 @@ def probability(argument: str, value: Any) -> None:
     value = known_number(argument, value)
     if value is not None and not 0 <= value <= 1:
         refuse(argument, "a number in [0, 1]", value, "1 always feeds the target tokens")
+
+
+def forecasting_core(
+    argument: str, core: Any, inputs: int | None = None, call: str = "", stepped: bool = False
+) -> None:
+    """A cell or layer of vectors of the given size."""
+    layer(argument, core)
+    takes = getattr(core, "input_size", None)
+    if takes not in (None, inputs) or input_ndim(core) != 1:
+        refuse(argument, f"input size {inputs} = {call}", takes,
+               "a value, whether it is observed, and covariates; windows.input_size is that number")  # fmt: skip
+
+
+def steppable_core(argument: str, core: Any) -> None:
+    """A core that needs no future inputs."""
+    if has_bidirectional(core):
+        refuse(argument, "one that can be stepped", repr(core), "DirectForecaster takes bidirectional ones", TypeError)
+
+
+def forecasting_distribution(argument: str, value: Any) -> None:
+    """An object with the size and methods of a distribution."""
+    missing = [name for name in ("size", "loss", "sample", "mean", "quantile") if not hasattr(value, name)]
+    if missing or isinstance(value, type):
+        refuse(argument, "a distribution", describe(value), "distributions.Gaussian() is one", TypeError)
+
+
+def window_sizes(argument: str, window: Any, targets: int, covariates: int, horizon: int) -> None:
+    """A window of the sizes of a forecaster."""
+    if getattr(window, "_fields", None) != Window._fields:
+        refuse(argument, "a Window", tree_summary(window), "data.Windows(series, ...)[0] is one", TypeError)
+    if window.values.ndim < 2 or not window.values.shape[0]:
+        refuse(f"{argument}.values", "[L, ..., D], at least one step", describe(window.values))
+    context, *batch, _ = window.values.shape
+    for name, shape, attribute in (
+        ("targets", (horizon, *batch, targets), "horizon and targets"),
+        ("values", (context, *batch, targets), "targets"),
+        ("covariates", (context + horizon, *batch, covariates), "covariates"),
+    ):
+        got = getattr(window, name)
+        if tuple(got.shape) != shape:
+            refuse(f"{argument}.{name}", f"shape {list(shape)}, {attribute} of the forecaster", describe(got),
+                   "windows.targets and windows.covariates are the numbers of a source")  # fmt: skip
