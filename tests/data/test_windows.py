@@ -110,10 +110,10 @@ def test_nothing_later_enters_an_earlier_part(seed, kind, per_series):
 
 def test_training_is_that_of_the_training_part_alone():
     """As if nothing had been recorded later; a series without a training part has no window there."""
-    series = list(some_series(np.random.default_rng(0), (12, 7, 4), future=0))
+    series = list(some_series(np.random.default_rng(0), (12, 8, 4), future=0))
     options = SIZES | {"lags": (2,), "seed": 3}
     train = Windows.split(series, **options, validation=2, test=3)[0]
-    alone = Windows([series[0].until(7), series[1].until(2), series[2].until(0)], **options, scaling=train.scaling)
+    alone = Windows([series[0].until(7), series[1].until(3), series[2].until(0)], **options, scaling=train.scaling)
     assert len(train) == len(alone) > 0
     for n in range(2 * len(train)):
         assert_same(train[n], alone[n])
