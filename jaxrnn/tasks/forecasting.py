@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -350,13 +350,11 @@ class DirectForecaster(_Forecaster):
 
     def quantile(self, params: ForecasterParams, window: Window, levels: float | Sequence[float]) -> Array:
         """Quantiles of each step on the scale of the window: ``[Q, h, B, D]``, ``[h, B, D]`` for a single level."""
-        outputs, _, norm = self._outputs(params, window, None)
-        return norm.uncentre(self.distribution.quantile(outputs, levels, norm.scale))
+        return _quantiles(self, params, window, levels=tuple(levels) if isinstance(levels, Iterable) else levels)
 
     def predict(self, params: ForecasterParams, window: Window, key: Array | None = None) -> Array:
         """Means ``[h, B, D]`` of the distributions, for :func:`jaxrnn.learning.evaluate`."""
-        outputs, _, norm = self._outputs(params, window, None)
-        return norm.uncentre(self.distribution.mean(outputs, norm.scale))
+        return _means(self, params, window)
 
     def _outputs(
         self, params: ForecasterParams, window: Window, key: Array | None
@@ -380,6 +378,18 @@ def _sample_steps(
     outputs, _, norm = model._outputs(params, window, None)
     samples_of = jax.vmap(lambda key: model.distribution.sample(key, outputs, norm.scale))
     return norm.uncentre(samples_of(jax.random.split(key, samples)))
+
+
+@compile_per_model("levels")
+def _quantiles(model: DirectForecaster, params: ForecasterParams, window: Window, *, levels: Any) -> Array:
+    outputs, _, norm = model._outputs(params, window, None)
+    return norm.uncentre(model.distribution.quantile(outputs, levels, norm.scale))
+
+
+@compile_per_model()
+def _means(model: DirectForecaster, params: ForecasterParams, window: Window) -> Array:
+    outputs, _, norm = model._outputs(params, window, None)
+    return norm.uncentre(model.distribution.mean(outputs, norm.scale))
 
 
 def _check_sampling(key: Array, samples: int) -> None:
