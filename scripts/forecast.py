@@ -1,223 +1,227 @@
-"""Forecast a time series h steps ahead; the baselines are the value one season ago and the last value.
+"""Forecast time series of a file of your own, or public ones, with intervals; the baseline is the season before.
 
     python scripts/forecast.py                                            # the chaotic Mackey-Glass series
     python scripts/forecast.py --quick                                    # fewer steps
+    python scripts/forecast.py --csv sales.csv --target sales             # a file of your own
+    python scripts/forecast.py --csv sales.csv --target sales --time month --group shop --horizon 12
+    python scripts/forecast.py --csv sales.csv --resume                   # more rows: forecasts without training
     python scripts/forecast.py --data DIR --series monthly-sunspots       # DIR has the CSV files
 
-After a context of L values the network predicts the next h values at once. The inputs of a step are its value and the
-values one season before the targets; the readout has them as inputs, too. The series is split in time: 60 % for
-training, 20 % for validation, which chooses the best parameters, and 20 % for the test, which is forecast from each of
-its steps. Mean and standard deviation are those of the training part. For a series with a trend the network predicts
-log x(t) - log x(t - season).
+What is not given is found out, and said: the column of the times, their steps, the season, the horizon, whether the
+logarithm is forecast. Cells may be empty. Covariates are columns that are known in advance: the rows after the end of
+the target tell those of the forecasts.
+
+The network, an ensemble of several, reads a context and gives distributions of the next h values: of all at once
+(direct) or of one after another (recursive). It sees values (level), values relative to the end of the context
+(relative), or differences to the season before (seasonal). Of all these the one is taken that has the smallest
+continuous ranked probability score (CRPS) in the validation part. Each series is split in time: 60 % for training, 20 %
+for validation, 20 % for the test. For the forecasts of the test, and for those beyond the end, the network is trained
+anew with all values before, for as many steps as were the best.
+
+MASE and CRPS are divided by the mean absolute difference to the season before. --out has predictions.csv, the plots,
+and the checkpoint for --resume.
 """
 
 from __future__ import annotations
 
 import argparse
-import functools
+import dataclasses
 import json
 import pathlib
 import time
-from typing import Any, NamedTuple
+from typing import Any
 
 import common
 import jax
 import numpy as np
 import optax
 from common import CELLS, above_zero, not_negative, positive
+from forecasting import classical, drawing, network, problems, tables
+from forecasting.network import Network, Settings
+from forecasting.problems import Problem
 
-import jaxrnn as rnn
 from jaxrnn import learning
-from jaxrnn.data import datasets
+from jaxrnn.data import Scaling, Table
 
-
-class Series(NamedTuple):
-    """A series and its forecasts."""
-
-    season: int  # steps
-    horizon: int  # h
-    context: int  # L
-    unit: str
-    step: str
-    trend: bool = False  # the targets are then log ratios to the season before
-
-    @property
-    def lag(self) -> int:
-        """Whole seasons, at least a horizon long."""
-        return -(-self.horizon // self.season) * self.season
-
-
-SERIES = {
-    "mackey-glass": Series(50, 50, 100, "x", "time"),
-    "airline-passengers": Series(12, 12, 12, "thousands of passengers", "month", trend=True),
-    "daily-min-temperatures": Series(365, 14, 60, "°C", "day"),
-    "monthly-sunspots": Series(132, 24, 132, "sunspot number", "month"),
+COUNT = 200  # forecasts of the test, at most about
+NAMES = {
+    "level": "values",
+    "relative": "values relative to the context",
+    "seasonal": "differences to the season before",
 }
-
-
-class Windows(NamedTuple):
-    """Contexts and targets."""
-
-    inputs: np.ndarray  # [L, B, 1 + h], scaled: the value, and those one season before the targets
-    targets: np.ndarray  # [L, B, h], scaled: the next h values of each step
-    origins: np.ndarray  # [B], the last step of each context
 
 
 def main() -> None:
     args = arguments()
     common.require("matplotlib")
     began = time.monotonic()
-    how = SERIES[args.series]
-    values = mackey_glass() if args.series == "mackey-glass" else datasets.time_series(args.series, args.data).values
-    skipped = how.lag if how.trend else 0
-    signal = np.log(values[skipped:] / values[:-skipped]) if how.trend else values
-    ends = [int(len(signal) * part) for part in (0.6, 0.8, 1.0)]
-    mean, scale = signal[: ends[0]].mean(), signal[: ends[0]].std()
-    training, held_out, test = (windows((signal - mean) / scale, how, a, b) for a, b in zip((0, *ends[:2]), ends))
-    model = rnn.Stack(
-        rnn.Residual(CELLS[args.cell](1 + how.horizon, args.units), "concat"),
-        rnn.Linear(1 + how.horizon + args.units, how.horizon),
-    )
-    print(f"{args.series}: {len(values):,} values, season {how.season}, forecasts of {how.horizon} steps "
-          f"from a context of {how.context}\n{model}")  # fmt: skip
-    params, best_step = train(model, training, held_out, args)
+    saved = load(args) if args.resume else None
+    result: dict[str, Any] = {}
+    problem, table = read(args)
+    if table is not None:
+        tables.say(problem, table)
+    print(f"  forecasts   of {problem.horizon} steps, season {problem.season}" + ", of logarithms" * problem.log)
+    if saved is not None:
+        found, problem, table = continued(*saved, problem, table)
+        out = pathlib.Path(args.out)
+    else:
+        out = common.run_folder(args.out)
+        found, result = evaluate(problem, args, out)
+        found = network.refit(problem, found, [len(one) for one in problem.series], mesh=args.mesh)
+        save(out, found, problem, table)
 
-    steps = (test.origins + skipped)[:, None] + np.arange(1, how.horizon + 1)  # [B, h], of the targets
-    truth, ago = values[steps], values[steps - how.lag]
-    network = mean + scale * np.asarray(predict(model, params, test.inputs))
-    forecasts = {
-        args.cell: ago * np.exp(network) if how.trend else network,
-        "a season ago": ago,
-        "last value": np.repeat(values[steps[:, :1] - 1], how.horizon, axis=1),
+    ahead = network.windows(problem, found.settings, found.scaling).latest()
+    samples, origins = network.forecast(problem, found, [ahead])
+    tables.write(out / "predictions.csv", problem, table, samples, origins)
+    common.save_plot(drawing.ahead(problem, table, samples, origins), out / "forecast.png")
+    seconds = round(time.monotonic() - began, 1)
+    print(json.dumps({"script": "forecast", "series": problem.name, "horizon": problem.horizon, **result,
+                      "seconds": seconds}))  # fmt: skip
+
+
+def read(args: argparse.Namespace) -> tuple[Problem, Table | None]:
+    """The series of the file, or the public ones."""
+    if args.csv is not None:
+        return tables.read(args)
+    problem = problems.problem(args.series, args.data)
+    print(f"{problem.name}: {len(problem.series[0]):,} values")
+    return problem._replace(season=args.season or problem.season, horizon=args.horizon or problem.horizon), None
+
+
+def evaluate(problem: Problem, args: argparse.Namespace, out: pathlib.Path) -> tuple[Network, dict[str, Any]]:
+    """The network of the best representation, and its measures in the test beside those of the season before."""
+    lengths = [len(one) for one in problem.series]
+    parts = [max(problem.horizon, int(0.2 * length)) for length in lengths]
+    until = [length - part for length, part in zip(lengths, parts)]
+    ends = [end - part for end, part in zip(until, parts)]
+    settings = Settings(
+        cell=args.cell, units=args.units, context=args.context, members=args.members, steps=args.steps,
+        batch=args.batch, rate=args.rate, decay=args.decay, seed=args.seed,
+    )  # fmt: skip
+    tried = []
+    for method in network.METHODS if args.method == "best" else (args.method,):
+        for kind in network.REPRESENTATIONS if args.representation == "best" else (args.representation,):
+            chosen = settings._replace(method=method, representation=kind)
+            one = network.train(problem, chosen, ends, until, mesh=args.mesh)
+            tried.append(one)
+            print(f"{method:10}{NAMES[kind]:33} validation CRPS {one.score:.4f}, best at step {one.step:,}, "
+                  f"{one.seconds:.0f} s", flush=True)  # fmt: skip
+    best = min(tried, key=lambda one: (np.isnan(one.score), one.score))
+    if len(tried) > 1:
+        print(f"the smallest: {best.settings.method}, {NAMES[best.settings.representation]}")
+    common.print_model(best.model, best.params)
+
+    tested = network.refit(problem, best, until, mesh=args.mesh)
+    windows = network.windows(problem, tested.settings, tested.scaling, start=until, shuffle=False,
+                              stride=network.stride(problem, until, lengths, COUNT))  # fmt: skip
+    samples, origins = network.forecast(problem, tested, windows)
+    naive = classical.seasonal_naive(problem.series, origins, problem.season, problem.horizon, until)
+    forecasts = {"network": samples, "seasonal naive": naive}
+    scores = {name: network.score(problem, drawn, origins, until) for name, drawn in forecasts.items()}
+    print(f"\ntest: {len(origins.starts):,} forecasts of {problem.horizon} steps\n"
+          f"{'':16}{'MASE':>8}{'CRPS':>8}{'within 80 %':>14}{'within 95 %':>14}")  # fmt: skip
+    for name, score in scores.items():
+        print(f"{name:16}{score['mase']:8.3f}{score['crps']:8.3f}{score['cover80']:14.1%}{score['cover95']:14.1%}")
+    wins = scores["network"]["crps"] < scores["seasonal naive"]["crps"]
+    print(f"the network {'wins' if wins else 'does not win'}")
+    common.save_plot(drawing.test(problem, forecasts, origins, until), out / "test.png")
+    measures = {measure: {name: round(score[measure], 4) for name, score in scores.items()}
+                for measure in scores["network"]}  # fmt: skip
+    return best, {
+        "method": best.settings.method,
+        "representation": best.settings.representation,
+        **measures,
+        "wins": wins,
     }
-    errors = {name: ((forecast - truth) ** 2).mean(0) for name, forecast in forecasts.items()}  # [h]
-    print(f"\nmean squared error of {len(truth):,} forecasts of {how.horizon} values [({how.unit})²]")
-    for name, e in errors.items():
-        print(f"  {name:14} {e.mean():10.5g}   at step 1 {e[0]:10.5g}   at step {how.horizon} {e[-1]:10.5g}")
-    totals = {name: float(f"{error.mean():.5g}") for name, error in errors.items()}
-    won = totals[args.cell] < min(totals["a season ago"], totals["last value"])
-    print(f"the network {'wins' if won else 'does not win'}; its best step was {best_step:,}")
-    draw(values, steps, forecasts, errors, how, args)
-    print(json.dumps({"script": "forecast", "series": args.series, "horizon": how.horizon, "mse": totals, "wins": won,
-                      "seconds": round(time.monotonic() - began, 1)}))  # fmt: skip
 
 
-def windows(scaled: np.ndarray, how: Series, start: int, end: int) -> Windows:
-    """Every context whose next h values lie in [start, end); the context itself may begin before start."""
-    following = np.lib.stride_tricks.sliding_window_view(scaled, how.horizon)  # row s: the values s … s + h - 1
-    origins = np.arange(max(start - 1, how.context - 2 + how.lag), end - how.horizon)
-    if len(origins) < 1:
-        need = how.context + how.lag + how.horizon
-        raise ValueError(f"series: expected parts of more than {need} values, got {end - start}")
-    steps = origins + np.arange(1 - how.context, 1)[:, None]  # [L, B]
-    inputs = np.concatenate([scaled[steps, None], following[steps + 1 - how.lag]], -1)
-    return Windows(inputs.astype(np.float32), following[steps + 1].astype(np.float32), origins)
+# ---- the run folder --------------------------------------------------------------------------------------------------
 
 
-@functools.partial(jax.jit, static_argnames="model")
-def predict(model: rnn.Stack, params: Any, inputs: jax.Array) -> jax.Array:
-    """Forecasts ``[B, h]`` at the end of each context."""
-    return rnn.unroll(model, params, inputs)[1][-1]
+def save(out: pathlib.Path, found: Network, problem: Problem, table: Table | None) -> None:
+    """A checkpoint with all that a later forecast needs."""
+    scaling = {name: np.asarray(value).tolist() for name, value in dataclasses.asdict(found.scaling).items()}
+    metadata = {"script": "forecast", "settings": found.settings._asdict(), "scaling": scaling, "best_step": found.step,
+                "problem": {**problem._asdict(), "series": [one.name for one in problem.series]},
+                "columns": None if table is None else table.columns}  # fmt: skip
+    state = learning.train_state(found.params, optax.identity())
+    learning.Checkpoints(out, found.model).save(state, jax.random.key(found.settings.seed), metadata, best=True)
+    print(f"{out} has the checkpoint, for --resume")
 
 
-class Shuffled:
-    """Batches of random windows; batch n depends on the seed and n alone."""
-
-    def __init__(self, windows: Windows, batch: int, seed: int) -> None:
-        self.windows, self.batch, self.seed = windows, batch, seed
-
-    def __getitem__(self, n: int) -> tuple[np.ndarray, np.ndarray]:
-        some = np.random.default_rng([self.seed, n]).integers(len(self.windows.origins), size=self.batch)
-        return self.windows.inputs[:, some], self.windows.targets[:, some]
-
-
-def train(model: rnn.Stack, training: Windows, held_out: Windows, args: argparse.Namespace) -> tuple[Any, int]:
-    """The parameters with the smallest validation error, and their step."""
-    best, best_params = float("inf"), None
-
-    def loss(params, carry, batch, key):
-        inputs, targets = batch
-        _, ys = rnn.unroll(model, params, inputs)
-        return rnn.losses.squared_error(ys, targets), (carry, {})
-
-    def evaluate(params, step):
-        nonlocal best, best_params
-        error = float(((predict(model, params, held_out.inputs) - held_out.targets[-1]) ** 2).mean())
-        if error < best:
-            best, best_params = error, jax.device_get(params)
-        return {"loss": error}
-
-    optimizer = optax.chain(
-        optax.clip_by_global_norm(1.0),
-        optax.adamw(optax.cosine_decay_schedule(args.rate, args.steps), weight_decay=args.decay),
-    )
-    init_key, key = jax.random.split(jax.random.key(args.seed))
-    end = learning.fit(
-        learning.train_step(loss, optimizer),
-        learning.train_state(model.init(init_key), optimizer),
-        Shuffled(training, args.batch, args.seed),
-        steps=args.steps,
-        key=key,
-        mesh=args.mesh,
-        steps_per_execution=5,
-        evaluate=evaluate,
-        evaluate_every=max(args.steps // 40, 1),
-        patience=10,
-        format_metrics=lambda m: f"scaled error {m['loss']:.5f}",
-    )
-    if end.best_step is None:
-        raise ValueError(f"error of the held-out windows: expected a finite one, got none up to step {end.state.step}; "
-                         "a smaller --rate may help")  # fmt: skip
-    return best_params, end.best_step
+def load(args: argparse.Namespace) -> tuple[Network, dict[str, Any]]:
+    """The network of a run, and its metadata; the columns, horizon and season become those of the run."""
+    model, params, metadata = common.load_run("forecast", args.out, "settings", "scaling", "problem", "columns")
+    columns, problem = metadata["columns"], metadata["problem"]
+    if columns is None:
+        common.refuse(f"--resume: expected a run with --csv in --out, got one of --series {problem['name']}")
+    for option in ("target", "time", "group", "covariates", "static", "horizon", "season"):
+        was = (columns | problem).get(option)
+        was = was[0] if option == "target" else "none" if was is None and option == "time" else was
+        given = getattr(args, option)
+        if given not in (None, [], was):
+            common.refuse(f"--{option}: expected {was}, as in the run that is resumed, got {given}; leave it out")
+        setattr(args, option, was)
+    numbers: dict[str, Any] = metadata["scaling"]
+    arrays = {name: np.array(value) for name, value in numbers.items() if isinstance(value, list)}
+    scaling = Scaling(**(numbers | arrays))
+    found = Network(model, params, scaling, Settings(**metadata["settings"]), np.nan, metadata["best_step"], 0.0)
+    return found, metadata
 
 
-def mackey_glass(count: int = 3000, delay: int = 17, seed: int = 0) -> np.ndarray:
-    """The solution of x' = 0.2 x(t - 17) / (1 + x(t - 17)¹⁰) - 0.1 x at whole times, by steps of 0.1."""
-    per, x = 10, [1.2 + 0.05 * np.random.default_rng(seed).normal()]
-    for n in range((count + 500) * per):
-        past = x[n - delay * per] if n >= delay * per else 0.0
-        x.append(x[-1] + (0.2 * past / (1 + past**10) - 0.1 * x[-1]) / per)
-    return np.array(x[500 * per :: per][:count])
+def continued(
+    found: Network, metadata: dict[str, Any], problem: Problem, table: Table | None
+) -> tuple[Network, Problem, Table]:
+    """The problem with the series in the order of the run."""
+    assert table is not None
+    names, order = [one.name for one in problem.series], metadata["problem"]["series"]
+    for name in [*names, *order]:
+        if name not in order or name not in names:
+            got = f"also {name}" if name in names else f"no {name}"
+            groups = tables.shortened([str(one) for one in order])
+            raise ValueError(f"--csv: expected the groups of the run, {groups}, got {got}; train without --resume")
+    rows = [names.index(name) for name in order]
+    table = table._replace(series=[table.series[n] for n in rows], origins=[table.origins[n] for n in rows])
+    return found, problem._replace(series=table.series, log=metadata["problem"]["log"]), table
 
 
-def draw(
-    values: np.ndarray, steps: np.ndarray, forecasts: dict[str, np.ndarray], errors: dict[str, np.ndarray],
-    how: Series, args: argparse.Namespace,
-) -> None:  # fmt: skip
-    """Left: forecasts and the truth, one after another. Right: error by horizon."""
-    figure, (left, right) = common.subplots(1, 2, figsize=(12, 4), width_ratios=(2.2, 1))
-    shown = range(0, min(len(steps), 8 * how.horizon), how.horizon)  # forecasts that do not overlap
-    span = np.arange(steps[0, 0] - how.horizon, steps[shown[-1], -1] + 1)
-    left.plot(span, values[span], color="black", lw=2.6, label="truth")
-    for (name, forecast), colour, dash in zip(forecasts.items(), rnn.plots.COLOURS, ("-", "--")):  # not the last value
-        for n in shown:
-            left.plot(steps[n], forecast[n], dash, color=colour, lw=1.3, label=None if n else name)
-    for n in shown:
-        left.axvline(steps[n, 0] - 0.5, color=rnn.plots.GREY, lw=0.6, ls=":")
-    left.set(xlabel=f"{how.step}, from the start of the series", ylabel=how.unit,
-             title=f"{args.series}: forecasts of {how.horizon} steps, each from a dotted line")  # fmt: skip
-    for (name, error), colour, style in zip(errors.items(), rnn.plots.COLOURS, rnn.plots.DASHES):
-        right.plot(np.arange(1, how.horizon + 1), error, color=colour, ls=style, label=name)
-    right.set(xlabel="steps ahead", ylabel=f"mean squared error [({how.unit})²]", yscale="log")
-    right.set_title(f"{len(steps):,} forecasts")
-    for axes in (left, right):
-        axes.grid(alpha=0.3)
-        axes.legend()
-    common.save_plot(figure, pathlib.Path(args.out) / f"{args.series}.png")
+# ---- the command line ------------------------------------------------------------------------------------------------
 
 
 def arguments() -> argparse.Namespace:
-    parser = common.Parser(__doc__, "runs/forecast", "few steps on the Mackey-Glass series", plots=True, data_free=True)
+    parser = common.Parser(__doc__, "runs/forecast", "few steps, of --csv or the Mackey-Glass series", plots=True,
+                           data_free=True)  # fmt: skip
     add = parser.add_argument
-    add("--series", choices=SERIES, default="mackey-glass", help="the series")
-    add("--data", metavar="DIR", help="folder with the CSV files (default: downloaded once)")
+    add("--csv", metavar="FILE", help="a table of your own")
+    add("--target", metavar="COLUMN", help="what is forecast (default: the only column of numbers)")
+    add("--time", metavar="COLUMN", help="column of the times, or none (default: found by name and content)")
+    add("--group", metavar="COLUMN", help="column that tells the series apart (default: one series)")
+    add("--covariates", metavar="COLUMN", nargs="+", default=[], help="columns of numbers that are known in advance")
+    add("--static", metavar="COLUMN", nargs="+", default=[], help="columns that never change within a group")
+    add("--horizon", type=positive, metavar="N", help="steps to forecast (default: by the steps of the times)")
+    add("--season", type=positive, metavar="N", help="steps of a season (default: found in the training part)")
+    add("--resume", action="store_true", help="forecast --csv with the network of the run in --out, without training")
+    add("--series", choices=problems.KNOWN, default="mackey-glass", help="a public series")
+    add("--data", metavar="DIR", help="folder with the CSV files of --series (default: downloaded once)")
+    add("--representation", choices=["best", *network.REPRESENTATIONS], default="best", quick="relative",
+        help="what the network sees")  # fmt: skip
+    add("--method", choices=["best", *network.METHODS], default="best", quick="direct",
+        help="all steps at once, or one after another")  # fmt: skip
     add("--cell", choices=CELLS, default="gru", help="the cell")
-    add("--units", type=positive, default=64, help="hidden size")
-    add("--steps", type=positive, default=1000, quick=300, help="optimizer steps")
+    add("--units", type=positive, default=32, help="hidden size")
+    add("--context", type=positive, metavar="N", help="steps that the network reads (default: two seasons)")
+    add("--members", type=positive, default=5, quick=2, help="networks, whose forecasts are put together")
+    add("--steps", type=positive, default=600, quick=120, help="optimizer steps, at most")
     add("--batch", type=positive, default=32, help="contexts of an optimizer step")
     add("--rate", type=above_zero, default=3e-3, help="initial learning rate of Adam, with cosine decay to 0")
     add("--decay", type=not_negative, default=1e-3, help="weight decay")
     args = parser.parse_args()
+    if args.csv is None:
+        for option in ("target", "time", "group", "covariates", "static", "resume"):
+            if getattr(args, option):
+                parser.error(f"--{option}: expected it with --csv FILE, got none")
+    if args.csv is not None and args.data is not None:
+        parser.error("--data: expected it with --series, got --csv")
     if args.data is not None and args.series == "mackey-glass":
         parser.error("--data: expected a --series that is read from a file, got mackey-glass, which is computed")
     if args.quick and args.series != "mackey-glass":

@@ -6,6 +6,7 @@ from jaxrnn.data.ragged import Buckets, PaddedBatch, PairBatch, Pairs
 from jaxrnn.data.scaling import Scaling
 from jaxrnn.data.sequences import Chunk, Streams
 from jaxrnn.data.series import Series
+from jaxrnn.data.tables import Table, read_table
 from jaxrnn.data.text import Vocabulary, python_reference
 from jaxrnn.data.tokenizer import Tokenizer
 from jaxrnn.data.windows import Window, Windows
@@ -19,12 +20,14 @@ __all__ = [
     "Scaling",
     "Series",
     "Streams",
+    "Table",
     "Tokenizer",
     "Vocabulary",
     "Window",
     "Windows",
     "datasets",
     "python_reference",
+    "read_table",
     "synthetic",
     "targets_and_mask",
 ]

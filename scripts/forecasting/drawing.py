@@ -1,0 +1,100 @@
+"""Plots of forecasts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import common
+import numpy as np
+
+import jaxrnn as rnn
+from forecasting.measures import Origins, seasonal_scale
+from forecasting.problems import Problem
+from forecasting.tables import LEVELS, times
+from jaxrnn.data import Table
+
+PANELS = 6  # series that are drawn, at most
+
+
+def ahead(problem: Problem, table: Table | None, samples: np.ndarray, origins: Origins) -> Any:
+    """The end of each series, and the forecasts beyond it with their intervals."""
+    figure, panels = _panels(len(origins.numbers))
+    for k, axes in enumerate(panels):
+        n, start = origins.numbers[k], origins.starts[k]
+        shown = np.arange(max(0, start - max(5 * problem.horizon, 2 * min(problem.season, 5 * problem.horizon))), start)
+        _history(axes, times(table, n, shown), problem.series[n].values[shown, 0])
+        _interval(axes, times(table, n, start + np.arange(problem.horizon)), samples[:, k], label=True)
+        _label(axes, problem, problem.series[n].name)
+    panels[0].legend()
+    return figure
+
+
+def test(problem: Problem, forecasts: dict[str, np.ndarray], origins: Origins, until: list[int]) -> Any:
+    """Forecasts of the test that do not overlap, and the error by the number of steps ahead."""
+    numbers = np.unique(origins.numbers)[: PANELS - 1]
+    figure, panels = _panels(len(numbers) + 1)
+    network, naive = forecasts.values()
+    for axes, n in zip(panels, numbers.tolist()):
+        here = np.flatnonzero(origins.numbers == n).tolist()
+        chosen: list[int] = []
+        for k in here:
+            if len(chosen) < 8 and (not chosen or origins.starts[k] >= origins.starts[chosen[-1]] + problem.horizon):
+                chosen.append(k)
+        first, last = origins.starts[chosen[0]], origins.starts[chosen[-1]] + problem.horizon
+        shown = np.arange(max(0, first - problem.horizon), last)
+        _history(axes, shown, problem.series[n].values[shown, 0])
+        for k in chosen:
+            steps = origins.starts[k] + np.arange(problem.horizon)
+            _interval(axes, steps, network[:, k], label=k == chosen[0])
+            axes.plot(steps, np.median(naive[:, k], 0), color=rnn.plots.COLOURS[1], lw=1, ls="--",
+                      label="the season before" if k == chosen[0] else None)  # fmt: skip
+            axes.axvline(steps[0] - 0.5, color=rnn.plots.GREY, lw=0.6, ls=":")
+        _label(axes, problem, f"{problem.series[n].name or problem.name}: test, each forecast from a dotted line")
+        axes.set_xlabel(f"{problem.step}, from the start of the series")
+    panels[0].legend(fontsize=8)
+    truth, axes = origins.truth(problem.series, problem.horizon), panels[-1]
+    scale = np.array([seasonal_scale(one, problem.season, end) for one, end in zip(problem.series, until)])
+    for (name, drawn), colour, style in zip(forecasts.items(), rnn.plots.COLOURS, rnn.plots.DASHES):
+        errors = np.abs(np.median(drawn, 0) - truth) / scale[origins.numbers, None]
+        axes.plot(np.arange(1, problem.horizon + 1), _mean(errors), color=colour, ls=style, label=name)
+    axes.set(xlabel="steps ahead", ylabel="MASE", title=f"{len(truth):,} forecasts", ylim=(0, None))
+    axes.grid(alpha=0.3)
+    axes.legend()
+    return figure
+
+
+def _mean(errors: np.ndarray) -> np.ndarray:
+    known = np.isfinite(errors)
+    return np.where(known, errors, 0).sum(0) / np.maximum(known.sum(0), 1)
+
+
+def _panels(count: int) -> tuple[Any, list[Any]]:
+    count = min(count, PANELS)
+    columns = 1 if count == 1 else 2
+    rows = -(-count // columns)
+    figure, grid = common.subplots(rows, columns, figsize=(8 if columns == 1 else 13, 3.6 * rows), squeeze=False)
+    for axes in grid.flat[count:]:
+        axes.remove()
+    return figure, list(grid.flat[:count])
+
+
+def _history(axes: Any, steps: Any, values: np.ndarray) -> None:
+    """Values as a line, with points where there are few, or where a missing one leaves a single point."""
+    points = "." if len(values) < 100 or np.isnan(values).any() else None
+    axes.plot(steps, values, color="black", lw=1.4, marker=points, ms=4, label="values")
+
+
+def _interval(axes: Any, steps: Any, samples: np.ndarray, *, label: bool) -> None:
+    """Median and central intervals of samples ``[S, h]``."""
+    low95, low80, median, high80, high95 = np.quantile(samples, LEVELS, axis=0)
+    colour = rnn.plots.COLOURS[0]
+    marker = "." if len(median) == 1 else None
+    axes.fill_between(steps, low95, high95, color=colour, alpha=0.15, lw=0, label="95 %" if label else None)
+    axes.fill_between(steps, low80, high80, color=colour, alpha=0.3, lw=0, label="80 %" if label else None)
+    axes.plot(steps, median, color=colour, lw=1.6, marker=marker, label="forecast" if label else None)
+
+
+def _label(axes: Any, problem: Problem, title: str | None) -> None:
+    axes.set(ylabel=problem.unit, title=title or problem.name)
+    axes.grid(alpha=0.3)
+    axes.tick_params(axis="x", labelrotation=20)
