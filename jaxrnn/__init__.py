@@ -3,7 +3,19 @@
 A cell or layer holds hyperparameters only; parameters and state are always arguments.
 """
 
-from jaxrnn import data, decoding, distributions, gradients, initializers, interop, learning, losses, plots, tasks
+from jaxrnn import (
+    data,
+    decoding,
+    distributions,
+    gradients,
+    initializers,
+    interop,
+    learning,
+    losses,
+    metrics,
+    plots,
+    tasks,
+)
 from jaxrnn.cells import GRU, LSTM, GRUParams, LSTMParams, LSTMState, VanillaParams, VanillaRNN
 from jaxrnn.constructor import from_repr
 from jaxrnn.layers import Bidirectional, Dropout, Embedding, Linear, MixedPrecision, Residual, Stack, Tied
@@ -38,6 +50,7 @@ __all__ = [
     "interop",
     "learning",
     "losses",
+    "metrics",
     "plots",
     "tasks",
     "trajectory",

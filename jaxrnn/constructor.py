@@ -8,7 +8,7 @@ from __future__ import annotations
 import ast
 import dataclasses
 import types
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeVar, dataclass_transform
 
 import jax
@@ -101,20 +101,31 @@ def find_custom_objects(model: Any) -> dict[str, Any]:
     def add(name: str, value: Any) -> None:
         found[name] = value if found.get(name, value) is value else None
 
-    def visit(value: Any) -> None:
-        if isinstance(value, (tuple, list)):
-            for item in value:
-                visit(item)
-        elif _is_function(value):
-            add(_format_value(value), value)
-        elif dataclasses.is_dataclass(value) or hasattr(value, "initial_state"):
-            text, cls = repr(value), type(value)
+    for part in _parts(model):
+        if _is_function(part):
+            add(_format_value(part), part)
+        else:
+            text, cls = repr(part), type(part)
             add(text.partition("(")[0] if "(" in text else cls.__qualname__, cls)
-            for attribute in getattr(value, "__dict__", {}).values():
-                visit(attribute)
-
-    visit(model)
     return {name: value for name, value in found.items() if not _is_builtin(name, value)}
+
+
+def named_functions(model: Any) -> dict[str, str]:
+    """How each function in a model prints in a dataclass, and the name that :func:`from_repr` knows it by."""
+    return {repr(part): _format_value(part) for part in _parts(model) if _is_function(part)}
+
+
+def _parts(model: Any) -> Iterator[Any]:
+    """The functions and models that a model is made of, itself included."""
+    if isinstance(model, (tuple, list)):
+        for item in model:
+            yield from _parts(item)
+    elif _is_function(model):
+        yield model
+    elif dataclasses.is_dataclass(model) or hasattr(model, "initial_state"):
+        yield model
+        for attribute in getattr(model, "__dict__", {}).values():
+            yield from _parts(attribute)
 
 
 def _is_builtin(name: str, value: Any) -> bool:
@@ -154,6 +165,10 @@ def from_repr(text: str, custom_objects: Mapping[str, Any] | None = None) -> Any
             return known[name](*map(build, node.args), **kwargs)
         if isinstance(node, (ast.Name, ast.Attribute)) and _is_function(known.get(name, _jax_function(name))):
             return known.get(name, _jax_function(name))  # a function is named, never called
+        if isinstance(node, (ast.Tuple, ast.List)):
+            return (tuple if isinstance(node, ast.Tuple) else list)(map(build, node.elts))
+        if name.lstrip("-") in ("inf", "nan"):
+            return float(name)
         try:
             return ast.literal_eval(node)
         except ValueError:

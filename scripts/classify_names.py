@@ -85,32 +85,27 @@ def train(args: argparse.Namespace) -> argparse.Namespace:
         optax.adamw(optax.cosine_decay_schedule(args.rate, steps), weight_decay=args.decay),
     )
 
-    def loss(params, carry, batch, key):
-        logits = model.apply(params, batch.inputs, lengths=batch.lengths, key=key)
-        return rnn.losses.cross_entropy(logits, batch.targets, mask=batch.lengths > 0), (carry, {})
-
     held_out, tested = (padded(part, len(part.names), buckets=1, shuffle=False)[0] for part in (validation, testing))
     classify = jax.jit(lambda params, batch: model.apply(params, batch.inputs, lengths=batch.lengths))
 
-    def evaluate(params, step):
+    def evaluate(params):
         logits, labels = classify(params, held_out), jnp.asarray(held_out.targets)
         return {"loss": rnn.losses.cross_entropy(logits, labels), "accuracy": rnn.losses.accuracy(logits, labels)}
 
-    learning.fit(
-        learning.train_step(loss, optimizer),
+    end = learning.fit(
+        learning.train_step(learning.classification_loss(model), optimizer),
         learning.train_state(params, optimizer),
         batches,
-        steps=steps,
+        epochs=args.epochs,
         key=key,
         mesh=args.mesh,
         evaluate=evaluate,
         evaluate_every=2 * len(batches),
         checkpoints=learning.Checkpoints(out, model, keep=1),
-        metadata={"script": "classify_names", "symbols": vocabulary.symbols, "languages": languages},
+        metadata={"script": "classify_names", "vocabulary": vocabulary, "languages": languages},
         log=out / "metrics.jsonl",
     )
-    model, params, _ = learning.load_model(out)  # the best of the run
-    network = np.asarray(classify(params, tested)).argmax(-1)
+    network = np.asarray(classify(end.best_params, tested)).argmax(-1)
     bayes, setting = naive_bayes(training, validation, testing, len(languages))
 
     confusion, confusion_bayes = (
@@ -143,8 +138,8 @@ def predict(args: argparse.Namespace) -> None:
     """Print the most probable languages of a name by the model in --out."""
     if not pathlib.Path(args.out).is_dir():
         args = train(args)
-    model, params, metadata = common.load_run("classify_names", args.out, "symbols", "languages")
-    languages, vocabulary = metadata["languages"], Vocabulary(tuple(metadata["symbols"]), UNKNOWN)
+    model, params, metadata = common.load_run("classify_names", args.out, "vocabulary", "languages")
+    languages, vocabulary = metadata["languages"], metadata["vocabulary"]
     name, ids = check_name(args, languages, vocabulary)
     if unknown := unknown_letters(name, vocabulary):
         print(f"letters that no training name has, replaced by the unknown letter: {' '.join(unknown)}")
@@ -248,7 +243,7 @@ def naive_bayes(training: Names, validation: Names, testing: Names, classes: int
     """
     best = (-1.0, np.zeros(0), "")
     for sizes in ((3,), (1, 2, 3)):
-        vocabulary = Vocabulary.of([gram for name in training.names for gram in grams(name, sizes)])
+        vocabulary = Vocabulary(tuple(sorted({gram for name in training.names for gram in grams(name, sizes)})))
         counts, held_out, tested = (count_grams(s.names, sizes, vocabulary) for s in (training, validation, testing))
         by_class = np.stack([counts[training.labels == n].sum(0) for n in range(classes)])
         prior = np.log(np.bincount(training.labels, minlength=classes) / len(training.labels))

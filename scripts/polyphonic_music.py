@@ -111,28 +111,23 @@ def train(kind: str, pieces: dict[str, list[np.ndarray]], args: argparse.Namespa
     print()
     common.print_model(model, params)
 
-    def loss(params, carry, batch, key):
-        return negative_log_likelihood(model, params, batch, key), (carry, {})
-
     optimizer = optax.chain(optax.clip_by_global_norm(args.clip), optax.adam(rate))
     end = learning.fit(
-        learning.train_step(loss, optimizer),
+        learning.train_step(learning.tagging_loss(model, rnn.losses.bernoulli), optimizer),
         learning.train_state(params, optimizer),
         train_batches,
-        steps=steps,
+        epochs=args.epochs,
         key=key,
         mesh=args.mesh,
-        evaluate=lambda params, step: {"loss": evaluate(params, whole["valid"])},
-        evaluate_every=len(train_batches),
+        evaluate=lambda params: {"loss": evaluate(params, whole["valid"])},
         patience=args.patience,
         checkpoints=learning.Checkpoints(out, model, keep=1),
         metadata={"script": "polyphonic_music"},
         log=out / "metrics.jsonl",
         format_metrics=lambda m: f"{m['loss']:.3f} nats a frame",
     )
-    _, params, _ = learning.load_model(out)
     return {
-        **{split: float(evaluate(params, batch)) for split, batch in whole.items()},
+        **{split: float(evaluate(end.best_params, batch)) for split, batch in whole.items()},
         "epoch": (end.best_step or 0) / len(train_batches),
         "seconds": time.monotonic() - began,
     }

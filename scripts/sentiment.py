@@ -107,41 +107,39 @@ def train(args: argparse.Namespace) -> argparse.Namespace:
     rate = optax.warmup_cosine_decay_schedule(0.0, args.rate, len(batches) // 2, steps)
     optimizer = optax.chain(optax.clip_by_global_norm(1.0), optax.adamw(rate, weight_decay=args.decay))
 
-    def loss(params, carry, batch, key):
+    def loss(params, batch, key):
         word_key, key = jax.random.split(key)
         dropped = jax.random.bernoulli(word_key, args.word_dropout, batch.inputs.shape)
         ids = jnp.where(dropped, vocabulary.id(UNKNOWN), batch.inputs)
         logits = model.each(params, ids, batch.lengths, key)
         each = jax.vmap(lambda z: rnn.losses.cross_entropy(z, batch.targets, mask=batch.lengths > 0))(logits)
-        return each.sum(), (carry, {})  # the members share no weights, so each has the gradient of its own loss
+        return each.sum()  # the members share no weights, so each has the gradient of its own loss
 
     held_out = {split: padded(split, len(splits[split]), buckets=1, shuffle=False)[0] for split in ("dev", "test")}
 
-    def evaluate(params, step):
+    def evaluate(params):
         dev = held_out["dev"]
         logits, labels = classify(model, params, dev.inputs, dev.lengths), jnp.asarray(dev.targets)
         return {"loss": rnn.losses.cross_entropy(logits, labels), "error": 1 - rnn.losses.accuracy(logits, labels)}
 
-    learning.fit(
+    end = learning.fit(
         learning.train_step(loss, optimizer),
         learning.train_state(params, optimizer),
         batches,
-        steps=steps,
+        epochs=args.epochs,
         key=key,
         mesh=args.mesh,
         evaluate=evaluate,
-        evaluate_every=len(batches),
-        monitor="error",
+        monitor=("error", "loss"),
         checkpoints=learning.Checkpoints(out, model, keep=1),
-        metadata={"script": "sentiment", "symbols": vocabulary.symbols, "least": args.least},
+        metadata={"script": "sentiment", "vocabulary": vocabulary, "least": args.least},
         log=out / "metrics.jsonl",
         format_metrics=lambda m: (
             f"loss {m['loss'] / (args.members if 'grad_norm' in m else 1):.3f}"
             + (f", {m['error']:.1%} wrong" if "error" in m else "")
         ),
     )
-    _, params, _ = learning.load_model(out)  # the best of the run
-    test = held_out["test"]
+    params, test = end.best_params, held_out["test"]
     labels = test.targets
     ensemble = np.asarray(classify(model, params, test.inputs, test.lengths)).argmax(-1) == labels
     each = jax.jit(model.each)(params, test.inputs, test.lengths)
@@ -168,8 +166,8 @@ def predict(args: argparse.Namespace) -> None:
     """Print the class of a sentence by the model in --out."""
     if not pathlib.Path(args.out).is_dir():
         args = train(args)
-    model, params, metadata = common.load_run("sentiment", args.out, "symbols", "least")
-    vocabulary = Vocabulary(tuple(metadata["symbols"]), UNKNOWN)
+    model, params, metadata = common.load_run("sentiment", args.out, "vocabulary", "least")
+    vocabulary = metadata["vocabulary"]
     words, unknown = check_sentence(args, vocabulary)
     ids = vocabulary.encode(words)
     if unknown:

@@ -36,16 +36,14 @@ import numpy as np
 import optax
 from common import above_zero, positive, probability
 from dates import FIRST, LAST, forms
-from jax.sharding import PartitionSpec
 
 import jaxrnn as rnn
 from jaxrnn import learning
-from jaxrnn.data import Buckets, PaddedBatch, Vocabulary, datasets
+from jaxrnn.data import PairBatch, Pairs, Vocabulary, datasets
 from jaxrnn.tasks import AdditiveAttention, AttentionCell, ContextCell, DotAttention, EncoderDecoder, GeneralAttention
 
 SPECIAL = ("<pad>", "<start>", "<end>")
 START, END = 1, 2
-SPEC = PaddedBatch(None, PartitionSpec("batch"), None)  # type: ignore[arg-type]  # the targets are [B, 2]
 Pair = tuple[list[str], list[str]]  # tokens of the source and of the target
 
 
@@ -152,34 +150,18 @@ def build(task: Task, attention: str) -> EncoderDecoder:
 # ---- data, loss, decoding --------------------------------------------------------------------------------------------
 
 
-def batches(pairs: list[tuple[np.ndarray, np.ndarray]], batch: int, **options: Any) -> Buckets:
-    """Batches of pairs, both sides padded to one length: ``inputs [L, B, 2]``, ``targets [B, 2]`` their own lengths."""
-    inputs = []
-    for pair in pairs:
-        padded = np.zeros((max(map(len, pair)), 2), np.int32)
-        for side, ids in enumerate(pair):
-            padded[: len(ids), side] = ids
-        inputs.append(padded)
-    lengths = [np.array([len(a), len(b)], np.int32) for a, b in pairs]
-    return Buckets(inputs, lengths, batch, aligned=False, **options)
+def loss_of(model: EncoderDecoder, params, batch: PairBatch, teacher_forcing: float, key=None):
+    """Cross entropy of a batch, and its number of target tokens."""
+    value, metrics = learning.translation_loss(model, teacher_forcing=teacher_forcing)(params, batch, key)
+    return value, metrics["count"]
 
 
-def loss_of(model: EncoderDecoder, params, batch: Any, longest: int, teacher_forcing: float, key=None):
-    """Cross entropy of a batch, and its number of target tokens; ``longest`` is the length of the longest target."""
-    source, target = batch.inputs[..., 0], batch.inputs[:longest, ..., 1]
-    lengths, target_lengths = batch.targets[:, 0], batch.targets[:, 1]
-    nats = model.loss(
-        params, source, target, lengths=lengths, token_lengths=target_lengths, teacher_forcing=teacher_forcing, key=key
-    )
-    return nats, jnp.maximum(target_lengths - 1, 0).sum()
+_evaluate = jax.jit(loss_of, static_argnames=("model", "teacher_forcing"))
 
 
-_evaluate = jax.jit(loss_of, static_argnames=("model", "longest", "teacher_forcing"))
-
-
-def perplexity(model: EncoderDecoder, params, data: Buckets, longest: int, teacher_forcing: float) -> float:
+def perplexity(model: EncoderDecoder, params, data: Pairs, teacher_forcing: float) -> float:
     """Perplexity of all tokens of a data set: teacher-forced at 1, free-running at 0."""
-    sums = [_evaluate(model, params, data[n], longest, teacher_forcing) for n in range(len(data))]
+    sums = [_evaluate(model, params, data[n], teacher_forcing) for n in range(len(data))]
     counts = np.array([float(count) for _, count in sums])
     return math.exp(float(np.dot([float(nats) for nats, _ in sums], counts) / counts.sum()))
 
@@ -233,11 +215,13 @@ def main() -> None:
     task = dates(args.pairs, min(args.pairs, 1000), args.seed) if args.data is None else multi30k(args.data)
     train, valid, test = map(task.ids, (task.train, task.valid, task.test))
     longest = max(len(b) for _, b in (*train, *valid, *test))
-    shapes = batches([*train, *valid, *test], args.batch, buckets=args.buckets).lengths  # the same for all splits
-    data, held_out, tested = (
-        batches(pairs, args.batch, lengths=shapes, shuffle=pairs is train, seed=args.seed)
-        for pairs in (train, valid, test)
-    )
+
+    def padded(pairs: list, **options: Any) -> Pairs:
+        sources, targets = zip(*pairs, strict=True)
+        return Pairs(sources, targets, args.batch, seed=args.seed, **options)
+
+    shapes = padded([*train, *valid, *test], buckets=args.buckets).lengths  # the same for all splits
+    data, held_out, tested = (padded(part, lengths=shapes, shuffle=part is train) for part in (train, valid, test))
     model = build(task, args.attention)
     init_key, key = jax.random.split(jax.random.key(args.seed))
     out = common.run_folder(args.out, resume=args.resume)
@@ -247,11 +231,8 @@ def main() -> None:
     print(f"{len(train):,} training, {len(valid):,} validation and {len(test):,} test pairs; {len(task.source):,} and "
           f"{len(task.target):,} tokens; {len(data)} steps an epoch, {steps} steps")  # fmt: skip
 
-    def loss(params, carry, batch, key):
-        return loss_of(model, params, batch, longest, args.teacher_forcing, key)[0], ((), {})
-
     def evaluate(params, step):
-        forced, free = (perplexity(model, params, held_out, longest, p) for p in (1.0, 0.0))
+        forced, free = (perplexity(model, params, held_out, p) for p in (1.0, 0.0))
         texts = translate(task, model, params, [a for a, _ in valid[:5]], shapes[-1], longest, 1)
         examples = [f"    {task.glue.join(a)}  →  {text}" for (a, _), text in zip(task.valid, texts)]
         return {"loss": math.log(forced), "forced": forced, "free": free, "examples": "\n".join(examples)}
@@ -273,13 +254,12 @@ def main() -> None:
     metadata |= {name: getattr(args, name) for name in ("pairs", "teacher_forcing", "batch", "buckets", "rate", "seed")}
     metadata |= {"source": task.source.symbols, "target": task.target.symbols}
     end = learning.fit(
-        learning.train_step(loss, optimizer),
+        learning.train_step(learning.translation_loss(model, teacher_forcing=args.teacher_forcing), optimizer),
         learning.train_state(params, optimizer),
         data,
         steps=steps,
         key=key,
         mesh=args.mesh,
-        batch_spec=SPEC,
         evaluate=evaluate,
         evaluate_every=args.evaluate_every or (-(-steps // 3) if args.data is None else len(data)),
         checkpoints=checkpoints,
@@ -304,13 +284,13 @@ def main() -> None:
 
 
 def evaluate_test(
-    task: Task, model: EncoderDecoder, params, data: Buckets, sources: list, longest: int, width: int
+    task: Task, model: EncoderDecoder, params, data: Pairs, sources: list, longest: int, width: int
 ) -> dict[str, Any]:
     """Test perplexities, and exact translations or BLEU, by greedy and by beam search."""
     references = [task.glue.join(b) for _, b in task.test]
     result: dict[str, Any] = {
-        "perplexity_forced": round(perplexity(model, params, data, longest, 1.0), 4),
-        "perplexity_free": round(perplexity(model, params, data, longest, 0.0), 4),
+        "perplexity_forced": round(perplexity(model, params, data, 1.0), 4),
+        "perplexity_free": round(perplexity(model, params, data, 0.0), 4),
     }
     print("test perplexity: {perplexity_forced} teacher-forced, {perplexity_free} free-running".format(**result))
     for name, beams in (("greedy", 1), (f"beam of {width}", width)):

@@ -86,7 +86,7 @@ def test_likelihood_cdf_and_quantiles(distribution, scale):
     np.testing.assert_allclose(mean, reference.mean(), rtol=1e-12)
     if hasattr(reference, "ppf"):
         for τ, quantile in zip(LEVELS, quantiles, strict=True):
-            np.testing.assert_allclose(quantile, reference.ppf(τ), rtol=1e-9, atol=1e-9)
+            np.testing.assert_allclose(quantile, reference.ppf(τ), rtol=1e-8)  # as exact as betainc of JAX 0.7
     if not isinstance(distribution, NegativeBinomial):
         np.testing.assert_allclose(level, LEVELS[1], rtol=1e-9)
 

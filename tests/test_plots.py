@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -54,6 +55,7 @@ CALLS = {
     "singular_values": lambda **axes: plots.singular_values(jnp.ones((5, 3)), **axes),
     "gate_saturation": lambda **axes: plots.gate_saturation({"z": statistics(0.1, 0.2)}, **axes),
     "loss_curve": lambda **axes: plots.loss_curve({"loss": jnp.ones(5)}, **axes),
+    "history": lambda **axes: plots.history({"loss": jnp.ones(5)}, **axes),
     "eigenvalues": lambda **axes: plots.eigenvalues(jnp.array([0.5, 1j]), **axes),
     "fixed_points": lambda **axes: plots.fixed_points(some_points(), TRAJECTORIES, **axes),
 }
@@ -143,6 +145,75 @@ def test_loss_curve_of_a_run(tmp_path):
     assert validation.get_xydata().tolist() == [[100, 1.5]]
 
 
+def a_run(steps=4, best_step=2):
+    """What ``fit`` returns, as far as it is drawn: accuracy and error are shares, perplexity is not."""
+    count = np.arange(1.0, steps + 1)
+    training = {"step": count, "loss": 1 / count, "grad_norm": count, "finite": count > 0, "accuracy": 1 - 1 / count}
+    evaluations = {"step": np.array([2.0, 4]), "loss": np.array([0.6, 0.7]), "error": np.array([0.5, np.nan]),
+                   "perplexity": np.array([3.0, 2])}  # fmt: skip
+    return SimpleNamespace(history=training, evaluations=evaluations, best_step=best_step)
+
+
+def test_history_of_a_run():
+    """A panel for the loss, for shares, for each other metric; points of the evaluations, the best one marked."""
+    axes = drawn(plots.history(a_run(), quantity="loss [nats]"))
+    loss, shares, perplexity, norm = axes.figure.axes
+    labels = [panel.get_ylabel() for panel in axes.figure.axes]
+    assert labels == ["loss [nats]", "", "perplexity", "gradient norm"]
+    assert legend(loss) == ["training, each step", "evaluation", "best, step 2"]
+    assert legend(shares) == ["accuracy", "error"]
+    assert norm.get_yscale() == "log"
+    by_label = {line.get_label(): line for line in loss.lines}
+    np.testing.assert_allclose(
+        by_label["training, each step"].get_xydata(), [[1, 1], [2, 1 / 2], [3, 1 / 3], [4, 1 / 4]]
+    )
+    np.testing.assert_allclose(by_label["evaluation"].get_xydata(), [[2, 0.6], [4, 0.7]])
+    stars = [line.get_xydata().tolist() for line in loss.lines if line.get_marker() == "*"]
+    assert [[2.0, 0.6]] in stars
+    assert any(line.get_xydata().tolist() == [[2, 0.5]] for line in shares.lines if line.get_marker() == "o")
+    assert perplexity.get_xlim() == loss.get_xlim()
+    assert "best, step 2" not in legend(plots.history(a_run(best_step=None)))
+
+
+def test_history_in_a_figure():
+    """The same figure takes a growing run, and has room for its panels; names choose metrics; axes take the loss."""
+    figure = matplotlib.pyplot.figure(figsize=(7, 3))
+    for steps in (1, 4, 200, 5000):
+        run = a_run(steps)
+        axes = drawn(plots.history((run.history, run.evaluations if steps > 1 else {}), figure=figure))
+        assert axes.figure is figure
+        assert len(figure.axes) == (3 if steps == 1 else 4)
+    assert figure.get_figheight() > 6
+    mean = next(line for line in axes.lines if line.get_label() == "training, running mean")
+    assert 1000 < len(mean.get_xdata()) <= 2000
+    assert mean.get_xdata()[-1] == 5000
+    np.testing.assert_allclose(mean.get_ydata()[-1], np.mean(1 / np.arange(4901.0, 5001)))
+    chosen = plots.history(a_run(), metrics=["error", "grad_norm"])
+    assert [panel.get_ylabel() for panel in chosen.figure.axes] == ["error", "gradient norm"]
+    shares = drawn(plots.history(a_run(), metrics=["error", "accuracy"]))
+    legends = [artist for artist in shares.get_children() if isinstance(artist, matplotlib.legend.Legend)]
+    assert [len(entry.get_texts()) for entry in legends] == [2, 3]
+    own = matplotlib.pyplot.subplots()[1]
+    assert plots.history(a_run(), own) is own
+    assert len(own.figure.axes) == 1
+
+
+def test_a_log_is_drawn_like_the_run(tmp_path):
+    """But for the best step, which the log does not say; a loss curve takes what ``fit`` returned, too."""
+    run = a_run(best_step=None)
+    lines = [{"step": n + 1, **{k: float(v[n]) for k, v in run.history.items() if k != "step"}} for n in range(4)]
+    evaluations = run.evaluations
+    lines += [{"step": 2, "evaluation": {k: v[0] for k, v in evaluations.items() if k != "step"}},
+              {"step": 4, "evaluation": {"loss": 0.7, "error": None, "perplexity": 2}}]  # fmt: skip
+    (tmp_path / "log.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    for draw in (plots.history, plots.loss_curve):
+        a, b = (
+            [[line.get_xydata().tolist() for line in panel.lines] for panel in draw(run).figure.axes]
+            for run in (tmp_path / "log.jsonl", run)
+        )
+        assert a == b
+
+
 def test_eigenvalues():
     """Equal aspect, the unit circle, numbers inside and outside of it; the legend is below the axes."""
     axes = drawn(plots.eigenvalues(np.array([[0.5, 0.5j], [2, 1]])))
@@ -230,6 +301,13 @@ def test_empty_values_and_wrong_shapes():
         (
             lambda: plots.loss_curve({"loss": []}),
             r"^metrics\['loss'\]: expected an array, numbers \[K\], .* float64\[0\]",
+        ),
+        (lambda: plots.history({"step": [1]}), "^run: expected a path, or arrays by name with a loss among them"),
+        (lambda: plots.history(([1], [1])), "^run: expected a path, or arrays by name, a dict, got tuple of 2"),
+        (lambda: plots.history(a_run(), metrics=["f1"]), "^metrics: expected one of 'loss', .* got 'f1'"),
+        (
+            lambda: plots.history(a_run(), matplotlib.pyplot.gca(), figure=matplotlib.pyplot.gcf()),
+            "^figure: expected None where axes are given, got both",
         ),
         (lambda: plots.loss_curve({"loss": "low"}), r"^metrics\['loss'\]: expected an array, .* got str low"),
         (lambda: plots.loss_curve({"loss": [[1], [1, 2]]}), r"^metrics\['loss'\]: expected an array, .* got list of 2"),

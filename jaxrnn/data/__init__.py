@@ -1,22 +1,27 @@
-"""Data: vocabularies, batches of long streams, padded sequences and time series, public data sets, synthetic tasks."""
+"""Data: vocabularies, batches of texts, padded sequences and time series, public data sets, synthetic tasks."""
 
 from jaxrnn.data import datasets, synthetic
-from jaxrnn.data.ragged import Buckets, PaddedBatch
+from jaxrnn.data.counted import targets_and_mask
+from jaxrnn.data.ragged import Buckets, PaddedBatch, PairBatch, Pairs
 from jaxrnn.data.scaling import Scaling
 from jaxrnn.data.sequences import Chunk, Streams
 from jaxrnn.data.series import Series
 from jaxrnn.data.tables import Table, read_table
 from jaxrnn.data.text import Vocabulary, python_reference
+from jaxrnn.data.tokenizer import Tokenizer
 from jaxrnn.data.windows import Window, Windows
 
 __all__ = [
     "Buckets",
     "Chunk",
     "PaddedBatch",
+    "PairBatch",
+    "Pairs",
     "Scaling",
     "Series",
     "Streams",
     "Table",
+    "Tokenizer",
     "Vocabulary",
     "Window",
     "Windows",
@@ -24,4 +29,5 @@ __all__ = [
     "python_reference",
     "read_table",
     "synthetic",
+    "targets_and_mask",
 ]

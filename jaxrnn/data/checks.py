@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import pathlib
 from collections.abc import Collection, Sequence
 from typing import Any
 
@@ -44,6 +46,25 @@ def id_stream(argument: str, value: Any) -> None:
     """Integer ids ``[N]``."""
     if not hasattr(value, "ndim") or value.ndim != 1 or not np.issubdtype(value.dtype, np.integer):
         refuse(argument, "integers [N]", describe(value), "Vocabulary.of(text).encode(text) makes them", TypeError)
+
+
+def ids_below(argument: str, value: Any, size: int) -> np.ndarray:
+    """Integer ids ``[N]`` of a vocabulary of that size."""
+    array = np.asarray(value) if len(value) else np.zeros(0, int)
+    id_stream(argument, array)
+    if array.size and not 0 <= array.min() <= array.max() < size:
+        invalid = array[(array < 0) | (array >= size)][0]
+        refuse(argument, f"ids in [0, {size})", invalid, "they are of a larger vocabulary, or padding")
+    return array
+
+
+def writable_file(argument: str, value: str | os.PathLike) -> pathlib.Path:
+    """A path in a folder that exists."""
+    path = pathlib.Path(value)
+    if not path.parent.is_dir():
+        refuse(argument, "a file in a folder that exists", f"no folder {path.parent}",
+               "Path.mkdir(parents=True) makes it", FileNotFoundError)  # fmt: skip
+    return path
 
 
 def part_size(argument: str, value: Any, lengths: np.ndarray) -> np.ndarray:

@@ -10,12 +10,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrnn import checks
+from jaxrnn import checks, stored
 from jaxrnn.data.series import Series, as_list, label
 
 KINDS = ("standard", "minmax", "mean", "none")
 
 
+@stored.storable
 @dataclasses.dataclass(frozen=True, eq=False)
 class Scaling:
     r"""An affine map of the values of series, and its inverse.

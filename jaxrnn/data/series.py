@@ -147,7 +147,7 @@ class Series:
 
 def _as_numbers(times: np.ndarray) -> np.ndarray:
     """Times as float64; dates as seconds."""
-    if times.dtype.kind != "M":
+    if times.dtype.kind != "M" or not len(times):
         return times.astype(np.float64)
     seconds = (times - times[0]) / np.timedelta64(1, "s")
     return np.where(np.isnat(times), np.nan, seconds)

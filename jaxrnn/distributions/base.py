@@ -24,6 +24,7 @@ class Distribution:
     """Base class: what follows from the parameters, the likelihood and one quantile."""
 
     size: Any
+    of_counts = False  # whether the targets are counts, which cannot be shifted
 
     def parameters(self, outputs: Array, scale: Array | None = None) -> Any:
         """The parameters, each ``[..., D]``, in float32 or better."""

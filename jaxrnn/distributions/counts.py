@@ -33,15 +33,16 @@ class NegativeBinomial(Distribution):
 
     Example:
         >>> import jax.numpy as jnp, jaxrnn as rnn
-        >>> outputs, counts = jnp.zeros((7, 2, 2)), jnp.ones((7, 2, 1))
-        >>> rnn.distributions.NegativeBinomial().negative_log_likelihood(outputs, counts).shape
-        (7, 2, 1)
+        >>> mean = rnn.distributions.NegativeBinomial().mean(jnp.zeros((7, 2, 2)), scale=jnp.array([[100.0], [1000.0]]))
+        >>> mean[0, :, 0].round().tolist()  # of two series of different size
+        [69.0, 693.0]
 
     Source: Salinas et al. (2020), "DeepAR: probabilistic forecasting with autoregressive recurrent networks",
     International Journal of Forecasting 36.
     """
 
     size = 2
+    of_counts = True
 
     def parameters(self, outputs: Array, scale: Array | None = None) -> CountParameters:
         mean, overdispersion = map(positive, unstack(self._split(outputs)))

@@ -52,8 +52,6 @@ class Gaussian(Distribution):
         >>> outputs = jnp.zeros((7, 2, 3 * distribution.size))  # [T, B, D · size]
         >>> distribution.sample(jax.random.key(0), outputs).shape
         (7, 2, 3)
-        >>> distribution.quantile(outputs, (0.1, 0.5, 0.9)).shape
-        (3, 7, 2, 3)
     """
 
     size = 2
@@ -149,7 +147,7 @@ class Mixture(Distribution):
         >>> distribution = rnn.distributions.Mixture(4)
         >>> distribution.size
         12
-        >>> distribution.quantile(jnp.zeros((7, 2, 12)), 0.5).shape
+        >>> distribution.mean(jnp.zeros((7, 2, 12))).shape
         (7, 2, 1)
 
     Source: Bishop (1994), "Mixture density networks", Aston University NCRG/94/004.

@@ -21,18 +21,28 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import jax
-import numpy as np
 import optax
 
 from jaxrnn import checks
 from jaxrnn.learning import checks as learning_checks
 from jaxrnn.learning import processes
-from jaxrnn.learning.rebuild import class_modules, constructor_call, rebuild_model
+from jaxrnn.learning.metadata import as_objects, decode_key, encode_key, explain_newer, this_version
+from jaxrnn.learning.provenance import as_json
+from jaxrnn.learning.rebuild import class_modules, constructor_call, is_call_of, rebuild_model
 from jaxrnn.learning.step import TrainState
 from jaxrnn.types import Array, Params, PyTree
 
 METADATA, CHECKSUMS = "metadata.json", "sha256.json"
-RESERVED = ("model", "parts", "step", "best", "key", "params", "training")  # names that each checkpoint writes itself
+RESERVED = (
+    "model",
+    "parts",
+    "step",
+    "best",
+    "key",
+    "params",
+    "training",
+    "jaxrnn",
+)  # names that each checkpoint writes itself
 
 
 class Checkpoint(NamedTuple):
@@ -93,7 +103,9 @@ class Checkpoints:
         Args:
             state: the train state.
             key: the random key of the run.
-            metadata: further entries to store, anything JSON can hold.
+            metadata: further entries to store, what inference needs above all: texts, numbers, small arrays,
+                vocabularies, tokenizers, and lists, tuples and dicts of them. They are read as they were, except that
+                tuples are lists then, the keys of dicts strings, and scalars of NumPy and JAX numbers of Python.
             best: whether this is the best model so far.
 
         Returns:
@@ -101,8 +113,10 @@ class Checkpoints:
 
         Raises:
             ValueError: an entry of ``metadata`` has a name that the checkpoint uses itself.
+            TypeError: an entry of ``metadata`` cannot be stored.
         """
         checks.free_names("metadata", metadata or {}, RESERVED)
+        metadata = as_json("metadata", metadata or {})
         step, training = int(state.step), state._replace(params=())
         final, draft = _step_folder(self.folder, step), self.folder / f"draft-{step}"
         if processes.is_main():
@@ -113,7 +127,7 @@ class Checkpoints:
             checkpointer.wait_until_finished()
             checkpointer.save(draft / "training", training)
         if processes.is_main():
-            self._finish(draft, final, {**(metadata or {}), **self._own_metadata(state, training, key, best)})
+            self._finish(draft, final, {**metadata, **self._own_metadata(state, training, key, best)})
         processes.wait_for_all("saved")
         return final
 
@@ -127,6 +141,7 @@ class Checkpoints:
             "key": encode_key(key),
             "params": _shapes_of(state.params),
             "training": _shapes_of(training),
+            "jaxrnn": this_version(),
         }
 
     def _finish(self, draft: pathlib.Path, final: pathlib.Path, metadata: dict[str, Any]) -> None:
@@ -159,17 +174,30 @@ class Checkpoints:
         if step is None:
             return None
         folder = _step_folder(self.folder, step)
-        metadata = _read_metadata(folder)
-        if metadata["model"] != constructor_call(self.model):
-            checks.refuse(str(folder), f"a checkpoint of {constructor_call(self.model)}", metadata["model"],
-                          "resume with the model it was made with, or start in another folder")  # fmt: skip
+        content = _read_metadata(folder)
         training = like._replace(params=())
-        _check_shapes(folder, "params", _shapes_of(like.params), metadata["params"])
-        _check_shapes(folder, "training", _shapes_of(training), metadata["training"])
+        with explain_newer(content):
+            if not is_call_of(content["model"], self.model):
+                checks.refuse(str(folder), f"a checkpoint of {constructor_call(self.model)}", content["model"],
+                              "resume with the model it was made with, or start in another folder")  # fmt: skip
+            _check_shapes(folder, "params", _shapes_of(like.params), content["params"])
+            _check_shapes(folder, "training", _shapes_of(training), content["training"])
+            metadata = as_objects(content)
         with _checkpointer() as checkpointer:
             (params,) = checkpointer.restore(folder / "params", (like.params,))
             training = checkpointer.restore(folder / "training", training)
-        return Checkpoint(training._replace(params=params), _decode_key(metadata["key"]), metadata)
+        return Checkpoint(training._replace(params=params), decode_key(metadata["key"]), metadata)
+
+    def restore_params(self, step: int, like: Params) -> Params | None:
+        """Read the parameters of one checkpoint, with the shardings of ``like``; None, with a warning, if damaged."""
+        folder = _step_folder(self.folder, step)
+        damage = _damage(folder)
+        if damage:
+            warnings.warn(f"the best checkpoint {folder} is damaged ({damage}); the best is sought anew", stacklevel=3)
+            return None
+        with _checkpointer() as checkpointer:
+            (params,) = checkpointer.restore(folder / "params", (like,))
+        return params
 
 
 def load_model(folder: str | os.PathLike, which: str | int = "best", *, model: Any = None) -> tuple[Any, Params, dict]:
@@ -183,26 +211,39 @@ def load_model(folder: str | os.PathLike, which: str | int = "best", *, model: A
 
     Returns:
         ``(model, params, metadata)``. The parameters have the dtypes in which they were saved; with
-        ``optax.lookahead`` they are the slow ones.
+        ``optax.lookahead`` they are the slow ones. The metadata hold all that was stored beside them, vocabularies,
+        tokenizers and arrays as objects.
 
     User-defined classes and functions are stored by module and name. Loading imports these modules, which runs their
     code. Then only classes with a method ``init`` are called, with the literals of the printed call; nothing else is
-    evaluated. Pass ``model=`` for a checkpoint that you do not trust: then nothing is imported.
+    evaluated. Pass ``model=`` for a checkpoint that you do not trust: then nothing is imported, and a vocabulary whose
+    ``split`` is a function of a module that has not been imported is refused.
 
     Raises:
         FileNotFoundError: there is no intact checkpoint in the folder.
         ValueError: the requested step is missing or damaged, the parameters are of another model, or a part of the
-            model cannot be imported; the message names the part and its module.
+            model cannot be imported; the message names the part and its module. The metadata hold an object of a
+            class that is not known here. If a newer version of jaxrnn wrote the checkpoint, the message says so.
 
     Example:
         >>> import jax, jaxrnn as rnn, optax, tempfile
         >>> from jaxrnn import learning
-        >>> model, folder = rnn.GRU(3, 8), tempfile.mkdtemp()
-        >>> state = learning.train_state(model.init(jax.random.key(0)), optax.sgd(0.1))
-        >>> _ = learning.Checkpoints(folder, model).save(state, jax.random.key(1))
+        >>> from jaxrnn.data import Vocabulary
+        >>> words = Vocabulary.of(["a great film", "a dull one"], split="words", unknown="<unk>")
+        >>> labels = Vocabulary(("bad", "good"))  # the names of the classes
+        >>> model = rnn.tasks.Classifier(rnn.Stack(rnn.Embedding(len(words), 4), rnn.GRU(4, 8)), len(labels))
+        >>> state, folder = learning.train_state(model.init(jax.random.key(0)), optax.sgd(0.1)), tempfile.mkdtemp()
+        >>> checkpoints = learning.Checkpoints(folder, model)
+        >>> _ = checkpoints.save(state, jax.random.key(1), {"words": words, "labels": labels})
+
+        The folder is all that inference needs:
+
         >>> model, params, metadata = learning.load_model(folder)
-        >>> model, params.w_hh.shape, metadata["step"]
-        (GRU(3, 8), (8, 24), 0)
+        >>> model
+        Classifier(Stack(Embedding(6, 4), GRU(4, 8)), 2)
+        >>> scores = model.apply(params, metadata["words"].encode("a great day"))
+        >>> metadata["labels"].decode([int(scores.argmax())])[0] in ("bad", "good")
+        True
     """
     folder = pathlib.Path(folder).absolute()
     if isinstance(which, str):
@@ -219,12 +260,14 @@ def load_model(folder: str | os.PathLike, which: str | int = "best", *, model: A
         checks.refuse("which", f"the step of an intact checkpoint in {folder}: {intact}", which,
                       'which="last" takes the newest')  # fmt: skip
     run, folder = folder, _step_folder(folder, step)
-    metadata = _read_metadata(folder)
-    model = rebuild_model(metadata["model"], metadata.get("parts", {}), run) if model is None else model
-    like = jax.eval_shape(model.init, jax.random.key(0))
-    lookahead = any(name.startswith(".slow") for name in metadata["params"].keys() - _shapes_of(like).keys())
-    like = _with_saved_dtypes(optax.LookaheadParams(like, like) if lookahead else like, metadata["params"])
-    _check_shapes(folder, "params", _shapes_of(like), metadata["params"])
+    content, may_import = _read_metadata(folder), model is None
+    with explain_newer(content):
+        model = rebuild_model(content["model"], content.get("parts", {}), run) if model is None else model
+        like = jax.eval_shape(model.init, jax.random.key(0))
+        lookahead = any(name.startswith(".slow") for name in content["params"].keys() - _shapes_of(like).keys())
+        like = _with_saved_dtypes(optax.LookaheadParams(like, like) if lookahead else like, content["params"])
+        _check_shapes(folder, "params", _shapes_of(like), content["params"])
+        metadata = as_objects(content, may_import=may_import)
     with _checkpointer(alone=True) as checkpointer:
         (params,) = checkpointer.restore(folder / "params", (_on_first_device(like),))
     return model, params.slow if lookahead else params, metadata
@@ -327,19 +370,8 @@ def _checksums(folder: pathlib.Path) -> dict[str, str]:
 
 
 def _read_metadata(folder: pathlib.Path) -> dict[str, Any]:
+    """The JSON of the metadata, without objects."""
     return json.loads((folder / METADATA).read_text("utf-8"))
-
-
-def encode_key(key: Array) -> dict[str, Any]:
-    """A random key as JSON; the implementation of an old-style (uint32) key is None."""
-    typed = jax.numpy.issubdtype(key.dtype, jax.dtypes.prng_key)
-    numbers = jax.random.key_data(key) if typed else key
-    return {"implementation": str(jax.random.key_impl(key)) if typed else None, "numbers": np.asarray(numbers).tolist()}
-
-
-def _decode_key(key: dict[str, Any]) -> Array:
-    numbers = jax.numpy.asarray(np.array(key["numbers"], np.uint32))
-    return numbers if key["implementation"] is None else jax.random.wrap_key_data(numbers, impl=key["implementation"])
 
 
 # ---- shapes and dtypes -------------------------------------------------------------------------------------------

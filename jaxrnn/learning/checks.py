@@ -2,27 +2,37 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import pathlib
-from typing import Any, NoReturn
+from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrnn.checks import describe, refuse, tree_summary
+from jaxrnn.checks import describe, flag, one_of, refuse, size, tree_summary
 from jaxrnn.layers.bidirectional import has_bidirectional
-from jaxrnn.types import Array, PyTree, State
+from jaxrnn.types import Array, Params, State
 
-LOOP_METRICS = ("loss", "grad_norm", "finite")
+LOOP_METRICS = ("loss", "grad_norm", "finite", "nonfinite_leaf")
 
 
-def loss_result(value: Any) -> tuple[Array, tuple[State, dict]]:
-    """What a loss returned: (value, (carry, metrics))."""
+def loss_result(value: Any, kept: tuple[State] | None = None) -> tuple[Array, tuple[State, dict]]:
+    """What a loss returned: (value, (carry, metrics)), or value or (value, metrics) if the carry is ``kept``."""
+    if kept is not None:
+        value, metrics = value if isinstance(value, tuple) and len(value) == 2 else (value, {})
+        if not isinstance(metrics, dict) or isinstance(value, (tuple, dict, list)):
+            refuse("loss", "a number, or (number, metrics), from it", tree_summary((value, metrics)),
+                   "loss(params, carry, batch, key) has a carry, and returns value, (carry, metrics)",
+                   TypeError)  # fmt: skip
+        value = value, (*kept, metrics)
     pair = isinstance(value, tuple) and len(value) == 2
     if not pair or not isinstance(value[1], tuple) or len(value[1]) != 2 or not isinstance(value[1][1], dict):
         refuse("loss", "(value, (carry, metrics)) from it", tree_summary(value),
-               "return value, ((), {}) where there is no carry and nothing to report", TypeError)  # fmt: skip
+               "return value, (carry, {}) where there is nothing to report; loss(params, batch, key) has no carry, and "
+               "returns value, or value and metrics", TypeError)  # fmt: skip
     if jnp.shape(value[0]) != ():
         refuse("loss", "one number from it", describe(value[0]), ".mean() of it")
     for name, metric in value[1][1].items():
@@ -72,47 +82,43 @@ def unidirectional(argument: str, value: Any) -> None:
                "their state from chunk to chunk", TypeError)  # fmt: skip
 
 
-def batch_source(argument: str, value: Any) -> None:
-    """An object whose ``value[n]`` is batch n."""
-    if not hasattr(value, "__getitem__"):
-        refuse(argument, "an object that gives batch n as batches[n]", type(value).__name__,
-               "list(...) of a generator, or a class with __getitem__", TypeError)  # fmt: skip
-
-
-def is_plain_sequence(batches: Any) -> bool:
-    """Whether a source of batches is a plain list, tuple or array, which does not repeat after the last batch."""
-    return type(batches) in (list, tuple, np.ndarray) or isinstance(batches, jax.Array)
-
-
-def enough_batches(batches: Any, steps: int) -> None:
-    """At least one batch for each step, if their number is known."""
-    if is_plain_sequence(batches) and len(batches) < steps:
-        too_few(f"{type(batches).__name__} of {len(batches)}", steps)
-
-
-def batch(batches: Any, n: int, steps: int) -> PyTree:
-    """Batch number n of a source."""
-    try:
-        return batches[n]
-    except (IndexError, KeyError) as error:
-        count = f" of {len(batches)}" if hasattr(batches, "__len__") else ""
-        too_few(f"{type(error).__name__} from batches[{n}] of {type(batches).__name__}{count}", steps, error)
-
-
-def too_few(got: str, steps: int, cause: Exception | None = None) -> NoReturn:
-    """A source that ends before the run does."""
-    try:
-        refuse("batches", f"batches[n] for n from 0 to {steps - 1}, one a step of steps={steps}", got,
-               "fewer steps, or a source that repeats: data.Streams, data.Buckets, or a class whose __getitem__ "
-               "takes n modulo the number of batches")  # fmt: skip
-    except ValueError as error:
-        raise error from cause
-
-
 def needs(argument: str, value: Any, other: str, other_value: Any) -> None:
     """An argument that requires another one."""
     if value not in (None, False) and other_value is None:
         refuse(other, f"a value, which {argument}={value!r} requires", None, f"give {other}= or leave {argument} out")
+
+
+def numbers_of_a_run(
+    steps_per_execution: Any, max_nonfinite: Any, patience: Any, verbose: Any, live_plot: Any, resume: Any
+) -> None:
+    """The simple arguments of ``fit``."""
+    size("steps_per_execution", steps_per_execution)
+    size("max_nonfinite", max_nonfinite)
+    if patience is not None:
+        size("patience", patience)
+    flag("verbose", verbose)
+    flag("live_plot", live_plot)
+    if isinstance(resume, str):
+        one_of("resume", resume, ("anyway",), also=", True or False")
+
+
+def evaluation(evaluate: Any) -> Callable[[Params, int], dict[str, Any]]:
+    """An evaluation ``evaluate(params)`` or ``evaluate(params, step)``, as the latter."""
+    forms = "a function evaluate(params) or evaluate(params, step)"
+    if not callable(evaluate):
+        refuse("evaluate", forms, describe(evaluate), error=TypeError)
+    try:
+        signature = inspect.signature(evaluate)
+    except ValueError:  # a function without a signature
+        return evaluate
+    for arguments in (("params", 0), ("params",)):
+        try:
+            signature.bind(*arguments)
+        except TypeError:
+            continue
+        return evaluate if len(arguments) == 2 else lambda params, step: evaluate(params)
+    name = getattr(evaluate, "__name__", type(evaluate).__name__)
+    refuse("evaluate", forms, f"{name}{signature}", "functools.partial binds further arguments", TypeError)
 
 
 def evaluation_result(argument: str, value: Any) -> None:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import math
 import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
-from typing import Any, Literal, NamedTuple, Protocol
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -20,30 +19,32 @@ from jaxrnn import checks
 from jaxrnn.learning import checks as learning_checks
 from jaxrnn.learning import processes
 from jaxrnn.learning.checkpoints import RESERVED, Checkpoints, encode_key
+from jaxrnn.learning.logs import Callback, History, JsonLines, Log, TensorBoard
 from jaxrnn.learning.mesh import Layout, Placement
+from jaxrnn.learning.monitor import Monitor, Progress
+from jaxrnn.learning.nonfinite import Watch
+from jaxrnn.learning.plan import Plan
 from jaxrnn.learning.provenance import as_json, check_origin, digest, fingerprint
 from jaxrnn.learning.report import MetricsFormatter, Report, default_format
+from jaxrnn.learning.sources import Reader
 from jaxrnn.learning.step import Step, TrainState, scan_steps
 from jaxrnn.types import Array, Params, PyTree
 
 RESERVED_BY_FIT = ("progress", "origin")  # what fit adds to the metadata of a checkpoint
 
 
-class Batches(Protocol):
-    """The data of a run: ``batches[n]`` is batch n, counted from the start of training."""
-
-    def __getitem__(self, n: int, /) -> PyTree: ...
-
-
 class Fit(NamedTuple):
-    """The result of :func:`fit`: the last train state, and how the run ended."""
+    """The result of :func:`fit`."""
 
-    state: TrainState
+    state: TrainState  # the last; after an early stop with the best parameters
     stopped: str  # "finished", "early" (no better evaluation for ``patience`` evaluations) or "interrupted" (Ctrl-C)
-    best: float | None  # the smallest value of the monitored metric
+    best: float | None  # the monitored number of the best evaluation
     best_step: int | None
     seconds: float  # of this call
     shapes: int  # different batch shapes, each compiled once
+    best_params: Params  # those of the best evaluation; the last ones if there is none
+    history: dict[str, np.ndarray]  # "step" and each training metric, one entry for each step of this call
+    evaluations: dict[str, np.ndarray]  # "step" and each number of the evaluations of this call
 
     def __repr__(self) -> str:
         best = "None" if self.best is None else f"{self.best:.4g} at step {self.best_step}"
@@ -51,33 +52,33 @@ class Fit(NamedTuple):
         return f"Fit(stopped={self.stopped!r}, best={best}, {seconds} s, state={self.state!r})"
 
 
-class NonFiniteError(RuntimeError):
-    """Loss or gradient were not finite for too many batches in a row."""
-
-
 def fit(
     step: Step,
     state: TrainState,
-    batches: Batches,
+    batches: Any,
     *,
-    steps: int,
+    steps: int | None = None,
+    epochs: int | None = None,
     key: Array,
     mesh: jax.sharding.Mesh | None = None,
     batch_spec: PyTree = None,
     local_batches: bool = False,
     steps_per_execution: int = 10,
-    evaluate: Callable[[Params, int], dict[str, Any]] | None = None,
-    evaluate_every: int | None = None,
-    monitor: str = "loss",
+    evaluate: Callable[..., dict[str, Any]] | None = None,
+    evaluate_every: int | Literal["epoch"] | None = None,
+    monitor: str | Sequence[str] = "loss",
+    mode: str | Sequence[str] | None = None,
     patience: int | None = None,
     checkpoints: Checkpoints | None = None,
-    save_every: int | None = None,
+    save_every: int | Literal["epoch"] | None = None,
     resume: bool | Literal["anyway"] = False,
     metadata: dict[str, Any] | None = None,
     log: str | os.PathLike | None = None,
     tensorboard: str | os.PathLike | None = None,
+    callback: Callable[[int, dict[str, float]], Any] | None = None,
     format_metrics: MetricsFormatter = default_format,
     verbose: bool = True,
+    live_plot: bool = False,
     max_nonfinite: int = 20,
 ) -> Fit:
     """Train a model: several optimizer steps in one compiled call, while the host prepares the next batches.
@@ -94,8 +95,13 @@ def fit(
     Args:
         step: the train step, of :func:`train_step`.
         state: the train state, of :func:`train_state`.
-        batches: ``batches[n]`` is batch n, a pytree of arrays, of NumPy or on devices.
+        batches: a source of batches, pytrees of arrays, of NumPy or on devices: an object whose ``batches[n]`` is batch
+            n, counted from the start of training, as those of :mod:`jaxrnn.data`; a list of batches; an iterator; or
+            anything that yields the batches of an epoch each time that it is iterated over, such as a PyTorch
+            ``DataLoader``.
         steps: the step to end at, counted from the start of training.
+        epochs: the epoch to end at, instead of ``steps``, for a source with a length; the run then evaluates at the end
+            of each epoch, and reports epochs.
         key: random key of the run; step n uses ``fold_in(key, n)``.
         mesh: devices to train on, of :func:`device_mesh`, or a mesh of your own: its axis ``"batch"``, or its first,
             splits the batches and axis 0 of the carry.
@@ -105,28 +111,36 @@ def fit(
             default it is the whole batch on every process. Numbers without axes must be the same on every process.
             The first batch is compared between the processes, later ones are not.
         steps_per_execution: optimizer steps in one compiled call.
-        evaluate: ``evaluate(params, step)`` returns a dict of numbers to report and texts to print; called on all
-            processes.
-        evaluate_every: steps between evaluations; there is always one at the end.
-        monitor: the number returned by ``evaluate`` that is minimized; it decides which model is the best.
-        patience: stop after this many evaluations without a better one.
+        evaluate: ``evaluate(params)`` or ``evaluate(params, step)`` returns a dict of numbers to report and texts to
+            print; called on all processes. :func:`evaluate` makes the numbers.
+        evaluate_every: steps between evaluations, or ``"epoch"``; there is always one at the end.
+        monitor: the number returned by ``evaluate`` that decides which model is the best; of several, the second
+            decides where the first ties.
+        mode: ``"min"`` or ``"max"``, for each if there are several; a ready metric (:mod:`jaxrnn.metrics`) and a loss
+            know theirs.
+        patience: stop early, after this many evaluations without a better one, and return to the best parameters.
         checkpoints: where to save: at each evaluation, at the end and at Ctrl-C; the best is kept.
-        save_every: steps between further checkpoints.
+        save_every: steps between further checkpoints, or ``"epoch"``.
         resume: continue from the newest intact checkpoint, or start if there is none. ``metadata``, ``key`` and the
             data (the first batch, and the number of batches if the source repeats) must be those of the run;
             ``"anyway"`` continues with others, which are stored from then on. Everything else may change: ``steps``,
             evaluation, patience, saving, reports.
         metadata: stored with each checkpoint, see :meth:`Checkpoints.save`, and compared when the run is resumed: what
-            the run depends on, such as the vocabulary, a learning rate, or the SHA-256 sum of all the data.
+            inference needs, such as the vocabulary and the names of the labels, and what else the run depends on, such
+            as a learning rate, or the SHA-256 sum of all the data.
         log: JSON-lines file for the metrics of every step.
         tensorboard: folder for TensorBoard files; needs tensorboardX.
+        callback: ``callback(step, metrics)``, called after every step and evaluation with numbers named
+            ``"train/loss"``, ``"evaluation/loss"``, …, for loggers such as Weights & Biases or MLflow.
         format_metrics: a function from metrics to the text that is printed.
         verbose: whether to print: a progress bar on a terminal, a line that updates in place in a notebook, a line
             each 10 s elsewhere; and each evaluation.
-        max_nonfinite: end the run after this many batches in a row whose loss or gradient is not finite.
+        live_plot: in a notebook, whether to draw the metrics while they come; needs matplotlib.
+        max_nonfinite: end the run after this many batches in a row whose loss or gradient is not finite. Such batches
+            are skipped; a warning names the first, and the array in which it is not finite.
 
     Returns:
-        The train state, and how the run ended.
+        The train state, the best parameters, the metrics as arrays, and how the run ended.
 
     Raises:
         NonFiniteError: loss or gradient were not finite for ``max_nonfinite`` batches in a row; names the last
@@ -147,119 +161,111 @@ def fit(
         >>> learning.fit(step, state, streams, steps=20, key=jax.random.key(1), verbose=False)  # doctest: +ELLIPSIS
         Fit(stopped='finished', best=None, ... s, state=TrainState(step=20, parameters=136, skipped=0))
     """
-    sizes = {"steps": steps, "steps_per_execution": steps_per_execution, "max_nonfinite": max_nonfinite}
-    for name, value in sizes.items():
-        checks.size(name, value)
-    for name, optional in (("evaluate_every", evaluate_every), ("save_every", save_every), ("patience", patience)):
-        if optional is not None:
-            checks.size(name, optional)
+    learning_checks.numbers_of_a_run(steps_per_execution, max_nonfinite, patience, verbose, live_plot, resume)
     checks.required("key", key, "jax.random.key(0) makes one")
-    checks.instance("state", state, TrainState, "train_state(params, optimizer) makes one")
-    learning_checks.batch_source("batches", batches)
     checks.random_key("key", key)
-    checks.flag("verbose", verbose)
-    if isinstance(resume, str):
-        checks.one_of("resume", resume, ("anyway",), also=", True or False")
+    checks.instance("state", state, TrainState, "train_state(params, optimizer) makes one")
+    reader = Reader(batches)
+    plan = Plan.of(reader, steps, epochs, steps_per_execution, evaluate, evaluate_every, save_every)
     learning_checks.needs("resume", resume, "checkpoints", checkpoints)
     learning_checks.needs("patience", patience, "evaluate", evaluate)
-    learning_checks.needs("evaluate_every", evaluate_every, "evaluate", evaluate)
-    learning_checks.enough_batches(batches, steps)
+    evaluate = None if evaluate is None else learning_checks.evaluation(evaluate)
+    monitored = Monitor.of(monitor, mode)
     checks.free_names("metadata", metadata or {}, (*RESERVED, *RESERVED_BY_FIT))
     metadata = as_json("metadata", metadata or {})
     placement, many = Placement(mesh, batch_spec, local_batches), jax.process_count() > 1
-    origin = fingerprint(batches, steps) if (checkpoints is not None or many) and not local_batches else {}
+    origin = fingerprint(reader) if (checkpoints is not None or many) and not local_batches else {}
     if many:
-        numbers = (steps, steps_per_execution, evaluate_every, save_every, patience, max_nonfinite)
+        numbers = (plan, patience, max_nonfinite, str(monitored))
         saved = None if checkpoints is None else [str(checkpoints.folder), checkpoints.steps()]
         processes.check_same({"steps, …, max_nonfinite": numbers, "key": encode_key(key), "metadata": metadata,
                               "checkpoints": saved, "state": digest(state), **origin})  # fmt: skip
-    state, progress = placement.state(state), _Progress()  # a copy: the compiled call donates it
+    state, progress, best_params = placement.state(state), Progress(), None  # a copy: the compiled call donates it
     if checkpoints is not None and checkpoints.steps():
-        state, key, progress = _restore(checkpoints, state, key, metadata, origin, resume)
+        state, key, progress, best_params = _restore(checkpoints, state, key, metadata, origin, resume, monitored)
     compiled = _compiled(step, placement.layout(state))
-    first, start_time, nonfinite_in_a_row = int(state.step), time.monotonic(), int(state.skipped_in_a_row)
+    first, start_time = int(state.step), time.monotonic()
     stopped = "early" if patience is not None and progress.wait >= patience else "finished"
     shapes: set[str] = set()
-    agreed_to_stop, main = False, processes.is_main()
+    agreed_to_stop, main, history = False, processes.is_main(), History()
+    logs = _logs(history, log, tensorboard, callback, first, bool(resume)) if main else [history]
 
     with (
         processes.explain_loss_of_a_process(),
         Report(
             first,
-            steps,
-            log=log if main else None,
-            resume=bool(resume),
-            tensorboard=tensorboard if main else None,
+            plan.steps,
+            epoch=plan.epoch,
+            logs=logs,
             format_metrics=format_metrics,
             verbose=verbose and main,
+            live_plot=live_plot,
+            history=history,
         ) as report,
         _ctrl_c() as ctrl_c,
     ):
+        watch = Watch(state.params, int(state.skipped_in_a_row), max_nonfinite, report.print, main)
 
         def interrupted() -> bool:
             """Whether to stop; of several processes, all in the same step."""
             return agreed_to_stop if many else ctrl_c.is_set()
 
-        def record(done: int, metrics: PyTree, any_ctrl_c: Array | None) -> None:
+        def record(done: int, group: Sequence[PyTree], metrics: PyTree, any_ctrl_c: Array | None) -> None:
             """Wait for the metrics of a compiled call, report them, and end a run that is no longer finite."""
-            nonlocal nonfinite_in_a_row, agreed_to_stop
+            nonlocal agreed_to_stop
             values, any_ctrl_c = jax.device_get((metrics, any_ctrl_c))
             agreed_to_stop |= bool(any_ctrl_c)
-            report.metrics(done, values)
-            for n, finite in enumerate(values["finite"], done + 1 - len(values["finite"])):
-                nonfinite_in_a_row = 0 if finite else nonfinite_in_a_row + 1
-                if nonfinite_in_a_row >= max_nonfinite:
-                    raise NonFiniteError(
-                        f"loss and gradient: expected finite numbers, got {nonfinite_in_a_row} batches in a row "
-                        f"without, up to step {n}; {_last_checkpoint(checkpoints)}; "
-                        "a smaller learning rate or clipping may help"
-                    )
+            report.metrics(done, {name: value for name, value in values.items() if name != "nonfinite_leaf"})
+            watch.after(done, values, group, checkpoints)
 
         def save(best: bool) -> None:
             if checkpoints is not None:
                 report.flush()  # the log holds all lines up to this step before the checkpoint exists
                 checkpoints.save(state, key, {**metadata, "progress": progress._asdict(), "origin": origin}, best=best)
 
-        if first >= steps:
-            report.print(f"nothing to do: the run is at step {first}, steps={steps}")
-
-        def next_group(done: int) -> PyTree:
-            group = _next_group(batches, steps, steps_per_execution, evaluate_every, save_every, done)
-            return placement.stacked(group) if group else None
+        if first >= plan.steps:
+            report.print(f"nothing to do: the run is at step {first}, steps={plan.steps}")
 
         def flag() -> Array | None:
             """Whether this process was interrupted, for the others."""
             return placement.flag(ctrl_c.is_set()) if many else None
 
+        def next_group(done: int) -> tuple[Sequence[PyTree], PyTree]:
+            group = plan.next_group(reader, done)
+            return group, placement.stacked(group) if group else None
+
         placed_key = placement.key(key)
-        done, pending, group = first, None, next_group(first)
-        while done < steps and not interrupted() and stopped != "early":
-            shapes.add(str(jax.tree.map(np.shape, group)))
+        done, pending, (group, placed) = first, None, next_group(first)
+        if group:
+            watch.before(first, group[0])
+        while done < plan.steps and not interrupted() and stopped != "early":
+            shapes.add(str(jax.tree.map(np.shape, placed)))
             # asynchronous: returns at once
-            state, metrics, any_ctrl_c = compiled(state, group, placed_key, flag())
-            done += len(jax.tree.leaves(group)[0])
-            group = next_group(done)  # while the device computes
+            state, metrics, any_ctrl_c = compiled(state, placed, placed_key, flag())
+            done += len(group)
+            now = (done, group, metrics, any_ctrl_c)
+            group, placed = next_group(done)  # while the device computes
             if pending is not None:
                 record(*pending)
-            pending = (done, metrics, any_ctrl_c)
-            at_end, better = done == steps, False
-            evaluate_now = evaluate if at_end or _due(done, evaluate_every) else None
-            if not (evaluate_now or at_end or _due(done, save_every)):
+            pending = now
+            at_end, better = done == plan.steps, False
+            evaluate_now = evaluate if at_end or plan.evaluates_at(done) else None
+            if not (evaluate_now or at_end or plan.saves_at(done)):
                 continue
             record(*pending)
             pending = None
             if evaluate_now is not None:
                 result = evaluate_now(state.params, done)
                 learning_checks.evaluation_result("evaluate", result)
-                checks.one_of("monitor", monitor, result)
-                monitored = processes.from_main(float(result[monitor]))
-                better = monitored < (math.inf if progress.best is None else progress.best)  # NaN is never better
-                progress = _Progress(monitored, done, 0) if better else progress._replace(wait=progress.wait + 1)
-                report.evaluation(done, result, better)
+                values = [processes.from_main(value) for value in monitored.values(result)]
+                progress, better = progress.after(monitored, values, done)
+                if better:
+                    best_params = _copy(state.params)
+                report.evaluation(done, result, str(monitored) if better else "")
                 if patience is not None and progress.wait >= patience:
                     stopped = "early"
             save(best=better)
-        if interrupted() and stopped != "early" and done < steps:
+        if interrupted() and stopped != "early" and done < plan.steps:
             stopped = "interrupted"
             if pending is not None:  # otherwise this step is saved already
                 record(*pending)
@@ -267,20 +273,35 @@ def fit(
             report.print(f"interrupted at step {done}" + ("; saved, resume continues from here" if checkpoints else ""))
         if len(shapes) > 1:
             report.print(f"{len(shapes)} batch shapes were compiled")
+        watch.at_end()
         jax.block_until_ready(state)
-    return Fit(state, stopped, progress.best, progress.best_step, time.monotonic() - start_time, len(shapes))
+        if stopped == "early" and best_params is not None:
+            report.print(f"stopped at step {done}, back to the parameters of step {progress.best_step}: {monitored}")
+            state = state._replace(params=_copy(best_params))
+    best_params = state.params if best_params is None else best_params
+    return Fit(state, stopped, progress.best, progress.best_step, time.monotonic() - start_time, len(shapes),
+               best_params, history.steps(), history.evaluations())  # fmt: skip
 
 
 def _restore(
-    checkpoints: Checkpoints, state: TrainState, key: Array, metadata: dict, origin: dict, resume: bool | str
-) -> tuple[TrainState, Array, _Progress]:
-    """State, key and progress of the newest intact checkpoint, which must be of the same run; else those given."""
+    checkpoints: Checkpoints,
+    state: TrainState,
+    key: Array,
+    metadata: dict,
+    origin: dict,
+    resume: bool | str,
+    monitor: Monitor,
+) -> tuple[TrainState, Array, Progress, Params | None]:
+    """State, key, progress and best parameters of the newest intact checkpoint, which must be of the same run.
+
+    Those given if there is none.
+    """
     if not resume:
         checks.refuse("checkpoints", "a folder without checkpoints", f"{checkpoints.folder} with some",
                       "resume=True continues with them")  # fmt: skip
     restored = checkpoints.restore(state)
     if restored is None:
-        return state, key, _Progress()
+        return state, key, Progress(), None
     stored = restored.metadata
     if "origin" not in stored:  # saved by a user's own training loop
         key = restored.key
@@ -288,7 +309,33 @@ def _restore(
         user_metadata = {k: v for k, v in stored.items() if k not in (*RESERVED, *RESERVED_BY_FIT)}
         stored_origin = {"metadata": user_metadata, "key": stored["key"], **stored["origin"]}
         check_origin(checkpoints.folder, stored_origin, {"metadata": metadata, "key": encode_key(key), **origin})
-    return restored.state, key, _Progress(**stored.get("progress", {}))
+    progress = Progress.of(stored.get("progress", {}), monitor)
+    best = None if progress.best_step is None else checkpoints.restore_params(progress.best_step, state.params)
+    return restored.state, key, progress if best is not None else Progress(), best
+
+
+def _logs(
+    history: History,
+    log: str | os.PathLike | None,
+    tensorboard: str | os.PathLike | None,
+    callback: Callable[[int, dict[str, float]], Any] | None,
+    first: int,
+    resume: bool,
+) -> list[Log]:
+    logs: list[Log] = [history]
+    if log is not None:
+        logs.append(JsonLines(log, first, resume))
+    if tensorboard is not None:
+        logs.append(TensorBoard(tensorboard))
+    if callback is not None:
+        logs.append(Callback(callback))
+    return logs
+
+
+@jax.jit
+def _copy(params: Params) -> Params:
+    """A copy that stays when the original is donated."""
+    return jax.tree.map(jnp.copy, params)
 
 
 @functools.lru_cache(maxsize=8)
@@ -308,47 +355,6 @@ def _compiled(step: Step, layout: Layout | None) -> Callable:
 
     out_shardings = None if layout is None else (layout.state, layout.replicated, layout.replicated)
     return jax.jit(steps, donate_argnums=0, out_shardings=out_shardings)
-
-
-class _Progress(NamedTuple):
-    """The state of early stopping."""
-
-    best: float | None = None
-    best_step: int | None = None
-    wait: int = 0  # evaluations since the best one
-
-
-def _last_checkpoint(checkpoints: Checkpoints | None) -> str:
-    if checkpoints is None or not checkpoints.steps():
-        return "there is no checkpoint"
-    return f"the last good checkpoint is that of step {checkpoints.steps()[-1]} in {checkpoints.folder}"
-
-
-def _due(done: int, every: int | None) -> bool:
-    return every is not None and done % every == 0
-
-
-def _next_group(
-    batches: Batches,
-    steps: int,
-    steps_per_execution: int,
-    evaluate_every: int | None,
-    save_every: int | None,
-    done: int,
-) -> list[PyTree]:
-    """The next ``steps_per_execution`` batches; a single batch before an evaluation, a save or another shape.
-
-    It depends on ``done`` alone, so a resumed run groups its steps like an uninterrupted one.
-    """
-    if done >= steps:
-        return []
-    nearest = min([steps - done] + [every - done % every for every in (evaluate_every, save_every) if every])
-    if done % steps_per_execution == 0 and nearest >= steps_per_execution:
-        group = [learning_checks.batch(batches, n, steps) for n in range(done, done + steps_per_execution)]
-        shapes = [jax.tree.map(np.shape, batch) for batch in group]
-        if all(shape == shapes[0] for shape in shapes):
-            return group
-    return [learning_checks.batch(batches, done, steps)]
 
 
 @contextlib.contextmanager

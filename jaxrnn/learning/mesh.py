@@ -22,7 +22,7 @@ from jaxrnn import checks
 from jaxrnn.learning import processes
 from jaxrnn.learning.provenance import digest
 from jaxrnn.learning.step import TrainState
-from jaxrnn.types import Array, PyTree
+from jaxrnn.types import Array, Params, PyTree, State
 
 MESH_FIX = "learning.device_mesh() makes one"
 
@@ -174,11 +174,11 @@ class Layout(NamedTuple):
     """The shardings of the results of a compiled call, hashable."""
 
     structure: Any
-    leaves: tuple[NamedSharding, ...]  # of the train state
+    leaves: tuple[NamedSharding, ...]  # of the train state, or of a carry
     replicated: NamedSharding
 
     @property
-    def state(self) -> TrainState:
+    def state(self) -> PyTree:
         return jax.tree.unflatten(self.structure, self.leaves)
 
 
@@ -258,7 +258,15 @@ class Placement:
         kept = _names(spec) and set(_names(spec)) <= set(self.mesh.axis_names)
         return NamedSharding(self.mesh, spec) if kept else self._sharding(*default[: np.ndim(x)])
 
-    def layout(self, state: TrainState) -> Layout | None:
+    def model(self, params: Params, carry: State) -> tuple[Params, State]:
+        """Parameters and carry on their devices, to be read only: what is there already is not copied."""
+        if self.mesh is None:
+            return params, carry
+        state = TrainState(params, (), carry, *[()] * 3)  # type: ignore[arg-type]
+        placed = jax.tree.map(_put, state, self.state_shardings(state))
+        return placed.params, placed.carry
+
+    def layout(self, state: PyTree) -> Layout | None:
         """Where a compiled call leaves its results, those of ``state`` where they are; None without a mesh."""
         if self.mesh is None:
             return None

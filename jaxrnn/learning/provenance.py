@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-import json
 import math
 import os
 from typing import Any
@@ -12,32 +11,27 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxrnn import checks
-from jaxrnn.learning.checks import batch, is_plain_sequence
+from jaxrnn import checks, stored
+from jaxrnn.learning.sources import Reader
 from jaxrnn.types import PyTree
 
 MISSING = object()
 
 
 def as_json(argument: str, value: Any) -> Any:
-    """A value after a round trip through JSON: tuples become lists, the keys of dicts strings."""
-    try:
-        return json.loads(json.dumps(value))
-    except (TypeError, ValueError) as error:
-        checks.refuse(argument, "what JSON can hold", str(error), "int(...), float(...) or .tolist() of an array",
-                      TypeError)  # fmt: skip
+    """A value as the JSON that checkpoints hold, see :func:`jaxrnn.stored.encode`; of what is JSON, itself."""
+    return stored.encode(argument, value)
 
 
-def fingerprint(batches: Any, steps: int) -> dict[str, Any]:
+def fingerprint(reader: Reader) -> dict[str, Any]:
     """The number of batches of a source that repeats, and dtype, shape and SHA-256 of each array of the first batch.
 
     One batch is cheap to read, and almost surely differs for other data: it holds a piece of each of B streams, or B
     sequences drawn from the whole data set.
     """
-    repeats = hasattr(batches, "__len__") and not is_plain_sequence(batches)  # a list may grow with the steps
-    origin: dict[str, Any] = {"len(batches)": len(batches)} if repeats else {}
-    first = digest(batch(batches, 0, steps))
-    return origin | {f"batches[0]{path}": array for path, array in first.items()}
+    repeats = reader.epoch_length is not None and not reader.is_list  # a list may grow with the steps
+    origin: dict[str, Any] = {"len(batches)": reader.epoch_length} if repeats else {}
+    return origin | {f"batches[0]{path}": array for path, array in digest(reader.first).items()}
 
 
 def digest(tree: PyTree) -> dict[str, str]:
@@ -45,14 +39,21 @@ def digest(tree: PyTree) -> dict[str, str]:
     return {jax.tree_util.keystr(path): _digest(x) for path, x in jax.tree_util.tree_leaves_with_path(tree)}
 
 
-def check_origin(folder: os.PathLike, stored: dict[str, Any], current: dict[str, Any]) -> None:
-    """Refuse to resume the run in ``folder`` unless its origin is the current one; names the first difference."""
-    difference = _first_difference("", stored, current)
+def check_origin(folder: os.PathLike, before: dict[str, Any], current: dict[str, Any]) -> None:
+    """Refuse to resume the run in ``folder`` unless its origin is the current one; names the first difference.
+
+    Both may hold objects, as the metadata of a checkpoint that was read do: their JSON is compared.
+    """
+    difference = _first_difference("", _as_json_by_name(before), _as_json_by_name(current))
     if difference is not None:
         path, old, new = difference
         checks.refuse(path, f"{_excerpt(old, new)} as in the run in {folder}", _excerpt(new, old),
                       "resume with what the run was made from, or start in another folder; fit(..., "
                       'resume="anyway") continues with other ones')  # fmt: skip
+
+
+def _as_json_by_name(origin: dict[str, Any]) -> dict[str, Any]:
+    return {name: as_json(name, value) for name, value in origin.items()}
 
 
 def _digest(leaf: Any) -> str:

@@ -1,19 +1,15 @@
-"""Reports of a run: a progress bar on a terminal, one updated line in a notebook, plain lines elsewhere, log files."""
+"""What a run prints: a progress bar on a terminal, one updated line in a notebook, plain lines elsewhere."""
 
 from __future__ import annotations
 
-import json
-import math
-import os
-import pathlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from jaxrnn import checks
+from jaxrnn.learning.logs import History, Log
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -22,6 +18,7 @@ if TYPE_CHECKING:
 MetricsFormatter = Callable[[dict[str, float]], str]
 SECONDS_BETWEEN_LINES = 10.0
 SECONDS_BETWEEN_UPDATES = 0.2  # of the line in a notebook
+SECONDS_BETWEEN_PLOTS = 2.0
 LOG_ONLY = ("finite", "count")  # metrics that are not printed by default
 
 
@@ -31,16 +28,17 @@ def default_format(metrics: dict[str, float]) -> str:
 
 
 class Report:
-    """Writes metrics to the screen, to a JSON-lines file and to TensorBoard.
+    """Prints the metrics of a run, and passes them on to its logs.
 
     Args:
-        first: the step the run starts from; lines of later steps in the log, left by a killed run, are removed.
+        first: the step the run starts from.
         steps: the step it ends at.
-        log: the JSON-lines file: one object for each step, and one with ``"evaluation"`` for each evaluation.
-        resume: whether the log may hold lines already.
-        tensorboard: folder for TensorBoard; needs the package tensorboardX.
+        epoch: the steps of an epoch if the run is counted in epochs.
+        logs: where the metrics go.
         format_metrics: a function from metrics to the text that is printed.
         verbose: whether to print.
+        live_plot: in a notebook, whether to draw ``history`` and update the picture.
+        history: one of ``logs``.
     """
 
     def __init__(
@@ -48,23 +46,27 @@ class Report:
         first: int,
         steps: int,
         *,
-        log: str | os.PathLike | None,
-        resume: bool,
-        tensorboard: str | os.PathLike | None,
-        format_metrics: MetricsFormatter,
-        verbose: bool,
+        epoch: int | None = None,
+        logs: Sequence[Log] = (),
+        format_metrics: MetricsFormatter = default_format,
+        verbose: bool = True,
+        live_plot: bool = False,
+        history: History | None = None,
     ) -> None:
         from rich.console import Console  # imported on first use, so that jaxrnn imports quickly
 
-        self.steps, self.format_metrics, self.verbose = steps, format_metrics, verbose
+        self.steps, self.epoch, self.logs = steps, epoch, logs
+        self.format_metrics, self.verbose = format_metrics, verbose
         self.console = Console(highlight=False, emoji=False, soft_wrap=True)
         self.first, self.start, self.last_line = first, time.monotonic(), time.monotonic()
-        self.log = None if log is None else _open_log(pathlib.Path(log), first, resume)
-        self.tensorboard = None if tensorboard is None else _summary_writer(tensorboard)
         self.bar: Progress | None = None
         self.notebook_line: Any = None  # a DisplayHandle of IPython, which shows self.line
         self.line = ""
-        if verbose and self.console.is_terminal and not self.console.is_jupyter:
+        notebook = self.console.is_jupyter
+        self.plot = LivePlot(history) if live_plot and verbose and notebook and history is not None else None
+        if live_plot and not notebook:
+            self.print("live_plot: there is no notebook to draw in; plots.history(end) draws the run at its end")
+        if verbose and self.console.is_terminal and not notebook:
             self.bar = _progress_bar(self.console)
             self.task = self.bar.add_task("", total=steps, completed=first, rate="", text="")
 
@@ -84,25 +86,38 @@ class Report:
             self.bar.stop()
         if self.notebook_line:
             self._update_notebook_line()
-        for file in (self.log, self.tensorboard):
-            if file:
-                file.close()
+        if self.plot:
+            self.plot.close()
+        for log in self.logs:
+            log.close()
+
+    def position(self, step: int) -> str:
+        """``step 40/100``; with epochs ``epoch 2/5, step 40/100``, the epoch counted when it begins."""
+        if not self.epoch:
+            return f"step {step}/{self.steps}"
+        return f"epoch {-(-step // self.epoch)}/{self.steps // self.epoch}, step {step}/{self.steps}"
 
     def metrics(self, step: int, metrics: dict[str, np.ndarray]) -> None:
         """Report the metrics ``[K]`` of the K steps that end at ``step``."""
         count = len(metrics["loss"])
         for k in range(count):
-            self._write(step - count + k + 1, {name: values[k] for name, values in metrics.items()})
+            of_step = {name: values[k] for name, values in metrics.items()}
+            for log in self.logs:
+                log.step(step - count + k + 1, of_step)
+        if self.plot:
+            self.plot.update(SECONDS_BETWEEN_PLOTS)
         if not self.verbose:
             return
         text = self.format_metrics({name: float(np.mean(values)) for name, values in metrics.items()})
         now = time.monotonic()
         rate = (step - self.first) / max(now - self.start, 1e-9)
         if self.bar:
+            if self.epoch:
+                text = f"{self.position(step).partition(',')[0]}  {text}"
             self.bar.update(self.task, completed=step, rate=f"{rate:.1f} steps/s", text=text)
             return
         left = (self.steps - step) / rate
-        line = f"step {step}/{self.steps}  {text}  {rate:.1f} steps/s  {int(left // 60)}:{int(left % 60):02} left"
+        line = f"{self.position(step)}  {text}  {rate:.1f} steps/s  {int(left // 60)}:{int(left % 60):02} left"
         if self.notebook_line:
             self.line = f"{'█' * (20 * step // self.steps):░<20}  {line}"
             if now - self.last_line > SECONDS_BETWEEN_UPDATES:
@@ -112,21 +127,22 @@ class Report:
             self.last_line = now
             self.print(line)
 
-    def evaluation(self, step: int, result: dict[str, Any], best: bool) -> None:
-        """Report an evaluation: its numbers in one line, its texts below."""
+    def evaluation(self, step: int, result: dict[str, Any], best: str) -> None:
+        """Report an evaluation: its numbers in one line, its texts below; ``best`` says in what it is the best."""
         numbers = {name: float(v) for name, v in result.items() if not isinstance(v, str)}
-        self._write(step, {"evaluation": numbers})
-        self.print(
-            f"step {step}/{self.steps}  evaluation: {self.format_metrics(numbers)}"
-            + ("  (best so far)" if best else "")
-        )
+        for log in self.logs:
+            log.evaluation(step, numbers)
+        if self.plot:
+            self.plot.update()
+        best = f"  (best so far: {best})" if best else ""
+        self.print(f"{self.position(step)}  evaluation: {self.format_metrics(numbers)}{best}")
         for text in (v for v in result.values() if isinstance(v, str)):
             self.print(text)
 
     def flush(self) -> None:
-        """Write the buffered lines of the log to the file, so that they survive a kill of this process."""
-        if self.log:
-            self.log.flush()
+        """Bring what the logs hold in memory to their files."""
+        for log in self.logs:
+            log.flush()
 
     def print(self, text: str) -> None:
         """Print a line, above the progress bar if there is one."""
@@ -138,14 +154,32 @@ class Report:
     def _update_notebook_line(self) -> None:
         self.notebook_line.update({"text/plain": self.line}, raw=True)
 
-    def _write(self, step: int, entry: dict[str, Any]) -> None:
-        entry = _to_json(entry)
-        if self.log:
-            self.log.write(json.dumps({"step": step, **entry}) + "\n")
-        if self.tensorboard:
-            for name, value in entry.get("evaluation", entry).items():
-                prefix = "evaluation/" if "evaluation" in entry else "train/"
-                self.tensorboard.add_scalar(prefix + name, math.nan if value is None else value, step)
+
+class LivePlot:
+    """A picture of the metrics in a notebook, drawn anew at intervals."""
+
+    def __init__(self, history: History) -> None:
+        import matplotlib.pyplot as plt
+        from IPython.display import display
+
+        self.history, self.plt = history, plt
+        self.figure = plt.figure(figsize=(7, 4), layout="constrained")
+        self.handle = display(self.figure, display_id=True)
+        self.last = time.monotonic()
+
+    def update(self, seconds: float = 0.0) -> None:
+        """Draw, unless the last time was less than so many seconds ago."""
+        if time.monotonic() - self.last < seconds:
+            return
+        from jaxrnn import plots
+
+        plots.history((self.history.steps(), self.history.evaluations()), figure=self.figure)
+        self.handle.update(self.figure)
+        self.last = time.monotonic()
+
+    def close(self) -> None:
+        self.update()
+        self.plt.close(self.figure)  # or the notebook shows it a second time
 
 
 def _progress_bar(console: Console) -> Progress:
@@ -153,43 +187,3 @@ def _progress_bar(console: Console) -> Progress:
 
     rate, text = (TextColumn(f"{{task.fields[{name}]}}") for name in ("rate", "text"))
     return Progress(BarColumn(20), MofNCompleteColumn(), rate, TimeRemainingColumn(), text, console=console)
-
-
-def _to_json(value: Any) -> Any:
-    """Numbers as Python numbers; those that are not finite become None, null in JSON."""
-    if isinstance(value, dict):
-        return {name: _to_json(v) for name, v in value.items()}
-    number = np.asarray(value)
-    if number.dtype == bool:
-        return bool(number)
-    return float(number) if np.isfinite(number) else None
-
-
-def _open_log(path: pathlib.Path, first: int, resume: bool) -> Any:
-    """Open the log to append after the lines up to step ``first``; a run that starts at step 0 needs a new file."""
-    lines = path.read_text("utf-8").splitlines() if path.exists() else []
-    if lines and first == 0 and not resume:
-        checks.refuse("log", "a new file", f"{path} with {len(lines)} lines", "resume the run or name another file")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if lines and first == 0:  # of a run that has no checkpoint
-        path.replace(path.with_name(f"{path.name}.earlier"))
-    kept = []
-    for line in lines:
-        try:
-            if json.loads(line)["step"] > first:
-                break
-        except ValueError:  # a partial line, of a run that was killed while writing
-            break
-        kept.append(line + "\n")
-    draft = path.with_name(f"{path.name}.draft")
-    draft.write_text("".join(kept), "utf-8")
-    os.replace(draft, path)  # atomic: a kill leaves the old file or the new one
-    return path.open("a", buffering=1 << 16, encoding="utf-8")
-
-
-def _summary_writer(folder: str | os.PathLike) -> Any:
-    try:
-        from tensorboardX import SummaryWriter
-    except ImportError:
-        raise ImportError("tensorboard: writing its files needs tensorboardX; pip install tensorboardX") from None
-    return SummaryWriter(str(folder))

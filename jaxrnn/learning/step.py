@@ -11,12 +11,11 @@ import optax
 
 from jaxrnn import checks
 from jaxrnn.learning import checks as learning_checks
+from jaxrnn.learning.objectives import Loss, Metrics, with_carry
 from jaxrnn.learning.update import rescale, trained_params, update
 from jaxrnn.precision import widen
 from jaxrnn.types import Array, Params, PyTree, State, exportable
 
-Loss: TypeAlias = Callable[[Params, State, PyTree, Array | None], tuple[Array, tuple[State, dict[str, Array]]]]
-Metrics: TypeAlias = dict[str, Array]
 Step: TypeAlias = Callable[["TrainState", PyTree, Array], tuple["TrainState", Metrics]]
 
 
@@ -95,18 +94,21 @@ def train_step(loss: Loss, optimizer: optax.GradientTransformation) -> Step:
     gets ``fast``; ``slow`` are for inference, and ``load_model`` returns them.
 
     Args:
-        loss: ``loss(params, carry, batch, key) -> (value, (carry, metrics))``: the value to minimize, the recurrent
-            state to start the next batch with (``()`` for none), and further numbers to report (``{}`` for none);
-            a metric ``"count"`` is the weight of the batch in :func:`mean_loss`.
+        loss: the value to minimize, and numbers to report: ``loss(params, batch)`` or ``loss(params, batch, key)``
+            returns ``value`` or ``(value, metrics)``; ``loss(params, carry, batch, key) -> (value, (carry, metrics))``
+            also carries the recurrent state from batch to batch. A metric ``"count"`` is the weight of the batch in
+            :func:`mean_loss`. Ready ones: :mod:`jaxrnn.learning.objectives`.
         optimizer: any of optax, the one of :func:`train_state`.
 
     Returns:
         ``step(state, batch, key) -> (state, metrics)``, a pure function. The metrics are ``loss``, ``grad_norm``
-        (global, before clipping), ``finite`` and those of the loss.
+        (global, before clipping), ``finite``, ``nonfinite_leaf`` (the first leaf of the gradient that is not finite, -1
+        if all are) and those of the loss.
 
     Raises:
-        TypeError, ValueError: the optimizer needs an argument that is not supported, such as a gradient for each
-            sequence (``optax.contrib.dpsgd``), or the state is that of another optimizer.
+        TypeError, ValueError: the loss takes or returns something else; the optimizer needs an argument that is not
+            supported, such as a gradient for each sequence (``optax.contrib.dpsgd``), or the state is that of another
+            optimizer.
 
     Example:
         >>> import jax, jax.numpy as jnp, jaxrnn as rnn, optax
@@ -122,21 +124,23 @@ def train_step(loss: Loss, optimizer: optax.GradientTransformation) -> Step:
         >>> batch = {"x": jnp.ones((7, 4, 3)), "y": jnp.ones((7, 4, 1))}
         >>> state, metrics = step(state, batch, jax.random.key(1))
         >>> int(state.step), sorted(metrics)
-        (1, ['finite', 'grad_norm', 'loss'])
+        (1, ['finite', 'grad_norm', 'loss', 'nonfinite_leaf'])
     """
     learning_checks.optimizer("optimizer", optimizer)
+    loss = with_carry(loss)
 
     def step(state: TrainState, batch: PyTree, key: Array) -> tuple[TrainState, Metrics]:
-        value_and_grad = jax.value_and_grad(lambda *args: learning_checks.loss_result(loss(*args)), has_aux=True)
+        value_and_grad = jax.value_and_grad(loss, has_aux=True)
         (value, (carry, metrics)), grads = value_and_grad(trained_params(state.params), state.carry, batch, key)
 
         def value_fn(params: Params) -> Array:
             return loss(trained_params(params), state.carry, batch, key)[0]
 
         with jax.numpy_dtype_promotion("standard"):  # optax mixes dtypes; the loss keeps the user's own setting
-            grads, norm, finite = rescale(widen(grads))
+            grads, norm, finite_leaves = rescale(widen(grads))
             params, opt_state = update(optimizer, grads, state.opt_state, state.params, value, value_fn)
-        finite = jnp.isfinite(value) & finite
+        all_finite = finite_leaves.all()
+        finite = jnp.isfinite(value) & all_finite
 
         def if_finite(new: PyTree, old: PyTree) -> PyTree:
             return jax.tree.map(lambda a, b: jnp.where(finite, a, b), new, old)
@@ -149,7 +153,8 @@ def train_step(loss: Loss, optimizer: optax.GradientTransformation) -> Step:
             skipped=state.skipped + jnp.where(finite, 0, 1),
             skipped_in_a_row=jnp.where(finite, 0, state.skipped_in_a_row + 1),
         )
-        return after, {"loss": value, "grad_norm": norm, "finite": finite, **metrics}
+        first = jnp.where(all_finite, -1, jnp.argmin(finite_leaves)) if finite_leaves.size else jnp.asarray(-1)
+        return after, {"loss": value, "grad_norm": norm, "finite": finite, "nonfinite_leaf": first, **metrics}
 
     return step
 
@@ -220,9 +225,10 @@ def mean_loss(loss: Loss, params: Params, carry: State, batches: PyTree) -> tupl
         >>> round(float(mean), 4)  # three steps of 1, six of 9
         6.3333
     """
+    loss = with_carry(loss)
 
     def body(carry: State, batch: PyTree) -> tuple[State, tuple[Array, Array]]:
-        value, (carry, metrics) = learning_checks.loss_result(loss(params, carry, batch, None))
+        value, (carry, metrics) = loss(params, carry, batch, None)
         with jax.numpy_dtype_promotion("standard"):
             dtype = jnp.promote_types(jnp.result_type(value), jnp.float32)
         return carry, (jnp.asarray(value, dtype), learning_checks.batch_count(metrics).astype(dtype))

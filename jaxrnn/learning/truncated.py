@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jaxrnn import checks, losses
 from jaxrnn.data.sequences import Chunk
 from jaxrnn.learning.checks import unidirectional
-from jaxrnn.learning.step import Loss, Metrics
+from jaxrnn.learning.objectives import CarryLoss, Metrics
 from jaxrnn.scan import where
 from jaxrnn.types import Array, Params, PyTree, State
 from jaxrnn.unroll import unroll
@@ -81,7 +81,7 @@ def truncated_unroll(
     return jax.lax.stop_gradient(next_carry), ys
 
 
-def stream_loss(model: Any, loss_fn: LossFunction = losses.cross_entropy, **options: Any) -> Loss:
+def stream_loss(model: Any, loss_fn: LossFunction = losses.cross_entropy, **options: Any) -> CarryLoss:
     """Make a loss on chunks of long streams, by truncated BPTT with carried state, for :func:`train_step`.
 
     Args:

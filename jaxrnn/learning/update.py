@@ -20,7 +20,7 @@ EXTRA_ARGS = ("value", "grad", "value_fn", "obj_fn", "grad_fn")  # what optax' t
 
 
 def rescale(grads: PyTree) -> tuple[PyTree, Array, Array]:
-    r"""Gradients whose square does not overflow, their global norm, and whether all of them are finite.
+    r"""Gradients whose square does not overflow, their global norm, and which leaves are finite, ``[leaves]``.
 
     .. math:: ‖g‖ = u \sqrt{\sum_i (g_i / u)^2}, \quad u = \max_i |g_i|, \qquad
         g ← g · \min(1, c / ‖g‖), \quad c = \tfrac{1}{2}\sqrt{\text{largest number}}
@@ -30,13 +30,18 @@ def rescale(grads: PyTree) -> tuple[PyTree, Array, Array]:
     """
     leaves = jax.tree.leaves(grads)
     if not leaves:
-        return grads, jnp.zeros(()), jnp.asarray(True)
+        return grads, jnp.zeros(()), jnp.ones(0, bool)
     finfo = min((jnp.finfo(g.dtype) for g in leaves), key=lambda info: float(info.max))
-    largest = functools.reduce(jnp.maximum, [jnp.max(jnp.abs(g), initial=0) for g in leaves])
+    largest_of_each = [jnp.max(jnp.abs(g), initial=0) for g in leaves]
+    largest = functools.reduce(jnp.maximum, largest_of_each)
     unit = jnp.clip(largest, float(finfo.tiny), 1 / (16 * float(finfo.tiny)))  # 1 / u is a normal number
     relative = optax.tree.norm(jax.tree.map(lambda g: g / unit, grads))
     shrink = jnp.minimum(1, float(finfo.max) ** 0.5 / 2 / unit / relative)
-    return jax.tree.map(lambda g: g * shrink.astype(g.dtype), grads), unit * relative, jnp.isfinite(largest)
+    return (
+        jax.tree.map(lambda g: g * shrink.astype(g.dtype), grads),
+        unit * relative,
+        jnp.stack([jnp.isfinite(x) for x in largest_of_each]),
+    )
 
 
 def update(

@@ -12,6 +12,9 @@ to be chosen by name, since published recipes differ in it:
 A sequence without a step that counts is padding of the batch, and is not counted in the divisor of a mean.
 :func:`count` returns that divisor; it is the weight of a batch when the losses of several batches are averaged.
 
+Where each sequence has one label, ``[B]``, the fillers of an incomplete batch have the label 0 and would count:
+``mask=lengths > 0`` leaves them out. :func:`jaxrnn.data.targets_and_mask` gives the mask of a batch in either case.
+
 Labels outside of the vocabulary, such as the -100 that PyTorch ignores, are refused. ``mask=labels != -100`` excludes
 them.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -18,11 +18,10 @@ from jaxrnn.layers import Linear, LinearParams
 from jaxrnn.losses.values import distribution_loss
 from jaxrnn.precision import widen
 from jaxrnn.tasks.checks import forecasting_core, forecasting_distribution, steppable_core, window_sizes
+from jaxrnn.tasks.normalization import SCALES, Normalization, of_context
 from jaxrnn.tasks.pooling import last
 from jaxrnn.types import Array, Params, exportable
 from jaxrnn.unroll import one_step, unroll
-
-SCALES = ("none", "window")
 
 
 @exportable
@@ -57,6 +56,9 @@ class _Forecaster:
                           "windows.covariates counts them")  # fmt: skip
         checks.one_of("scale", self.scale, SCALES)
         forecasting_distribution("distribution", self.distribution)
+        if self.scale == "instance" and getattr(self.distribution, "of_counts", False):
+            checks.refuse("scale", "'window' or 'none', since the targets are counts", repr(self.scale),
+                          "counts without their mean are no counts")  # fmt: skip
         object.__setattr__(self, "dtype", checks.float_dtype("dtype", self.dtype))
         name, expected = type(self).__name__, self.input_size(self.targets, self.covariates)
         forecasting_core("core", self.core, expected, f"{name}.input_size({self.targets}, {self.covariates})")
@@ -87,35 +89,31 @@ class _Forecaster:
         core, readout = jax.random.split(key)
         return ForecasterParams(self.core.init(core), self.readout.init(readout))
 
-    def _prepare(self, params: ForecasterParams, window: Window) -> tuple[ForecasterParams, Window, Array | None]:
-        """Parameters, the window with 0 where nothing is observed, and the scale of each of its series or None."""
+    def _prepare(self, params: ForecasterParams, window: Window) -> tuple[ForecasterParams, Window, Normalization]:
+        """Parameters, the window with 0 where nothing is observed, and the normalization by its context."""
         params = checks.parameters(self, params)
         window_sizes("window", window, self.targets, self.covariates, self.horizon)
         window = Window._make(jax.tree.map(jnp.asarray, window))
         values = jnp.where(window.observed, window.values, 0)
         window = window._replace(values=values, targets=jnp.where(window.targets_observed, window.targets, 0))
-        if self.scale == "none":
-            return params, window, None
-        count = jnp.maximum(window.observed.sum(0), 1).astype(values.dtype)
-        scale = jnp.abs(values).sum(0) / count
-        return params, window, jnp.where(scale > 0, scale, 1)
+        return params, window, of_context(self.scale, values, jnp.asarray(window.observed))
 
-    def _inputs(self, values: Any, observed: Any, covariates: Any, scale: Array | None) -> Array:
+    def _inputs(self, values: Any, observed: Any, covariates: Any, norm: Normalization) -> Array:
         """``[..., 2 D + K]``: values, whether they are observed, covariates."""
-        if scale is not None:
-            values = values / jnp.broadcast_to(scale, values.shape)
-        flags, covariates = observed.astype(values.dtype), self._scaled(covariates, scale).astype(values.dtype)
+        values = jnp.where(observed, norm.apply(values), 0)
+        flags, covariates = observed.astype(values.dtype), self._normalized(covariates, norm).astype(values.dtype)
         return jnp.concatenate([values, flags, covariates], -1)
 
-    def _scaled(self, covariates: Any, scale: Array | None) -> Array:
+    def _normalized(self, covariates: Any, norm: Normalization) -> Array:
         """Covariates, of which the last ones are lagged values."""
-        if scale is None or not self.lags:
+        if not self.lags:
             return covariates
         known, lagged = jnp.split(covariates, [self.covariates - self.lags * self.targets], -1)
-        return jnp.concatenate([known, lagged / jnp.broadcast_to(jnp.tile(scale, self.lags), lagged.shape)], -1)
+        return jnp.concatenate([known, norm.apply(lagged)], -1)
 
-    def _loss(self, outputs: Array, targets: Any, observed: Any, scale: Array | None) -> tuple[Array, dict]:
-        value = distribution_loss(self.distribution, outputs, targets, scale=scale, mask=observed)
+    def _loss(self, outputs: Array, targets: Any, observed: Any, norm: Normalization) -> tuple[Array, dict]:
+        targets = norm.centre(targets)
+        value = distribution_loss(self.distribution, outputs, targets, scale=norm.scale, mask=observed)
         return value, {"count": losses.count(targets.shape[:-1], mask=observed)}
 
 
@@ -136,8 +134,10 @@ class Forecaster(_Forecaster):
         distribution: of a value, of :mod:`jaxrnn.distributions`.
         horizon, targets, covariates, lags: the sizes of the windows, ``**windows.sizes``: h, the steps of a forecast;
             D, the values of a step; K, what is known of a step in advance; and how many lags are among that.
-        scale: ``"window"`` divides the values of each window by the mean absolute value of its context, for many series
-            of different size; ``"none"``.
+        scale: how the values of each window are normalized by its context, for many series of different size or for one
+            with a trend. ``"window"`` divides by the mean absolute value, of values that are mostly above 0 (Windows
+            with ``scaling="mean"`` or ``"none"``). ``"instance"`` subtracts the mean and divides by the standard
+            deviation (Kim et al. 2022). ``"none"`` leaves them.
         features: width of the core's outputs, for a core without an ``output_size``.
         dtype: dtype of the readout; the core has its own.
 
@@ -157,7 +157,8 @@ class Forecaster(_Forecaster):
         (10, 5, 1, 1)
 
     Source: Salinas et al. (2020), "DeepAR: probabilistic forecasting with autoregressive recurrent networks",
-    International Journal of Forecasting 36.
+    International Journal of Forecasting 36; Kim et al. (2022), "Reversible instance normalization for accurate
+    time-series forecasting against distribution shift", ICLR.
     """
 
     core: Any
@@ -201,8 +202,8 @@ class Forecaster(_Forecaster):
         Returns:
             The value and ``{"count": N}``.
         """
-        outputs, values, observed, scale = self._teacher_forced(params, window, key)
-        return self._loss(outputs, values[1:], observed[1:], scale)
+        outputs, values, observed, norm = self._teacher_forced(params, window, key)
+        return self._loss(outputs, values[1:], observed[1:], norm)
 
     def forecast(self, params: ForecasterParams, window: Window, *, key: Array, samples: int = 100) -> Array:
         """Sample paths of the h steps after the context, each value given those before it.
@@ -224,12 +225,12 @@ class Forecaster(_Forecaster):
         return _mean_path(self, params, window)
 
     def _teacher_forced(self, params: ForecasterParams, window: Window, key: Array | None) -> tuple:
-        params, window, scale = self._prepare(params, window)
+        params, window, norm = self._prepare(params, window)
         values = jnp.concatenate([window.values, window.targets])
         observed = jnp.concatenate([window.observed, window.targets_observed])
-        xs = self._inputs(values[:-1], observed[:-1], window.covariates[1:], scale)
+        xs = self._inputs(values[:-1], observed[:-1], window.covariates[1:], norm)
         _, ys = unroll(self.core, params.core, xs, key=key)
-        return self._read(params, ys), values, observed, scale
+        return self._read(params, ys), values, observed, norm
 
     def _read(self, params: ForecasterParams, ys: Array) -> Array:
         self.readout.check_input("outputs of core", ys)
@@ -241,22 +242,22 @@ def _path(model: Forecaster, params: ForecasterParams, window: Window, choose: C
 
     ``choose(key, outputs, scale)`` gives the next value.
     """
-    params, window, scale = model._prepare(params, window)
+    params, window, norm = model._prepare(params, window)
     context = window.values.shape[0]
-    xs = model._inputs(window.values, window.observed, window.covariates[1 : context + 1], scale)
+    xs = model._inputs(window.values, window.observed, window.covariates[1 : context + 1], norm)
     state, ys = unroll(model.core, params.core, xs)
     first, dtype = model._read(params, ys[-1]), window.values.dtype
 
     def step(carry: tuple, inputs: tuple) -> tuple[tuple, Array]:
         state, value = carry
         key, covariates = inputs
-        x = model._inputs(value, jnp.ones_like(value, bool), covariates, scale)
+        x = model._inputs(value, jnp.ones_like(value, bool), covariates, norm)
         state, y = one_step(model.core, params.core, state, x, None)
-        value = choose(key, model._read(params, y), scale).astype(dtype)
+        value = norm.uncentre(choose(key, model._read(params, y), norm.scale)).astype(dtype)
         return (state, value), value
 
     def path(keys: Array) -> Array:
-        value = choose(keys[0], first, scale).astype(dtype)
+        value = norm.uncentre(choose(keys[0], first, norm.scale)).astype(dtype)
         _, rest = jax.lax.scan(step, (state, value), (keys[1:], window.covariates[context + 1 :]))
         return jnp.concatenate([value[None], rest])
 
@@ -339,8 +340,8 @@ class DirectForecaster(_Forecaster):
         Returns:
             The value and ``{"count": N}``.
         """
-        outputs, window, scale = self._outputs(params, window, key)
-        return self._loss(outputs, window.targets, window.targets_observed, scale)
+        outputs, window, norm = self._outputs(params, window, key)
+        return self._loss(outputs, window.targets, window.targets_observed, norm)
 
     def forecast(self, params: ForecasterParams, window: Window, *, key: Array, samples: int = 100) -> Array:
         """Samples ``[S, h, B, D]`` of each step on its own; arguments of :meth:`Forecaster.forecast`."""
@@ -349,35 +350,46 @@ class DirectForecaster(_Forecaster):
 
     def quantile(self, params: ForecasterParams, window: Window, levels: float | Sequence[float]) -> Array:
         """Quantiles of each step on the scale of the window: ``[Q, h, B, D]``, ``[h, B, D]`` for a single level."""
-        outputs, _, scale = self._outputs(params, window, None)
-        return self.distribution.quantile(outputs, levels, scale)
+        return _quantiles(self, params, window, levels=tuple(levels) if isinstance(levels, Iterable) else levels)
 
     def predict(self, params: ForecasterParams, window: Window, key: Array | None = None) -> Array:
         """Means ``[h, B, D]`` of the distributions, for :func:`jaxrnn.learning.evaluate`."""
-        outputs, _, scale = self._outputs(params, window, None)
-        return self.distribution.mean(outputs, scale)
+        return _means(self, params, window)
 
     def _outputs(
         self, params: ForecasterParams, window: Window, key: Array | None
-    ) -> tuple[Array, Window, Array | None]:
-        params, window, scale = self._prepare(params, window)
+    ) -> tuple[Array, Window, Normalization]:
+        params, window, norm = self._prepare(params, window)
         context, *batch, _ = window.values.shape
-        xs = self._inputs(window.values, window.observed, window.covariates[:context], scale)
+        xs = self._inputs(window.values, window.observed, window.covariates[:context], norm)
         vector = last(self.core, params.core, xs, key=key)  # [B, H]
-        future = jnp.moveaxis(self._scaled(window.covariates[context:], scale), 0, -2)  # [B, h, K]
+        future = jnp.moveaxis(self._normalized(window.covariates[context:], norm), 0, -2)  # [B, h, K]
         future = future.reshape(*batch, self.horizon * self.covariates).astype(vector.dtype)
         inputs = jnp.concatenate([vector, future], -1)
         self.readout.check_input("outputs of core", inputs)
         outputs = widen(self.readout.apply(params.readout, inputs))
-        return jnp.moveaxis(outputs.reshape(*batch, self.horizon, -1), -2, 0), window, scale
+        return jnp.moveaxis(outputs.reshape(*batch, self.horizon, -1), -2, 0), window, norm
 
 
 @compile_per_model("samples")
 def _sample_steps(
     model: DirectForecaster, params: ForecasterParams, window: Window, key: Array, *, samples: int
 ) -> Array:
-    outputs, _, scale = model._outputs(params, window, None)
-    return jax.vmap(lambda key: model.distribution.sample(key, outputs, scale))(jax.random.split(key, samples))
+    outputs, _, norm = model._outputs(params, window, None)
+    samples_of = jax.vmap(lambda key: model.distribution.sample(key, outputs, norm.scale))
+    return norm.uncentre(samples_of(jax.random.split(key, samples)))
+
+
+@compile_per_model("levels")
+def _quantiles(model: DirectForecaster, params: ForecasterParams, window: Window, *, levels: Any) -> Array:
+    outputs, _, norm = model._outputs(params, window, None)
+    return norm.uncentre(model.distribution.quantile(outputs, levels, norm.scale))
+
+
+@compile_per_model()
+def _means(model: DirectForecaster, params: ForecasterParams, window: Window) -> Array:
+    outputs, _, norm = model._outputs(params, window, None)
+    return norm.uncentre(model.distribution.mean(outputs, norm.scale))
 
 
 def _check_sampling(key: Array, samples: int) -> None:

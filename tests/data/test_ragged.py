@@ -7,7 +7,7 @@ import pytest
 
 import jaxrnn as rnn
 from jaxrnn import learning
-from jaxrnn.data import Buckets
+from jaxrnn.data import Buckets, Pairs
 
 SIZES = [3, 1, 8, 5, 5, 2, 9, 4, 7, 6, 1]
 
@@ -181,3 +181,36 @@ def test_one_dtype_for_all():
     narrow = Buckets([np.array([1], np.int8), np.array([300])], ["a", "longer"], 2, buckets=1, shuffle=False)[0]
     assert narrow.inputs.tolist() == [[1, 300]]
     assert narrow.targets.tolist() == ["a", "longer"]
+
+
+# ---- pairs ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("shuffle", [True, False])
+def test_pairs_hold_every_pair_once_an_epoch(shuffle):
+    """Each with its own target and its own lengths, zeros behind them, fillers of length 0; in an order of its own."""
+    rng = np.random.default_rng(0)
+    pairs = [(rng.integers(1, 9, a), rng.integers(1, 9, b)) for a, b in rng.integers(0, 8, (11, 2))]
+    source = Pairs(*zip(*pairs, strict=True), 3, buckets=3, shuffle=shuffle)
+    orders = []
+    for epoch in (0, 1):
+        found = []
+        for n in range(epoch * len(source), (epoch + 1) * len(source)):
+            inputs, targets, lengths, ends = source[n]
+            assert len(inputs) in source.lengths
+            assert (inputs.shape[1], targets.shape[1]) == (3, 3)
+            for b in range(3):
+                found.append((inputs[: lengths[b], b].tolist(), targets[: ends[b], b].tolist()))
+                assert not inputs[lengths[b] :, b].any()
+                assert not targets[ends[b] :, b].any()
+        orders.append(found)
+        fillers = 3 * len(source) - len(pairs)
+        expected = [(a.tolist(), b.tolist()) for a, b in pairs] + [([], [])] * fillers
+        assert sorted(found) == sorted(expected)
+    assert (orders[0] == orders[1]) != shuffle
+
+
+def test_pairs_are_refused_by_number():
+    """As many targets as inputs."""
+    with pytest.raises(ValueError, match=r"^targets: expected one for each of the 2 inputs, got 1$"):
+        Pairs([np.ones(2, int)] * 2, [np.ones(2, int)], 2)

@@ -1,6 +1,7 @@
 """Vocabulary: encoding, decoding, saving, refusals."""
 
 import json
+import os
 import pickle
 import re
 
@@ -9,6 +10,7 @@ import pytest
 from refusals import refuses
 
 from jaxrnn.data import Vocabulary, python_reference
+from jaxrnn.data.splitting import split_words
 
 TEXTS = {
     "english": "the quick brown fox\njumps\tover",
@@ -174,6 +176,115 @@ def test_saving_into_a_missing_folder(tmp_path):
     path = tmp_path / "none" / "vocabulary.json"
     refuses(f"FileNotFoundError path: expected a file in a folder that exists, got no folder {path.parent}; "
             "Path.mkdir(parents=True) makes it", lambda: Vocabulary.of("ab").save(path))  # fmt: skip
+
+
+SENTENCES = ["A great film.", "A dull one,", "great!"]
+
+
+def test_sentences_are_split_into_words():
+    """The symbols of all sentences; a new sentence is encoded in the same way, its text is words and spaces."""
+    vocabulary = Vocabulary.of(SENTENCES, split="words", unknown="<unk>", special=("<pad>",))
+    words = [word for sentence in SENTENCES for word in split_words(sentence)]
+    assert vocabulary == Vocabulary(Vocabulary.of(words, unknown="<unk>", special=("<pad>",)).symbols, "<unk>", "words")
+    assert vocabulary.id("<pad>") == 0
+    ids = vocabulary.encode("A great day.")
+    assert ids.dtype == np.int32
+    assert vocabulary.decode(ids) == ["A", "great", "<unk>", "."]
+    assert vocabulary.text(ids) == "A great <unk> ."
+    assert vocabulary.encode(["A", "great"]).tolist() == vocabulary.encode("A great").tolist()
+    assert vocabulary.encode("great").tolist() == [vocabulary.id("great")]  # one word, not characters
+    assert "a" not in vocabulary.symbols  # case is kept
+    assert Vocabulary.of(iter(SENTENCES), split="words", unknown="<unk>", special=("<pad>",)) == vocabulary
+    rare = Vocabulary.of(SENTENCES, split="words", least=2, unknown="<unk>")
+    assert rare.symbols == ("<unk>", "A", "great")
+
+
+def test_a_single_string_is_one_sentence():
+    """Not a sequence of sentences of one character."""
+    assert Vocabulary.of("the cat the", split="words").symbols == ("cat", "the")
+    assert Vocabulary.of("abba", split="characters").symbols == ("a", "b")
+    assert Vocabulary.of("a b", split=str.split) == Vocabulary(("a", "b"), split=str.split)
+
+
+@pytest.mark.parametrize("split", [None, "characters"])
+def test_the_text_of_characters_is_that_which_was_encoded(split):
+    """White space included; sentences of characters are their strings."""
+    text = "two  spaces\nand שלום"
+    vocabulary = Vocabulary.of(text if split is None else [text, "b"], split=split)
+    assert vocabulary.text(vocabulary.encode(text)) == text
+    assert Vocabulary.of(["the", "cat"]).text([1, 0]) == "the cat"
+    assert vocabulary.text([]) == ""
+
+
+@pytest.mark.parametrize("split", ["words", "characters", str.split, os.path.split])
+def test_the_split_is_saved(split, tmp_path):
+    """Also a function that can be imported; a vocabulary without one is saved as ever."""
+    vocabulary = Vocabulary.of(SENTENCES, split=split)
+    vocabulary.save(tmp_path / "v.json")
+    again = Vocabulary.load(tmp_path / "v.json")
+    assert again == vocabulary
+    assert again.encode(SENTENCES[0]).tolist() == vocabulary.encode(SENTENCES[0]).tolist()
+    Vocabulary(("a",)).save(tmp_path / "v.json")
+    assert json.loads((tmp_path / "v.json").read_text()) == {"symbols": ["a"], "unknown": None}
+
+
+def test_symbols_with_white_space_that_are_no_sentences():
+    """White space alone or at the edges, special symbols, and those that are given to the constructor."""
+    text = ["\n", "  ", " the", "cat\n", "a"]
+    assert Vocabulary.of(text, special=("end of text",)).symbols == ("end of text", *sorted(text))
+    cities = Vocabulary(("New York", "Paris"), unknown="Paris")
+    assert cities.encode(["New York", "Los Angeles"]).tolist() == [0, 1]
+
+
+def nested():
+    """A function that is not at the top level of a module."""
+    return lambda sentence: sentence.split()
+
+
+WORDS = Vocabulary.of(SENTENCES, split="words", unknown="<unk>")
+
+
+@pytest.mark.parametrize(
+    ("message", "call"),
+    [
+        ("ValueError text: expected symbols, one after another: the characters of a string, or a list of words, got "
+         "list with 'A great film.'; split=\"words\" takes sentences, Vocabulary(tuple(sorted(set(text)))) each string "
+         "as one symbol", lambda: Vocabulary.of(SENTENCES)),
+        ("TypeError text: expected symbols, which are strings, got the list ['a', 'b']; "
+         "itertools.chain.from_iterable(text) joins lists of words", lambda: Vocabulary.of([["a", "b"], ["c"]])),
+        ("TypeError text: expected symbols, which are strings, got the tuple ('a',); …",
+         lambda: Vocabulary.of([("a",)])),
+        ("TypeError text: expected a string or a list of strings, got int 3", lambda: Vocabulary.of(3)),
+        ("TypeError text: expected sentences, or one, got int 3", lambda: Vocabulary.of(3, split="words")),
+        ("TypeError text[1]: expected a sentence, that is a string, got list of 1; \" \".join(...) of a list of words",
+         lambda: Vocabulary.of(["a", ["b"]], split="words")),
+        ("TypeError text[1]: expected a sentence, that is a string, got float nan; leave it out, or str(...) of it",
+         lambda: Vocabulary.of(["a", float("nan")], split="characters")),
+        ("TypeError special: expected a tuple of symbols, got the string '<pad>'; special=('<pad>',)",
+         lambda: Vocabulary.of("ab", special="<pad>")),
+        ("TypeError split: expected symbols from it, a list of strings, got the string 'a great film.'; …",
+         lambda: Vocabulary.of(SENTENCES, split=str.lower)),
+        ("TypeError split: expected strings from it, got tuple of 2; re.findall with a group gives tuples: (?:...)",
+         lambda: Vocabulary.of(SENTENCES, split=re.compile("(a)(.)").findall)),
+        ("ValueError split: expected one of 'words', 'characters' or a callable, got 'word'",
+         lambda: Vocabulary.of(SENTENCES, split="word")),
+        ("TypeError split: expected one of 'words', 'characters' or a callable, got int 3",
+         lambda: Vocabulary(("a",), split=3)),
+        ("ValueError text: expected one symbol at least, got an empty text; …",
+         lambda: Vocabulary.of([], split="words")),
+        ("ValueError text: expected one sentence, or a sequence of symbols, got 'A great film.' as a symbol; "
+         "[vocabulary.encode(sentence) for sentence in text]", lambda: WORDS.encode(SENTENCES)),
+        ("ValueError text: expected a sequence of symbols, got 'A great film.' as a symbol; "
+         'Vocabulary.of(sentences, split="words") takes sentences',
+         lambda: Vocabulary.of(["a", "b"], unknown="?").encode(SENTENCES)),
+        ("ValueError vocabulary['split']: expected a function that another program can import, got <function …>; "
+         "define it at the top level of a module of your own and import it from there",
+         lambda: Vocabulary.of(SENTENCES, split=nested()).save("v.json")),
+    ],
+)  # fmt: skip
+def test_refusals_of_sentences(message, call):
+    """What was meant as something else than it was given as is refused with the fix."""
+    refuses(message, call)
 
 
 def test_python_reference_is_prose():

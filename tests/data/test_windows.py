@@ -108,6 +108,21 @@ def test_nothing_later_enters_an_earlier_part(seed, kind, per_series):
         assert np.array_equal(parts[0].scaling.scale, again.scaling.scale)
 
 
+def test_training_is_that_of_the_training_part_alone():
+    """As if nothing had been recorded later; a series without a training part has no window there."""
+    series = list(some_series(np.random.default_rng(0), (12, 8, 4), future=0))
+    options = SIZES | {"lags": (2,), "seed": 3}
+    train = Windows.split(series, **options, validation=2, test=3)[0]
+    alone = Windows([series[0].until(7), series[1].until(3), series[2].until(0)], **options, scaling=train.scaling)
+    assert len(train) == len(alone) > 0
+    for n in range(2 * len(train)):
+        assert_same(train[n], alone[n])
+    grown = [Series(np.pad(one.values, ((0, 9), (0, 0))), static=one.static) for one in series]
+    short = [Series(one.values, static=one.static) for one in series]
+    parts = [Windows.split(some, **options, validation=2, test=test)[0] for some, test in ((short, 3), (grown, 12))]
+    assert_same(parts[0][0], parts[1][0])
+
+
 def test_every_epoch_has_its_own_order():
     """The number of a batch and the seed determine it; each epoch has every window once."""
     series = Series(np.arange(40.0))

@@ -160,6 +160,44 @@ def train(*, steps, mesh=None, specs=None, folder=None, source=None, **options):
     )  # fmt: skip
 
 
+def evaluate(*, mesh=None, carried=False):
+    """An evaluation of 100 batches of sequences that end at different steps, some empty; says its values."""
+    model, _ = language_model()
+    dtype = "float64" if jax.config.jax_enable_x64 else "float32"
+    params, carry = (
+        jax.tree.map(lambda x: x.astype(dtype), tree)
+        for tree in (model.init(jax.random.key(0)), model.initial_state((BATCH,)))
+    )
+
+    def targets(batch):
+        return batch[1], jnp.arange(6)[:, None] < batch[2][None]
+
+    def predict(params, carry, batch):
+        return rnn.unroll(model, params, batch[0], carry, lengths=batch[2])
+
+    def stateless(params, batch):
+        return predict(params, None, batch)[1]
+
+    every = rnn.metrics
+    values = learning.evaluate(
+        predict if carried else stateless,
+        params,
+        Source(),
+        [every.cross_entropy, every.accuracy, every.top_k(3), every.f1(VOCABULARY), every.confusion(VOCABULARY)],
+        carry=carry if carried else None,
+        mesh=None if mesh == 0 else learning.device_mesh(mesh),
+        targets=targets,
+        steps=100,
+    )
+    say(**{name: np.asarray(value).tolist() for name, value in values.items()})
+
+
+def evaluations(*, cases):
+    """Several of them in this process."""
+    for case in cases:
+        evaluate(**case)
+
+
 def differ():
     """Arguments that are not the same on each process, or leave one out; says how each is refused."""
     model, loss = language_model()

@@ -122,7 +122,7 @@ def test_repr_of_a_checkpoint(tmp_path):
     checkpoints.save(state_of(step=4)._replace(skipped=jnp.array(2)), KEY, {"symbols": list("abc")})
     assert repr(checkpoints.restore(state_of())) == (
         "Checkpoint(state=TrainState(step=4, parameters=54, skipped=2), key=key<fry>[], metadata: symbols, model, "
-        "parts, step, best, key, params, training)"
+        "parts, step, best, key, params, training, jaxrnn)"
     )
 
 
@@ -250,7 +250,7 @@ def test_another_dtype_is_refused(tmp_path):
     [
         (lambda f: Checkpoints(f, MODEL, keep=0), ValueError, "keep: expected a positive int, got 0"),
         (lambda f: Checkpoints(f, MODEL).save(state_of(), KEY, {"step": 1, "best": 2, "a": 3}), ValueError,
-         "metadata: expected names other than model, parts, step, best, key, params, training, got best, step; "
+         "metadata: expected names other than model, parts, step, best, key, params, training, jaxrnn, got best, step; "
          "give it another name"),
         (lambda f: load_model(f, "newest"), ValueError, "which: expected one of 'best', 'last', got 'newest'"),
         (lambda f: load_model(f, 7), ValueError,

@@ -121,7 +121,7 @@ def test_only_the_batches_of_the_run_are_read():
     """Each one, in order; none after the last step."""
     batches = Noise()
     run(batches=batches, steps=11)
-    assert sorted(set(batches.read)) == list(range(11))
+    assert batches.read == list(range(11))  # each once, whatever the groups
     batches = Noise()
     run(batches=batches, steps=12)
     assert batches.read == list(range(12))  # each once, if all groups are full
@@ -188,7 +188,7 @@ class SmallModel:
 def test_a_resumed_run_does_not_repeat_steps(tmp_path):
     """It starts at the newest checkpoint; the first batch is read only to be compared."""
     with pytest.raises(CrashError):
-        run(tmp_path, Failing(12), save_every=5)
+        run(tmp_path, Failing(14), save_every=5)
     batches = Noise()
     end = run(tmp_path, batches, save_every=5, resume=True)
     assert batches.read[0] == 0
@@ -323,7 +323,8 @@ def test_monitor_must_be_a_key_of_the_evaluation():
 @pytest.mark.parametrize("steps_per_execution", [1, 4, 10])
 def test_too_many_bad_batches_end_the_run(steps_per_execution, tmp_path):
     """At the third in a row, for any grouping; the message names the checkpoint to continue from."""
-    with pytest.raises(NonFiniteError) as caught:
+    first = r"^step 4: the batch is skipped, its loss is nan; batches\[3\] has 6 of 6 numbers that are not finite"
+    with pytest.raises(NonFiniteError) as caught, pytest.warns(UserWarning, match=first):
         run(
             tmp_path,
             Noise(bad={3, 4, 8, 9, 10, 12}),
@@ -332,32 +333,43 @@ def test_too_many_bad_batches_end_the_run(steps_per_execution, tmp_path):
             max_nonfinite=3,
         )
     assert str(caught.value) == (
-        "loss and gradient: expected finite numbers, got 3 batches in a row without, up to step 11; "
+        "loss and gradient: expected finite numbers, got 3 batches in a row without, up to step 11: its loss is nan; "
+        "batches[10] has 6 of 6 numbers that are not finite, the first at [0, 0]; "
         f"the last good checkpoint is that of step 10 in {tmp_path}; a smaller learning rate or clipping may help"
     )
     found = Checkpoints(tmp_path, MODEL).restore(small_state(OPTIMIZER)).state
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(found))
 
 
-def test_scattered_bad_batches_do_not_end_the_run():
-    """They are skipped and counted."""
-    end = run(batches=Noise(bad={3, 4, 8, 9, 12}), max_nonfinite=3)
+def test_scattered_bad_batches_do_not_end_the_run(capsys):
+    """They are skipped, counted and said: the first in a warning, the second, fourth, … in a line."""
+    with pytest.warns(UserWarning, match="^step 4: the batch is skipped") as caught:
+        end = run(batches=Noise(bad={3, 4, 8, 9, 12}), max_nonfinite=3, verbose=True)
+    assert len(caught) == 1
+    printed = capsys.readouterr().out
+    assert "step 5: the batch is skipped, 2 so far\nstep 10: the batch is skipped, 4 so far\n" in printed
+    assert printed.endswith("5 of 23 batches were skipped, as loss or gradient were not finite\n")
     assert (int(end.state.step), int(end.state.skipped), int(end.state.skipped_in_a_row)) == (23, 5, 0)
     assert np.isfinite(end.state.params["w"]).all()
 
 
 def test_bad_batches_before_a_resume_count(tmp_path):
     """Two before the resume, one after."""
-    with pytest.raises(CrashError):
-        run(tmp_path, Failing(12, bad={8, 9}), save_every=5, max_nonfinite=3)
-    with pytest.raises(NonFiniteError, match="got 3 batches in a row without, up to step 11; the last good checkpoint"):
+    with pytest.raises(CrashError), pytest.warns(UserWarning, match="^step 9: the batch is skipped"):
+        run(tmp_path, Failing(14, bad={8, 9}), save_every=5, max_nonfinite=3)
+    words = r"got 3 batches in a row without, up to step 11: .*; the last good checkpoint"
+    with pytest.raises(NonFiniteError, match=words), pytest.warns(UserWarning, match=r"^batches\[10\] has 6 of 6"):
         run(tmp_path, Noise(bad={8, 9, 10}), save_every=5, max_nonfinite=3, resume=True)
 
 
 def test_nonfinite_error_without_checkpoints():
     """The message says that there is none."""
-    with pytest.raises(NonFiniteError, match="up to step 20; there is no checkpoint; a smaller learning rate"):
+    words = r"up to step 20: its loss is nan; batches\[19\] .*; there is no checkpoint; a smaller learning rate"
+    with pytest.raises(NonFiniteError, match=words), pytest.warns(UserWarning, match="not finite") as caught:
         run(batches=Noise(bad=range(99)))
+    before, first = (str(warning.message) for warning in caught)
+    assert before.startswith("batches[0] has 6 of 6 numbers that are not finite, the first at [0, 0]; if no mask")
+    assert first.startswith("step 1: the batch is skipped, its loss is nan; batches[0] has 6 of 6")
 
 
 # ---- Ctrl-C --------------------------------------------------------------------------------------------------------
@@ -410,7 +422,7 @@ def test_ctrl_c_twice_ends_at_once(tmp_path):
     """With KeyboardInterrupt; earlier checkpoints exist."""
     before = signal.getsignal(signal.SIGINT)
     with pytest.raises(KeyboardInterrupt):
-        run(tmp_path, Interrupting(12, times=2), save_every=5)
+        run(tmp_path, Interrupting(14, times=2), save_every=5)
     assert signal.getsignal(signal.SIGINT) is before
     assert Checkpoints(tmp_path, MODEL).steps() == [5, 10]
 
@@ -436,11 +448,13 @@ def test_a_run_in_another_thread():
 
 def test_the_log_holds_every_number(tmp_path):
     """One object per step with all metrics, one per evaluation with its numbers; NaN and infinity are null."""
-    run(tmp_path, Noise(bad={1}), steps=3, evaluate=judge)
+    with pytest.warns(UserWarning, match="^step 2: the batch is skipped"):
+        run(tmp_path, Noise(bad={1}), steps=3, evaluate=judge)
     state, one, expected = small_state(OPTIMIZER), jax.jit(STEP), []
     for n in range(3):
         state, metrics = one(state, Noise(bad={1})[n], jax.random.fold_in(KEY, n))
-        numbers = {name: float(v) if np.isfinite(v) else None for name, v in metrics.items() if name != "finite"}
+        kept = {name: v for name, v in metrics.items() if name not in ("finite", "nonfinite_leaf")}
+        numbers = {name: float(v) if np.isfinite(v) else None for name, v in kept.items()}
         expected.append({"step": n + 1, "finite": bool(metrics["finite"]), **numbers})
     loss = float(np.abs(state.params["w"]).sum())
     assert expected[1]["loss"] is None
@@ -457,7 +471,7 @@ def test_plain_lines_where_there_is_no_terminal(capsys, monkeypatch):
     number, metrics = r"[0-9.e+-]+", "loss {n}  size {n}  grad_norm {n}"
     last = r"step 8/8  (\w+ {n}  )+{n} steps/s  0:00 left".replace("{n}", number)
     out = capsys.readouterr().out.splitlines()
-    assert out[:2] == ["step 4/8  evaluation: loss 0.25  (best so far)", text]
+    assert out[:2] == ["step 4/8  evaluation: loss 0.25  (best so far: smallest loss)", text]
     assert re.fullmatch(last, out[2])
     assert set(re.findall(r"[a-z_]+(?= [0-9])", out[2])) == set(re.findall(r"[a-z_]+(?= )", metrics)) | {"step"}
     assert out[3:] == ["step 8/8  evaluation: loss 0.25", text]
@@ -473,7 +487,7 @@ def test_format_metrics(capsys):
     run(verbose=True, steps=4, evaluate=judge, format_metrics=lambda m: "metrics " + ",".join(sorted(m)))
     step, evaluation, text = capsys.readouterr().out.splitlines()
     assert step.startswith("step 4/4  metrics finite,grad_norm,loss,size  ")
-    assert evaluation == "step 4/4  evaluation: metrics loss  (best so far)"
+    assert evaluation == "step 4/4  evaluation: metrics loss  (best so far: smallest loss)"
     assert text == "at 4"
 
 
@@ -554,7 +568,8 @@ def test_nothing_is_displayed_in_a_notebook_unless_verbose(notebook, capsys):
 
 def test_repr_of_fit_and_of_the_states():
     """A few numbers in one line, no arrays; fields and unpacking stay those of a named tuple."""
-    end = run(batches=Noise(bad={1}), evaluate=lambda params, step: {"loss": 1.25})
+    with pytest.warns(UserWarning, match="skipped"):
+        end = run(batches=Noise(bad={1}), evaluate=lambda params, step: {"loss": 1.25})
     state = "TrainState(step=23, parameters=18, skipped=1)"
     assert re.fullmatch(
         rf"Fit\(stopped='finished', best=1.25 at step 23, [\d.e-]+ s, state={re.escape(state)}\)", repr(end)
@@ -601,7 +616,8 @@ def test_tensorboard_gets_every_number(monkeypatch, tmp_path):
 
     monkeypatch.setitem(sys.modules, "tensorboardX", type(sys)("tensorboardX"))
     sys.modules["tensorboardX"].SummaryWriter = SummaryWriter
-    run(tensorboard=tmp_path, steps=2, evaluate=judge, batches=Noise(bad={1}))
+    with pytest.warns(UserWarning, match="skipped"):
+        run(tensorboard=tmp_path, steps=2, evaluate=judge, batches=Noise(bad={1}))
     names = ["train/finite", "train/grad_norm", "train/loss", "train/size"]
     assert sorted(written[:4]) == [(name, 1) for name in names]
     assert sorted(written[4:8]) == [(name, 2) for name in names]
@@ -618,15 +634,15 @@ def test_tensorboard_gets_every_number(monkeypatch, tmp_path):
         ({"steps": 1e3}, TypeError, "steps: expected a positive int, got float 1000.0"),
         ({"steps_per_execution": 0}, ValueError, "steps_per_execution: expected a positive int, got 0"),
         ({"max_nonfinite": -1}, ValueError, "max_nonfinite: expected a positive int, got -1"),
-        ({"evaluate_every": 0}, ValueError, "evaluate_every: expected a positive int, got 0"),
+        ({"evaluate": judge, "evaluate_every": 0}, ValueError, "evaluate_every: expected a positive int, got 0"),
         ({"save_every": 2.5}, TypeError, "save_every: expected a positive int, got float 2.5"),
         ({"patience": True}, TypeError, "patience: expected a positive int, got bool True"),
         ({"verbose": 2}, TypeError, "verbose: expected True or False, got int 2"),
         ({"key": 3}, TypeError, "key: expected a random key, got int 3; jax.random.key(0) makes one"),
         ({"key": None}, TypeError, "key: expected a value, got None; jax.random.key(0) makes one"),
         ({"metadata": {"progress": 1}}, ValueError,
-         "metadata: expected names other than model, parts, step, best, key, params, training, progress, origin, "
-         "got progress; give it another name"),
+         "metadata: expected names other than model, parts, step, best, key, params, training, jaxrnn, progress, "
+         "origin, got progress; give it another name"),
     ],
 )  # fmt: skip
 def test_refusals(options, kind, words):
@@ -662,3 +678,18 @@ def test_a_log_without_checkpoints_is_not_lost(tmp_path):
     run(tmp_path, steps=2, resume=True)
     assert len(lines(tmp_path)) == 2
     assert (tmp_path / "log.jsonl.earlier").read_text() == '{"step": 1}\n'
+
+
+class Iterated:
+    """The batches of ``Noise``, to iterate over: three an epoch."""
+
+    def __iter__(self):
+        return (Noise()[n] for n in range(3))
+
+
+@pytest.mark.parametrize("source", [lambda: (Noise()[n] for n in range(24)), Iterated])
+def test_a_run_on_batches_to_iterate_over_is_resumed(source, tmp_path):
+    """It skips the batches before, and ends bit for bit where an uninterrupted run ends."""
+    end = run(batches=source(), steps=24)
+    run(tmp_path, source(), steps=13)
+    assert same_bits(run(tmp_path, source(), steps=24, resume=True).state, end.state)

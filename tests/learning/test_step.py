@@ -37,7 +37,7 @@ def test_step_is_optax_by_hand(name):
         state, metrics = step(state, batch, key)
         assert same_bits(state[:3], (params, opt_state, carry))
         assert state[3:] == (n + 1, 0, 0)
-        assert sorted(metrics) == ["finite", "grad_norm", "loss", "size"]
+        assert sorted(metrics) == ["finite", "grad_norm", "loss", "nonfinite_leaf", "size"]
         assert same_bits((metrics["loss"], metrics["size"]), (value, reported["size"]))
         assert metrics["finite"]
         norm = np.sqrt(sum(np.sum(np.square(g, dtype=np.float64)) for g in grads.values()))
@@ -294,7 +294,7 @@ def test_a_count_is_one_number(count):
     [
         (
             {"finite": 0.0},
-            "metrics: expected names other than loss, grad_norm, finite, which the step reports",
+            "metrics: expected names other than loss, grad_norm, finite, nonfinite_leaf, which the step reports",
         ),
         ({"each": jnp.ones(3)}, r"metric 'each': expected one number, got float32\[3\]; .mean\(\) of it"),
     ],

@@ -222,9 +222,10 @@ def test_rescale(x64):
             after, size, finite = rescale(grads)
         assert same_bits(after, grads)
         np.testing.assert_allclose(size, norm, rtol=1e-6)
-        assert finite
+        assert finite.all()
+        assert len(finite) == len(jax.tree.leaves(grads))
     for bad in (np.nan, np.inf, -np.inf):
-        assert not rescale((jnp.asarray([1.0, bad]), jnp.ones(2)))[2]
+        assert rescale((jnp.ones(2), jnp.asarray([1.0, bad]), jnp.ones(2)))[2].tolist() == [True, False, True]
     assert widen((1.0, 2)) == (1.0, 2)
     assert widen({"a": jnp.ones(1, "int8"), "b": jnp.ones(1, "float16"), "k": KEY})["b"].dtype == "float32"
 

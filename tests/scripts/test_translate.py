@@ -58,18 +58,6 @@ def test_dates_of_the_test_are_not_trained_on(script):
     task.source.encode("".join(script.forms(datetime.date(1999, 12, 31))))
 
 
-def test_batches_hold_every_pair(script):
-    """Both sides with their own lengths, padded to the longer one."""
-    pairs = [(np.arange(1, a + 1), np.arange(1, b + 1)) for a, b in ((3, 5), (2, 2), (7, 4))]
-    data = script.batches(pairs, 2, buckets=1, shuffle=False)
-    batch, rest = data[0], data[1]
-    assert batch.inputs.shape == (7, 2, 2)
-    np.testing.assert_array_equal(batch.targets, [[3, 5], [2, 2]])
-    np.testing.assert_array_equal(batch.inputs[:, 0, 0], [1, 2, 3, 0, 0, 0, 0])
-    np.testing.assert_array_equal(batch.inputs[:, 0, 1], [1, 2, 3, 4, 5, 0, 0])
-    np.testing.assert_array_equal(rest.targets, [[7, 4], [0, 0]])
-
-
 @pytest.mark.slow
 def test_runs_and_answers(run_script, refused, tmp_path):
     """To the last line, and with a sentence; what cannot be a date is refused."""
