@@ -44,7 +44,9 @@ def seasonal_naive(
         m = min(season, len(values))
         training = series[n].values[: ends[n], 0]
         lag = season if season < len(training) - 1 else 1
-        deviation = np.sqrt(np.nanmean((training[lag:] - training[:-lag]) ** 2)) * np.sqrt(steps // m + 1)
+        squares = (training[lag:] - training[:-lag]) ** 2
+        squares = squares[~np.isnan(squares)]
+        deviation = np.sqrt(squares.mean() if len(squares) else 0.0) * np.sqrt(steps // m + 1)
         found.append(values[start - m + steps % m] + deviation * norm.ppf(LEVELS)[:, None])
     return np.stack(found, 1)
 

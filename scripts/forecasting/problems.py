@@ -96,8 +96,9 @@ def find_season(series: list[Series], candidates: tuple[int, ...], horizon: int,
         """Of the seasonal naive forecast, over all steps of the horizon."""
         errors = []
         for x in training:
+            deviation = x[~np.isnan(x)].std() if (~np.isnan(x)).any() else 0.0
             for back in (lag(season, step) for step in range(1, horizon + 1)):
-                errors.append(np.abs(x[back:] - x[:-back]) / (np.nanstd(x) or 1))
+                errors.append(np.abs(x[back:] - x[:-back]) / (deviation or 1))
         known = [e[np.isfinite(e)].mean() for e in errors if np.isfinite(e).any()]
         return float(np.mean(known)) if known else np.inf
 
@@ -130,6 +131,7 @@ def is_multiplicative(series: list[Series], season: int, share: float = 0.6) -> 
             return False
         size = max(season, 4)
         blocks = x[: len(x) // size * size].reshape(-1, size)
+        blocks = blocks[(~np.isnan(blocks)).sum(1) > 1]
         mean, spread = np.nanmean(blocks, 1), np.nanstd(blocks, 1)
         if len(mean) > 2 and (spread > 0).any():
             variation = [np.nanstd(ratio) / np.nanmean(ratio) for ratio in (spread / mean, spread)]
