@@ -196,26 +196,40 @@ def arguments() -> argparse.Namespace:
     add("--target", metavar="COLUMN", help="what is forecast (default: the only column of numbers)")
     add("--time", metavar="COLUMN", help="column of the times, or none (default: found by name and content)")
     add("--group", metavar="COLUMN", help="column that tells the series apart (default: one series)")
-    add("--covariates", metavar="COLUMN", nargs="+", default=[], help="columns of numbers that are known in advance")
-    add("--static", metavar="COLUMN", nargs="+", default=[], help="columns that never change within a group")
+    add("--covariates", metavar="COLUMN", nargs="+", help="columns of numbers that are known in advance")
+    add("--static", metavar="COLUMN", nargs="+", help="columns that never change within a group")
     add("--horizon", type=positive, metavar="N", help="steps to forecast (default: by the steps of the times)")
     add("--season", type=positive, metavar="N", help="steps of a season (default: found in the training part)")
     add("--resume", action="store_true", help="forecast --csv with the network of the run in --out, without training")
     add("--series", choices=problems.KNOWN, default="mackey-glass", help="a public series")
     add("--data", metavar="DIR", help="folder with the CSV files of --series (default: downloaded once)")
-    add("--representation", choices=["best", *network.REPRESENTATIONS], default="best", quick="relative",
-        help="what the network sees")  # fmt: skip
-    add("--method", choices=["best", *network.METHODS], default="best", quick="direct",
-        help="all steps at once, or one after another")  # fmt: skip
-    add("--cell", choices=CELLS, default="gru", help="the cell")
-    add("--units", type=positive, default=32, help="hidden size")
+    usual = Settings()._asdict() | {"method": "best", "representation": "best"}
+
+    quick = {"representation": "relative", "method": "direct", "members": 2, "steps": 120}
+
+    def setting(name: str, text: str, **options: Any) -> None:
+        """An option whose default may depend on the series."""
+        special = "".join(f", {series} {found[name]}" for series, found in problems.SETTINGS.items() if name in found)
+        special += f", with --quick {quick[name]}" if name in quick else ""
+        add(f"--{name}", help=f"{text} (default: {usual[name]}{special})", **options)
+
+    setting("representation", "what the network sees", choices=["best", *network.REPRESENTATIONS])
+    setting("method", "all steps at once, or one after another", choices=["best", *network.METHODS])
+    setting("cell", "the cell", choices=CELLS)
+    setting("units", "hidden size", type=positive)
     add("--context", type=positive, metavar="N", help="steps that the network reads (default: two seasons)")
-    add("--members", type=positive, default=5, quick=2, help="networks, whose forecasts are put together")
-    add("--steps", type=positive, default=600, quick=120, help="optimizer steps, at most")
-    add("--batch", type=positive, default=32, help="contexts of an optimizer step")
-    add("--rate", type=above_zero, default=3e-3, help="initial learning rate of Adam, with cosine decay to 0")
-    add("--decay", type=not_negative, default=1e-3, help="weight decay")
+    setting("members", "networks, whose forecasts are put together", type=positive)
+    setting("steps", "optimizer steps, at most", type=positive)
+    add("--batch", type=positive, default=usual["batch"], help="contexts of an optimizer step")
+    setting("rate", "initial learning rate of Adam, with cosine decay to 0", type=above_zero)
+    setting("decay", "weight decay", type=not_negative)
     args = parser.parse_args()
+    args.covariates, args.static = args.covariates or [], args.static or []
+    special = problems.SETTINGS.get(args.series, {}) if args.csv is None else {}
+    defaults: dict[str, Any] = usual | special | (quick if args.quick else {})
+    for name in ("representation", "method", "cell", "units", "members", "steps", "rate", "decay"):
+        if getattr(args, name) is None:
+            setattr(args, name, defaults[name])
     if args.csv is None:
         for option in ("target", "time", "group", "covariates", "static", "resume"):
             if getattr(args, option):

@@ -102,7 +102,7 @@ def results(path: pathlib.Path) -> list[dict[str, Any]]:
 def report(found: list[dict[str, Any]]) -> str:
     """Tables in Markdown: a problem a row, a method a column; the networks of all seeds together."""
     chosen = found + best_networks(found)
-    methods = [name for name in ("seasonal naive", *classical.AUTOMATIC, *network.METHODS, "the better network") if
+    methods = [name for name in ("seasonal naive", *classical.AUTOMATIC, *network.METHODS, "chosen") if
                any(one["method"] == name for one in chosen)]  # fmt: skip
     lines = []
     for measure, title in MEASURES.items():
@@ -124,7 +124,7 @@ def best_networks(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
     for problem, seed in dict.fromkeys((one["problem"], one["seed"]) for one in networks):
         some = [one for one in networks if (one["problem"], one["seed"]) == (problem, seed)]
         if len(some) == len(network.METHODS):
-            chosen.append({**min(some, key=lambda one: one["validation"]), "method": "the better network"})
+            chosen.append({**min(some, key=lambda one: one["validation"]), "method": "chosen"})
     return chosen
 
 

@@ -18,6 +18,7 @@ ISO = re.compile(r"\d{4}-\d\d(-\d\d([T ]\d\d:\d\d(:\d\d(\.\d+)?)?)?)?(Z|[+-]\d\d
 QUARTER = re.compile(r"(\d{4})[ -]?Q([1-4])", re.IGNORECASE)
 MINUTE, HOUR, DAY, WEEK = 60, 3600, 86400, 604800
 US = 1_000_000
+MONTH = np.timedelta64(1, "M")
 
 
 def _iso(text: str) -> np.datetime64 | None:
@@ -67,7 +68,7 @@ def parse_times(column: np.ndarray) -> tuple[np.ndarray, str]:
             best = score, name, read
     _, name, read = best
     known = {text: read(text) for text in texts}
-    return np.array([known.get(text) or np.datetime64("NaT") for text in column], "datetime64[us]"), name
+    return np.array([known.get(text) or np.datetime64("NaT", "us") for text in column], "datetime64[us]"), name
 
 
 @dataclasses.dataclass(frozen=True)
@@ -107,19 +108,18 @@ class Frequency:
     def day(self, times: np.ndarray) -> np.ndarray:
         """The time within its month: since its start, or, with month ends, until the start of the next."""
         months = times.astype("datetime64[M]")
-        return (months + 1 - times).astype(float) if self.unit == "month end" else (times - months).astype(float)
+        since = months + MONTH - times if self.unit == "month end" else times - months
+        return since.astype(float)
 
     def times(self, origin: Any, steps: np.ndarray) -> np.ndarray:
         """The times so many whole steps from the origin; of one that :meth:`steps` has given."""
         if self.unit == "number":
             return origin + steps * self.size
         start = np.datetime64(origin, "us")
-        if self.unit == "month":
-            month = np.datetime64(origin, "M")
-            return (month + (steps * int(self.size)).astype(int)).astype("datetime64[us]") + (start - month)
-        if self.unit == "month end":
-            month = np.datetime64(origin, "M")
-            return (month + 1 + (steps * int(self.size)).astype(int)).astype("datetime64[us]") + (start - (month + 1))
+        if self.unit.startswith("month"):
+            month = np.datetime64(origin, "M") + (MONTH if self.unit == "month end" else 0 * MONTH)
+            later = month + (steps * int(self.size)).astype("timedelta64[M]")
+            return later.astype("datetime64[us]") + (start - month)
         if self.unit == "business day":
             days = np.busday_offset(np.datetime64(origin, "D"), steps.astype(int))
             return days.astype("datetime64[us]") + (start - np.datetime64(origin, "D"))

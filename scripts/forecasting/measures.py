@@ -43,6 +43,8 @@ def measure(samples: np.ndarray, truth: np.ndarray, scale: np.ndarray) -> dict[s
     of the values in the central intervals.
     """
     known = np.isfinite(truth) & np.isfinite(scale)[:, None]
+    if not known.any():
+        return dict.fromkeys(("mase", "crps", "cover80", "cover95"), float("nan"))
     x = np.sort(samples[:, known], 0).astype(np.float64)
     y, by = truth[known], np.broadcast_to(scale[:, None], truth.shape)[known]
     weights = (2 * np.arange(1, len(x) + 1) - len(x) - 1) / len(x) ** 2

@@ -103,13 +103,9 @@ def train(
                          stride=stride(problem, ends, until, 400))  # fmt: skip
     model, held_out = network(settings, training), list(validation)
     error = jax.jit(lambda params, window: model.loss(params, window)[0] / settings.members)
-    best: list[Any] = [np.inf, None]
 
     def evaluate(params: Any, step: int) -> dict[str, float]:
-        found = float(np.mean([error(params, window) for window in held_out]))
-        if found < best[0]:
-            best[:] = found, jax.device_get(params)
-        return {"loss": found}
+        return {"loss": float(np.mean([error(params, window) for window in held_out]))}
 
     end = run(model, settings, training, settings.steps, mesh, evaluate=evaluate,
               evaluate_every=evaluation_interval(settings), patience=10, verbose=not quiet,
@@ -117,7 +113,7 @@ def train(
     if end.best_step is None:
         raise ValueError(f"loss of the held-out windows: expected a finite one, got none up to step {end.state.step}; "
                          "a smaller --rate may help")  # fmt: skip
-    found = Network(model, best[1], scaling, settings, np.nan, end.best_step, end.seconds)
+    found = Network(model, jax.device_get(end.best_params), scaling, settings, np.nan, end.best_step, end.seconds)
     return found._replace(score=score(problem, *forecast(problem, found, validation), ends)["crps"])
 
 
@@ -153,12 +149,7 @@ def training_of(model: Ensemble, steps: int, rate: float, decay: float) -> tuple
         optax.clip_by_global_norm(model.members**0.5),
         optax.adamw(optax.cosine_decay_schedule(rate, steps), weight_decay=decay),
     )
-
-    def loss(params: Any, carry: Any, window: Window, key: jax.Array | None) -> Any:
-        value, metrics = model.loss(params, window, key)
-        return value, (carry, metrics)
-
-    return learning.train_step(loss, optimizer), optimizer
+    return learning.train_step(model.loss, optimizer), optimizer
 
 
 @functools.lru_cache(maxsize=4)

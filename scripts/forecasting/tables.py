@@ -33,6 +33,9 @@ def read(args: argparse.Namespace) -> tuple[Problem, Table]:
     table = without_short(table, 3 * horizon + 4, horizon)
     if args.covariates:
         check_future(table, horizon)
+    if all(len(np.unique(one.values[~np.isnan(one.values)])) == 1 for one in table.series):
+        value = table.series[0].values[0, 0]
+        raise ValueError(f"--target: expected values that change, got {value:g} in all rows; name another column")
     season = args.season or find_season(table.series, table.frequency.seasons(), horizon)
     return Problem(
         pathlib.Path(args.csv).name,

@@ -100,7 +100,9 @@ def test_times_and_steps_are_inverse(how, day, steps):
     if how[0] == "month":
         start = start.astype("datetime64[M]").astype("datetime64[us]") + np.timedelta64(day % 28, "D")
     if how[0] == "month end":
-        start = (start.astype("datetime64[M]") + 1).astype("datetime64[us]") - np.timedelta64(1, "D")
+        start = (start.astype("datetime64[M]") + np.timedelta64(1, "M")).astype("datetime64[us]") - np.timedelta64(
+            1, "D"
+        )
     if how[0] == "business day":
         start = np.busday_offset(start.astype("datetime64[D]"), 0, "forward").astype("datetime64[us]")
     times = frequency.times(1.5 if how[0] == "number" else start, steps)

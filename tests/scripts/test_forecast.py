@@ -308,12 +308,14 @@ def test_refusals(refused, tmp_path):
         ("--csv two.csv --group shop --target sales --covariates price --horizon 6", future),
         ("--csv two.csv --group shop", "--target: expected the name of the column to forecast, got none; columns of "
          "numbers: sales, price"),
+        ("--csv same.csv", "--target: expected values that change, got 5 in all rows; name another column"),
         ("--csv sales.csv --resume", "folder: expected a run with checkpoints, got none in "),
         ("--target sales", "--target: expected it with --csv FILE, got none"),
         ("--resume", "--resume: expected it with --csv FILE, got none"),
         ("--csv sales.csv --data .", "--data: expected it with --series, got --csv"),
     ]:  # fmt: skip
         (tmp_path / "none.csv").write_text("g,y\na,1\na,2\n")
+        (tmp_path / "same.csv").write_text("y\n" + "5\n" * 60)
         priced = [f"{line};{n or 'price'}" for n, line in enumerate(shops(36, missing=False).splitlines())]
         (tmp_path / "two.csv").write_text("\n".join(priced).replace("0;price", "price"))
         assert refused("forecast", *args.split()).startswith(words)
