@@ -21,6 +21,9 @@ def test_the_blocks_run(tmp_path, monkeypatch, capsys):
     blocks = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
     for block in blocks:
         exec(block, namespace)
+        printed = capsys.readouterr().out.splitlines()
+        for answer in re.findall(r"^print\(.*\)  # (.*)$", block, re.MULTILINE):
+            assert answer in printed
     assert len(blocks) >= 5
     assert namespace["ys"].shape == (20, 4, 16)
     assert namespace["states"].c.shape == (20, 4, 16)
@@ -52,3 +55,13 @@ def test_the_file_for_laptop_and_cluster(tmp_path, processes):
     assert "step 100/100" in outputs[0]
     assert all("step" not in output for output in outputs[1:])
     assert (tmp_path / "run" / "step-000000100").is_dir()
+
+
+def test_short_programs_are_short():
+    """Each kind of problem takes at most 15 lines from raw data to a prediction."""
+    section = README.partition("## From raw data to an answer")[2].partition("\n## ")[0]
+    blocks = re.findall(r"```python\n(.*?)```", section, re.DOTALL)
+    lines = [[line for line in block.splitlines() if line and "import" not in line] for block in blocks]
+    assert len(blocks) == 5
+    assert max(map(len, lines)) <= 15
+    assert all("fit(" in block and "print(" in block for block in blocks)

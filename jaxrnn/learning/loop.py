@@ -186,7 +186,8 @@ def fit(
     compiled = _compiled(step, placement.layout(state))
     first, start_time = int(state.step), time.monotonic()
     stopped = "early" if patience is not None and progress.wait >= patience else "finished"
-    shapes: set[str] = set()
+    shapes: set[str] = set()  # of the batches of one compiled call
+    kinds: set[str] = set()  # of a batch
     agreed_to_stop, main, history = False, processes.is_main(), History()
     logs = _logs(history, log, tensorboard, callback, first, bool(resume)) if main else [history]
 
@@ -240,6 +241,7 @@ def fit(
             watch.before(first, group[0])
         while done < plan.steps and not interrupted() and stopped != "early":
             shapes.add(str(jax.tree.map(np.shape, placed)))
+            kinds.add(str(jax.tree.map(np.shape, group[0])))
             # asynchronous: returns at once
             state, metrics, any_ctrl_c = compiled(state, placed, placed_key, flag())
             done += len(group)
@@ -271,7 +273,7 @@ def fit(
                 record(*pending)
                 save(best=False)
             report.print(f"interrupted at step {done}" + ("; saved, resume continues from here" if checkpoints else ""))
-        if len(shapes) > 1:
+        if len(kinds) > 1:
             report.print(f"{len(shapes)} batch shapes were compiled")
         watch.at_end()
         jax.block_until_ready(state)

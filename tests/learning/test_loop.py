@@ -514,15 +514,22 @@ class FakeDisplay:
     def __init__(self):
         self.displayed, self.updates = [], []
 
-    def display(self, data, *, raw, display_id):
-        assert raw
+    def display(self, data, *, display_id, raw=False):
+        assert raw == isinstance(data, dict)
         assert display_id is True
         self.displayed.append(data)
-        return self
+        return Handle(self)
 
-    def update(self, data, *, raw):
-        assert raw
-        self.updates.append(data)
+
+class Handle:
+    """What display() returns."""
+
+    def __init__(self, fake):
+        self.fake = fake
+
+    def update(self, data, *, raw=False):
+        assert raw == isinstance(data, dict)
+        self.fake.updates.append(data if raw else [len(axes.lines) for axes in data.axes])
 
 
 @pytest.fixture
@@ -534,8 +541,26 @@ def notebook(monkeypatch):
     monkeypatch.setenv("FORCE_COLOR", "1")
     monkeypatch.setitem(sys.modules, "IPython", type(sys)("IPython"))
     monkeypatch.setitem(sys.modules, "IPython.display", type(sys)("IPython.display"))
+    sys.modules["IPython"].get_ipython, sys.modules["IPython"].version_info = lambda: None, (9, 0)  # for matplotlib
     sys.modules["IPython.display"].display = fake.display
     return fake
+
+
+def test_live_plot(notebook, monkeypatch):
+    """A figure that is drawn anew with each evaluation and at the end, and closed, so that it is not shown twice."""
+    plt = pytest.importorskip("matplotlib.pyplot")
+    run(verbose=True, steps=8, evaluate=judge, evaluate_every=4, live_plot=True)
+    (figure,) = (data for data in notebook.displayed if not isinstance(data, dict))
+    drawn = [update for update in notebook.updates if not isinstance(update, dict)]
+    assert len(drawn) == 3
+    assert all(lines[0] > 0 for lines in drawn)
+    assert not plt.fignum_exists(figure.number)
+
+
+def test_live_plot_without_a_notebook(capsys):
+    """Is said."""
+    run(verbose=True, steps=4, live_plot=True)
+    assert "live_plot: there is no notebook to draw in; plots.history(end) draws" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("seconds", [0, 1000])
