@@ -269,7 +269,7 @@ REFUSED = {
         "labels: expected shape [5, 4], that of the logits without their last axis, got int32[3, 4]"),
     "accuracy labels": (
         lambda: losses.accuracy(F, Y / 2), TypeError,
-        "labels: expected integer labels [5, 4], got float32[5, 4]; argmax(-1) undoes one-hot"),
+        "labels: expected integer labels [5, 4], got float32[5, 4]; .astype(int)"),
     "smoothing": (
         lambda: losses.cross_entropy(F, Y, label_smoothing=1.0), ValueError,
         "label_smoothing: expected a number in [0, 1), got 1.0; 0.1 leaves 0.9 to the right label"),

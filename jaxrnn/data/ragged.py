@@ -238,6 +238,10 @@ def _same_dtype(argument: str, values: Sequence, axes: int) -> list[np.ndarray]:
     An empty list takes dtype and shape from the others.
     """
     arrays = [np.asarray(value) for value in values]
+    text = next((array for array in arrays if array.dtype.kind in "SU"), None)
+    if text is not None and argument == "inputs":
+        checks.refuse(argument, "numbers", f"texts such as {str(text.flat[0])[:30]!r}",
+                      "data.Vocabulary.of(sentences, split='words') has encode(sentence)", TypeError)  # fmt: skip
     nonempty = [array for array in arrays if array.size]
     if not nonempty:
         checks.refuse(argument, "one at least that is not empty", f"{len(arrays)} empty ones")
@@ -246,7 +250,8 @@ def _same_dtype(argument: str, values: Sequence, axes: int) -> list[np.ndarray]:
         expected = (
             "arrays [T_n, ...], alike behind the first axis" if axes else "labels of one shape, or a target a step"
         )
-        checks.refuse(argument, expected, f"shapes {sorted({array.shape for array in arrays})[:4]}")
+        fix = "Buckets takes labels, one a sequence" if argument == "targets" and axes else ""
+        checks.refuse(argument, expected, f"shapes {sorted({array.shape for array in arrays})[:4]}", fix)
     dtype = np.result_type(*{array.dtype for array in nonempty})
     trailing = nonempty[0].shape[axes:]
     return [array.reshape(array.shape[:axes] + trailing).astype(dtype, copy=False) for array in arrays]

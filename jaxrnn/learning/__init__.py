@@ -12,6 +12,7 @@ from jaxrnn.learning.objectives import (
     step_outputs,
     tagging_loss,
     translation_loss,
+    translation_outputs,
 )
 from jaxrnn.learning.step import TrainState, average_recurrent_gradient, mean_loss, scan_steps, train_state, train_step
 from jaxrnn.learning.truncated import stream_loss, truncated_unroll
@@ -41,6 +42,7 @@ __all__ = [
     "train_state",
     "train_step",
     "translation_loss",
+    "translation_outputs",
     "truncated_unroll",
     "use_cores",
 ]

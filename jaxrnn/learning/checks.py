@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import os
 import pathlib
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -14,9 +16,10 @@ import numpy as np
 
 from jaxrnn.checks import describe, flag, one_of, refuse, size, tree_summary
 from jaxrnn.layers.bidirectional import has_bidirectional
-from jaxrnn.types import Array, Params, State
+from jaxrnn.precision import widen
+from jaxrnn.types import Array, Params, PyTree, State
 
-LOOP_METRICS = ("loss", "grad_norm", "finite", "nonfinite_leaf")
+LOOP_METRICS = ("step", "loss", "grad_norm", "finite", "nonfinite_leaf")
 
 
 def loss_result(value: Any, kept: tuple[State] | None = None) -> tuple[Array, tuple[State, dict]]:
@@ -33,6 +36,8 @@ def loss_result(value: Any, kept: tuple[State] | None = None) -> tuple[Array, tu
         refuse("loss", "(value, (carry, metrics)) from it", tree_summary(value),
                "return value, (carry, {}) where there is nothing to report; loss(params, batch, key) has no carry, and "
                "returns value, or value and metrics", TypeError)  # fmt: skip
+    if not _is_numeric(value[0]):
+        refuse("loss", "one number from it", describe(value[0]), "return the number to minimize", TypeError)
     if jnp.shape(value[0]) != ():
         refuse("loss", "one number from it", describe(value[0]), ".mean() of it")
     for name, metric in value[1][1].items():
@@ -45,7 +50,11 @@ def loss_result(value: Any, kept: tuple[State] | None = None) -> tuple[Array, tu
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float, np.generic, np.ndarray, jax.Array)) and jnp.shape(value) == ()
+    return _is_numeric(value) and jnp.shape(value) == ()
+
+
+def _is_numeric(value: Any) -> bool:
+    return isinstance(value, (int, float, np.generic, np.ndarray, jax.Array))
 
 
 def writable_folder(argument: str, value: Any) -> None:
@@ -62,6 +71,21 @@ def optimizer(argument: str, value: Any) -> None:
     """A gradient transformation."""
     if not callable(getattr(value, "init", None)) or not callable(getattr(value, "update", None)):
         refuse(argument, "a transformation of optax", describe(value), "optax.adam(1e-3), for instance", TypeError)
+
+
+def optimizer_state(optimizer: Any, params: Params, opt_state: PyTree) -> None:
+    """The state of this optimizer for these parameters, as far as its structure tells."""
+    expected = jax.eval_shape(lambda params: optimizer.init(widen(params)), params)
+    if str(jax.tree.structure(opt_state)) != str(jax.tree.structure(expected)):
+        refuse("state.opt_state", f"that of the optimizer of the step: {_state_names(expected)}",
+               _state_names(opt_state), "train_state(params, optimizer) makes it, with the optimizer of train_step; "
+               "for optax.lookahead train_state(optax.LookaheadParams.init_synced(params), optimizer)")  # fmt: skip
+
+
+def _state_names(opt_state: PyTree) -> str:
+    """The names of the classes in an optimizer's state."""
+    names = dict.fromkeys(re.findall(r"\w+State\b", str(jax.tree.structure(opt_state))))
+    return ", ".join(name for name in names if name != "EmptyState") or "no state"
 
 
 def batch_count(metrics: dict) -> Array:
@@ -102,6 +126,28 @@ def numbers_of_a_run(
         one_of("resume", resume, ("anyway",), also=", True or False")
 
 
+def callback(value: Any) -> None:
+    """A function of step and metrics."""
+    expected = "a function callback(step, metrics)"
+    if not callable(value):
+        refuse("callback", expected, describe(value), error=TypeError)
+    with contextlib.suppress(ValueError):  # a function without a signature
+        signature = inspect.signature(value)
+        try:
+            signature.bind(0, {})
+        except TypeError:
+            name = getattr(value, "__name__", type(value).__name__)
+            refuse("callback", expected, f"{name}{signature}", error=TypeError)
+
+
+def sequence_model(model: Any) -> None:
+    """A model from sequences to one output each."""
+    if not callable(getattr(model, "apply", None)) or hasattr(model, "initial_state"):
+        refuse("model", "one with apply(params, xs, lengths=, key=), one output a sequence", repr(model),
+               "tasks.Classifier(encoder, classes) is one; tagging_loss is for an output a step",
+               TypeError)  # fmt: skip
+
+
 def evaluation(evaluate: Any) -> Callable[[Params, int], dict[str, Any]]:
     """An evaluation ``evaluate(params)`` or ``evaluate(params, step)``, as the latter."""
     forms = "a function evaluate(params) or evaluate(params, step)"
@@ -126,5 +172,10 @@ def evaluation_result(argument: str, value: Any) -> None:
     if not isinstance(value, dict):
         refuse(argument, "a dict of numbers and texts from it", describe(value), 'return {"loss": value}', TypeError)
     for name, entry in value.items():
+        if name == "step":
+            refuse(argument, "another name than 'step', the number of the step", repr(name), "give it another name")
         if not isinstance(entry, str) and not _is_number(entry):
-            refuse(f"{argument}, entry {name!r}", "a number or a text", describe(entry), ".mean() of it", TypeError)
+            refuse(f"{argument}, entry {name!r}", "a number or a text", describe(entry),
+                   "str(...) of an array is a text, .mean() of it a number", TypeError)  # fmt: skip
+    if not any(_is_number(entry) for entry in value.values()):
+        refuse(argument, "a number at least in what it returns", f"{value}"[:60], 'return {"loss": value}')

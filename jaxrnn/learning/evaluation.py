@@ -49,7 +49,7 @@ def evaluate(
         params: the parameters.
         batches: one epoch of a source with ``len(batches)`` and ``batches[n]``, such as
             :class:`~jaxrnn.data.Buckets`, :class:`~jaxrnn.data.Streams` or a list; or anything that iterates, such as a
-            data loader. The last batch may be smaller than the others.
+            data loader. The last batch may be smaller than the others, on a mesh if its devices divide it.
         metrics: metrics of :mod:`jaxrnn.metrics`, or a dict from the names to report them by.
         carry: the recurrent state before the first batch, where batches follow one another.
         mesh: devices to split each batch over, of :func:`device_mesh`. The result is the same up to rounding, and the
@@ -183,7 +183,10 @@ def _named(metrics: Any) -> dict[str, Metric]:
     if not named:
         checks.refuse("metrics", "at least one", "none", "[metrics.accuracy]")
     for n, (_, metric) in enumerate(named):
-        checks.instance(f"metrics[{n}]", metric, Metric, "jaxrnn.metrics has ready ones")
+        fix = "jaxrnn.metrics has ready ones, such as metrics.accuracy"
+        if callable(metric) and not isinstance(metric, Metric):
+            fix = f"call it with its arguments: metrics.{getattr(metric, '__name__', 'f1')}(...)"
+        checks.instance(f"metrics[{n}]", metric, Metric, fix)
     names = [name for name, _ in named]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:

@@ -6,7 +6,7 @@ import json
 import math
 import os
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -31,9 +31,15 @@ class Log(Protocol):
 class History:
     """The metrics as arrays."""
 
-    def __init__(self) -> None:
+    def __init__(self, lines: Iterable[Numbers] = ()) -> None:
+        """``lines`` are those of an earlier part of the run, of :class:`JsonLines`."""
         self._steps: list[Numbers] = []
         self._evaluations: list[Numbers] = []
+        for line in lines:
+            numbers, rows = line, self._steps
+            if "evaluation" in line:
+                numbers, rows = {"step": line["step"], **line["evaluation"]}, self._evaluations
+            rows.append({name: math.nan if value is None else value for name, value in numbers.items()})
 
     def step(self, step: int, metrics: Numbers) -> None:
         self._steps.append({"step": step, **metrics})
@@ -69,7 +75,7 @@ class JsonLines:
     """
 
     def __init__(self, path: str | os.PathLike, first: int, resume: bool) -> None:
-        self._file = _open_log(pathlib.Path(path), first, resume)
+        self.kept, self._file = _open_log(pathlib.Path(path), first, resume)
 
     def step(self, step: int, metrics: Numbers) -> None:
         self._write(step, metrics)
@@ -128,6 +134,27 @@ class TensorBoard(Callback):
         self._writer.close()
 
 
+def open_logs(
+    log: str | os.PathLike | None,
+    tensorboard: str | os.PathLike | None,
+    callback: Callable[[int, dict[str, float]], Any] | None,
+    first: int,
+    resume: bool,
+) -> tuple[History, list[Log]]:
+    """The metrics in memory, from the first step on if there is a file of them, and all logs."""
+    logs: list[Log] = []
+    earlier: Sequence[dict[str, Any]] = ()
+    if log is not None:
+        file = JsonLines(log, first, resume)
+        logs, earlier = [file], file.kept
+    if tensorboard is not None:
+        logs.append(TensorBoard(tensorboard))
+    if callback is not None:
+        logs.append(Callback(callback))
+    history = History(earlier)
+    return history, [history, *logs]
+
+
 def _to_json(value: Any) -> Any:
     """Numbers as Python numbers; those that are not finite become None, null in JSON."""
     if isinstance(value, dict):
@@ -138,8 +165,8 @@ def _to_json(value: Any) -> Any:
     return float(number) if np.isfinite(number) else None
 
 
-def _open_log(path: pathlib.Path, first: int, resume: bool) -> Any:
-    """Open the log to append after the lines up to step ``first``; a run that starts at step 0 needs a new file."""
+def _open_log(path: pathlib.Path, first: int, resume: bool) -> tuple[list[Numbers], Any]:
+    """The lines up to step ``first``, and the file, open to append; a run that starts at step 0 needs a new one."""
     if path.is_dir():
         checks.refuse("log", "a file", f"the folder {path}", f"{str(path / 'metrics.jsonl')!r} is one")
     lines = path.read_text("utf-8").splitlines() if path.exists() else []
@@ -148,15 +175,16 @@ def _open_log(path: pathlib.Path, first: int, resume: bool) -> Any:
     path.parent.mkdir(parents=True, exist_ok=True)
     if lines and first == 0:  # of a run that has no checkpoint
         path.replace(path.with_name(f"{path.name}.earlier"))
-    kept = []
+    kept: list[Numbers] = []
     for line in lines:
         try:
-            if json.loads(line)["step"] > first:
-                break
+            entry = json.loads(line)
         except ValueError:  # a partial line, of a run that was killed while writing
             break
-        kept.append(line + "\n")
+        if entry["step"] > first:
+            break
+        kept.append(entry)
     draft = path.with_name(f"{path.name}.draft")
-    draft.write_text("".join(kept), "utf-8")
+    draft.write_text("".join(f"{line}\n" for line in lines[: len(kept)]), "utf-8")
     os.replace(draft, path)  # atomic: a kill leaves the old file or the new one
-    return path.open("a", buffering=1 << 16, encoding="utf-8")
+    return kept, path.open("a", buffering=1 << 16, encoding="utf-8")

@@ -8,6 +8,7 @@ import os
 import signal
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal, NamedTuple
 
@@ -19,7 +20,7 @@ from jaxrnn import checks
 from jaxrnn.learning import checks as learning_checks
 from jaxrnn.learning import processes
 from jaxrnn.learning.checkpoints import RESERVED, Checkpoints, encode_key
-from jaxrnn.learning.logs import Callback, History, JsonLines, Log, TensorBoard
+from jaxrnn.learning.logs import open_logs
 from jaxrnn.learning.mesh import Layout, Placement
 from jaxrnn.learning.monitor import Monitor, Progress
 from jaxrnn.learning.nonfinite import Watch
@@ -43,8 +44,9 @@ class Fit(NamedTuple):
     seconds: float  # of this call
     shapes: int  # different batch shapes, each compiled once
     best_params: Params  # those of the best evaluation; the last ones if there is none
-    history: dict[str, np.ndarray]  # "step" and each training metric, one entry for each step of this call
-    evaluations: dict[str, np.ndarray]  # "step" and each number of the evaluations of this call
+    # "step" and each number, one entry for each step and each evaluation: of this call, of the whole run with ``log=``
+    history: dict[str, np.ndarray]
+    evaluations: dict[str, np.ndarray]
 
     def __repr__(self) -> str:
         best = "None" if self.best is None else f"{self.best:.4g} at step {self.best_step}"
@@ -66,7 +68,7 @@ def fit(
     steps_per_execution: int = 10,
     evaluate: Callable[..., dict[str, Any]] | None = None,
     evaluate_every: int | Literal["epoch"] | None = None,
-    monitor: str | Sequence[str] = "loss",
+    monitor: str | Sequence[str] | None = None,
     mode: str | Sequence[str] | None = None,
     patience: int | None = None,
     checkpoints: Checkpoints | None = None,
@@ -115,7 +117,7 @@ def fit(
             print; called on all processes. :func:`evaluate` makes the numbers.
         evaluate_every: steps between evaluations, or ``"epoch"``; there is always one at the end.
         monitor: the number returned by ``evaluate`` that decides which model is the best; of several, the second
-            decides where the first ties.
+            decides where the first ties. By default ``"loss"``, else the first number whose direction is known.
         mode: ``"min"`` or ``"max"``, for each if there are several; a ready metric (:mod:`jaxrnn.metrics`) and a loss
             know theirs.
         patience: stop early, after this many evaluations without a better one, and return to the best parameters.
@@ -168,9 +170,16 @@ def fit(
     reader = Reader(batches)
     plan = Plan.of(reader, steps, epochs, steps_per_execution, evaluate, evaluate_every, save_every)
     learning_checks.needs("resume", resume, "checkpoints", checkpoints)
-    learning_checks.needs("patience", patience, "evaluate", evaluate)
+    learning_checks.needs("save_every", save_every, "checkpoints", checkpoints)
+    for name, value in (("patience", patience), ("monitor", monitor), ("mode", mode)):
+        learning_checks.needs(name, value, "evaluate", evaluate)
+    learning_checks.needs("mode", mode, "monitor", monitor)
+    if checkpoints is not None:
+        checks.instance("checkpoints", checkpoints, Checkpoints, "learning.Checkpoints(folder, model)")
+    if callback is not None:
+        learning_checks.callback(callback)
     evaluate = None if evaluate is None else learning_checks.evaluation(evaluate)
-    monitored = Monitor.of(monitor, mode)
+    monitored = None if monitor is None else Monitor.of(monitor, mode)
     checks.free_names("metadata", metadata or {}, (*RESERVED, *RESERVED_BY_FIT))
     metadata = as_json("metadata", metadata or {})
     placement, many = Placement(mesh, batch_spec, local_batches), jax.process_count() > 1
@@ -188,8 +197,9 @@ def fit(
     stopped = "early" if patience is not None and progress.wait >= patience else "finished"
     shapes: set[str] = set()  # of the batches of one compiled call
     kinds: set[str] = set()  # of a batch
-    agreed_to_stop, main, history = False, processes.is_main(), History()
-    logs = _logs(history, log, tensorboard, callback, first, bool(resume)) if main else [history]
+    agreed_to_stop, main = False, processes.is_main()
+    history, logs = open_logs(log if main else None, tensorboard if main else None, callback if main else None,
+                          first, bool(resume))  # fmt: skip
 
     with (
         processes.explain_loss_of_a_process(),
@@ -242,8 +252,8 @@ def fit(
         while done < plan.steps and not interrupted() and stopped != "early":
             shapes.add(str(jax.tree.map(np.shape, placed)))
             kinds.add(str(jax.tree.map(np.shape, group[0])))
-            # asynchronous: returns at once
-            state, metrics, any_ctrl_c = compiled(state, placed, placed_key, flag())
+            with _name_the_batch(done):  # asynchronous: returns at once
+                state, metrics, any_ctrl_c = compiled(state, placed, placed_key, flag())
             done += len(group)
             now = (done, group, metrics, any_ctrl_c)
             group, placed = next_group(done)  # while the device computes
@@ -259,6 +269,7 @@ def fit(
             if evaluate_now is not None:
                 result = evaluate_now(state.params, done)
                 learning_checks.evaluation_result("evaluate", result)
+                monitored = monitored or Monitor.default(result)
                 values = [processes.from_main(value) for value in monitored.values(result)]
                 progress, better = progress.after(monitored, values, done)
                 if better:
@@ -277,7 +288,9 @@ def fit(
             report.print(f"{len(shapes)} batch shapes were compiled")
         watch.at_end()
         jax.block_until_ready(state)
-        if stopped == "early" and best_params is not None:
+        if stopped == "early" and progress.best is None and main:
+            warnings.warn(f"no evaluation was a finite number ({monitored}): the parameters are the last", stacklevel=2)
+        elif stopped == "early" and best_params is not None:
             report.print(f"stopped at step {done}, back to the parameters of step {progress.best_step}: {monitored}")
             state = state._replace(params=_copy(best_params))
     best_params = state.params if best_params is None else best_params
@@ -292,7 +305,7 @@ def _restore(
     metadata: dict,
     origin: dict,
     resume: bool | str,
-    monitor: Monitor,
+    monitor: Monitor | None,
 ) -> tuple[TrainState, Array, Progress, Params | None]:
     """State, key, progress and best parameters of the newest intact checkpoint, which must be of the same run.
 
@@ -316,22 +329,14 @@ def _restore(
     return restored.state, key, progress if best is not None else Progress(), best
 
 
-def _logs(
-    history: History,
-    log: str | os.PathLike | None,
-    tensorboard: str | os.PathLike | None,
-    callback: Callable[[int, dict[str, float]], Any] | None,
-    first: int,
-    resume: bool,
-) -> list[Log]:
-    logs: list[Log] = [history]
-    if log is not None:
-        logs.append(JsonLines(log, first, resume))
-    if tensorboard is not None:
-        logs.append(TensorBoard(tensorboard))
-    if callback is not None:
-        logs.append(Callback(callback))
-    return logs
+@contextlib.contextmanager
+def _name_the_batch(n: int) -> Iterator[None]:
+    """Add the number of the batch to an error of the loss."""
+    try:
+        yield
+    except Exception as error:
+        error.add_note(f"in the train step, from batches[{n}] on")
+        raise
 
 
 @jax.jit

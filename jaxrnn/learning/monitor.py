@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -35,14 +36,23 @@ class Monitor:
         known = [mode or metrics.direction(name) for name, mode in zip(names, given, strict=True)]
         for name, mode in zip(names, known, strict=True):
             if mode is None:
+                near = difflib.get_close_matches(name, metrics.DIRECTIONS, 1)
+                meant = f"; or is {near[0]!r} meant?" if near else ""
                 checks.refuse("mode", f"'min' or 'max' for monitor={name!r}, whose direction is not known", None,
-                              "mode='max' if larger is better")  # fmt: skip
+                              f"mode='max' if larger is better{meant}")  # fmt: skip
         return cls(names, tuple(mode for mode in known if mode))
 
     def __str__(self) -> str:
         superlative = {"min": "smallest", "max": "largest"}
         parts = [f"{superlative[mode]} {name}" for name, mode in zip(self.names, self.modes, strict=True)]
         return ", then ".join(parts)
+
+    @classmethod
+    def default(cls, result: dict[str, Any]) -> Monitor:
+        """That of an evaluation where none is asked for: ``"loss"``, else the first number of a known direction."""
+        numbers = [name for name, value in result.items() if not isinstance(value, str)]
+        known = [name for name in numbers if metrics.direction(name)]
+        return cls.of("loss" if "loss" in numbers else (known or numbers)[0], None)
 
     def values(self, result: dict[str, Any]) -> list[float]:
         """The monitored numbers of an evaluation."""
@@ -74,15 +84,21 @@ class Progress(NamedTuple):
     monitor: str | None = None
 
     @classmethod
-    def of(cls, stored: dict[str, Any], monitor: Monitor) -> Progress:
+    def of(cls, stored: dict[str, Any], monitor: Monitor | None) -> Progress:
         """That of a checkpoint; a new one if another metric was monitored there, whose best says nothing here."""
         progress = cls(**stored)
         if progress.values is None and progress.best is not None:  # of a version with one metric, that was minimized
-            progress = progress._replace(values=[progress.best], monitor=f"smallest {monitor.names[0]}")
-        return progress if progress.monitor in (None, str(monitor)) else cls()
+            progress = progress._replace(values=[progress.best])
+        return cls() if monitor is not None and progress._is_of_another(monitor) else progress
+
+    def _is_of_another(self, monitor: Monitor) -> bool:
+        count = len(monitor.names) if self.values is None else len(self.values)
+        return self.monitor not in (None, str(monitor)) or count != len(monitor.names)
 
     def after(self, monitor: Monitor, values: list[float], step: int) -> tuple[Progress, bool]:
         """The progress after an evaluation, and whether it is the best so far."""
+        if self._is_of_another(monitor):
+            self = Progress()
         if monitor.is_better(values, self.values):
             return Progress(values[0], step, 0, values, str(monitor)), True
         return self._replace(wait=self.wait + 1), False

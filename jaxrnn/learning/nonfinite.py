@@ -68,7 +68,9 @@ class Watch:
                 self.say(f"step {step}: the batch is skipped, {self.skipped} so far")
 
     def at_end(self) -> None:
-        """Say how many were skipped."""
+        """Say how many were skipped; warn if all were."""
+        if self.skipped == self.seen > 0 and self.warn:
+            warnings.warn(f"all {self.seen} batches were skipped, nothing was trained", stacklevel=3)
         if self.skipped > 1:
             self.say(f"{self.skipped} of {self.seen} batches were skipped, as loss or gradient were not finite")
 
@@ -78,7 +80,8 @@ class Watch:
             what = f"its gradient is not finite, first in {self.names[leaf]}"
         else:
             what = f"its loss is {float(loss)}"
-        return f"{what}; {nonfinite_leaf(n, batch) or 'all numbers of the batch are finite'}"
+        unknown = "all numbers of the batch are finite; labels or ids out of their range have a loss of NaN"
+        return f"{what}; {nonfinite_leaf(n, batch) or (unknown if np.isnan(loss) else unknown.partition(';')[0])}"
 
 
 def nonfinite_leaf(n: int, batch: PyTree) -> str:

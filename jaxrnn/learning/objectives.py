@@ -89,6 +89,7 @@ def sequence_outputs(model: Any) -> Predict:
     Args:
         model: with ``apply(params, xs, lengths=, key=)``, such as :class:`~jaxrnn.tasks.Classifier`.
     """
+    learning_checks.sequence_model(model)
 
     def predict(params: Params, batch: PyTree, key: Array | None = None) -> PyTree:
         return model.apply(params, batch.inputs, lengths=batch.lengths, key=key)
@@ -105,6 +106,21 @@ def step_outputs(model: Any) -> Predict:
 
     def predict(params: Params, batch: PyTree, key: Array | None = None) -> PyTree:
         return unroll(model, params, batch.inputs, lengths=batch.lengths, key=key)[1]
+
+    return predict
+
+
+def translation_outputs(model: Any) -> Predict:
+    """Make ``predict(params, batch, key=None)``: logits ``[T - 1, B, V]`` of target tokens, each fed the one before.
+
+    Args:
+        model: an :class:`~jaxrnn.tasks.EncoderDecoder`; batches are those of :class:`~jaxrnn.data.Pairs`.
+    """
+
+    def predict(params: Params, batch: PyTree, key: Array | None = None) -> PyTree:
+        return model.logits(
+            params, batch.inputs, batch.targets, lengths=batch.lengths, token_lengths=batch.target_lengths, key=key
+        )
 
     return predict
 
@@ -136,6 +152,7 @@ def classification_loss(model: Any, loss_fn: Callable[..., Array] = losses.cross
         >>> learning.fit(step, state, batches, epochs=3, key=jax.random.key(1), verbose=False).state
         TrainState(step=3, parameters=94, skipped=0)
     """
+    learning_checks.sequence_model(model)
 
     def loss(params: Params, batch: PyTree, key: Array | None) -> tuple[Array, Metrics]:
         outputs = model.apply(params, batch.inputs, lengths=batch.lengths, key=key)  # [B, classes]
@@ -150,17 +167,19 @@ def regression_loss(model: Any, loss_fn: Callable[..., Array] = losses.squared_e
 
     .. math:: L = \frac{1}{N q} \sum_b ‖o_b - y_b‖², \quad N \text{ sequences that are no fillers}
 
-    For a number a step, ``tagging_loss(model, losses.squared_error)``.
+    For numbers a step, ``[T, B, q]``: ``tagging_loss(model, losses.squared_error)``.
 
     Args:
         model: as in :func:`classification_loss`; ``Classifier(encoder, q)`` has q outputs.
         loss_fn, options: as there.
     """
+    learning_checks.sequence_model(model)
 
     def loss(params: Params, batch: PyTree, key: Array | None) -> tuple[Array, Metrics]:
         outputs = model.apply(params, batch.inputs, lengths=batch.lengths, key=key)  # [B, q]
         counts = batch.lengths > 0  # not the fillers
-        targets = jnp.reshape(batch.targets, outputs.shape)
+        targets = jnp.asarray(batch.targets, outputs.dtype)
+        targets = targets[..., None] if targets.shape == outputs.shape[:-1] and outputs.shape[-1] == 1 else targets
         return loss_fn(outputs, targets, mask=counts, **options), {"count": counts.sum()}
 
     return loss

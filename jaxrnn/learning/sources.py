@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import sys
 from collections import deque
 from collections.abc import Iterator, Mapping
 from typing import Any, NoReturn
@@ -15,6 +14,7 @@ from jaxrnn.checks import describe, refuse, size
 from jaxrnn.types import PyTree
 
 OURS = "data.Buckets, data.Streams and data.Windows make batches of arrays"
+MOST = 2**31  # steps of a run; a source that says it is longer repeats for ever
 SEEDED = ("sampler", "batch_sampler", "dataset")  # parts of a data loader that may have a set_epoch of their own
 
 
@@ -299,7 +299,7 @@ def _length(batches: Any) -> int | None:
         length = len(batches)
     except (TypeError, NotImplementedError):  # also a loader over an iterable data set has a __len__
         return None
-    return length if length < sys.maxsize else None  # Grain's .repeat()
+    return length if length < MOST else None  # Grain's .repeat()
 
 
 def _name(batches: Any) -> str:
@@ -323,7 +323,8 @@ def _host_array(path: tuple, leaf: Any, name: str = "batches[n]") -> Any:
 
 
 def _no_array(where: str, leaf: Any) -> NoReturn:
-    fixes = {str: "numbers of a vocabulary: data.Vocabulary.of(...).encode(text)"}
-    fix = fixes.get(type(leaf), "np.asarray(...), or dict(...) of a mapping")
+    fix = "np.asarray(...), or dict(...) of a mapping"
+    if isinstance(leaf, str) or getattr(leaf, "dtype", np.dtype(int)).kind == "U":
+        fix = "data.Vocabulary.of(sentences) has encode(text), data.Vocabulary(names) encode(labels)"
     refuse(where, "an array of numbers", describe(leaf) if not hasattr(leaf, "keys") else type(leaf).__name__, fix,
            TypeError)  # fmt: skip

@@ -130,6 +130,7 @@ def train_step(loss: Loss, optimizer: optax.GradientTransformation) -> Step:
     loss = with_carry(loss)
 
     def step(state: TrainState, batch: PyTree, key: Array) -> tuple[TrainState, Metrics]:
+        learning_checks.optimizer_state(optimizer, state.params, state.opt_state)
         value_and_grad = jax.value_and_grad(loss, has_aux=True)
         (value, (carry, metrics)), grads = value_and_grad(trained_params(state.params), state.carry, batch, key)
 

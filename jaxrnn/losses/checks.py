@@ -21,7 +21,9 @@ def same_shape(argument: str, value: Any, other: str, like: Any) -> None:
             TypeError,
         )
     if tuple(value.shape) != tuple(like.shape):
-        refuse(argument, f"shape {list(like.shape)}, that of {other}", describe(value))
+        single = (*value.shape, 1) == tuple(like.shape)
+        fix = f"{argument}[..., None] adds the axis of a single output" if single else ""
+        refuse(argument, f"shape {list(like.shape)}, that of {other}", describe(value), fix)
 
 
 def levels(argument: str, value: Any) -> tuple[float, ...]:

@@ -133,7 +133,9 @@ def _is_label(labels: Array, logits: Array) -> Array:
 
 def _check_labels(argument: str, value: Any, shape: tuple[int, ...]) -> None:
     """Integers of the given shape."""
-    checks.integers(argument, value, f"integer labels {list(shape)}", "argmax(-1) undoes one-hot")
+    one_hot = len(getattr(value, "shape", ())) > len(shape)
+    fix = "argmax(-1) undoes one-hot" if one_hot else ".astype(int)"
+    checks.integers(argument, value, f"integer labels {list(shape)}", fix)
     if tuple(value.shape) != shape:
         checks.refuse(
             argument, f"shape {list(shape)}, that of the logits without their last axis", checks.describe(value)

@@ -79,7 +79,7 @@ class Classifier:
                 checks.refuse("features", f"{known}, the output size of encoder", self.features, "leave it out")
         elif known is None:
             checks.refuse("features", "the width of the encoder's outputs", "None",
-                          f"{self.encoder!r} has no output_size")  # fmt: skip
+                          f"{self.encoder!r} has no output_size, so features=N says it")  # fmt: skip
 
     @property
     def width(self) -> int:

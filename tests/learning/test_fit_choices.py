@@ -57,6 +57,11 @@ def scores(**columns):
     return {"evaluate": evaluate, "evaluate_every": 3, "steps": 3 * count}, seen
 
 
+def judge(params):
+    """An evaluation."""
+    return {"loss": 1.0}
+
+
 def no_arguments():
     """An evaluation of the wrong form."""
 
@@ -83,7 +88,8 @@ def test_without_an_evaluation_the_best_parameters_are_the_last():
     end = run()
     assert same_bits(end.best_params, end.state.params)
     options, _ = scores(loss=(math.nan, math.nan))
-    end = run(**options, patience=2)
+    with pytest.warns(UserWarning, match="^no evaluation was a finite number"):
+        end = run(**options, patience=2)
     assert (end.stopped, end.best) == ("early", None)
     assert same_bits(end.best_params, end.state.params)
 
@@ -132,14 +138,50 @@ def test_another_monitor_after_a_resume(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("result", "best"),
+    [
+        ({"accuracy": 0.5, "loss": 1.5}, 1.5),
+        ({"text": "a", "seconds": 3.0, "accuracy": 0.5, "cross_entropy": 1.5}, 0.5),
+    ],
+)
+def test_without_a_monitor(result, best):
+    """The loss decides, else the first number of a known direction."""
+    assert run(evaluate=lambda params: result).best == best
+
+
+@pytest.mark.parametrize(
+    ("result", "words"),
+    [
+        ({}, "evaluate: expected a number at least in what it returns, got {}"),
+        ({"seconds": 3.0}, "mode: expected 'min' or 'max' for monitor='seconds', whose direction is not known"),
+        ({"step": 3.0}, "evaluate: expected another name than 'step'"),
+        ({"loss": np.ones(3)}, "evaluate, entry 'loss': expected a number or a text, got float64[3]; str(...)"),
+    ],
+)
+def test_what_an_evaluation_returns(result, words):
+    """Numbers of other names than that of the step, one at least whose direction is known."""
+    with pytest.raises((TypeError, ValueError), match=f"^{re.escape(words)}"):
+        run(evaluate=lambda params: result)
+
+
+@pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"monitor": "score"}, "mode: expected 'min' or 'max' for monitor='score', whose direction is not known, got "
-         "None; mode='max' if larger is better"),
-        ({"mode": "larger"}, "mode: expected one of 'min', 'max', got 'larger'"),
-        ({"monitor": ("loss", "error"), "mode": "max"}, "mode: expected one for each of monitor=('loss', 'error'), got "
-         "'max'"),
-        ({"monitor": ()}, "monitor: expected a name in what evaluate returns, or several: "
+        ({"evaluate": judge, "monitor": "score"}, "mode: expected 'min' or 'max' for monitor='score', whose direction "
+         "is not known, got None; mode='max' if larger is better"),
+        ({"evaluate": judge, "monitor": "acuracy"}, "mode: expected 'min' or 'max' for monitor='acuracy', whose "
+         "direction is not known, got None; mode='max' if larger is better; or is 'accuracy' meant?"),
+        ({"evaluate": judge, "monitor": "loss", "mode": "larger"}, "mode: expected one of 'min', 'max', got 'larger'"),
+        ({"monitor": "loss"}, "evaluate: expected a value, which monitor='loss' requires, got None; give evaluate= or "
+         "leave monitor out"),
+        ({"save_every": 2}, "checkpoints: expected a value, which save_every=2 requires, got None; give checkpoints= "
+         "or leave save_every out"),
+        ({"checkpoints": "folder"}, "checkpoints: expected a Checkpoints, got str folder; "
+         "learning.Checkpoints(folder, model)"),
+        ({"callback": no_arguments}, "callback: expected a function callback(step, metrics), got no_arguments()"),
+        ({"evaluate": judge, "monitor": ("loss", "error"), "mode": "max"},
+         "mode: expected one for each of monitor=('loss', 'error'), got 'max'"),
+        ({"evaluate": judge, "monitor": ()}, "monitor: expected a name in what evaluate returns, or several: "
          '("error", "loss"), got ()'),
         ({"evaluate": no_arguments}, "evaluate: expected a function evaluate(params) or evaluate(params, step), got "
          "no_arguments(); functools.partial binds further arguments"),
@@ -184,6 +226,18 @@ def test_epochs_after_a_resume(tmp_path):
 
 
 # ---- metrics -------------------------------------------------------------------------------------------------------
+
+
+def test_history_of_a_resumed_run(tmp_path):
+    """With a log file it is that of the whole run."""
+    options = {"log": tmp_path / "log", "evaluate": judge, "evaluate_every": 3}
+    run(tmp_path, steps=4, **options)
+    end = run(tmp_path, steps=9, resume=True, **options)
+    whole = run(steps=9, evaluate=judge, evaluate_every=3)
+    assert list(end.history) == list(whole.history)
+    for name, values in whole.history.items():
+        np.testing.assert_array_equal(end.history[name], values)
+    assert end.evaluations["step"].tolist() == [3, 4, 6, 9]
 
 
 def test_history_and_callback():

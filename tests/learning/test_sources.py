@@ -261,7 +261,7 @@ def test_empty_sources(empty):
         ("TypeError batches[0]['x']: expected an array, got list of 2; np.asarray(...) of it; of a Hugging Face "
          'dataset, .with_format("numpy")', {"x": [[1, 2], [3, 4]]}),
         ("TypeError batches[0][1]: expected an array, got list of 2; …", (BATCH, ["a", "b"])),
-        ("TypeError batches[0]['x']: expected an array of numbers, got str a cat; numbers of a vocabulary: …",
+        ("TypeError batches[0]['x']: expected an array of numbers, got str a cat; data.Vocabulary.of(sentences) has …",
          {"x": "a cat"}),
         ("TypeError batches[0]: expected an array of numbers, got <U1[1]; …", np.array(["a"])),
         ("TypeError batches[0]['x']: expected an array of numbers, got object[1]; …", {"x": np.array([None])}),

@@ -294,7 +294,7 @@ def test_a_count_is_one_number(count):
     [
         (
             {"finite": 0.0},
-            "metrics: expected names other than loss, grad_norm, finite, nonfinite_leaf, which the step reports",
+            "metrics: expected names other than step, loss, grad_norm, finite, nonfinite_leaf, which the step reports",
         ),
         ({"each": jnp.ones(3)}, r"metric 'each': expected one number, got float32\[3\]; .mean\(\) of it"),
     ],
