@@ -194,6 +194,7 @@ def test_weight_decay_of_matrices():
         np.testing.assert_allclose(new, old * ((1 - 0.1 * 0.5) ** STEPS if old.ndim > 1 else 1), rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_gradient_noise():
     """Its variance in step t = 1, 2, ... is η / t^γ."""
     noise = optax.add_noise(0.3, 0.55, 7)

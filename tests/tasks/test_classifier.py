@@ -113,7 +113,7 @@ def test_learns_to_remember_the_first_token():
         ("ValueError features: expected 4, the output size of encoder, got 5; leave it out",
          lambda: Classifier(rnn.GRU(I, H), 2, features=5)),
         ("ValueError features: expected the width of the encoder's outputs, got None; "
-         "Average(size=3, dtype='float32') has no output_size",
+         "Average(size=3, dtype='float32') has no output_size, so features=N says it",
          lambda: Classifier(ZOO["user"].build("float32"), 2)),
         ("ValueError outputs of encoder: expected last axis 5 (Linear.input_size), got float32[3, 3]; …",
          lambda: wrong_width().apply(wrong_width().init(jax.random.key(0)), jnp.ones((T, B, I)))),
