@@ -10,7 +10,6 @@ host and writes the metrics of every step to a file in ``--out``; the bare step 
 from __future__ import annotations
 
 import math
-import pathlib
 import statistics
 import time
 
@@ -74,8 +73,7 @@ def main() -> None:
         since = time.perf_counter()
         return {"loss": 0.0}
 
-    out = pathlib.Path(args.out)
-    out.mkdir(parents=True, exist_ok=True)
+    out = common.run_folder(args.out)
     learning.fit(step, start, streams, steps=(args.rounds + 1) * args.steps, key=key, mesh=args.mesh,
                  evaluate=evaluate, evaluate_every=args.steps, log=out / "metrics.jsonl", verbose=False)  # fmt: skip
     loop_times, bare_times = zip(*pairs[1:])  # the first round compiles
