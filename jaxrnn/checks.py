@@ -329,7 +329,7 @@ def free_names(argument: str, value: Collection[str], taken: Collection[str]) ->
         refuse(argument, f"names other than {', '.join(taken)}", ", ".join(clash), "give it another name")
 
 
-def within(argument: str, value: Array, low: int, high: int, expected: str, fix: str) -> None:
+def within(argument: str, value: Any, low: int, high: int, expected: str, fix: str) -> None:
     """Values from low to high, where they are concrete."""
     if not is_concrete(value):
         return

@@ -164,6 +164,9 @@ class Windows:
             ValueError: the covariates or times of a series do not reach h steps past its end.
         """
         chosen = np.arange(len(self.series)) if numbers is None else np.asarray(numbers)
+        checks.integers("numbers", chosen, f"numbers of series, from 0 to {len(self.series) - 1}",
+                        "[series.name for series in windows.series].index(name)")  # fmt: skip
+        checks.within("numbers", chosen, 0, len(self.series) - 1, f"numbers from 0 to {len(self.series) - 1}", "")
         for n in map(int, chosen):
             one = self.series[n]
             if one.known < len(one) + self.horizon:
@@ -196,7 +199,8 @@ class Windows:
         Args:
             series, context, horizon, batch: as above.
             validation, test: a fraction of each series, or a number of steps at its end; 0 for no such part.
-            at: instead of these, the two times at which validation and test begin, in the ``times`` of the series.
+            at: instead of these, the two times at which validation and test begin, as in the ``times`` of the series:
+                numbers, or ``("2024-01-01", "2024-07-01")`` for dates.
             scaling: the kind of :meth:`Scaling.fit`, which also takes ``per_series`` and ``log``; or a scaling.
             options: ``stride``, ``lags``, ``history``, ``shuffle`` and ``seed``. Only the training part is shuffled.
 
@@ -232,6 +236,10 @@ class Windows:
         make = cls(
             found, context=context, horizon=horizon, batch=batch, scaling=scaling, end=validation_from, **options
         )
+        if not len(make):
+            checks.refuse("horizon, validation, test", "windows for training: an observed value, and after one step at "
+                          f"least {horizon} steps of targets", f"{validation_from.max()} steps of the longest series, "
+                          "and none", "fewer steps for horizon, validation or test")  # fmt: skip
         return make, make._part(validation_from, test_from), make._part(test_from, lengths)
 
     # ---- the rows of all series, one after another ----
@@ -322,6 +330,9 @@ class Windows:
                 known = -(-self.horizon // int(lag)) * int(lag)
                 checks.refuse(f"lags[{n}]", f"at least {self.horizon}, the horizon", lag,
                               f"{lag} steps before the last target is a target too; {known} is known")  # fmt: skip
+            longest = max(map(len, self.series))
+            if lag >= longest:
+                checks.refuse(f"lags[{n}]", f"less than {longest}, the steps of the longest series", lag)
         return tuple(map(int, lags))
 
     def _checked_history(self, history: Any) -> int | None:
@@ -347,10 +358,23 @@ class Windows:
 
 def _common_times(series: Sequence[Series], at: Any) -> tuple[np.ndarray, np.ndarray]:
     """The rows of each series at two common times."""
-    if not isinstance(at, (tuple, list)) or len(at) != 2 or not at[0] <= at[1]:
-        checks.refuse("at", "two times: the beginning of validation and of test", checks.describe(at))
+    expected = "two times in order: the beginning of validation and of test"
+    if not isinstance(at, (tuple, list)) or len(at) != 2:
+        checks.refuse("at", expected, checks.describe(at))
     for n, one in enumerate(series):
         if one.times is None:
             checks.refuse(label(series, n), "times, since at= is given", "none", "Series(values, times=...)")
-    rows = [[int(np.searchsorted(one.times[: len(one)], time)) for time in at] for one in series]  # type: ignore[index]
+    times = [one.times for one in series if one.times is not None]
+    dates = times[0].dtype.kind == "M"
+    try:
+        borders = [np.datetime64(time) if dates else float(time) for time in at]
+        in_order = borders[0] <= borders[1]
+    except (TypeError, ValueError):
+        in_order = False
+    if not in_order:
+        kind = "dates such as '2024-01-31'" if dates else "numbers"
+        checks.refuse("at", f"{expected}; {kind}, as the times of the series", at)
+    rows = [
+        [int(np.searchsorted(one[: len(s)], time)) for time in borders] for one, s in zip(times, series, strict=True)
+    ]
     return np.array(rows)[:, 0], np.array(rows)[:, 1]

@@ -212,7 +212,8 @@ def load_model(folder: str | os.PathLike, which: str | int = "best", *, model: A
     Returns:
         ``(model, params, metadata)``. The parameters have the dtypes in which they were saved; with
         ``optax.lookahead`` they are the slow ones. The metadata hold all that was stored beside them, vocabularies,
-        tokenizers and arrays as objects.
+        tokenizers and arrays as objects, among the entries that checkpoints have themselves: ``step``, ``best``,
+        ``key``, ``model``, ``parts``, ``params``, ``training``, ``jaxrnn``, and those of ``fit``.
 
     User-defined classes and functions are stored by module and name. Loading imports these modules, which runs their
     code. Then only classes with a method ``init`` are called, with the literals of the printed call; nothing else is

@@ -221,6 +221,8 @@ def _check_arguments(predict: Callable, carried: bool, keyed: bool) -> None:
     except TypeError:
         fix = ("carry= is for predict(params, carry, batch), key= for those that take key" if carried or keyed
                else "carry= gives the recurrent state to predict(params, carry, batch)")  # fmt: skip
+        takes_key = "key" in signature.parameters and not keyed
+        fix = "key=jax.random.key(0), as predict takes a key" if takes_key else fix
         expected = f"predict({', '.join(names + ['key=None'] * keyed)})"
         checks.refuse("predict", f"a function that takes {expected}", f"predict{signature}", fix, TypeError)
 

@@ -80,7 +80,7 @@ class Watch:
             what = f"its gradient is not finite, first in {self.names[leaf]}"
         else:
             what = f"its loss is {float(loss)}"
-        unknown = "all numbers of the batch are finite; labels or ids out of their range have a loss of NaN"
+        unknown = "all numbers of the batch are finite; labels, ids or counts out of their range have a loss of NaN"
         return f"{what}; {nonfinite_leaf(n, batch) or (unknown if np.isnan(loss) else unknown.partition(';')[0])}"
 
 

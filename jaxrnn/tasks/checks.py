@@ -85,4 +85,4 @@ def window_sizes(argument: str, window: Any, targets: int, covariates: int, hori
         got = getattr(window, name)
         if tuple(got.shape) != shape:
             refuse(f"{argument}.{name}", f"shape {list(shape)}, {attribute} of the forecaster", describe(got),
-                   "windows.targets and windows.covariates are the numbers of a source")  # fmt: skip
+                   "Forecaster(core, **windows.sizes) has the sizes of its windows")  # fmt: skip

@@ -215,7 +215,7 @@ REFUSED = {
     "ValueError validation, test: expected less than the 9 steps…": split(validation=5, test=4),
     "ValueError test: expected a number in [0, 1), got 1.0; …": split(test=1.0),
     "ValueError series[0]: expected times, since at= is given, got none; …": split(at=(1, 2)),
-    "ValueError at: expected two times…": split(at=(2, 1)),
+    "ValueError at: expected two times…": split(at=(2,)),
     "ValueError series[0].values[0]: expected values above 0, with log=True, got [0.]; …": split(log=True),
     "ValueError per_series, log: expected False with a scaling…": split(
         scaling=Scaling.fit(Series([1.0])), per_series=True
@@ -233,3 +233,35 @@ REFUSED = {
 def test_refuses(text):
     """Errors name the argument, the series and the row."""
     refuses(text, REFUSED[text])
+
+
+def test_common_times_of_dates():
+    """Texts and datetime64 name the same day; what is no date, or not in order, is refused."""
+    days = np.datetime64("2024-01-01") + np.arange(40)
+    series, options = Series(np.arange(40.0), times=days), {"context": 3, "horizon": 2, "batch": 4}
+    parts = [Windows.split(series, at=at, **options) for at in
+             (("2024-01-21", "2024-01-31"), (days[20], days[30]), (days[20].item(), days[30].item()))]  # fmt: skip
+    assert len({str(part) for part in parts}) == 1
+    for at in ((20, 30), ("2024-01-31", "2024-01-21"), ("soon", "later")):
+        with pytest.raises(ValueError, match=r"^at: expected two times in order: .*; dates such as"):
+            Windows.split(series, at=at, **options)
+
+
+@pytest.mark.parametrize("values", [np.full(100, np.nan), np.arange(30.0)])
+def test_nothing_is_left_for_training(values):
+    """No value, or no room for the horizon."""
+    with pytest.raises(ValueError, match=r"^horizon, validation, test: expected windows for training"):
+        Windows.split(Series(values), context=10, horizon=20, batch=4)
+
+
+def test_numbers_of_latest():
+    """Those of series, not their names."""
+    windows = Windows(Series(np.arange(30.0), name="a"), context=3, horizon=2, batch=4)
+    with pytest.raises(TypeError, match=r"^numbers: expected numbers of series, from 0 to 0, got .*index\(name\)$"):
+        windows.latest(["a"])
+    with pytest.raises(ValueError, match=r"^numbers: expected numbers from 0 to 0, got values from 1 to 1"):
+        windows.latest([1])
+    with pytest.raises(
+        ValueError, match=r"^lags\[0\]: expected less than 30, the steps of the longest series, got 30$"
+    ):
+        Windows(Series(np.arange(30.0)), context=3, horizon=2, batch=4, lags=(30,))
