@@ -16,6 +16,14 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_disable_most_optimizations", True)  # most programs run once
 
 
+LONG = ("test_mesh", "test_kill", "test_sharding", "test_readme", "test_contract", "test_flow", "test_gpu_check")
+
+
+def pytest_collection_modifyitems(items):
+    """The files that take longest come first, so that no process waits for another at the end."""
+    items.sort(key=lambda item: (*LONG, item.path.stem).index(item.path.stem))
+
+
 @pytest.fixture
 def optimised():
     """Compile with all optimisations, as users do."""
