@@ -164,6 +164,7 @@ def test_shard_state():
 # ---- in several processes ----
 
 
+@pytest.mark.slow
 def test_two_processes(tmp_path):
     """The same run; process 0 prints and logs, both write the checkpoints; it goes on with one process."""
     alone, folder = tmp_path / "alone", tmp_path / "two"

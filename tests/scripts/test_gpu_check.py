@@ -61,6 +61,7 @@ def test_a_table_of_what_is_there(tmp_path):
     assert text.endswith("Tests: not run.")
 
 
+@pytest.mark.slow
 def test_every_loop_is_unrolled():
     """Forward and backward, also after a trace of the library's own loops; the values are the same."""
     case = Case("lstm", batch=2, steps=6, inputs=3, hidden=3)
