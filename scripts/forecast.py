@@ -103,8 +103,8 @@ def check_lengths(args: argparse.Namespace, problem: Problem) -> None:
     for option in ("season", "context"):
         given, most = getattr(args, option), training - problem.horizon
         if given is not None and given > most:
-            raise ValueError(f"--{option}: expected at most {tables.steps(most)}, a training part of {training:,} less a "
-                             f"horizon of {problem.horizon}, got {given:,}")  # fmt: skip
+            raise ValueError(f"--{option}: expected at most {tables.steps(most)}, a training part of {training:,} less "
+                             f"a horizon of {problem.horizon}, got {given:,}")  # fmt: skip
 
 
 def evaluate(

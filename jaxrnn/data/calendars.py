@@ -72,8 +72,9 @@ def could_be_swapped(column: np.ndarray, how: str) -> bool:
 def parse_times(column: np.ndarray, dayfirst: bool | None = None) -> tuple[np.ndarray, str]:
     """Texts as ``datetime64[us]``, NaT where one is not read, and the format, ``""`` for ISO 8601.
 
-    Of the formats that fit the most texts the one is taken with the fewest missing steps, then with the fewest different
-    distances: 01/02/2024 in a monthly series is the first of February. ``dayfirst`` says which of day and month is first.
+    Of the formats that fit the most texts the one is taken with the fewest missing steps, then with the fewest
+    different distances: 01/02/2024 in a monthly series is the first of February. ``dayfirst`` forces the order of day
+    and month.
     """
     texts = list(dict.fromkeys(text for text in column if text))
     some = [texts[n] for n in np.linspace(0, len(texts) - 1, min(len(texts), 300)).astype(int)] if texts else []
@@ -126,7 +127,8 @@ class Frequency:
 
     def __str__(self) -> str:
         for unit, length, name in (("s", WEEK, "week"), ("s", DAY, "day"), ("s", HOUR, "hour"), ("s", MINUTE, "minute"),
-                                   ("s", 1, "second"), ("month", 12, "year"), ("month", 3, "quarter"), ("month", 1, "month")):  # fmt: skip
+                                   ("s", 1, "second"),
+                                   ("month", 12, "year"), ("month", 3, "quarter"), ("month", 1, "month")):  # fmt: skip
             if self.unit.split()[0] == unit and self.size % length == 0:
                 many = self.size / length
                 return (name if many == 1 else f"{many:g} {name}s") + (

@@ -266,8 +266,8 @@ def show_all(times: np.ndarray, *, like: np.ndarray | None = None, utc: bool = F
     every = (times if like is None else np.concatenate([times, like])).astype("datetime64[us]")
     units = ("us", "s", "m") if utc else ("us", "s", "m", "D")
     unit: Any = [unit for unit in units if (every.astype(f"datetime64[{unit}]") == every).all()][-1]
-    return [text.replace("T", " ") + "Z" * utc for text in np.datetime_as_string(times.astype("M8[us]"), unit=unit,
-                                                                                 casting="unsafe").tolist()]  # fmt: skip
+    texts = np.datetime_as_string(times.astype("datetime64[us]"), unit=unit, casting="unsafe").tolist()
+    return [text.replace("T", " ") + "Z" * utc for text in texts]
 
 
 def _steps(

@@ -102,12 +102,13 @@ def without_short(table: Table, least: int, horizon: int, given: bool = True) ->
     short = [str(one.name) for one in table.series if len(one) < least]
     if not kept:
         longest = max(map(len, table.series))
-        if len(table.series) > 1 and (longest <= 6 or not given):
+        fix = f"--horizon {(longest - 4) // 3} is possible" if longest > 6 else "a longer table"
+        if len(table.series) > 1 and (longest <= 6 or not given or len(table.series) > longest):
             raise ValueError(
                 f"--group: expected series of at least {least} steps for a horizon of {horizon}, got "
-                f"{len(table.series):,} groups of at most {steps(longest)}; is {table.columns['group']} the right column?"
+                f"{len(table.series):,} groups of at most {steps(longest)}; name another column than "
+                f"{table.columns['group']}, or {fix}"
             )
-        fix = f"--horizon {(longest - 4) // 3} is possible" if longest > 6 else "a longer table"
         raise ValueError(
             f"--horizon: expected series of at least {least} steps for a horizon of {horizon}, got {longest}; {fix}"
         )

@@ -43,11 +43,23 @@ def test_measures(parts):
 
 
 def test_scale_of_mase(parts):
-    """Up to the end of the training part; of one step where no season fits; none of a series that never changes."""
+    """Up to the end of the training part; of one step where no season fits or all are the same; else 1."""
     series = Series([1.0, 5, 2, np.nan, 4, 100])
     assert parts.measures.seasonal_scale(series, 2, 5) == np.mean([1, 2])
     assert parts.measures.seasonal_scale(series, 9, 3) == np.mean([4, 3])
-    assert np.isnan(parts.measures.seasonal_scale(Series(np.ones(9)), 2, 9))
+    assert parts.measures.seasonal_scale(Series(np.ones(9)), 2, 9) == 1
+    assert parts.measures.seasonal_scale(Series(np.tile([1.0, 2, 4], 3)), 3, 9) == np.mean([1, 2, 3, 1, 2, 3, 1, 2])
+    wave = Series(7 + np.sin(np.arange(48) * np.pi / 6))  # the same seasons up to rounding
+    assert parts.measures.seasonal_scale(wave, 12, 48) > 0.1
+
+
+def test_measures_of_equal_seasons(parts):
+    """A series without any noise is measured as others are."""
+    values = np.tile([1.0, 2, 4], 9)
+    problem = parts.problems.Problem("", [Series(values)], season=3, horizon=3)
+    origins = parts.measures.Origins(np.zeros(2, int), np.array([18, 21]))
+    found = parts.network.score(problem, np.stack([origins.truth(problem.series, 3)] * 9), origins, [18])
+    assert found == {"mase": 0, "crps": 0, "cover80": 1, "cover95": 1}
 
 
 def test_seasonal_naive(parts):
@@ -156,6 +168,95 @@ def test_what_is_guessed(parts):
     assert not parts.problems.is_multiplicative([Series(cases[3][0] - 3)], 12)
 
 
+def test_no_logarithm_of_zero(parts):
+    """Not even of one that comes after the training part."""
+    steps = np.arange(240)
+    values = np.exp(0.02 * steps) * (2 + np.sin(2 * np.pi * steps / 12))
+    assert parts.problems.is_multiplicative([Series(values)], 12)
+    values[230] = 0
+    assert not parts.problems.is_multiplicative([Series(values)], 12)
+
+
+@pytest.fixture
+def read(parts, tmp_path):
+    """Read a table as the script does."""
+
+    def run(content, run=None, **options):
+        (tmp_path / "y.csv").write_text(content)
+        usual = dict.fromkeys(("time", "group", "dayfirst", "horizon", "season"))
+        given = {**usual, "csv": tmp_path / "y.csv", "target": "y", "covariates": [], "static": []} | options
+        return parts.tables.read(SimpleNamespace(**given), run)
+
+    return run
+
+
+def months(groups, count):
+    """Rows of months with a value of each group."""
+    return [
+        f"{2014 + n // 12}-{n % 12 + 1:02}-01,{name},{level + n % 5}" for n in range(count) for name, level in groups
+    ]
+
+
+def test_groups_of_a_run(read):
+    """They are in the order of the run; others are left out, and a value that has no logarithm is named."""
+    lines = ["date,shop,y", *months([("a", 10), ("new", 20), ("b", 30)], 40)]
+    run = {"series": ["b", "a"], "log": True}
+    problem, table = read("\n".join(lines), run, group="shop", horizon=4)
+    assert [one.name for one in problem.series] == ["b", "a"]
+    assert [one.values[0, 0] for one in problem.series] == [30, 10]
+    assert problem.log
+    assert table.columns["left out"] == ["new, not among the groups of the run"]
+    zero = "\n".join([*lines, "2017-05-01,new,0", "2017-05-01,a,0"])
+    with pytest.raises(ValueError, match=r"group a, date 2017-05-01, column y: expected a value above 0, .* got 0; "):
+        read(zero, run, group="shop", horizon=4)
+    assert not read(zero, run | {"log": False}, group="shop", horizon=4)[0].log
+    with pytest.raises(ValueError, match="--csv: expected the groups of the run, b, c, got no c; train without"):
+        read("\n".join(lines), run | {"series": ["b", "c"]}, group="shop", horizon=4)
+
+
+def test_what_is_said(parts, read, capsys):
+    """A group that is left out, and one that ends early, are named; a single step is no plural."""
+    lines = ["date,shop,y", *months([("a", 10), ("b", 30)], 40), *months([("c", 0)], 30), *months([("d", 0)], 3)]
+    parts.tables.say(*read("\n".join(lines), group="shop", horizon=1))
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[1] == "  LEFT OUT    d, with fewer than 7 steps"
+    assert "  time        date, steps: month, 2014-01-01 to 2017-04-01 in the first group, a" in printed
+    assert "  ends early  c (2016-06-01); the others end with 2017-04-01" in printed
+    assert [parts.tables.steps(n) for n in (1, 1000)] == ["1 step", "1,000 steps"]
+    with pytest.raises(ValueError, match=r"--group: expected .* got 20 groups of at most 2 steps; .* than y"):
+        read("\n".join(["date,y,z", *(f"{line},1" for line in [f"{2000 + n},{n % 20}" for n in range(40)])]),
+             group="y", target="z")  # fmt: skip
+
+
+@pytest.mark.parametrize(("offset", "expected"), [
+    ("", ["2024-01-03 00:00", "2024-01-03 01:00"]),
+    ("+01:00", ["2024-01-02 23:00Z", "2024-01-03 00:00Z"]),
+])  # fmt: skip
+def test_times_of_the_forecasts(parts, read, tmp_path, offset, expected):
+    """They are written in one format, and with their zone if the table has one."""
+    lines = [f"2024-01-{1 + n // 24:02} {n % 24:02}:00{offset},{n % 7}" for n in range(48)]
+    problem, table = read("\n".join(["time,y", *lines]), horizon=2)
+    origins = parts.measures.Origins(np.zeros(1, int), np.array([48]))
+    parts.tables.write(tmp_path / "out.csv", problem, table, np.zeros((3, 1, 2)), origins)
+    with (tmp_path / "out.csv").open() as file:
+        assert [row["time"] for row in csv.DictReader(file)] == expected
+
+
+def test_axes_of_the_test(parts, read, load_script):
+    """Its panel of a series has dates, that of the errors whole steps."""
+    pytest.importorskip("matplotlib")
+    problem, table = read(
+        "\n".join(["date,y", *(line.replace(",a", "") for line in months([("a", 1)], 40))]), horizon=3
+    )
+    origins = parts.measures.Origins(np.zeros(2, int), np.array([32, 35]))
+    drawn = {name: np.zeros((5, 2, 3)) for name in ("network", "seasonal naive")}
+    figure = load_script("forecasting.drawing").test(problem, table, drawn, origins, [32])
+    panel, errors = figure.axes
+    assert str(panel.lines[0].get_xdata()[0])[:10] == "2016-06-01"
+    assert str(panel.lines[3].get_xdata()[0])[:10] == "2016-08-16"
+    assert all(tick == round(tick) for tick in errors.get_xticks())
+
+
 def test_mackey_glass(parts):
     """The solution is smooth and within its known range."""
     series = parts.problems.mackey_glass(400)
@@ -237,6 +338,13 @@ def test_a_file(run_script, tmp_path):
     with (tmp_path / "a/predictions.csv").open() as file:
         assert next(csv.DictReader(file))["time"] == "2022-02-01"
     assert "validation" not in printed
+    grown = shops(97, missing=False).splitlines()
+    grown += [line.replace("north", "west") for line in grown[1:] if "north" in line]
+    path.write_text("\n".join(grown))
+    again = run_script(*args[:3], "--resume", "--out", "a")
+    assert "LEFT OUT    west, not among the groups of the run" in again
+    assert again.partition("forecasts")[2].rpartition('"seconds"')[0] == printed.partition("forecasts")[2].rpartition(
+        '"seconds"')[0]  # fmt: skip
     path.write_text(shops(96).replace("south", "west"))
     with pytest.raises(SystemExit):
         run_script(*args[:3], "--resume", "--out", "a")
@@ -303,6 +411,9 @@ def test_refusals(refused, tmp_path):
         ("--csv sales.csv", "rows 14 and 15: expected different times in one series, got 2015-01-01 twice; the col"),
         ("--csv sales.csv --group shop --horizon 12", "--horizon: expected series of at least 40 steps for a horizon "
          "of 12, got 36; --horizon 10 is possible"),
+        ("--csv long.csv --season 1000", "--season: expected at most 230 steps, a training part of 240 less a horizon "
+         "of 10, got 1,000"),
+        ("--csv long.csv --context 1000", "--context: expected at most 230 steps, a training part of 240 less"),
         ("--csv none.csv --target y --group g", "--horizon: expected series of at least 7 steps for a horizon of 1, "
          "got 2; a longer table"),
         ("--csv two.csv --group shop --target sales --covariates price --horizon 6", future),
@@ -314,6 +425,7 @@ def test_refusals(refused, tmp_path):
         ("--resume", "--resume: expected it with --csv FILE, got none"),
         ("--csv sales.csv --data .", "--data: expected it with --series, got --csv"),
     ]:  # fmt: skip
+        (tmp_path / "long.csv").write_text("y\n" + "".join(f"{n % 7}\n" for n in range(400)))
         (tmp_path / "none.csv").write_text("g,y\na,1\na,2\n")
         (tmp_path / "same.csv").write_text("y\n" + "5\n" * 60)
         priced = [f"{line};{n or 'price'}" for n, line in enumerate(shops(36, missing=False).splitlines())]
