@@ -57,7 +57,7 @@ def read_cells(table: Any) -> Cells:
         checks.refuse("table", "the path of a CSV file, or a data frame", checks.describe(table), error=TypeError)
     columns: dict[str, np.ndarray] = {}
     series = {str(name): table[name] for name in table.columns}
-    index = getattr(table, "index", None)
+    index: Any = getattr(table, "index", None)
     index = index.to_timestamp() if hasattr(index, "to_timestamp") else index  # periods
     if hasattr(index, "to_pydatetime"):  # times of pandas
         free = (name for name in (index.name, "time", "index") if name is not None and str(name) not in series)

@@ -58,7 +58,7 @@ def measure(samples: np.ndarray, truth: np.ndarray, scale: np.ndarray) -> dict[s
     low95, low80, median, high80, high95 = np.quantile(x, [0.025, 0.1, 0.5, 0.9, 0.975], axis=0)
     return {
         "mase": float((np.abs(median - y) / by).mean()),
-        "crps": float((crps / by).mean()),
+        "crps": float((np.maximum(crps, 0) / by).mean()),  # not -0 by rounding
         "cover80": float(((low80 <= y) & (y <= high80)).mean()),
         "cover95": float(((low95 <= y) & (y <= high95)).mean()),
     }
