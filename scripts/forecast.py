@@ -8,8 +8,8 @@
     python scripts/forecast.py --data DIR --series monthly-sunspots       # DIR has the CSV files
 
 What is not given is found out, and said: the column of the times, their steps, the season, the horizon, whether the
-logarithm is forecast. Cells may be empty. Times with an offset become those of UTC, with a Z. Covariates are columns that are known in advance: the rows after the end of
-the target tell those of the forecasts.
+logarithm is forecast. Cells may be empty. Times with an offset become those of UTC, with a Z. Covariates are columns
+that are known in advance: the rows after the end of the target tell those of the forecasts.
 
 The network, an ensemble of several, reads a context and gives distributions of the next h values: of all at once
 (direct) or of one after another (recursive). It sees values (level), values relative to the end of the context
@@ -166,7 +166,7 @@ def save(out: pathlib.Path, found: Network, problem: Problem, table: Table | Non
     metadata = {"script": "forecast", "settings": found.settings._asdict(), "scaling": found.scaling,
                 "best_step": found.step,
                 "problem": {**problem._asdict(), "series": [one.name for one in problem.series],
-                            "static": problem.series[0].static.size},
+                            "static_size": problem.series[0].static.size},
                 "columns": None if table is None else {**table.columns, "dayfirst": table.dayfirst}}  # fmt: skip
     state = learning.train_state(found.params, optax.identity())
     learning.Checkpoints(out, found.model).save(state, jax.random.key(found.settings.seed), metadata, best=True)
@@ -180,7 +180,7 @@ def load(args: argparse.Namespace) -> tuple[Network, dict[str, Any]]:
     if columns is None:
         common.refuse(f"--resume: expected a run with --csv in --out, got one of --series {problem['name']}")
     for option in ("target", "time", "group", "covariates", "static", "dayfirst", "horizon", "season"):
-        was = (problem | columns).get(option)
+        was = (columns | problem).get(option)
         was = was[0] if option == "target" else "none" if was is None and option == "time" else was
         given = getattr(args, option)
         if given not in (None, [], was):

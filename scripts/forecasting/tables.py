@@ -73,8 +73,8 @@ def of_run(table: Table, run: dict[str, Any]) -> Table:
                          f"got no {lost[0]}; train without --resume")  # fmt: skip
     other = [str(name) for name in names if name not in run["series"]]
     table = chosen(table, [names.index(name) for name in run["series"]], other, "not among the groups of the run")
-    if table.series[0].static.size != run["static"]:
-        raise ValueError(f"--static: expected the words of the run, {run['static']} indicators and numbers, got "
+    if table.series[0].static.size != run["static_size"]:
+        raise ValueError(f"--static: expected the words of the run, {run['static_size']} indicators and numbers, got "
                          f"{table.series[0].static.size}; train without --resume")  # fmt: skip
     for n, one in enumerate(table.series):
         low = np.flatnonzero(one.values[:, 0] <= 0)

@@ -36,7 +36,7 @@ def months(groups, count):
 def test_groups_of_a_run(read):
     """They are in the order of the run; others are left out, and a value that has no logarithm is named."""
     lines = ["date,shop,y", *months([("a", 10), ("new", 20), ("b", 30)], 40)]
-    run = {"series": ["b", "a"], "log": True, "static": 0}
+    run = {"series": ["b", "a"], "log": True, "static_size": 0}
     problem, table = read("\n".join(lines), run, group="shop", horizon=4)
     assert [one.name for one in problem.series] == ["b", "a"]
     assert [one.values[0, 0] for one in problem.series] == [30, 10]
@@ -48,8 +48,9 @@ def test_groups_of_a_run(read):
     assert not read(zero, run | {"log": False}, group="shop", horizon=4)[0].log
     with pytest.raises(ValueError, match="--csv: expected the groups of the run, b, c, got no c; train without"):
         read("\n".join(lines), run | {"series": ["b", "c"]}, group="shop", horizon=4)
+    kinds = "\n".join([f"{lines[0]},kind", *(f"{line},{line.split(',')[1]}" for line in lines[1:])])
     with pytest.raises(ValueError, match="--static: expected the words of the run, 2 indicators and numbers, got 3; "):
-        read("\n".join(lines), run | {"static": 2}, group="shop", static=["shop"], horizon=4)
+        read(kinds, run | {"static_size": 2}, group="shop", static=["kind"], horizon=4)
 
 
 def test_what_is_said(parts, read, capsys):
