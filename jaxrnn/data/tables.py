@@ -72,7 +72,7 @@ def read_table(
     Args:
         table: path of a CSV file with a line of names, or a data frame of pandas or polars.
         target: column of the values, or several columns.
-        time: column of the times; None finds it by name and content, False takes the rows as they are.
+        time: column of the times; None finds it by name and content, False takes the rows of each group as they are.
         group: column that tells which series a row belongs to.
         covariates: columns of numbers that are known in advance. A missing one is that of the step before.
         static: columns that are the same in all rows of a group: numbers, or words, which become indicators 0 and 1.
@@ -121,6 +121,9 @@ def read_table(
         checks.refuse(f"row {cells.rows[(key == '').argmax()]}, column {group}", "a group", "an empty cell",
                       "fill it in, or delete the row")  # fmt: skip
     rows = [np.flatnonzero(key == label) for label in labels]
+    if found is None:
+        for of in rows:
+            clock[of] = np.arange(1.0, len(of) + 1)  # the rows of one group may be between those of another
     rows = [of[np.argsort(clock[of], kind="stable")] for of in rows]
     rows = _without_copies(cells, clock, rows, taken, notes)
     if any((np.diff(of) < 0).any() for of in rows):

@@ -197,6 +197,8 @@ def test_columns(read):
     assert read(PLAIN, time=False).columns == {"target": ["y"], "time": None, "group": None, "covariates": [],
                                                "static": [], "unused": ["date"]}  # fmt: skip
     assert read("y\n3\n\n4\n").times(0, [0, 2]).tolist() == [1, 3]
+    mixed = read("g,y\nb,3\na,5\na,6\nb,4\na,7\n", group="g", time=False)
+    assert [one.values.ravel().tolist() for one in mixed.series] == [[3, 4], [5, 6, 7]]
     assert read("day,made,y\nMon,2024-01-01,3\nTue,2024-01-02,4\n").columns["time"] == "made"
     assert read("price,year,y\n1,2001,3\n1,2002,4\n").columns["time"] == "year"
     assert read("a,y,b\n1,2,3\n2,3,4\n", target=["b", "y"]).series[0].values.tolist() == [[3, 2], [4, 3]]
