@@ -64,7 +64,10 @@ def read_cells(table: Any) -> Cells:
         series = {str(next(free, "times of the index")): index} | series
     for name, column in series.items():
         values = np.asarray(column.to_numpy())
-        if values.dtype.kind == "M":
+        if values.dtype.kind == "M" and getattr(getattr(column, "dtype", None), "time_zone", None):  # of polars, in UTC
+            texts = np.datetime_as_string(values.astype("datetime64[us]")).tolist()
+            columns[name] = _text("" if text == "NaT" else f"{text}Z" for text in texts)
+        elif values.dtype.kind == "M":
             columns[name] = values.astype("datetime64[us]")
         elif values.dtype.kind in "iuf":
             columns[name] = values.astype(float)

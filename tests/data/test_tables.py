@@ -214,6 +214,12 @@ def test_data_frames(kind):
         table = read_table(frame, target="y")
         np.testing.assert_array_equal(table.series[0].values[:, 0], [1, 2, np.nan, np.nan, 4])
         assert (table.columns["time"], str(table.frequency)) == ("when", "day")
+    zone = datetime.timezone(datetime.timedelta(hours=1)) if kind == "pandas" else datetime.UTC
+    table = read_table(
+        frames.DataFrame({"when": [day.replace(tzinfo=zone) for day in days], "y": [1, 2, 3, 4]}), target="y"
+    )
+    assert table.utc
+    assert show(table.times(0, [0])[0]) == ("2023-12-31 23:00" if kind == "pandas" else "2024-01-01")
     refuses("ValueError row 3, column kind: expected a group, got an empty cell; …",
             lambda: read_table(frame, target="y", group="kind"))  # fmt: skip
 
