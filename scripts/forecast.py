@@ -8,8 +8,8 @@
     python scripts/forecast.py --data DIR --series monthly-sunspots       # DIR has the CSV files
 
 What is not given is found out, and said: the column of the times, their steps, the season, the horizon, whether the
-logarithm is forecast. Cells may be empty. Covariates are columns that are known in advance: the rows after the end of
-the target tell those of the forecasts.
+logarithm is forecast. Cells may be empty. Times with an offset become those of UTC, with a Z. Covariates are columns
+that are known in advance: the rows after the end of the target tell those of the forecasts.
 
 The network, an ensemble of several, reads a context and gives distributions of the next h values: of all at once
 (direct) or of one after another (recursive). It sees values (level), values relative to the end of the context
@@ -25,7 +25,6 @@ and the checkpoint for --resume.
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import json
 import pathlib
 import time
@@ -41,7 +40,7 @@ from forecasting.network import Network, Settings
 from forecasting.problems import Problem
 
 from jaxrnn import learning
-from jaxrnn.data import Scaling, Table
+from jaxrnn.data import Table
 
 COUNT = 200  # forecasts of the test, at most about
 NAMES = {
@@ -57,16 +56,18 @@ def main() -> None:
     began = time.monotonic()
     saved = load(args) if args.resume else None
     result: dict[str, Any] = {}
-    problem, table = read(args)
+    problem, table = read(args, None if saved is None else saved[1]["problem"])
     if table is not None:
         tables.say(problem, table)
-    print(f"  forecasts   of {problem.horizon} steps, season {problem.season}" + ", of logarithms" * problem.log)
+    print(
+        f"  forecasts   of {tables.steps(problem.horizon)}, season {problem.season}" + ", of logarithms" * problem.log
+    )
     if saved is not None:
-        found, problem, table = continued(*saved, problem, table)
-        out = pathlib.Path(args.out)
+        found, out = saved[0], pathlib.Path(args.out)
     else:
+        check_lengths(args, problem)
         out = common.run_folder(args.out)
-        found, result = evaluate(problem, args, out)
+        found, result = evaluate(problem, table, args, out)
         found = network.refit(problem, found, [len(one) for one in problem.series], mesh=args.mesh)
         save(out, found, problem, table)
 
@@ -79,21 +80,38 @@ def main() -> None:
                       "seconds": seconds}))  # fmt: skip
 
 
-def read(args: argparse.Namespace) -> tuple[Problem, Table | None]:
+def read(args: argparse.Namespace, run: dict[str, Any] | None) -> tuple[Problem, Table | None]:
     """The series of the file, or the public ones."""
     if args.csv is not None:
-        return tables.read(args)
+        return tables.read(args, run)
     problem = problems.problem(args.series, args.data)
     print(f"{problem.name}: {len(problem.series[0]):,} values")
     return problem._replace(season=args.season or problem.season, horizon=args.horizon or problem.horizon), None
 
 
-def evaluate(problem: Problem, args: argparse.Namespace, out: pathlib.Path) -> tuple[Network, dict[str, Any]]:
-    """The network of the best representation, and its measures in the test beside those of the season before."""
+def split(problem: Problem) -> tuple[list[int], list[int], list[int]]:
+    """The ends of the training part, the validation part and the test of each series."""
     lengths = [len(one) for one in problem.series]
     parts = [max(problem.horizon, int(0.2 * length)) for length in lengths]
     until = [length - part for length, part in zip(lengths, parts)]
-    ends = [end - part for end, part in zip(until, parts)]
+    return [end - part for end, part in zip(until, parts)], until, lengths
+
+
+def check_lengths(args: argparse.Namespace, problem: Problem) -> None:
+    """Refuse a season or a context that leaves no step of the training part to forecast."""
+    training = max(split(problem)[0])
+    for option in ("season", "context"):
+        given, most = getattr(args, option), training - problem.horizon
+        if given is not None and given > most:
+            raise ValueError(f"--{option}: expected at most {tables.steps(most)}, a training part of {training:,} less "
+                             f"a horizon of {problem.horizon}, got {given:,}")  # fmt: skip
+
+
+def evaluate(
+    problem: Problem, table: Table | None, args: argparse.Namespace, out: pathlib.Path
+) -> tuple[Network, dict[str, Any]]:
+    """The network of the best representation, and its measures in the test beside those of the season before."""
+    ends, until, lengths = split(problem)
     settings = Settings(
         cell=args.cell, units=args.units, context=args.context, members=args.members, steps=args.steps,
         batch=args.batch, rate=args.rate, decay=args.decay, seed=args.seed,
@@ -118,14 +136,14 @@ def evaluate(problem: Problem, args: argparse.Namespace, out: pathlib.Path) -> t
     naive = classical.seasonal_naive(problem.series, origins, problem.season, problem.horizon, until)
     forecasts = {"network": samples, "seasonal naive": naive}
     scores = {name: network.score(problem, drawn, origins, until) for name, drawn in forecasts.items()}
-    print(f"\ntest: {len(origins.starts):,} forecasts of {problem.horizon} steps\n"
+    print(f"\ntest: {len(origins.starts):,} forecasts of {tables.steps(problem.horizon)}\n"
           f"{'':16}{'MASE':>8}{'CRPS':>8}{'within 80 %':>14}{'within 95 %':>14}")  # fmt: skip
     for name, score in scores.items():
         print(f"{name:16}{score['mase']:8.3f}{score['crps']:8.3f}{score['cover80']:14.1%}{score['cover95']:14.1%}")
     wins = scores["network"]["crps"] < scores["seasonal naive"]["crps"]
-    print(f"the network {'wins' if wins else 'does not win'}")
-    common.save_plot(drawing.test(problem, forecasts, origins, until), out / "test.png")
-    measures = {measure: {name: round(score[measure], 4) for name, score in scores.items()}
+    print(f"the network {'wins' if wins else 'does not win'}, by CRPS")
+    common.save_plot(drawing.test(problem, table, forecasts, origins, until), out / "test.png")
+    measures = {measure: {name: finite(score[measure]) for name, score in scores.items()}
                 for measure in scores["network"]}  # fmt: skip
     return best, {
         "method": best.settings.method,
@@ -135,15 +153,21 @@ def evaluate(problem: Problem, args: argparse.Namespace, out: pathlib.Path) -> t
     }
 
 
+def finite(number: float) -> float | None:
+    """A number for JSON, which has no NaN."""
+    return round(number, 4) if np.isfinite(number) else None
+
+
 # ---- the run folder --------------------------------------------------------------------------------------------------
 
 
 def save(out: pathlib.Path, found: Network, problem: Problem, table: Table | None) -> None:
     """A checkpoint with all that a later forecast needs."""
-    scaling = {name: np.asarray(value).tolist() for name, value in dataclasses.asdict(found.scaling).items()}
-    metadata = {"script": "forecast", "settings": found.settings._asdict(), "scaling": scaling, "best_step": found.step,
-                "problem": {**problem._asdict(), "series": [one.name for one in problem.series]},
-                "columns": None if table is None else table.columns}  # fmt: skip
+    metadata = {"script": "forecast", "settings": found.settings._asdict(), "scaling": found.scaling,
+                "best_step": found.step,
+                "problem": {**problem._asdict(), "series": [one.name for one in problem.series],
+                            "static_size": problem.series[0].static.size},
+                "columns": None if table is None else {**table.columns, "dayfirst": table.dayfirst}}  # fmt: skip
     state = learning.train_state(found.params, optax.identity())
     learning.Checkpoints(out, found.model).save(state, jax.random.key(found.settings.seed), metadata, best=True)
     print(f"{out} has the checkpoint, for --resume")
@@ -155,34 +179,16 @@ def load(args: argparse.Namespace) -> tuple[Network, dict[str, Any]]:
     columns, problem = metadata["columns"], metadata["problem"]
     if columns is None:
         common.refuse(f"--resume: expected a run with --csv in --out, got one of --series {problem['name']}")
-    for option in ("target", "time", "group", "covariates", "static", "horizon", "season"):
+    for option in ("target", "time", "group", "covariates", "static", "dayfirst", "horizon", "season"):
         was = (columns | problem).get(option)
         was = was[0] if option == "target" else "none" if was is None and option == "time" else was
         given = getattr(args, option)
         if given not in (None, [], was):
             common.refuse(f"--{option}: expected {was}, as in the run that is resumed, got {given}; leave it out")
         setattr(args, option, was)
-    numbers: dict[str, Any] = metadata["scaling"]
-    arrays = {name: np.array(value) for name, value in numbers.items() if isinstance(value, list)}
-    scaling = Scaling(**(numbers | arrays))
-    found = Network(model, params, scaling, Settings(**metadata["settings"]), np.nan, metadata["best_step"], 0.0)
+    found = Network(model, params, metadata["scaling"], Settings(**metadata["settings"]), np.nan,
+                    metadata["best_step"], 0.0)  # fmt: skip
     return found, metadata
-
-
-def continued(
-    found: Network, metadata: dict[str, Any], problem: Problem, table: Table | None
-) -> tuple[Network, Problem, Table]:
-    """The problem with the series in the order of the run."""
-    assert table is not None
-    names, order = [one.name for one in problem.series], metadata["problem"]["series"]
-    for name in [*names, *order]:
-        if name not in order or name not in names:
-            got = f"also {name}" if name in names else f"no {name}"
-            groups = tables.shortened([str(one) for one in order])
-            raise ValueError(f"--csv: expected the groups of the run, {groups}, got {got}; train without --resume")
-    rows = [names.index(name) for name in order]
-    table = table._replace(series=[table.series[n] for n in rows], origins=[table.origins[n] for n in rows])
-    return found, problem._replace(series=table.series, log=metadata["problem"]["log"]), table
 
 
 # ---- the command line ------------------------------------------------------------------------------------------------
@@ -198,9 +204,16 @@ def arguments() -> argparse.Namespace:
     add("--group", metavar="COLUMN", help="column that tells the series apart (default: one series)")
     add("--covariates", metavar="COLUMN", nargs="+", help="columns of numbers that are known in advance")
     add("--static", metavar="COLUMN", nargs="+", help="columns that never change within a group")
+    add("--dayfirst", action=argparse.BooleanOptionalAction, help="whether 01/02/2024 is the first of February "
+        "(default: the reading with the fewest missing steps)")  # fmt: skip
     add("--horizon", type=positive, metavar="N", help="steps to forecast (default: by the steps of the times)")
     add("--season", type=positive, metavar="N", help="steps of a season (default: found in the training part)")
-    add("--resume", action="store_true", help="forecast --csv with the network of the run in --out, without training")
+    add(
+        "--resume",
+        action="store_true",
+        default=None,
+        help="forecast --csv with the network of the run in --out, without training",
+    )
     add("--series", choices=problems.KNOWN, default="mackey-glass", help="a public series")
     add("--data", metavar="DIR", help="folder with the CSV files of --series (default: downloaded once)")
     usual = Settings()._asdict() | {"method": "best", "representation": "best"}
@@ -231,8 +244,8 @@ def arguments() -> argparse.Namespace:
         if getattr(args, name) is None:
             setattr(args, name, defaults[name])
     if args.csv is None:
-        for option in ("target", "time", "group", "covariates", "static", "resume"):
-            if getattr(args, option):
+        for option in ("target", "time", "group", "covariates", "static", "dayfirst", "resume"):
+            if getattr(args, option) not in (None, []):
                 parser.error(f"--{option}: expected it with --csv FILE, got none")
     if args.csv is not None and args.data is not None:
         parser.error("--data: expected it with --series, got --csv")

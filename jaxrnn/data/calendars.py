@@ -50,16 +50,37 @@ def _reader(how: str) -> Any:
     return read
 
 
-def parse_times(column: np.ndarray) -> tuple[np.ndarray, str]:
+def day_first(how: str) -> bool | None:
+    """Whether a format has the day before the month, both as numbers; None if it leaves no doubt."""
+    return how.startswith("%d") if re.match(r"(%d.%m|%m.%d)", how) else None
+
+
+def swapped(how: str) -> str:
+    """The format with day and month in each other's place."""
+    return how.replace("%d", "%D").replace("%m", "%d").replace("%D", "%m")
+
+
+def could_be_swapped(column: np.ndarray, how: str) -> bool:
+    """Whether all texts could also be read with day and month in each other's place, as other times."""
+    if day_first(how) is None:
+        return False
+    texts = {text for text in column if text}
+    one, other = _reader(how), _reader(swapped(how))
+    return all(other(text) is not None for text in texts) and any(one(text) != other(text) for text in texts)
+
+
+def parse_times(column: np.ndarray, dayfirst: bool | None = None) -> tuple[np.ndarray, str]:
     """Texts as ``datetime64[us]``, NaT where one is not read, and the format, ``""`` for ISO 8601.
 
-    Of the formats that fit the most texts the one is taken whose times have the fewest different distances: 01/02/2024
-    in a monthly series is the first of February.
+    Of the formats that fit the most texts the one is taken with the fewest missing steps, then with the fewest
+    different distances: 01/02/2024 in a monthly series is the first of February. ``dayfirst`` forces the order of day
+    and month.
     """
     texts = list(dict.fromkeys(text for text in column if text))
     some = [texts[n] for n in np.linspace(0, len(texts) - 1, min(len(texts), 300)).astype(int)] if texts else []
     best: tuple[tuple[float, float], str, Any] = ((0.0, 0.0), "", _iso)
-    for name, read in [("", _iso), ("%Y-Qn", _quarter), *((how, _reader(how)) for how in FORMATS)]:
+    formats = FORMATS if dayfirst is None else _ordered(dayfirst)
+    for name, read in [("", _iso), ("%Y-Qn", _quarter), *((how, _reader(how)) for how in formats)]:
         if some and name and read(some[0]) is None and read(some[-1]) is None:
             continue
         times = [time for time in map(read, some) if time is not None]
@@ -67,8 +88,30 @@ def parse_times(column: np.ndarray) -> tuple[np.ndarray, str]:
         if times and (score := (len(times), -distances)) > best[0]:
             best = score, name, read
     _, name, read = best
+    if dayfirst is None and swapped(name) in FORMATS and day_first(name) is not None:
+        name = min(name, swapped(name), key=lambda how: _irregularity(texts[:20_000], _reader(how)))
+        read = _reader(name)
     known = {text: read(text) for text in texts}
     return np.array([known.get(text) or np.datetime64("NaT", "us") for text in column], "datetime64[us]"), name
+
+
+def _ordered(dayfirst: bool) -> list[str]:
+    """The formats, with day and month as is said."""
+    right = (how if day_first(how) in (None, dayfirst) else swapped(how) for how in FORMATS)
+    return list(dict.fromkeys(right))
+
+
+def _irregularity(texts: list[str], read: Any) -> tuple[int, int, int]:
+    """Texts that are not read; steps without a time and times between steps; the number of different distances."""
+    known = [time for time in map(read, texts) if time is not None]
+    times = np.unique(np.array(known, "datetime64[us]"))
+    frequency = find_frequency([times])
+    if frequency is None:
+        return len(texts) - len(known), 0, 0
+    steps = frequency.steps(times, times[0])
+    whole = np.unique(np.floor(steps))
+    missing = int(whole[-1]) + 1 - len(whole) + int((np.abs(steps - np.round(steps)) > 1e-6).sum())
+    return len(texts) - len(known), missing, len(np.unique(np.diff(times)))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,6 +127,7 @@ class Frequency:
 
     def __str__(self) -> str:
         for unit, length, name in (("s", WEEK, "week"), ("s", DAY, "day"), ("s", HOUR, "hour"), ("s", MINUTE, "minute"),
+                                   ("s", 1, "second"),
                                    ("month", 12, "year"), ("month", 3, "quarter"), ("month", 1, "month")):  # fmt: skip
             if self.unit.split()[0] == unit and self.size % length == 0:
                 many = self.size / length

@@ -55,15 +55,24 @@ def read_cells(table: Any) -> Cells:
         return _read_file(pathlib.Path(table))
     if not hasattr(table, "columns") or not hasattr(table, "__getitem__"):
         checks.refuse("table", "the path of a CSV file, or a data frame", checks.describe(table), error=TypeError)
-    columns = {}
-    for name in table.columns:
-        values = np.asarray(table[name].to_numpy())
-        if values.dtype.kind == "M":
-            columns[str(name)] = values.astype("datetime64[us]")
+    columns: dict[str, np.ndarray] = {}
+    series = {str(name): table[name] for name in table.columns}
+    index: Any = getattr(table, "index", None)
+    index = index.to_timestamp() if hasattr(index, "to_timestamp") else index  # periods
+    if hasattr(index, "to_pydatetime"):  # times of pandas
+        free = (name for name in (index.name, "time", "index") if name is not None and str(name) not in series)
+        series = {str(next(free, "times of the index")): index} | series
+    for name, column in series.items():
+        values = np.asarray(column.to_numpy())
+        if values.dtype.kind == "M" and getattr(getattr(column, "dtype", None), "time_zone", None):  # of polars, in UTC
+            texts = np.datetime_as_string(values.astype("datetime64[us]")).tolist()
+            columns[name] = _text("" if text == "NaT" else f"{text}Z" for text in texts)
+        elif values.dtype.kind == "M":
+            columns[name] = values.astype("datetime64[us]")
         elif values.dtype.kind in "iuf":
-            columns[str(name)] = values.astype(float)
+            columns[name] = values.astype(float)
         else:
-            columns[str(name)] = _text(["" if _is_none(value) else str(value) for value in values])
+            columns[name] = _text(["" if _is_none(value) else str(value) for value in values])
     count = len(next(iter(columns.values()), ()))
     if not count:
         checks.refuse("table", "rows", f"none, of the columns {', '.join(columns) or 'none'}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import calendar
 import re
 from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple
@@ -9,7 +10,15 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from jaxrnn import checks
-from jaxrnn.data.calendars import US, Frequency, find_frequency, parse_times
+from jaxrnn.data.calendars import (
+    US,
+    Frequency,
+    could_be_swapped,
+    day_first,
+    find_frequency,
+    parse_times,
+    swapped,
+)
 from jaxrnn.data.cells import Cells, numbers, read_cells, share_of_numbers
 from jaxrnn.data.series import Series
 
@@ -17,6 +26,8 @@ TIME_NAMES = re.compile(
     r"(date|time|datetime|timestamp|ds|day|week|month|quarter|year|hour|period|datum|zeit|jahr|monat|tag|fecha|epoch|"
     r"date[ _]?time|time[ _]?stamp|unix[ _]?time|t|step|index)", re.IGNORECASE
 )  # fmt: skip
+CALENDAR_WORDS = {name for names in (calendar.month_name, calendar.month_abbr, calendar.day_name, calendar.day_abbr)
+                  for name in names}  # fmt: skip
 
 
 class Table(NamedTuple):
@@ -30,6 +41,8 @@ class Table(NamedTuple):
     origins: list[Any]  # the time of step 0 of each series
     columns: dict[str, Any]  # "target", "time", "group", "covariates", "static", "unused"
     notes: list[str]  # what was found out and done
+    dayfirst: bool | None = None  # whether 01/02 was read as the first of February; None where it does not matter
+    utc: bool = False  # whether the times had offsets, and are now in UTC
 
     def times(self, n: int, steps: np.ndarray) -> np.ndarray:
         """The times of these steps of series n: ``datetime64[us]``, or numbers."""
@@ -44,6 +57,7 @@ def read_table(
     group: str | None = None,
     covariates: Sequence[str] = (),
     static: Sequence[str] = (),
+    dayfirst: bool | None = None,
 ) -> Table:
     r"""Read series from a CSV file or a data frame.
 
@@ -52,15 +66,17 @@ def read_table(
     value of the target tell the covariates of the future.
 
     A file may be separated by commas, semicolons, tabs or bars, in UTF-8, UTF-16 or Windows-1252, with a decimal point
-    or comma and groups of thousands. Empty cells and words such as NA are missing values.
+    or comma and groups of thousands. Empty cells and words such as NA are missing values. An index of times of a data
+    frame of pandas is a column of times.
 
     Args:
         table: path of a CSV file with a line of names, or a data frame of pandas or polars.
         target: column of the values, or several columns.
-        time: column of the times; None finds it by name and content, False takes the rows as they are.
+        time: column of the times; None finds it by name and content, False takes the rows of each group as they are.
         group: column that tells which series a row belongs to.
         covariates: columns of numbers that are known in advance. A missing one is that of the step before.
         static: columns that are the same in all rows of a group: numbers, or words, which become indicators 0 and 1.
+        dayfirst: whether 01/02/2024 is the first of February; None takes the reading with the fewest missing steps.
 
     Returns:
         A :class:`Table`, whose ``notes`` say what was found out.
@@ -80,6 +96,8 @@ def read_table(
         >>> str(table.frequency), table.times(0, [4])[0].item().date().isoformat()
         ('month', '2024-05-01')
     """
+    if dayfirst is not None and not isinstance(dayfirst, bool):
+        checks.refuse("dayfirst", "True, False or None", checks.describe(dayfirst), error=TypeError)
     cells = read_cells(table)
     notes = list(cells.notes)
     targets, known, fixed = (_names(cells, argument, value) for argument, value in
@@ -93,7 +111,7 @@ def read_table(
     if twice := [name for n, name in enumerate(taken) if name in taken[:n]]:
         checks.refuse("columns", "each in one place", f"{twice[0]!r} in two", "name it once")
 
-    clock = _times(cells, found, notes)
+    clock, how, utc = _times(cells, found, dayfirst, notes)
     values = _matrix(cells, "target", targets, notes)
     given = _matrix(cells, "covariates", known, notes)
     constant = _static(cells, fixed, group)
@@ -103,22 +121,30 @@ def read_table(
         checks.refuse(f"row {cells.rows[(key == '').argmax()]}, column {group}", "a group", "an empty cell",
                       "fill it in, or delete the row")  # fmt: skip
     rows = [np.flatnonzero(key == label) for label in labels]
-    if any((np.diff(clock[of]).astype(float) < 0).any() for of in rows):
-        notes.append("the rows were not in the order of time and were sorted")
+    if found is None:
+        for of in rows:
+            clock[of] = np.arange(1.0, len(of) + 1)  # the rows of one group may be between those of another
     rows = [of[np.argsort(clock[of], kind="stable")] for of in rows]
-    rows = _without_copies(cells, clock, rows, group, taken, notes)
+    rows = _without_copies(cells, clock, rows, taken, notes)
+    if any((np.diff(of) < 0).any() for of in rows):
+        notes.append("the rows were not in the order of time and were sorted")
     frequency = find_frequency([clock[of] for of in rows]) or Frequency("number", 1.0)
 
-    series, origins = [], []
+    series, origins, count = [], [], 0
     for label, of in zip(labels, rows, strict=True):
         name = None if group is None else f"{label:g}" if isinstance(label, float) else str(label)
         steps = _steps(cells, clock, of, frequency, found, name)
         one, first = _series(name, steps, values[of], given[of], constant[of[0]], notes)
         series.append(one)
+        count += steps[-1] + 1
         origins.append(frequency.times(clock[of[0]], np.array([first]))[0])
+    if count > 2 * len(np.concatenate(rows)):
+        notes.insert(
+            0, f"more than half of the steps have no row: is {frequency} the step, are the times read rightly?"
+        )
     roles = {"target": targets, "time": found, "group": group, "covariates": known, "static": fixed,
              "unused": [name for name in cells.columns if name not in taken]}  # fmt: skip
-    return Table(series, frequency, origins, roles, notes)
+    return Table(series, frequency, origins, roles, notes, day_first(how), utc)
 
 
 def _names(cells: Cells, argument: str, value: Any) -> list[str]:
@@ -158,19 +184,22 @@ def _share_of_times(cells: Cells, name: str) -> float:
     return float(np.mean(~np.isnat(parse_times(np.array(some, object))[0]))) if some else 0.0
 
 
-def _times(cells: Cells, name: str | None, notes: list[str]) -> np.ndarray:
-    """The time of each row, ``datetime64[us]`` or numbers."""
+def _times(cells: Cells, name: str | None, dayfirst: bool | None, notes: list[str]) -> tuple[np.ndarray, str, bool]:
+    """The time of each row, ``datetime64[us]`` or numbers; the format of texts; whether they had offsets."""
+    how, utc = "", False
     if name is None:
-        return np.arange(1.0, len(cells.rows) + 1)
+        return np.arange(1.0, len(cells.rows) + 1), how, utc
     column = cells.columns[name]
     if column.dtype == object and share_of_numbers(column) == 1 and not _written_dates(column):
         column = numbers("time", name, cells)[0]
     if column.dtype == object:
         texts = column
-        column, how = parse_times(texts)
-        notes += [f"the times are written as {how}, where %d is a day and %m a month"] * ("%m" in how and "%d" in how)
-        notes += ["the times are in UTC"] * any(re.search(r"\d(Z|[+-]\d\d:?\d\d)$", text) for text in texts[:50] if
-                                                len(text) > 11)  # fmt: skip
+        column, how = parse_times(texts, dayfirst)
+        if day_first(how) is not None:
+            doubt = f"; they could also be {swapped(how)}, which dayfirst decides" * could_be_swapped(texts, how)
+            notes.append(f"the times are written as {how}, where %d is a day and %m a month{doubt}")
+        utc = any(re.search(r"\d(Z|[+-]\d\d:?\d\d)$", text) for text in texts if len(text) > 11)
+        notes += ["the times are in UTC"] * utc
         fix = f"correct it; the other times are written as {how}" if how else "times are written as 2024-12-31 or " \
             "2024-12-31 23:59; without a column of times the rows are taken as they are"  # fmt: skip
     elif column.dtype.kind == "f":
@@ -186,7 +215,7 @@ def _times(cells: Cells, name: str | None, notes: list[str]) -> np.ndarray:
         n = int(wrong.argmax())
         got = "an empty cell" if str(texts[n]) in ("", "NaT", "nan") else repr(str(texts[n]))
         checks.refuse(f"row {cells.rows[n]}, column {name}", "a time", got, fix)
-    return column
+    return column, how, utc
 
 
 def _written_dates(column: np.ndarray) -> bool:
@@ -195,7 +224,7 @@ def _written_dates(column: np.ndarray) -> bool:
 
 
 def _without_copies(
-    cells: Cells, clock: np.ndarray, rows: list[np.ndarray], group: str | None, taken: list[str], notes: list[str]
+    cells: Cells, clock: np.ndarray, rows: list[np.ndarray], taken: list[str], notes: list[str]
 ) -> list[np.ndarray]:
     """The rows without those that repeat another one; rows of one time that differ are refused."""
     kept, copies = [], 0
@@ -216,19 +245,32 @@ def _without_copies(
 
 
 def _tells_apart(cells: Cells, row: int, other: int, taken: list[str]) -> str | None:
-    """A column of few different cells that differs between two rows."""
+    """A column of few different words, which are no times, that differs between two rows."""
     for name, column in cells.columns.items():
-        few = len(set(column.tolist())) < len(column) / 2
-        if name not in taken and few and column[row] != column[other]:
+        if name in taken or column.dtype != object or column[row] == column[other] or TIME_NAMES.fullmatch(name):
+            continue
+        words = set(column.tolist()) - {""}
+        if len(words) < len(column) / 2 and not share_of_numbers(column) and not words <= CALENDAR_WORDS and not (
+            _share_of_times(cells, name)
+        ):  # fmt: skip
             return name
     return None
 
 
 def show(time: Any) -> str:
     """A time as short as it can be written."""
-    if not isinstance(time, np.datetime64):
-        return f"{time:g}"
-    return re.sub(r"T00:00(:00)?$", "", re.sub(r"(:00)?\.000000$", "", str(time))).replace("T", " ")
+    return show_all(np.array([time]))[0]
+
+
+def show_all(times: np.ndarray, *, like: np.ndarray | None = None, utc: bool = False) -> list[str]:
+    """Times in one format, as short as all of them, and those they are to be ``like``, can be written."""
+    if times.dtype.kind != "M":
+        return [f"{time:g}" for time in times]
+    every = (times if like is None else np.concatenate([times, like])).astype("datetime64[us]")
+    units = ("us", "s", "m") if utc else ("us", "s", "m", "D")
+    unit: Any = [unit for unit in units if (every.astype(f"datetime64[{unit}]") == every).all()][-1]
+    texts = np.datetime_as_string(times.astype("datetime64[us]"), unit=unit, casting="unsafe").tolist()
+    return [text.replace("T", " ") + "Z" * utc for text in texts]
 
 
 def _steps(

@@ -29,7 +29,9 @@ def ahead(problem: Problem, table: Table | None, samples: np.ndarray, origins: O
     return figure
 
 
-def test(problem: Problem, forecasts: dict[str, np.ndarray], origins: Origins, until: list[int]) -> Any:
+def test(
+    problem: Problem, table: Table | None, forecasts: dict[str, np.ndarray], origins: Origins, until: list[int]
+) -> Any:
     """Forecasts of the test that do not overlap, and the error by the number of steps ahead."""
     numbers = np.unique(origins.numbers)[: PANELS - 1]
     figure, panels = _panels(len(numbers) + 1)
@@ -42,15 +44,17 @@ def test(problem: Problem, forecasts: dict[str, np.ndarray], origins: Origins, u
                 chosen.append(k)
         first, last = origins.starts[chosen[0]], origins.starts[chosen[-1]] + problem.horizon
         shown = np.arange(max(0, first - problem.horizon), last)
-        _history(axes, shown, problem.series[n].values[shown, 0])
+        _history(axes, times(table, n, shown), problem.series[n].values[shown, 0])
         for k in chosen:
-            steps = origins.starts[k] + np.arange(problem.horizon)
+            steps = times(table, n, origins.starts[k] + np.arange(-1, problem.horizon))
+            before, steps = steps[0], steps[1:]
             _interval(axes, steps, network[:, k], label=k == chosen[0])
             axes.plot(steps, np.median(naive[:, k], 0), color=rnn.plots.COLOURS[1], lw=1, ls="--",
                       label="the season before" if k == chosen[0] else None)  # fmt: skip
-            axes.axvline(steps[0] - 0.5, color=rnn.plots.GREY, lw=0.6, ls=":")
+            axes.axvline(before + (steps[0] - before) / 2, color=rnn.plots.GREY, lw=0.6, ls=":")
         _label(axes, problem, f"{problem.series[n].name or problem.name}: test, each forecast from a dotted line")
-        axes.set_xlabel(f"{problem.step}, from the start of the series")
+        if table is None or not table.columns["time"]:
+            axes.set_xlabel(f"{problem.step}, from the start of the series")
     panels[0].legend(fontsize=8)
     truth, axes = origins.truth(problem.series, problem.horizon), panels[-1]
     scale = np.array([seasonal_scale(one, problem.season, end) for one, end in zip(problem.series, until)])
@@ -58,6 +62,7 @@ def test(problem: Problem, forecasts: dict[str, np.ndarray], origins: Origins, u
         errors = np.abs(np.median(drawn, 0) - truth) / scale[origins.numbers, None]
         axes.plot(np.arange(1, problem.horizon + 1), _mean(errors), color=colour, ls=style, label=name)
     axes.set(xlabel="steps ahead", ylabel="MASE", title=f"{len(truth):,} forecasts", ylim=(0, None))
+    axes.xaxis.get_major_locator().set_params(integer=True)
     axes.grid(alpha=0.3)
     axes.legend()
     return figure

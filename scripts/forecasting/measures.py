@@ -26,14 +26,20 @@ class Origins(NamedTuple):
 def seasonal_scale(series: Series, season: int, end: int) -> float:
     """The mean absolute difference to the season before, up to ``end``: what errors are divided by for the MASE.
 
+    Where all seasons are the same it is the mean absolute difference of one step, and 1 if no value ever changes.
+
     Source: Hyndman & Koehler (2006), "Another look at measures of forecast accuracy", International Journal of
     Forecasting 22.
     """
     values = series.values[:end, 0]
     season = season if season < len(values) - 1 else 1
-    differences = np.abs(values[season:] - values[:-season])
-    scale = differences[np.isfinite(differences)].mean() if np.isfinite(differences).any() else 0.0
-    return float(scale) if scale > 0 else float("nan")
+    least = 1e-12 * np.abs(values[np.isfinite(values)]).max(initial=0.0)  # less is rounding
+    for back in (season, 1):
+        differences = np.abs(values[back:] - values[:-back])
+        differences = differences[np.isfinite(differences)]
+        if len(differences) and differences.mean() > least:
+            return float(differences.mean())
+    return 1.0
 
 
 def measure(samples: np.ndarray, truth: np.ndarray, scale: np.ndarray) -> dict[str, float]:
@@ -52,7 +58,7 @@ def measure(samples: np.ndarray, truth: np.ndarray, scale: np.ndarray) -> dict[s
     low95, low80, median, high80, high95 = np.quantile(x, [0.025, 0.1, 0.5, 0.9, 0.975], axis=0)
     return {
         "mase": float((np.abs(median - y) / by).mean()),
-        "crps": float((crps / by).mean()),
+        "crps": float((np.maximum(crps, 0) / by).mean()),  # not -0 by rounding
         "cover80": float(((low80 <= y) & (y <= high80)).mean()),
         "cover95": float(((low95 <= y) & (y <= high95)).mean()),
     }

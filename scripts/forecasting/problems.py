@@ -127,7 +127,7 @@ def is_multiplicative(series: list[Series], season: int, share: float = 0.6) -> 
     votes = []
     for one in series:
         x = one.values[: int(share * len(one)), 0]
-        if not (x[~np.isnan(x)] > 0).all():
+        if (one.values <= 0).any():  # also a late one, whose logarithm does not exist either
             return False
         size = max(season, 4)
         blocks = x[: len(x) // size * size].reshape(-1, size)

@@ -11,7 +11,7 @@ from refusals import refuses
 
 from jaxrnn.data import read_table
 from jaxrnn.data.calendars import DAY, Frequency, find_frequency, parse_times
-from jaxrnn.data.tables import show
+from jaxrnn.data.tables import show, show_all
 
 
 @pytest.fixture
@@ -123,6 +123,61 @@ def test_every_format():
         np.testing.assert_array_equal(read, expected, how)
 
 
+def written(days, how):
+    return "date,y\n" + "".join(f"{day.strftime(how)},{n}\n" for n, day in enumerate(days))
+
+
+@pytest.mark.parametrize("how", ["%d/%m/%Y", "%m/%d/%Y", "%d-%m-%Y", "%m-%d-%Y", "%d/%m/%y", "%m/%d/%Y %H:%M"])
+def test_day_or_month_first(read, how):
+    """The reading with regular steps is taken, and said; the option forces the other one."""
+    days = [datetime.datetime(2015 + n // 12, n % 12 + 1, 1) for n in range(30)]
+    table = read(written(days, how))
+    assert str(table.frequency) == "month"
+    assert len(table.series[0]) == 30
+    assert table.dayfirst == how.startswith("%d")
+    other = how.replace("d", "D").replace("m", "d").replace("D", "m")
+    assert table.notes == [f"the times are written as {how}, where %d is a day and %m a month; they could also be "
+                           f"{other}, which dayfirst decides"]  # fmt: skip
+    forced = read(written(days, how), dayfirst=not table.dayfirst)
+    assert str(forced.frequency) == "day"
+    assert "more than half of the steps have no row: is day the step" in forced.notes[0]
+    assert (
+        read(written(days, how), dayfirst=table.dayfirst).series[0].values.tolist() == table.series[0].values.tolist()
+    )
+
+
+def test_no_doubt_about_the_day(read):
+    """A thirteenth tells them apart; a wrong reading is refused."""
+    days = [datetime.datetime(2015, 1, 1) + datetime.timedelta(n) for n in range(400)]
+    for how in ("%d/%m/%Y", "%m/%d/%Y"):
+        table = read(written(days, how))
+        assert table.notes == [f"the times are written as {how}, where %d is a day and %m a month"]
+        assert len(table.series[0]) == 400
+        with pytest.raises(ValueError, match=r"row .*, column date: expected a time"):
+            read(written(days, how), dayfirst=not table.dayfirst)
+    refuses("TypeError dayfirst: expected True, False or None, got …", lambda: read(PLAIN, dayfirst="yes"))
+
+
+def test_one_format_for_all(read):
+    """As short as the longest one needs; in UTC with its letter."""
+    times = np.array(["2024-04-14T23:00", "2024-04-15"], "datetime64[us]")
+    assert show_all(times) == ["2024-04-14 23:00", "2024-04-15 00:00"]
+    assert show_all(times[1:]) == ["2024-04-15"]
+    assert show_all(times[1:], like=times) == ["2024-04-15 00:00"]
+    assert show_all(times[1:], utc=True) == ["2024-04-15 00:00Z"]
+    assert show_all(np.array([1.0, 2.5])) == ["1", "2.5"]
+    assert [read(PLAIN.replace("-02,", f"-02{end},").replace("-01,", "-01T00:00Z,")).utc for end in ("T00:00Z",)] == [
+        True
+    ]
+    assert not read(PLAIN).utc
+
+
+def test_copies_are_no_disorder(read):
+    """A row that repeats an earlier one at the end of the file leaves the others in order."""
+    assert read(PLAIN + "2024-01-01,1.5\n").notes[0] == "1 row that repeats another one left out"
+    assert read(PLAIN + "2023-12-31,1.5\n").notes[0] == "the rows were not in the order of time and were sorted"
+
+
 def test_groups(read):
     """In the order in which they come; each with its own beginning; words become indicators."""
     table = read("shop,date,y,size,kind,price\nb,2024-01-02,1,7,x,5\na,2024-01-01,3,8,z,6\nb,2024-01-03,2,7,x,\n"
@@ -142,6 +197,8 @@ def test_columns(read):
     assert read(PLAIN, time=False).columns == {"target": ["y"], "time": None, "group": None, "covariates": [],
                                                "static": [], "unused": ["date"]}  # fmt: skip
     assert read("y\n3\n\n4\n").times(0, [0, 2]).tolist() == [1, 3]
+    mixed = read("g,y\nb,3\na,5\na,6\nb,4\na,7\n", group="g", time=False)
+    assert [one.values.ravel().tolist() for one in mixed.series] == [[3, 4], [5, 6, 7]]
     assert read("day,made,y\nMon,2024-01-01,3\nTue,2024-01-02,4\n").columns["time"] == "made"
     assert read("price,year,y\n1,2001,3\n1,2002,4\n").columns["time"] == "year"
     assert read("a,y,b\n1,2,3\n2,3,4\n", target=["b", "y"]).series[0].values.tolist() == [[3, 2], [4, 3]]
@@ -157,8 +214,27 @@ def test_data_frames(kind):
         table = read_table(frame, target="y")
         np.testing.assert_array_equal(table.series[0].values[:, 0], [1, 2, np.nan, np.nan, 4])
         assert (table.columns["time"], str(table.frequency)) == ("when", "day")
+    zone = datetime.timezone(datetime.timedelta(hours=1)) if kind == "pandas" else datetime.UTC
+    table = read_table(
+        frames.DataFrame({"when": [day.replace(tzinfo=zone) for day in days], "y": [1, 2, 3, 4]}), target="y"
+    )
+    assert table.utc
+    assert show(table.times(0, [0])[0]) == ("2023-12-31 23:00" if kind == "pandas" else "2024-01-01")
     refuses("ValueError row 3, column kind: expected a group, got an empty cell; …",
             lambda: read_table(frame, target="y", group="kind"))  # fmt: skip
+
+
+def test_index_of_times():
+    """That of a pandas data frame is a column of times, whether named or not, also with zones and periods."""
+    pandas = pytest.importorskip("pandas")
+    for index in (pandas.date_range("2024-01-01", periods=3, name="when"),
+                  pandas.date_range("2024-01-01", periods=3, tz="UTC"),
+                  pandas.period_range("2024-01-01", periods=3, freq="D")):  # fmt: skip
+        table = read_table(pandas.DataFrame({"y": [1, 2, 3]}, index=index), target="y")
+        assert (table.columns["time"], str(table.frequency)) == (index.name or "time", "day")
+        assert show(table.times(0, [3])[0]) == "2024-01-04"
+        assert table.utc == (getattr(index, "tz", None) is not None)
+    assert read_table(pandas.DataFrame({"y": [1, 2]}), target="y").columns["time"] is None
 
 
 @pytest.mark.parametrize(
@@ -192,12 +268,15 @@ def test_data_frames(kind):
          "series, got 2024-01-02 twice; merge or delete one of them, or name the column of the group"),
         ("date,shop,y\n2024-01-01,a,1\n2024-01-01,b,2\n2024-01-02,a,2\n2024-01-02,b,2\n2024-01-03,a,2\n", {},
          "rows 2 and 3: … twice; the column shop would tell them apart, as that of the groups"),
+        ("date,heat,month,name,y\n" + "".join(f"2024-01-0{n // 2 + 1},{n % 2},{'ab'[n % 2]},{('Jan', 'Feb')[n % 2]},"
+                                               f"{n}\n" for n in range(6)), {},
+         "rows 2 and 3: … twice; merge or delete one of them, or name the column of the group"),
         ("date,y\n2024-01-01 00:00,1\n2024-01-01 00:15,2\n2024-01-01 00:30,3\n2024-01-01 00:40,3\n", {}, "row 5, "
          "column date: expected steps of 15 minutes, the commonest one, got 2024-01-01 00:40 after …; …"),
         ("date,y\n2024-01-01,1\n2024-02-15,2\n2024-05-03,2\n2024-09-03,2\n", {}, "row 4, column date: expected steps "
          "of 45 days, …"),
         ("date,y\n2024-01-01 00:00:00,1\n2024-01-01 00:00:01,2\n2024-03-01 00:00:00,3\n", {}, "column date: expected "
-         "steps of 1 seconds, the commonest one, got 3 rows in 5,184,001 steps; …"),
+         "steps of a second, the commonest one, got 3 rows in 5,184,001 steps; …"),
         ("shop,y\na,1\n,2\n", {"group": "shop"}, "row 3, column shop: expected a group, got an empty cell; …"),
         ("shop,y\na,1\nb,\n", {"group": "shop"}, "group b: expected numbers, got empty cells alone; …"),
         ("shop,y,k\na,1,p\na,2,q\n", {"group": "shop", "static": "k"}, "static: expected a column with one value a "

@@ -43,11 +43,23 @@ def test_measures(parts):
 
 
 def test_scale_of_mase(parts):
-    """Up to the end of the training part; of one step where no season fits; none of a series that never changes."""
+    """Up to the end of the training part; of one step where no season fits or all are the same; else 1."""
     series = Series([1.0, 5, 2, np.nan, 4, 100])
     assert parts.measures.seasonal_scale(series, 2, 5) == np.mean([1, 2])
     assert parts.measures.seasonal_scale(series, 9, 3) == np.mean([4, 3])
-    assert np.isnan(parts.measures.seasonal_scale(Series(np.ones(9)), 2, 9))
+    assert parts.measures.seasonal_scale(Series(np.ones(9)), 2, 9) == 1
+    assert parts.measures.seasonal_scale(Series(np.tile([1.0, 2, 4], 3)), 3, 9) == np.mean([1, 2, 3, 1, 2, 3, 1, 2])
+    wave = Series(7 + np.sin(np.arange(48) * np.pi / 6))  # the same seasons up to rounding
+    assert parts.measures.seasonal_scale(wave, 12, 48) > 0.1
+
+
+def test_measures_of_equal_seasons(parts):
+    """A series without any noise is measured as others are."""
+    values = np.tile([1.0, 2, 4], 9)
+    problem = parts.problems.Problem("", [Series(values)], season=3, horizon=3)
+    origins = parts.measures.Origins(np.zeros(2, int), np.array([18, 21]))
+    found = parts.network.score(problem, np.stack([origins.truth(problem.series, 3)] * 9), origins, [18])
+    assert found == {"mase": 0, "crps": 0, "cover80": 1, "cover95": 1}
 
 
 def test_seasonal_naive(parts):
@@ -156,6 +168,15 @@ def test_what_is_guessed(parts):
     assert not parts.problems.is_multiplicative([Series(cases[3][0] - 3)], 12)
 
 
+def test_no_logarithm_of_zero(parts):
+    """Not even of one that comes after the training part."""
+    steps = np.arange(240)
+    values = np.exp(0.02 * steps) * (2 + np.sin(2 * np.pi * steps / 12))
+    assert parts.problems.is_multiplicative([Series(values)], 12)
+    values[230] = 0
+    assert not parts.problems.is_multiplicative([Series(values)], 12)
+
+
 def test_mackey_glass(parts):
     """The solution is smooth and within its known range."""
     series = parts.problems.mackey_glass(400)
@@ -237,6 +258,13 @@ def test_a_file(run_script, tmp_path):
     with (tmp_path / "a/predictions.csv").open() as file:
         assert next(csv.DictReader(file))["time"] == "2022-02-01"
     assert "validation" not in printed
+    grown = shops(97, missing=False).splitlines()
+    grown += [line.replace("north", "west") for line in grown[1:] if "north" in line]
+    path.write_text("\n".join(grown))
+    again = run_script(*args[:3], "--resume", "--out", "a")
+    assert "LEFT OUT    west, not among the groups of the run" in again
+    assert again.partition("forecasts")[2].rpartition('"seconds"')[0] == printed.partition("forecasts")[2].rpartition(
+        '"seconds"')[0]  # fmt: skip
     path.write_text(shops(96).replace("south", "west"))
     with pytest.raises(SystemExit):
         run_script(*args[:3], "--resume", "--out", "a")
@@ -303,6 +331,9 @@ def test_refusals(refused, tmp_path):
         ("--csv sales.csv", "rows 14 and 15: expected different times in one series, got 2015-01-01 twice; the col"),
         ("--csv sales.csv --group shop --horizon 12", "--horizon: expected series of at least 40 steps for a horizon "
          "of 12, got 36; --horizon 10 is possible"),
+        ("--csv long.csv --season 1000", "--season: expected at most 230 steps, a training part of 240 less a horizon "
+         "of 10, got 1,000"),
+        ("--csv long.csv --context 1000", "--context: expected at most 230 steps, a training part of 240 less"),
         ("--csv none.csv --target y --group g", "--horizon: expected series of at least 7 steps for a horizon of 1, "
          "got 2; a longer table"),
         ("--csv two.csv --group shop --target sales --covariates price --horizon 6", future),
@@ -314,6 +345,7 @@ def test_refusals(refused, tmp_path):
         ("--resume", "--resume: expected it with --csv FILE, got none"),
         ("--csv sales.csv --data .", "--data: expected it with --series, got --csv"),
     ]:  # fmt: skip
+        (tmp_path / "long.csv").write_text("y\n" + "".join(f"{n % 7}\n" for n in range(400)))
         (tmp_path / "none.csv").write_text("g,y\na,1\na,2\n")
         (tmp_path / "same.csv").write_text("y\n" + "5\n" * 60)
         priced = [f"{line};{n or 'price'}" for n, line in enumerate(shops(36, missing=False).splitlines())]
