@@ -111,9 +111,12 @@ def train(kind: str, pieces: dict[str, list[np.ndarray]], args: argparse.Namespa
     print()
     common.print_model(model, params)
 
+    def loss(params, batch, key):
+        return negative_log_likelihood(model, params, batch, key)
+
     optimizer = optax.chain(optax.clip_by_global_norm(args.clip), optax.adam(rate))
     end = learning.fit(
-        learning.train_step(learning.tagging_loss(model, rnn.losses.bernoulli), optimizer),
+        learning.train_step(loss, optimizer),
         learning.train_state(params, optimizer),
         train_batches,
         epochs=args.epochs,
