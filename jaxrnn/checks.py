@@ -135,6 +135,18 @@ def peepholes(value: Any, coupled: bool) -> str:
     return "".join(gate for gate in "ifo" if gate in value)
 
 
+def hashable_function(argument: str, value: Any) -> None:
+    """A function by which compiled programs are kept."""
+    if not callable(value):
+        refuse(argument, "a function", describe(value), error=TypeError)
+    try:
+        hash(value)
+    except TypeError:
+        refuse(
+            argument, "a hashable function", describe(value), "a dataclass with __call__ needs frozen=True", TypeError
+        )
+
+
 def instance(argument: str, value: Any, kind: type, fix: str) -> None:
     """An object of one class."""
     if not isinstance(value, kind):

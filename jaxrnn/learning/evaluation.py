@@ -83,8 +83,8 @@ def evaluate(
         ['accuracy', 'perplexity']
     """
     named = _named(metrics)
-    _check_function("predict", predict)
-    _check_function("targets", targets)
+    checks.hashable_function("predict", predict)
+    checks.hashable_function("targets", targets)
     if steps is not None:
         checks.size("steps", steps)
     checks.random_key("key", key)
@@ -196,17 +196,6 @@ def _named(metrics: Any) -> dict[str, Metric]:
 
 
 # ---- checks of functions ----
-
-
-def _check_function(argument: str, value: Any) -> None:
-    """A hashable function."""
-    if not callable(value):
-        checks.refuse(argument, "a function", checks.describe(value), error=TypeError)
-    try:
-        hash(value)
-    except TypeError:
-        checks.refuse(argument, "a hashable function", checks.describe(value),
-                      "a dataclass with __call__ needs frozen=True", TypeError)  # fmt: skip
 
 
 def _check_arguments(predict: Callable, carried: bool, keyed: bool) -> None:

@@ -169,10 +169,11 @@ def fit(
     checks.instance("state", state, TrainState, "train_state(params, optimizer) makes one")
     reader = Reader(batches)
     plan = Plan.of(reader, steps, epochs, steps_per_execution, evaluate, evaluate_every, save_every)
+    of_evaluations = {"evaluate_every": evaluate_every, "patience": patience, "monitor": monitor, "mode": mode}
+    for name, value in of_evaluations.items():
+        learning_checks.needs(name, value, "evaluate", evaluate)
     learning_checks.needs("resume", resume, "checkpoints", checkpoints)
     learning_checks.needs("save_every", save_every, "checkpoints", checkpoints)
-    for name, value in (("patience", patience), ("monitor", monitor), ("mode", mode)):
-        learning_checks.needs(name, value, "evaluate", evaluate)
     learning_checks.needs("mode", mode, "monitor", monitor)
     if checkpoints is not None:
         checks.instance("checkpoints", checkpoints, Checkpoints, "learning.Checkpoints(folder, model)")

@@ -32,9 +32,6 @@ class Plan(NamedTuple):
     ) -> Plan:
         """That of the arguments of ``fit``."""
         last = reader.end(steps, epochs)
-        if evaluate is None and evaluate_every is not None:
-            checks.refuse("evaluate", f"a value, which evaluate_every={evaluate_every!r} requires", None,
-                          "give evaluate= or leave evaluate_every out")  # fmt: skip
         if epochs is not None and evaluate is not None and evaluate_every is None:
             evaluate_every = "epoch"
         every = []

@@ -62,13 +62,7 @@ class Metric:
         if self.mode is not None:
             checks.one_of("mode", self.mode, ("min", "max"), also=" or None")
         for argument, part in (("sums", self.sums), ("value", self.value)):
-            if not callable(part):
-                checks.refuse(argument, "a function", checks.describe(part), error=TypeError)
-            try:
-                hash(part)
-            except TypeError:
-                checks.refuse(argument, "a hashable function", checks.describe(part),
-                              "a dataclass with __call__ needs frozen=True", TypeError)  # fmt: skip
+            checks.hashable_function(argument, part)
 
     def __call__(self, outputs: PyTree, targets: PyTree, mask: Array | None = None) -> Any:
         """Value of one batch."""
