@@ -18,7 +18,18 @@ from jaxrnn import (
 )
 from jaxrnn.cells import GRU, LSTM, GRUParams, LSTMParams, LSTMState, VanillaParams, VanillaRNN
 from jaxrnn.constructor import from_repr
-from jaxrnn.layers import Bidirectional, Dropout, Embedding, Linear, MixedPrecision, Residual, Stack, Tied
+from jaxrnn.layers import (
+    Activation,
+    Bidirectional,
+    Dropout,
+    Embedding,
+    Linear,
+    MixedPrecision,
+    Residual,
+    Reverse,
+    Stack,
+    Tied,
+)
 from jaxrnn.types import Cell, Layer
 from jaxrnn.unroll import trajectory, unroll
 
@@ -26,6 +37,7 @@ __version__ = "0.1.0"
 __all__ = [
     "GRU",
     "LSTM",
+    "Activation",
     "Bidirectional",
     "Cell",
     "Dropout",
@@ -37,6 +49,7 @@ __all__ = [
     "Linear",
     "MixedPrecision",
     "Residual",
+    "Reverse",
     "Stack",
     "Tied",
     "VanillaParams",

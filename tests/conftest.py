@@ -10,6 +10,7 @@ from versions import enable_x64
 # The older code generator of XLA on a CPU compiles a small program in half the time; read when the backend starts.
 OLDER = "--xla_backend_extra_options=xla_cpu_disable_new_fusion_emitters"
 os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {OLDER}".strip()
+os.environ["KERAS_BACKEND"] = "jax"  # read when Keras is imported
 gc.set_threshold(100_000, 50, 50)  # compiled programs are many long-lived objects
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")

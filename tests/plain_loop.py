@@ -22,6 +22,7 @@ ACTIVATIONS = {
     "sigmoid": sigmoid,
     "softsign": lambda z: z / (1 + np.abs(z)),
 }
+FUNCTIONS = {**ACTIVATIONS, "softmax": lambda x: np.exp(x) / np.exp(x).sum()}
 MERGES = {
     "concat": lambda a, b: np.concatenate([a, b]),
     "sum": lambda a, b: a + b,
@@ -91,6 +92,10 @@ def dropout(model: Any, params: Any, state: tuple, x: np.ndarray) -> tuple:
     return (), x
 
 
+def activation(model: Any, params: Any, state: tuple, x: np.ndarray) -> tuple:
+    return (), FUNCTIONS[model.function](x)
+
+
 def average(model: Any, params: Any, state: dict, x: np.ndarray) -> tuple:
     a = sigmoid(params["rate"])
     mean = (1 - a) * state["mean"] + a * x
@@ -109,6 +114,7 @@ CELLS = {  # step, and the initial state of a sequence
     "Linear": (linear, no_state),
     "Embedding": (embedding, no_state),
     "Dropout": (dropout, no_state),
+    "Activation": (activation, no_state),
 }
 
 # ---- all steps of one sequence, in the order of the scan ----------------------------------------------------------
@@ -121,7 +127,7 @@ def initial(model: Any) -> Any:
         return tuple(initial(layer) for layer in model.layers)
     if kind == "Bidirectional":
         return initial(model.forward), initial(model.backward or model.forward)
-    if kind in ("Residual", "Tied", "MixedPrecision"):
+    if kind in ("Residual", "Tied", "MixedPrecision", "Reverse"):
         return initial(model.layer)
     return CELLS[kind][1](model)
 
@@ -154,6 +160,10 @@ def unroll_sequence(model: Any, params: Any, state: Any, xs: list, resets: list)
         )
         ys = [MERGES[model.merge](y, y_back) for y, y_back in zip(ys, ys_back[::-1], strict=True)]
         return (final, back), ys, list(zip(states, states_back[::-1], strict=True))
+    if kind == "Reverse":
+        boundaries = ([False, *resets[:0:-1]])[: len(resets)]
+        final, ys, states = unroll_sequence(model.layer, params, state, xs[::-1], boundaries)
+        return final, ys[::-1], states[::-1]
     step, start = CELLS[kind]
     ys, states = [], []
     for x, reset in zip(xs, resets, strict=True):

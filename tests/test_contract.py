@@ -384,7 +384,7 @@ def test_outputs_see_what_they_should(name):
     model, params = make(name)
     xs, t = inputs(model), 2
     here = np.arange(T)
-    sees = {"now": here == t, "past": here <= t, "all": here >= 0}[ZOO[name].sees]
+    sees = {"now": here == t, "past": here <= t, "future": here >= t, "all": here >= 0}[ZOO[name].sees]
     np.testing.assert_array_equal(influence(model, params, xs, t), sees)
 
 
@@ -404,6 +404,6 @@ def test_nothing_crosses_a_reset(name):
     resets = np.broadcast_to(np.arange(T)[:, None] == t, (T, B))
     after = influence(model, params, xs, slice(t, None), resets=resets)
     np.testing.assert_array_equal(after, np.arange(T) >= t)
-    if ZOO[name].sees == "all":
+    if ZOO[name].sees in ("future", "all"):
         before = influence(model, params, xs, slice(t), resets=resets)
         np.testing.assert_array_equal(before, np.arange(T) < t)

@@ -56,7 +56,7 @@ class Entry(NamedTuple):
 
     build: Callable[[str], Any]  # from a dtype
     width: int | tuple[int, int]  # features of an output; a pair for merge="both"
-    sees: str  # the inputs that an output depends on: "now", "past" or "all"
+    sees: str  # the inputs that an output depends on: "now", "past", "future" or "all"
 
 
 def vanilla(dtype: str, takes: int = I, units: int = H, **options: Any) -> rnn.VanillaRNN:
@@ -125,6 +125,8 @@ ZOO: dict[str, Entry] = {
     "bidirectional-unlike": Entry(lambda d: rnn.Bidirectional(lstm(d), vanilla(d, I, 2)), H + 2, "all"),
     "bidirectional-of-stack": Entry(lambda d: rnn.Bidirectional(rnn.Stack(lstm(d), gru(d, H, 2))), 4, "all"),
     "stack-of-bidirectional": Entry(tagger, 2, "all"),
+    "reverse": Entry(lambda d: rnn.Reverse(gru(d)), H, "future"),
+    "activation": Entry(lambda d: rnn.Stack(linear(d), rnn.Activation("softmax")), H, "now"),
     "residual-sum": Entry(lambda d: rnn.Residual(gru(d, I, I)), I, "past"),
     "residual-concat": Entry(lambda d: rnn.Residual(lstm(d), "concat"), I + H, "past"),
     "tied": Entry(lambda d: rnn.Tied(embedding(d), rnn.Stack(gru(d), lstm(d, H, I))), V, "past"),
@@ -135,7 +137,7 @@ ZOO: dict[str, Entry] = {
     "user-in-bidirectional": Entry(lambda d: rnn.Bidirectional(Average(I, d)), 2 * I, "all"),
 }
 
-STEPPING = [name for name, entry in ZOO.items() if entry.sees != "all"]  # models that have a step
+STEPPING = [name for name, entry in ZOO.items() if entry.sees in ("now", "past")]  # models that have a step
 
 
 def few(cases: list, fast: list) -> list:

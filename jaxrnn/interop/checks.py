@@ -2,28 +2,32 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Mapping
 from typing import Any
 
 from jaxrnn.checks import refuse
+from jaxrnn.interop.layouts import Layout
 
-ONE_SETTING = "a PyTorch module has one setting for all its layers"
+
+def library(module: str, name: str, install: str) -> Any:
+    """Import another library; ``install`` is what pip installs, an extra for instance."""
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        missing = getattr(error, "name", None) in (None, module.partition(".")[0])
+        got = "no such module" if missing else f"{type(error).__name__}: {error}"
+        refuse(module, f"{name} to be installed", got, f"pip install {install}", ImportError)
 
 
-def counterpart(place: str, cell: Any, first_place: str, first: Any, layouts: Mapping[type, Any]) -> None:
-    """A cell that PyTorch has, with the same kind and options as the first one of the model."""
-    if type(cell) not in layouts:
-        refuse(place, "a VanillaRNN, LSTM or GRU, a Bidirectional of them, or a Stack of these", repr(cell),
-                      "a recurrent module of PyTorch holds nothing else: convert other parts by themselves",
-                      TypeError)  # fmt: skip
-    if type(cell) is not type(first):
-        refuse(place, f"{type(first).__name__}, the kind of {first_place}", repr(cell), ONE_SETTING, TypeError)
-    layout = layouts[type(cell)]
+def counterpart(place: str, cell: Any, layouts: Mapping[type, Layout], library: str, fix: str = "") -> Layout:
+    """The layout of a cell that the other library has, with its options; refuses others with the reason."""
+    layout = layouts.get(type(cell))
+    if layout is None:
+        kinds = " or ".join(", ".join(kind.__name__ for kind in layouts).rsplit(", ", 1))
+        refuse(place, f"a {kinds}", repr(cell), fix or f"{library} has no counterpart of it", TypeError)
     for name, values in layout.options.items():
         value = getattr(cell, name)
         if value not in values:
             refuse(f"{place}.{name}", " or ".join(map(repr, values)), repr(value), layout.reason)
-    for name in ("hidden_size", "use_bias", *layout.options):
-        value, expected = getattr(cell, name), getattr(first, name)
-        if value != expected:
-            refuse(f"{place}.{name}", f"{expected!r}, that of {first_place}", repr(value), ONE_SETTING)
+    return layout

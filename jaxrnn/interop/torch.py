@@ -1,24 +1,27 @@
 """Conversion of PyTorch's nn.RNN, nn.LSTM and nn.GRU to models and parameters, and back: exact, or refused.
 
 Both libraries concatenate the gates of a cell in one matrix, ``weight_ih [G·H, I]`` in PyTorch and ``w_xh [I, G·H]`` in
-jaxrnn. The other differences, order and signs of gates and the number of biases, are in ``LAYOUTS``.
+jaxrnn. The order and signs of gates are in ``LAYOUTS``.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from jaxrnn import checks
-from jaxrnn.cells import GRU, LSTM, GRUParams, LSTMParams, LSTMState, VanillaParams, VanillaRNN
-from jaxrnn.interop.checks import ONE_SETTING, counterpart
+from jaxrnn.cells import GRU, LSTM, LSTMState, VanillaRNN
+from jaxrnn.interop.arrays import one_dtype, shape, to_numpy
+from jaxrnn.interop.checks import counterpart, library
+from jaxrnn.interop.layouts import Layout, Weights, from_params, to_params
+from jaxrnn.interop.structure import from_parts_of_cells, layers, parts_of_cells
 from jaxrnn.layers import Bidirectional, Dropout, Stack
-from jaxrnn.types import Params, PyTree, State
+from jaxrnn.types import Params, State
 
 NAMES = (
     "weight_ih",
@@ -28,27 +31,15 @@ NAMES = (
 )  # of one cell in PyTorch; in jaxrnn w_xh, w_hh and one or two biases
 
 
-class Layout(NamedTuple):
-    """The layout of the parameters of one kind of cell in both libraries."""
-
-    name: str  # of the PyTorch module
-    params: Any
-    gates: str  # in the order of jaxrnn
-    torch_gates: str  # the same gates in the order of PyTorch
-    negated: str  # gates that are 1 minus those of the other library: σ(-a) = 1 - σ(a), so their weights change sign
-    sums_biases: bool  # b_h is bias_ih + bias_hh; otherwise b_h is bias_ih and b_hh is bias_hh
-    options: dict[str, tuple]  # hyperparameters, and their values that PyTorch supports
-    reason: str
-
-
 LAYOUTS = {
-    VanillaRNN: Layout("nn.RNN", VanillaParams, "h", "h", "", True, {"activation": ("tanh", "relu")},
-                       "nn.RNN has these two, by name"),
-    LSTM: Layout("nn.LSTM", LSTMParams, "ifoc", "ifco", "", True, {"peepholes": ("",), "coupled": (False,)},
+    VanillaRNN: Layout("nn.RNN", "h", "", {"activation": ("tanh", "relu")}, "nn.RNN has these two, by name"),
+    LSTM: Layout("nn.LSTM", "ifco", "", {"peepholes": ("",), "coupled": (False,)},
                  "nn.LSTM has neither peepholes nor coupled gates"),
-    GRU: Layout("nn.GRU", GRUParams, "zrh", "rzh", "z", False, {"reset_after": (True,)},
+    GRU: Layout("nn.GRU", "rzh", "z", {"reset_after": (True,)},
                 "nn.GRU resets after the product, and the two forms do not convert into each other"),
 }  # fmt: skip
+
+ONE_SETTING = "a PyTorch module has one setting for all its layers"
 
 
 # ---- PyTorch to jaxrnn -------------------------------------------------------------------------------------------
@@ -98,11 +89,12 @@ def from_state_dict(
     w_ih, _, *biases = next(iter(weights.values()))
     options |= {"use_bias": bool(biases), "dtype": w_ih.dtype.name}
     cells = [kind(width, hidden_size, **options) for width in widths]
-    layers = [Bidirectional(cell) if directions == 2 else cell for cell in cells]
+    deep = [Bidirectional(cell) if directions == 2 else cell for cell in cells]
     if dropout:
-        layers = [part for layer in layers for part in (Dropout(dropout), layer)][1:]
-    model = Stack(*layers) if len(cells) > 1 else layers[0]
-    return model, _unflatten(model, iter([_from_arrays(LAYOUTS[kind], arrays) for arrays in weights.values()]))
+        deep = [part for layer in deep for part in (Dropout(dropout), layer)][1:]
+    model = Stack(*deep) if len(cells) > 1 else deep[0]
+    converted = [to_params(cells[0], _from_arrays(LAYOUTS[kind], arrays)) for arrays in weights.values()]
+    return model, from_parts_of_cells(model, iter(converted))
 
 
 def from_module(module: Any) -> tuple[Any, Params]:
@@ -165,13 +157,13 @@ def state_from_torch(model: Any, state: Any) -> State:
     pair = type(cells[0]) is LSTM
     if pair != isinstance(state, (tuple, list)) or (pair and len(state) != 2):
         checks.refuse("state", "(h_n, c_n)" if pair else "h_n alone", type(state).__name__, error=TypeError)
-    arrays = [_to_numpy("state", part) for part in (state if pair else [state])]
+    arrays = [to_numpy("state", part) for part in (state if pair else [state])]
     for array in arrays:
         if array.ndim < 2 or len(array) != len(cells):
             axes = f"[{len(cells)}, ..., {cells[0].hidden_size}], layers and directions first"
             checks.refuse("state", axes, checks.describe(array), "the state of an nn.LSTMCell lacks that axis: h[None]")
     parts = [LSTMState(*map(jnp.array, hc)) if pair else jnp.array(hc[0]) for hc in zip(*arrays, strict=True)]
-    return checks.state_like("state", model, _unflatten(model, iter(parts)), arrays[0].shape[1:-1])
+    return checks.state_like("state", model, from_parts_of_cells(model, iter(parts)), arrays[0].shape[1:-1])
 
 
 def _read(state_dict: Mapping[str, Any], prefix: str) -> tuple[dict[str, list[np.ndarray]], int]:
@@ -199,10 +191,8 @@ def _read(state_dict: Mapping[str, Any], prefix: str) -> tuple[dict[str, list[np
             "state_dict", "exactly the weights, and both biases or none, of every layer and direction",
             ", ".join(missing[:1] + unknown[:1]), f"prefix= picks one of {modules}" if modules else "",
         )  # fmt: skip
-    arrays = {name: _to_numpy(prefix + name, found[name]) for name in expected}
-    dtypes = {array.dtype.name for array in arrays.values()}
-    if len(dtypes) > 1:
-        checks.refuse("state_dict", "one dtype", " and ".join(sorted(dtypes)), "module.to(dtype) makes it one")
+    arrays = {name: to_numpy(prefix + name, found[name]) for name in expected}
+    one_dtype("state_dict", arrays.values(), "module.to(dtype) makes it one")
     return {suffix: [arrays[name + suffix] for name in names] for suffix in suffixes}, directions
 
 
@@ -220,20 +210,15 @@ def _sizes(weights: dict[str, list[np.ndarray]], directions: int, prefix: str) -
     widths = [w_ih.shape[1]] + [directions * H] * (len(weights) // directions - 1)
     for index, (suffix, arrays) in enumerate(weights.items()):
         shapes = ((rows, widths[index // directions]), (rows, H), (rows,), (rows,))
-        for name, array, shape in zip(NAMES, arrays, shapes, strict=False):
-            if array.shape != shape:
-                checks.refuse(prefix + name + suffix, f"shape {list(shape)}", checks.describe(array))
+        for name, array, expected in zip(NAMES, arrays, shapes, strict=False):
+            shape(prefix + name + suffix, array, expected)
     return kinds[rows // H], widths, H
 
 
-def _from_arrays(layout: Layout, arrays: list[np.ndarray]) -> Any:
-    """The parameters of one cell, from its arrays in the order of ``NAMES``; missing ones are None."""
+def _from_arrays(layout: Layout, arrays: list[np.ndarray]) -> Weights:
+    """The weights of one cell, from its arrays in the order of ``NAMES``; missing ones are None."""
     w_ih, w_hh, *biases = arrays
-    if layout.sums_biases and biases:
-        biases = [np.add(*biases)]
-    reordered = [_reorder_gates(a, layout.torch_gates, layout.gates, layout.negated) for a in (w_ih, w_hh, *biases)]
-    missing = [None] * (len(layout.params._fields) - len(reordered))
-    return layout.params(*[jnp.array(a.T) for a in reordered], *missing)
+    return Weights(layout.ours(w_ih.T), layout.ours(w_hh.T), *map(layout.ours, biases))
 
 
 # ---- jaxrnn to PyTorch -------------------------------------------------------------------------------------------
@@ -269,7 +254,7 @@ def to_state_dict(model: Any, params: Params) -> dict[str, Any]:
             module.load_state_dict(rnn.interop.torch.to_state_dict(model, params))
     """
     cells, directions = _cells(model)
-    parts = _flatten(model, checks.parameters(model, params))
+    parts = parts_of_cells(model, checks.parameters(model, params))
     torch = _torch()
     return {
         name + suffix: _to_tensor(torch, array)
@@ -302,45 +287,57 @@ def state_to_torch(model: Any, state: State) -> Any:
     leaves = jax.tree.leaves(state)
     state = checks.state_like("state", model, state, jnp.shape(leaves[0])[:-1] if leaves else ())
     torch = _torch()
-    parts = [jax.tree.leaves(part) for part in _flatten(model, state)]  # [h] or [h, c] of each cell
+    parts = [jax.tree.leaves(part) for part in parts_of_cells(model, state)]  # [h] or [h, c] of each cell
     tensors = [_to_tensor(torch, np.stack([np.asarray(a) for a in arrays])) for arrays in zip(*parts, strict=True)]
     return tuple(tensors) if type(cells[0]) is LSTM else tensors[0]
 
 
 def _to_arrays(layout: Layout, params: Any) -> list[np.ndarray]:
     """The arrays of one cell in the order of ``NAMES``, from its parameters: the inverse of :func:`_from_arrays`."""
-    arrays = [_reorder_gates(np.asarray(a).T, layout.gates, layout.torch_gates, layout.negated)
-              for a in params if a is not None]  # fmt: skip
-    if layout.sums_biases and len(arrays) == 3:
-        arrays.append(np.zeros_like(arrays[2]))
-    return arrays
+    w_xh, w_hh, b_x, b_h = from_params(params)
+    matrices = [layout.theirs(w_xh).T, layout.theirs(w_hh).T]
+    if b_x is None:
+        return matrices
+    return [*matrices, layout.theirs(b_x), np.zeros_like(b_x) if b_h is None else layout.theirs(b_h)]
 
 
 def _cells(model: Any) -> tuple[list[Any], int]:
     """The cells, layer by layer, forward before backward, and the number of directions; refuses what PyTorch lacks."""
     checks.model("model", model)
-    layers = list(_layers("model", model))
-    for place, layer in (layers[0], layers[-1]):
+    deep = list(layers("model", model))
+    for place, layer in (deep[0], deep[-1]):
         if type(layer) is Dropout:
             checks.refuse(place, "dropout only between two recurrent layers", repr(layer), "nn.Dropout goes there")
-    layers = [(place, layer) for place, layer in layers if type(layer) is not Dropout]
-    first_place, first = layers[0]
+    deep = [(place, layer) for place, layer in deep if type(layer) is not Dropout]
+    first_place, first = deep[0]
     cells: list[tuple[str, Any]] = []
-    for place, layer in layers:
+    for place, layer in deep:
         bidirectional = type(layer) is Bidirectional
         if bidirectional and layer.merge != "concat":
             checks.refuse(f"{place}.merge", "'concat'", repr(layer.merge), "PyTorch has no other merge")
         places = (f"{place}.forward", f"{place}.backward") if bidirectional else (place,)
         cells += zip(places, layer.directions if bidirectional else (layer,), strict=True)
     for place, cell in cells:
-        counterpart(place, cell, *cells[0], LAYOUTS)
-    for place, layer in layers:
+        _same_settings(place, cell, *cells[0])
+    for place, layer in deep:
         if type(layer) is not type(first):
             checks.refuse(place, f"as many directions as {first_place} has, {first!r}", repr(layer), ONE_SETTING)
-    return [cell for _, cell in cells], len(cells) // len(layers)
+    return [cell for _, cell in cells], len(cells) // len(deep)
 
 
-# ---- both directions ---------------------------------------------------------------------------------------------
+def _same_settings(place: str, cell: Any, first_place: str, first: Any) -> None:
+    """A cell that PyTorch has, with the same kind and options as the first one of the model."""
+    if type(cell) not in LAYOUTS:
+        checks.refuse(place, "a VanillaRNN, LSTM or GRU, a Bidirectional of them, or a Stack of these", repr(cell),
+                      "a recurrent module of PyTorch holds nothing else: convert other parts by themselves",
+                      TypeError)  # fmt: skip
+    if type(cell) is not type(first):
+        checks.refuse(place, f"{type(first).__name__}, the kind of {first_place}", repr(cell), ONE_SETTING, TypeError)
+    layout = counterpart(place, cell, LAYOUTS, "PyTorch")
+    for name in ("hidden_size", "use_bias", *layout.options):
+        value, expected = getattr(cell, name), getattr(first, name)
+        if value != expected:
+            checks.refuse(f"{place}.{name}", f"{expected!r}, that of {first_place}", repr(value), ONE_SETTING)
 
 
 def _suffixes(depth: int, directions: int) -> list[str]:
@@ -348,60 +345,11 @@ def _suffixes(depth: int, directions: int) -> list[str]:
     return [f"_l{layer}{reverse}" for layer in range(depth) for reverse in ("", "_reverse")[:directions]]
 
 
-def _reorder_gates(a: np.ndarray, source: str, target: str, negated: str) -> np.ndarray:
-    """Rows ``[G·H, ...]`` reordered from one order of gates to another; rows of ``negated`` gates change sign."""
-    gates = dict(zip(source, np.split(a, len(source)), strict=True))
-    return np.concatenate([-gates[gate] if gate in negated else gates[gate] for gate in target])
-
-
-def _layers(place: str, model: Any) -> Iterator[tuple[str, Any]]:
-    """The layers of a stack, nested stacks included, with their paths; any other model is one layer."""
-    if type(model) is not Stack:
-        yield place, model
-    else:
-        for index, layer in enumerate(model.layers):
-            yield from _layers(f"{place}.layers[{index}]", layer)
-
-
-def _flatten(model: Any, tree: PyTree) -> list[Any]:
-    """The parts of parameters or of a state that belong to cells, in the order of :func:`_cells`."""
-    if type(model) is Stack:
-        return [part for layer, parts in zip(model.layers, tree, strict=True) for part in _flatten(layer, parts)]
-    if type(model) is Bidirectional:
-        return list(tree)
-    return [] if type(model) is Dropout else [tree]
-
-
-def _unflatten(model: Any, parts: Iterator[Any]) -> PyTree:
-    """The inverse of :func:`_flatten`: the parts of cells in the structure of the model."""
-    if type(model) is Stack:
-        return tuple(_unflatten(layer, parts) for layer in model.layers)
-    if type(model) is Bidirectional:
-        return next(parts), next(parts)
-    return () if type(model) is Dropout else next(parts)
-
-
 # ---- arrays ------------------------------------------------------------------------------------------------------
 
 
 def _torch() -> Any:
-    try:
-        import torch
-    except ImportError:
-        checks.refuse("torch", "PyTorch to be installed", "no such module", "pip install torch", ImportError)
-    return torch
-
-
-def _to_numpy(argument: str, value: Any) -> np.ndarray:
-    """A NumPy array of an array or of a tensor on any device; its floating dtype must be enabled in jax."""
-    if hasattr(value, "detach"):
-        value = value.detach().cpu()
-        bfloat16 = str(value.dtype) == "torch.bfloat16"  # NumPy has it from jax, so .numpy() does not support it
-        value = value.float().numpy().astype(jnp.bfloat16) if bfloat16 else value.numpy()
-    if not hasattr(value, "shape") or not hasattr(value, "dtype"):
-        checks.refuse(argument, "a tensor or an array", checks.describe(value), error=TypeError)
-    checks.dtype_available(checks.float_dtype(argument, value.dtype))
-    return np.asarray(value)
+    return library("torch", "PyTorch", "torch")
 
 
 def _to_tensor(torch: Any, array: np.ndarray) -> Any:

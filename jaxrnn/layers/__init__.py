@@ -2,11 +2,12 @@
 
 from jaxrnn.layers.bidirectional import Bidirectional
 from jaxrnn.layers.mixed_precision import MixedPrecision
-from jaxrnn.layers.pointwise import Dropout, Embedding, EmbeddingParams, Linear, LinearParams
+from jaxrnn.layers.pointwise import Activation, Dropout, Embedding, EmbeddingParams, Linear, LinearParams
 from jaxrnn.layers.stack import Stack
-from jaxrnn.layers.wrappers import Residual, Tied, TiedParams
+from jaxrnn.layers.wrappers import Residual, Reverse, Tied, TiedParams
 
 __all__ = [
+    "Activation",
     "Bidirectional",
     "Dropout",
     "Embedding",
@@ -15,6 +16,7 @@ __all__ = [
     "LinearParams",
     "MixedPrecision",
     "Residual",
+    "Reverse",
     "Stack",
     "Tied",
     "TiedParams",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any, NoReturn
+from typing import Any, ClassVar, NoReturn
 
 import jax
 import jax.numpy as jnp
@@ -66,6 +66,8 @@ class Bidirectional:
     backward: Any = None
     merge: str = "concat"
 
+    sees_future: ClassVar[bool] = True
+
     def __post_init__(self) -> None:
         checks.layer("forward", self.forward)
         if self.backward is not None:
@@ -114,11 +116,7 @@ class Bidirectional:
 
     def step(self, params: Params, state: State, x: PyTree, *, key: Array | None = None) -> NoReturn:
         """Raises TypeError: the backward direction needs the future inputs."""
-        checks.refuse(
-            "Bidirectional.step", "a whole sequence, through rnn.unroll", "one step",
-            "the backward direction starts at the end; a model that decodes step by step needs forward cells only",
-            TypeError,
-        )  # fmt: skip
+        refuse_step("Bidirectional")
 
     def over_time(
         self, params: Params, state: State, xs: PyTree, options: ScanOptions, key: Array | None
@@ -131,6 +129,13 @@ class Bidirectional:
         )
         trajectories = (states, states_back) if options.return_states else None
         return (final, final_back), MERGES[self.merge](ys, ys_back), trajectories
+
+
+def refuse_step(layer: str) -> NoReturn:
+    """A layer with a backward direction cannot take one step."""
+    checks.refuse(f"{layer}.step", "a whole sequence, through rnn.unroll", "one step",
+                  "the backward direction starts at the end; a model that decodes step by step needs forward "
+                  "cells only", TypeError)  # fmt: skip
 
 
 def backward_options(options: ScanOptions) -> ScanOptions:
@@ -146,11 +151,11 @@ def backward_options(options: ScanOptions) -> ScanOptions:
     return options._replace(resets=resets, reverse=not options.reverse)
 
 
-def has_bidirectional(model: Any) -> bool:
-    """Whether a model, or a tuple of models, contains a bidirectional layer, as far as its attributes show it."""
+def sees_future(model: Any) -> bool:
+    """Whether a model, or one of a tuple, contains a bidirectional or a reversed layer, as far as attributes show."""
     parts = model if isinstance(model, tuple) else ()
     if dataclasses.is_dataclass(model) and not isinstance(model, type):
         parts = tuple(getattr(model, field.name) for field in dataclasses.fields(model))
     elif hasattr(model, "over_time") and not isinstance(model, type):
         parts = tuple(vars(model).values())
-    return isinstance(model, Bidirectional) or any(map(has_bidirectional, parts))
+    return getattr(model, "sees_future", False) is True or any(map(sees_future, parts))

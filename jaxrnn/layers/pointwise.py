@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from jaxrnn import checks, initializers
+from jaxrnn.cells.vanilla import ACTIVATIONS
 from jaxrnn.compat import typed_sharding
 from jaxrnn.constructor import hyperparameters
 from jaxrnn.initializers import Initializer
 from jaxrnn.precision import add_bias, widen
 from jaxrnn.scan import where
 from jaxrnn.types import Array, Params, PyTree, ScanOptions, exportable
+
+FUNCTIONS: dict[str, Callable[[Array], Array]] = {
+    **ACTIVATIONS,
+    "softmax": jax.nn.softmax,  # these over the features
+    "log_softmax": jax.nn.log_softmax,
+}
 
 
 class Pointwise:
@@ -173,6 +181,49 @@ class Embedding(Pointwise):
     def attend(self, params: EmbeddingParams, h: Array) -> Array:
         """The tied readout ``h wᵀ``: ``[..., size]`` to logits ``[..., V]``."""
         return h @ params.w.T
+
+
+@hyperparameters
+class Activation(Pointwise):
+    """A function of each output, between a readout and what follows it.
+
+    .. math:: y_t = f(x_t)
+
+    Args:
+        function: ``"tanh"``, ``"relu"``, ``"sigmoid"``, or over the features ``"softmax"`` or ``"log_softmax"``; or any
+            callable that keeps the shape.
+
+    Raises:
+        TypeError, ValueError: it is neither one of these names nor a hashable callable.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, jaxrnn as rnn
+        >>> model = rnn.Stack(rnn.GRU(3, 8), rnn.Linear(8, 8), rnn.Activation("relu"), rnn.Linear(8, 2))
+        >>> final, ys = rnn.unroll(model, model.init(jax.random.key(0)), jnp.ones((7, 2, 3)))
+        >>> ys.shape
+        (7, 2, 2)
+    """
+
+    function: str | Callable[[Array], Array]
+
+    preserves_size: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        checks.function_or_name("function", self.function, FUNCTIONS)
+        if callable(self.function):
+            checks.hashable_function("function", self.function)
+
+    def init(self, key: Array) -> tuple[()]:
+        """No parameters: ``()``."""
+        return ()
+
+    def check_input(self, argument: str, x: Any) -> None:
+        """Raise an error for anything but an array."""
+        checks.array(argument, x, "Activation")
+
+    def apply(self, params: tuple[()], x: Array, key: Array | None = None) -> Array:
+        """``f(x)``."""
+        return (self.function if callable(self.function) else FUNCTIONS[self.function])(x)
 
 
 @hyperparameters

@@ -1,16 +1,16 @@
-"""Layers that wrap a layer: residual connections, and a readout that shares the weights of the embedding."""
+"""Layers that wrap a layer: residual connections, the reversed direction, and a readout tied to the embedding."""
 
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, NoReturn
 
 import jax
 
 from jaxrnn import checks, initializers
 from jaxrnn.constructor import hyperparameters
 from jaxrnn.initializers import Initializer
-from jaxrnn.layers.bidirectional import MERGES, merged_size
+from jaxrnn.layers.bidirectional import MERGES, backward_options, merged_size, refuse_step
 from jaxrnn.layers.pointwise import Embedding, EmbeddingParams
 from jaxrnn.precision import add_bias
 from jaxrnn.scan import where
@@ -125,6 +125,46 @@ class Residual(Wrapper):
         if self.merge == "sum" and x.shape != y.shape:
             checks.refuse("layer", f"outputs like its inputs, {checks.describe(x)}", checks.describe(y))
         return MERGES[self.merge](x, y)
+
+
+@hyperparameters
+class Reverse(Wrapper):
+    r"""A layer from the last step to the first; its outputs stay in the order of the inputs.
+
+    .. math:: (s_t, y_t) = \mathrm{step}(θ, s_{t+1}, x_t), \qquad t = T … 1
+
+    It is the backward direction of :class:`~jaxrnn.Bidirectional` alone: with ``lengths`` each sequence starts at its
+    own end. Parameters and state are those of the layer. A whole model in reverse is ``unroll(..., reverse=True)``.
+
+    Args:
+        layer: a cell or layer.
+
+    Raises:
+        TypeError: the layer is not a hashable cell or layer; ``step`` is called, as it needs the future inputs.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, jaxrnn as rnn
+        >>> model = rnn.Stack(rnn.GRU(3, 5), rnn.Reverse(rnn.GRU(5, 5)))  # alternating directions
+        >>> final, ys = rnn.unroll(model, model.init(jax.random.key(0)), jnp.ones((7, 2, 3)))
+        >>> ys.shape
+        (7, 2, 5)
+    """
+
+    layer: Any
+
+    sees_future: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        checks.layer("layer", self.layer)
+
+    def step(self, params: Params, state: State, x: PyTree, *, key: Array | None = None) -> NoReturn:
+        """Raises TypeError: it needs the future inputs."""
+        refuse_step("Reverse")
+
+    def over_time(
+        self, params: Params, state: State, xs: PyTree, options: ScanOptions, key: Array | None
+    ) -> tuple[State, PyTree, PyTree | None]:
+        return over_time(self.layer, params, state, xs, backward_options(options), key)
 
 
 @exportable

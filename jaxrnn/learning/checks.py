@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxrnn.checks import describe, flag, one_of, refuse, size, tree_summary
-from jaxrnn.layers.bidirectional import has_bidirectional
+from jaxrnn.layers.bidirectional import sees_future
 from jaxrnn.precision import widen
 from jaxrnn.types import Array, Params, PyTree, State
 
@@ -100,7 +100,7 @@ def batch_count(metrics: dict) -> Array:
 
 def unidirectional(argument: str, value: Any) -> None:
     """A model without a :class:`~jaxrnn.Bidirectional` part, as far as its parts are fields of dataclasses."""
-    if has_bidirectional(value):
+    if sees_future(value):
         refuse(argument, "a unidirectional model", repr(value),
                "Bidirectional sees the inputs to come, which are the targets of a stream; only forward cells can carry "
                "their state from chunk to chunk", TypeError)  # fmt: skip

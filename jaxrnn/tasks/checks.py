@@ -6,7 +6,7 @@ from typing import Any
 
 from jaxrnn.checks import describe, integers, known_number, layer, refuse, tree_summary
 from jaxrnn.data.windows import Window
-from jaxrnn.layers.bidirectional import has_bidirectional
+from jaxrnn.layers.bidirectional import sees_future
 from jaxrnn.types import input_ndim
 
 
@@ -59,7 +59,7 @@ def forecasting_core(
 
 def steppable_core(argument: str, core: Any) -> None:
     """A core that needs no future inputs."""
-    if has_bidirectional(core):
+    if sees_future(core):
         refuse(argument, "one that can be stepped", repr(core), "DirectForecaster takes bidirectional ones", TypeError)
 
 

@@ -10,8 +10,8 @@ import jax.numpy as jnp
 
 from jaxrnn import checks, initializers
 from jaxrnn.constructor import hyperparameters
-from jaxrnn.layers import Bidirectional, MixedPrecision, Residual, Stack
-from jaxrnn.layers.bidirectional import MERGES, has_bidirectional
+from jaxrnn.layers import Bidirectional, MixedPrecision, Residual, Reverse, Stack
+from jaxrnn.layers.bidirectional import MERGES, sees_future
 from jaxrnn.layers.pointwise import Pointwise
 from jaxrnn.precision import broadcast_rows, widen
 from jaxrnn.scan import sequence_mask, where
@@ -65,10 +65,12 @@ def last(
             for layer, p, k, backward in zip(model.directions, params, keys, (False, True), strict=True)
         ]
         return MERGES[model.merge](*outputs)
+    if isinstance(model, Reverse):
+        return last(model.layer, params, xs, lengths=lengths, reverse=not reverse, key=key)
     if isinstance(model, MixedPrecision):
         y = last(model.layer, *model.narrow(params, xs), lengths=lengths, reverse=reverse, key=key)
         return y.astype(model.output_dtype)
-    if isinstance(model, Stack) and has_bidirectional(model):
+    if isinstance(model, Stack) and sees_future(model):
         params = checks.parameters(model, params)
         top = max(n for n, layer in enumerate(model.layers) if not _is_pointwise(layer))
         below_key, top_key, above_key = (None,) * 3 if key is None else jax.random.split(key, 3)
@@ -77,7 +79,7 @@ def last(
             _, xs = unroll(below, params[:top], xs, lengths=lengths, reverse=reverse, key=below_key)
         y = last(model.layers[top], params[top], xs, lengths=lengths, reverse=reverse, key=top_key)
         return unroll(Stack(*above), params[top + 1 :], y[None], key=above_key)[1][0] if above else y
-    if has_bidirectional(model):
+    if sees_future(model):
         checks.refuse("model", "a Bidirectional at the top of a Stack", repr(model),
                       'the last outputs of its directions are not defined; pooling="mean" needs none',
                       TypeError)  # fmt: skip
@@ -92,7 +94,7 @@ def _is_pointwise(layer: Any) -> bool:
     """Whether a layer maps each step by itself, without a state."""
     if isinstance(layer, Stack):
         return all(map(_is_pointwise, layer.layers))
-    if isinstance(layer, (MixedPrecision, Residual)):
+    if isinstance(layer, (MixedPrecision, Residual, Reverse)):
         return _is_pointwise(layer.layer)
     return isinstance(layer, Pointwise)
 

@@ -38,6 +38,10 @@ def unroll_one(model, params, state, xs, resets, perturbations):
             "both": lambda a, b: (a, b),
         }[model.merge]
         return (final, final_back), [join(a, b) for a, b in zip(ys, ys_back[::-1], strict=True)]
+    if isinstance(model, rnn.Reverse):
+        resets_back = ([False, *resets[:0:-1]])[: len(resets)]
+        final, ys = unroll_one(model.layer, params, state, xs[::-1], resets_back, perturbations[::-1])
+        return final, ys[::-1]
     if hasattr(model, "apply"):
         return (), [model.apply(params, x) for x in xs]
     ys = []

@@ -97,10 +97,12 @@ def alone(model, params, xs):
     if isinstance(model, rnn.Bidirectional):
         last = [alone(layer, p, x) for layer, p, x in zip(model.directions, params, (xs, xs[::-1]), strict=True)]
         return np.asarray(rnn.layers.bidirectional.MERGES[model.merge](*last))
+    if isinstance(model, rnn.Reverse):
+        return alone(model.layer, params, xs[::-1])
     return np.asarray(rnn.unroll(model, params, xs)[1][-1])
 
 
-NAMES = ["user", "residual-concat", "tied", "bidirectional-of-stack"]
+NAMES = ["user", "reverse", "residual-concat", "tied", "bidirectional-of-stack"]
 MORE = ["lstm-peephole-ifo", "bidirectional-unlike", "gru-after", "bidirectional-concat", "user-in-bidirectional"]
 
 

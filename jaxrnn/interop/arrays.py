@@ -1,0 +1,37 @@
+"""Arrays of other libraries as NumPy arrays, and their dtypes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+
+from jaxrnn import checks
+
+
+def to_numpy(argument: str, value: Any) -> np.ndarray:
+    """A NumPy array of an array or of a tensor on any device; its floating dtype must be enabled in jax."""
+    if hasattr(value, "detach"):
+        value = value.detach().cpu()
+        bfloat16 = str(value.dtype) == "torch.bfloat16"  # NumPy has it from jax, so .numpy() does not support it
+        value = value.float().numpy().astype(jnp.bfloat16) if bfloat16 else value.numpy()
+    if not hasattr(value, "shape") or not hasattr(value, "dtype"):
+        checks.refuse(argument, "a tensor or an array", checks.describe(value), error=TypeError)
+    checks.dtype_available(checks.float_dtype(argument, value.dtype))
+    return np.asarray(value)
+
+
+def one_dtype(argument: str, arrays: Iterable[np.ndarray], fix: str) -> str:
+    """The name of the dtype that all arrays have."""
+    dtypes = {array.dtype.name for array in arrays}
+    if len(dtypes) > 1:
+        checks.refuse(argument, "one dtype", " and ".join(sorted(dtypes)), fix)
+    return dtypes.pop()
+
+
+def shape(argument: str, array: np.ndarray, expected: tuple[int, ...]) -> None:
+    """An array of this shape."""
+    if array.shape != expected:
+        checks.refuse(argument, f"shape {list(expected)}", checks.describe(array))
