@@ -1,0 +1,35 @@
+"""Every block of the page for those who come from another library runs, and both sides give the same numbers."""
+
+import pathlib
+import re
+
+import numpy as np
+import pytest
+
+import jaxrnn
+
+PAGE = pathlib.Path(jaxrnn.__file__).with_name("interop") / "MIGRATING.md"
+SECTIONS = dict(re.findall(r"^## (\w+)\n(.*?)(?=^## |\Z)", PAGE.read_text("utf-8"), re.MULTILINE | re.DOTALL))
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("default")  # of the other libraries
+@pytest.mark.parametrize(("section", "library"), [("PyTorch", "torch"), ("Keras", "keras"), ("Flax", "flax")])
+def test_both_sides_agree(section, library, capsys):
+    pytest.importorskip(library)
+    compared = []
+
+    def same(ours, theirs):
+        theirs = theirs.detach() if hasattr(theirs, "detach") else theirs
+        np.testing.assert_allclose(np.asarray(ours), np.asarray(theirs), rtol=0, atol=1e-5)
+        compared.append(ours)
+
+    namespace = {"same": same}
+    blocks = re.findall(r"```python\n(.*?)```", SECTIONS[section], re.DOTALL)
+    for block in blocks:
+        exec(block, namespace)
+        printed = capsys.readouterr().out.splitlines()
+        for answer in re.findall(r"^print\(.*\)  # (.*)$", block, re.MULTILINE):
+            assert answer in printed
+    assert len(compared) >= 2
+    assert set(SECTIONS) == {"PyTorch", "Keras", "Flax"}
