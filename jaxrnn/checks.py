@@ -123,18 +123,6 @@ def dtype_available(name: str) -> None:
         refuse("dtype", "float32 while 64-bit is off", name, "jax.config.update('jax_enable_x64', True) switches it on")
 
 
-def peepholes(value: Any, coupled: bool) -> str:
-    """A subset of the gates i, f, o; returns it in that order."""
-    if not isinstance(value, str):
-        refuse("peepholes", "a string of gate letters out of 'ifo'", describe(value), error=TypeError)
-    if set(value) - set("ifo") or len(set(value)) < len(value):
-        refuse("peepholes", "each of the letters 'i', 'f', 'o' at most once", repr(value), "'' is none, 'ifo' all")
-    if coupled and "i" in value:
-        refuse("peepholes", "a subset of 'fo' with coupled=True", repr(value),
-               "the input gate is 1 - f there and has no weights of its own")  # fmt: skip
-    return "".join(gate for gate in "ifo" if gate in value)
-
-
 def hashable_function(argument: str, value: Any) -> None:
     """A function by which compiled programs are kept."""
     if not callable(value):

@@ -113,7 +113,7 @@ class LSTM:
         checks.one_of("output_peephole", self.output_peephole, ("current", "previous"))
         checks.number("forget_bias", self.forget_bias)
         checks.initializer("peepholes_init", self.peepholes_init, initializers.NAMED)
-        object.__setattr__(self, "peepholes", checks.peepholes(self.peepholes, self.coupled))
+        object.__setattr__(self, "peepholes", checked_peepholes(self.peepholes, self.coupled))
 
     @property
     def output_size(self) -> int:
@@ -250,3 +250,17 @@ class LSTM:
         tanh_c = tanh(c)
         dh = o * (1 - tanh_c**2) * dc + tanh_c * do
         return LSTMState(dh, dc), dh
+
+
+def checked_peepholes(value: Any, coupled: bool) -> str:
+    """A subset of the gates i, f, o; returns it in that order."""
+    if not isinstance(value, str):
+        checks.refuse("peepholes", "a string of gate letters out of 'ifo'", checks.describe(value), error=TypeError)
+    if set(value) - set("ifo") or len(set(value)) < len(value):
+        checks.refuse(
+            "peepholes", "each of the letters 'i', 'f', 'o' at most once", repr(value), "'' is none, 'ifo' all"
+        )
+    if coupled and "i" in value:
+        checks.refuse("peepholes", "a subset of 'fo' with coupled=True", repr(value),
+               "the input gate is 1 - f there and has no weights of its own")  # fmt: skip
+    return "".join(gate for gate in "ifo" if gate in value)
