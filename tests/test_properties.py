@@ -69,6 +69,7 @@ def test_unroll_equals_the_plain_loop(case):
     assert_close(rnn.unroll(model, params, xs, **kwargs), plain_loop.unroll(model, params, xs, **kwargs)[:2])
 
 
+@pytest.mark.slow
 @trying
 @given(cases())
 def test_reverse_is_flipping(case):
@@ -112,6 +113,7 @@ def test_packed_documents_equal_documents_alone(name, packs, reverse):
             assert_close(jax.tree.map(lambda y, own=own, b=b: y[own, b], ys), alone)
 
 
+@pytest.mark.slow
 @trying
 @given(cases(), st.randoms(use_true_random=False))
 def test_the_order_of_a_batch_changes_nothing(case, random):

@@ -357,6 +357,7 @@ def test_input_size_of_a_stack():
     assert rnn.unroll(model, model.init(KEY), random(T, B, I))[1].shape == (T, B, H)
 
 
+@pytest.mark.slow
 def test_in_stacks_and_both_directions():
     """User's cells and built-in ones nest in any order."""
     model = rnn.Stack(

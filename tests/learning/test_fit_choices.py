@@ -404,6 +404,7 @@ def test_tagging_loss():
     assert counts == [6, 4]
 
 
+@pytest.mark.slow  # README trains with it too
 def test_translation_loss():
     """The mean over all target tokens but the first of each."""
     decoder = rnn.Stack(rnn.Embedding(5, 3), rnn.VanillaRNN(3, 3), rnn.Linear(3, 5))

@@ -79,6 +79,7 @@ def test_learning_rate_range():
     assert growing.any()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("inner", [optax.chain(optax.clip_by_global_norm(0.1), optax.adam(0.1)), *more(optax.sgd(0.3))])
 def test_gradient_accumulation(inner, x64):
     """Four batches give the step of one that holds all their sequences."""
@@ -115,6 +116,7 @@ def averaging(step_size):
     return optax.GradientTransformation(init, update)
 
 
+@pytest.mark.slow
 def test_averages_of_parameters():
     """An exponential moving average, one that starts as a running mean, and that of the last steps (SWA)."""
     optimizer = optax.adam(0.05)

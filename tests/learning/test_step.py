@@ -105,6 +105,7 @@ def test_average_finds_w_hh_in_a_dict():
     np.testing.assert_array_equal(averaged["cell"]["w_xh"], [1, 1])
 
 
+@pytest.mark.slow
 def test_the_gradient_is_the_sum_over_the_copies_of_w_hh(x64):
     """With a copy of w_hh for each step: the sum of their gradients, of which n - 1 are not 0."""
     cell = rnn.VanillaRNN(2, 3, w_hh_init="glorot_uniform", dtype="float64")
