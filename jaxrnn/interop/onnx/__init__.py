@@ -1,0 +1,19 @@
+"""Models to and from ONNX: the operators RNN, GRU and LSTM, never an unrolled graph.
+
+``from_model(proto_or_path) -> (model, params)`` and ``to_model(model, params) -> onnx.ModelProto``. The arrays of the
+operators are compared with the parameters of cells in :mod:`jaxrnn.interop.onnx.operators`.
+"""
+
+from typing import Any
+
+__all__ = ["from_model", "to_model"]
+
+
+def from_model(proto_or_path: Any) -> Any:
+    """To come."""
+    raise NotImplementedError
+
+
+def to_model(model: Any, params: Any) -> Any:
+    """To come."""
+    raise NotImplementedError
