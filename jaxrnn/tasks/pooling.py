@@ -72,7 +72,7 @@ def last(
         return y.astype(model.output_dtype)
     if isinstance(model, Stack) and sees_future(model):
         params = checks.parameters(model, params)
-        top = max(n for n, layer in enumerate(model.layers) if not _is_pointwise(layer))
+        top = max(n for n, layer in enumerate(model.layers) if not is_pointwise(layer))
         below_key, top_key, above_key = (None,) * 3 if key is None else jax.random.split(key, 3)
         below, above = Stack(*model.layers[:top]) if top else None, model.layers[top + 1 :]
         if below is not None:
@@ -84,18 +84,23 @@ def last(
                       'the last outputs of its directions are not defined; pooling="mean" needs none',
                       TypeError)  # fmt: skip
     _, ys = unroll(model, params, xs, lengths=lengths, reverse=reverse, key=key)
+    return last_output(ys, lengths, reverse=reverse)
+
+
+def last_output(ys: Array, lengths: Array | None = None, *, reverse: bool = False) -> Array:
+    """The output of the last step that was scanned, ``[..., H]`` of ``[T, ..., H]``; 0 for a sequence of length 0."""
     lengths = _checked_lengths(ys, lengths)
     last_step = jnp.where(lengths > 0, 0, -1) if reverse else lengths - 1
     steps = jnp.arange(ys.shape[0], dtype=jnp.int32).reshape(-1, *[1] * last_step.ndim)
     return where(steps == last_step[None], ys).sum(0)
 
 
-def _is_pointwise(layer: Any) -> bool:
+def is_pointwise(layer: Any) -> bool:
     """Whether a layer maps each step by itself, without a state."""
     if isinstance(layer, Stack):
-        return all(map(_is_pointwise, layer.layers))
+        return all(map(is_pointwise, layer.layers))
     if isinstance(layer, (MixedPrecision, Residual, Reverse)):
-        return _is_pointwise(layer.layer)
+        return is_pointwise(layer.layer)
     return isinstance(layer, Pointwise)
 
 

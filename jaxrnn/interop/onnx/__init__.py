@@ -6,14 +6,11 @@ operators are compared with the parameters of cells in :mod:`jaxrnn.interop.onnx
 
 from typing import Any
 
+from jaxrnn.interop.onnx.writer import to_model
+
 __all__ = ["from_model", "to_model"]
 
 
 def from_model(proto_or_path: Any) -> Any:
-    """To come."""
-    raise NotImplementedError
-
-
-def to_model(model: Any, params: Any) -> Any:
     """To come."""
     raise NotImplementedError

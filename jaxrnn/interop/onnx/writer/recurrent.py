@@ -1,0 +1,164 @@
+"""A cell over a sequence: one of ONNX's recurrent operators, or a Scan of its step."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxrnn import checks
+from jaxrnn.cells import VanillaRNN
+from jaxrnn.interop.onnx.operators import LAYOUTS, operator, to_arrays
+from jaxrnn.interop.onnx.writer.graph import Body, Graph, Value
+from jaxrnn.interop.onnx.writer.tracing import traced
+from jaxrnn.precision import cast
+from jaxrnn.scan import where
+from jaxrnn.types import PyTree
+
+
+class Options(NamedTuple):
+    """How a sequence is scanned, and in which dtype; the same for every cell of a model."""
+
+    lengths: Value | None  # [B]
+    mask: Value | None  # [T, B]: False in the padding
+    reverse: bool
+    dtype: np.dtype  # of parameters and floating values
+    convert: bool  # whether parts of other dtypes are computed in this one
+
+
+def is_native(cell: Any, options: Options) -> bool:
+    """Whether ONNX has an operator for the cell, and ONNX Runtime computes it: it does in float32 only."""
+    layout = LAYOUTS.get(type(cell))
+    known = layout is not None and all(getattr(cell, name) in values for name, values in layout.options.items())
+    return known and options.dtype == np.float32
+
+
+def share_an_operator(cells: Sequence[Any], options: Options) -> bool:
+    """Whether two cells are the two directions of one operator: they may differ in activations and peepholes."""
+    a, b = cells
+    if not (is_native(a, options) and is_native(b, options)) or options.reverse:
+        return False
+    return operator(a) == operator(b) and (a.hidden_size, a.use_bias) == (b.hidden_size, b.use_bias)
+
+
+def over_time(
+    graph: Graph, cell: Any, params: PyTree, state: PyTree | None, xs: Value, options: Options
+) -> tuple[PyTree, PyTree]:
+    """The final state, or None without a state, and the outputs."""
+    if is_native(cell, options):
+        (final,), (ys,) = native(graph, [cell], [params], [state], xs, options)
+        return final, ys
+    return _scan(graph, cell, params, state, xs, options)
+
+
+# ---- the operators -----------------------------------------------------------------------------------------------
+
+
+def native(
+    graph: Graph, cells: Sequence[Any], params: Sequence[PyTree], states: Sequence[PyTree | None], xs: Value,
+    options: Options,
+) -> tuple[list[PyTree], list[Value]]:  # fmt: skip
+    """One RNN, GRU or LSTM for a cell, or for two in both directions: their final states and their outputs."""
+    name, attributes = operator(cells[0])
+    (steps, batch), H, D = xs.shape[:2], cells[0].hidden_size, len(cells)
+    attributes |= {"hidden_size": H, "direction": ("reverse" if options.reverse else "forward", "bidirectional")[D - 1]}
+    if type(cells[0]) is VanillaRNN:
+        attributes["activations"] = [cell.activation.capitalize() for cell in cells]
+
+    leaves = [jax.tree.leaves(state) for state in states]  # [h] or [h, c] of each cell
+    initial = [traced(graph, lambda *parts: jnp.stack(parts), *parts) for parts in zip(*leaves, strict=True)]
+    W, R, B, P = _weights(graph, cells, params)
+    inputs = [xs, W, R, B, options.lengths, *(initial or [None])]
+    if name == "LSTM":
+        inputs += [None] * (not initial) + [P]
+    outputs = [Value("", (steps, D, batch, H), options.dtype)]
+    outputs += [Value("", (D, batch, H), options.dtype)] * (2 if name == "LSTM" else 1)
+    Y, *final = graph.add_many(name, inputs, outputs, **attributes)
+
+    def direction(index: int, axis: int, a: Value) -> Value:
+        return traced(graph, lambda a: jax.lax.index_in_dim(a, index, axis, keepdims=False), a)
+
+    ys = [direction(n, 1, Y) for n in range(D)]
+    finals = [
+        None if state is None else _where_not_empty(
+            graph, options, jax.tree.structure(state).unflatten([direction(n, 0, a) for a in final]), state
+        )
+        for n, state in enumerate(states)
+    ]  # fmt: skip
+    return finals, ys
+
+
+def _weights(graph: Graph, cells: Sequence[Any], params: Sequence[PyTree]) -> list[Value | None]:
+    """W, R, B and P of all directions, called after the parameters they come from."""
+    arrays = [
+        to_arrays(cell, jax.tree.map(lambda value: graph.store.initializers[value.name], p))
+        for cell, p in zip(cells, params, strict=True)
+    ]
+    names = [part for p in params for part in (jax.tree.leaves(p)[0].name,)]
+    depth = 1 if len(cells) == 1 else 2  # params.1.w_xh, or params.1.0.w_xh of one of two directions
+    prefix = names[0].rsplit(".", depth)[0]
+    found: list[Value | None] = []
+    for name, parts in zip("WRBP", zip(*arrays, strict=True), strict=True):
+        like = next((part for part in parts if part is not None), None)
+        if like is None:
+            found.append(None)
+            continue
+        stacked = np.stack([np.zeros_like(like) if part is None else part for part in parts])
+        found.append(graph.initializer(f"{prefix}.{name}", stacked))
+    return found
+
+
+def _where_not_empty(graph: Graph, options: Options, final: PyTree, initial: PyTree) -> PyTree:
+    """The final state; of an empty sequence it is the initial one here, and not defined in ONNX."""
+    if options.lengths is None:
+        return final
+    return traced(graph, lambda n, new, old: where(n > 0, new, old), options.lengths, final, initial)
+
+
+# ---- any other cell ----------------------------------------------------------------------------------------------
+
+
+def _scan(
+    graph: Graph, cell: Any, params: PyTree, state: PyTree | None, xs: Value, options: Options
+) -> tuple[PyTree, PyTree]:
+    """A Scan whose body is the step of the cell, with the state held and the output 0 where the mask is False."""
+    steps, batch = xs.shape[:2]
+    if state is None:
+        before = traced(graph, lambda: cast(cell.initial_state((batch,)), options.dtype))
+    else:
+        before = state
+    scanned = [xs] if options.mask is None else [xs, options.mask]
+
+    def step(params: PyTree, state: PyTree, x: Any, *mask: Any) -> tuple[PyTree, PyTree]:
+        new, y = checks.step_result(graph.place, cell.step(params, state, x))
+        new = checks.next_state(state, new)
+        return (where(mask[0], new, state), where(mask[0], y)) if mask else (new, y)
+
+    body = graph.body()
+    old = jax.tree.map(lambda v: graph.value(f"{graph.place}/{v.name}", v.shape, v.dtype), before)
+    now = [graph.value(f"{graph.place}/{v.name}", v.shape[1:], v.dtype) for v in scanned]
+    try:
+        new, y = traced(body, step, params, old, *now)
+    except jax.errors.JAXTypeError as error:
+        text = str(error).partition("\n")[0]
+        checks.refuse(
+            graph.place, "a step that is traced for any batch", f"{type(error).__name__}: {text}", "", TypeError
+        )
+
+    (state_leaves, structure), (y_leaves, of_y) = jax.tree.flatten(new), jax.tree.flatten(y)
+    results = [*state_leaves, *y_leaves]
+    returned = body.returned(results, [f"{graph.place}/new"] * len(state_leaves) + [f"{graph.place}/y"] * len(y_leaves))
+    outputs = [*state_leaves, *[Value("", (steps, *leaf.shape), leaf.dtype) for leaf in y_leaves]]
+    direction = int(options.reverse)
+    values = graph.add_many(
+        "Scan", [*jax.tree.leaves(before), *scanned], outputs,
+        body=Body(body.nodes, [*jax.tree.leaves(old), *now], returned),
+        num_scan_inputs=len(scanned),
+        scan_input_directions=[direction] * len(scanned),
+        scan_output_directions=[direction] * len(y_leaves),
+    )  # fmt: skip
+    final = structure.unflatten(values[: len(state_leaves)])
+    return None if state is None else final, of_y.unflatten(values[len(state_leaves) :])
