@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import collections
 import dataclasses
-import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
+from jax.tree_util import keystr
 
 from jaxrnn import checks
-from jaxrnn.types import PyTree
 
 Shape = tuple[Any, ...]  # of ints and symbolic dimensions
 
@@ -74,8 +74,12 @@ class Graph:
         return dataclasses.replace(self, nodes=[])
 
     def value(self, name: str, shape: Shape, dtype: Any) -> Value:
-        """A new value that a node or the caller of the graph will give."""
+        """A new value, which a node or the caller of the graph will give."""
         return Value(self.store.name(name), tuple(shape), np.dtype(dtype))
+
+    def input(self, name: str, like: Any) -> Value:
+        """A new value with the shape and dtype of another."""
+        return self.value(name, like.shape, like.dtype)
 
     def add_many(self, operator: str, inputs: Sequence[Value | None], outputs: Any, **attributes: Any) -> list[Value]:
         """Append a node; ``outputs`` have a shape and a dtype each."""
@@ -100,9 +104,9 @@ class Graph:
         """A constant without a name of its own; equal ones are stored once."""
         array = np.asarray(values, dtype)
         for name, known in self.store.initializers.items():
-            if name.startswith("constant") and known.dtype == array.dtype and known.tobytes() == array.tobytes():
-                if known.shape == array.shape:
-                    return Value(name, array.shape, array.dtype)
+            same = (known.dtype, known.shape) == (array.dtype, array.shape) and name.startswith("constant")
+            if same and known.tobytes() == array.tobytes():
+                return Value(name, array.shape, array.dtype)
         return self.initializer("constant", array)
 
     def size(self, dimension: Any) -> Value:
@@ -136,3 +140,14 @@ class Graph:
     def _returned(self, value: Value, name: str) -> Value:
         self.nodes.append(Node("Identity", [value.name], [name], {}))
         return dataclasses.replace(value, name=name)
+
+
+def by_name(root: str, tree: PyTree) -> dict[str, Any]:
+    """The leaves of a tree by their paths, ``root.1.h``."""
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    return {".".join(filter(None, [root, keystr(path, simple=True, separator=".")])): leaf for path, leaf in leaves}
+
+
+def named(root: str, tree: PyTree, make: Callable[[str, Any], Value]) -> PyTree:
+    """The tree of ``make(name, leaf)``, with the names of :func:`by_name`."""
+    return jax.tree.structure(tree).unflatten([make(name, leaf) for name, leaf in by_name(root, tree).items()])

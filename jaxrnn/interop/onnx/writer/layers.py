@@ -5,9 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import jax
-import numpy as np
-
 from jaxrnn import checks
 from jaxrnn.interop.onnx.writer import recurrent
 from jaxrnn.interop.onnx.writer.graph import Graph, Value

@@ -5,14 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
-from jax.tree_util import keystr
+from jax import export
 
 import jaxrnn
 from jaxrnn import checks
-from jaxrnn.interop.arrays import one_dtype, to_numpy
+from jaxrnn.interop.arrays import one_dtype
 from jaxrnn.interop.checks import library
-from jaxrnn.interop.onnx.writer.graph import Body, Graph, Node, Store, Value
+from jaxrnn.interop.onnx.writer.graph import Body, Graph, Node, Store, Value, by_name, named
 from jaxrnn.interop.onnx.writer.layers import over_time
 from jaxrnn.interop.onnx.writer.pooling import logits
 from jaxrnn.interop.onnx.writer.recurrent import Options
@@ -21,8 +22,9 @@ from jaxrnn.layers.bidirectional import sees_future
 from jaxrnn.precision import cast
 from jaxrnn.scan import sequence_mask, where
 from jaxrnn.tasks import Classifier
-from jaxrnn.types import Params, PyTree, input_ndim
+from jaxrnn.types import Params, input_ndim
 
+DTYPES = ("float32", "float64")
 OPSET, IR_VERSION = 17, 8  # of 2022, the last before reductions changed; ONNX Runtime reads them since 1.12
 
 
@@ -89,17 +91,18 @@ def to_model(
         checks.flag(name, value)
     checks.model("model", model)
     _check_options(model, lengths, state, step)
-    arrays, float_dtype = _arrays(model, params, dtype)
+    params = checks.parameters(model, params)
+    float_dtype = _float_dtype(params, dtype)
 
     store = Store()
     graph = Graph(store, [], "model")
-    T, B = jax.export.symbolic_shape("T, B")
+    T, B = export.symbolic_shape("T, B")
     ids = input_ndim(model if type(model) is not Classifier else model.encoder) == 0
     shape = (T, B)[step:] if ids else (*(T, B)[step:], _features(model, features))
     x = graph.value("x" if step else "xs", shape, np.int32 if ids else float_dtype)
     inputs = [x]
     store.axes |= {str(axis): (x, n) for n, axis in enumerate(shape) if not isinstance(axis, int)}
-    weights = _named("params", arrays, graph.initializer)
+    weights = named("params", params, lambda name, p: graph.initializer(name, _cast(p, float_dtype)))
 
     n = mask = before = None
     xs = x
@@ -110,7 +113,7 @@ def to_model(
         inputs.append(n)
     if state or step:
         like = jax.eval_shape(lambda: cast(model.initial_state((B,)), float_dtype))
-        before = _named("state", like, lambda name, leaf: graph.value(name, leaf.shape, leaf.dtype))
+        before = named("state", like, graph.input)
         inputs += jax.tree.leaves(before)
     options = Options(n, mask, False, float_dtype, dtype is not None)
 
@@ -122,7 +125,7 @@ def to_model(
         final, ys = over_time(graph, model, weights, before, xs, options)
         if step:
             ys = traced(graph, lambda ys: jax.tree.map(lambda y: y[0], ys), ys)
-        outputs = _by_name("y" if step else "ys", ys) | _by_name("final", final)
+        outputs = by_name("y" if step else "ys", ys) | by_name("final", final)
     returned = graph.returned(list(outputs.values()), list(outputs))
     body = Body([*store.sizes.values(), *graph.nodes], inputs, returned)
     return _proto(onnx, model, body, store.initializers)
@@ -154,34 +157,22 @@ def _features(model: Any, features: int | None) -> int:
     return features or known
 
 
-def _arrays(model: Any, params: Params, dtype: str | None) -> tuple[PyTree, np.dtype]:
-    """The parameters in NumPy, in the dtype of the graph."""
-    params = jax.tree.map(lambda p: to_numpy("params", p), checks.parameters(model, params))
-    floats = [a for a in jax.tree.leaves(params) if jax.numpy.issubdtype(a.dtype, np.floating)]
-    fix = 'to_model(..., dtype="float32") casts them'
+def _float_dtype(params: Params, dtype: str | None) -> np.dtype:
+    """The dtype of the graph: that of the parameters, or another one if the user says so."""
     if dtype is None:
-        found = one_dtype("params", floats, fix) if floats else "float32"
-        if found not in ("float32", "float64"):
-            checks.refuse("params", "float32 or float64", found, f"ONNX Runtime computes in these; {fix}")
-    else:
-        checks.one_of("dtype", dtype, ("float32", "float64"))
-        checks.dtype_available(dtype)
-        found = dtype
-    return jax.tree.map(
-        lambda a: a.astype(found) if jax.numpy.issubdtype(a.dtype, np.floating) else a, params
-    ), np.dtype(found)
+        fix = 'to_model(..., dtype="float32") casts them'
+        floats = [p for p in map(np.asarray, jax.tree.leaves(params)) if jnp.issubdtype(p.dtype, jnp.floating)]
+        dtype = one_dtype("params", floats, fix) if floats else "float32"
+        if dtype not in DTYPES:
+            checks.refuse("params", " or ".join(DTYPES), dtype, f"ONNX Runtime computes in these; {fix}")
+    checks.one_of("dtype", dtype, DTYPES)
+    checks.dtype_available(dtype)
+    return np.dtype(dtype)
 
 
-def _by_name(root: str, tree: PyTree) -> dict[str, Any]:
-    """The leaves of a tree by their paths, ``root.1.h``."""
-    leaves = jax.tree_util.tree_leaves_with_path(tree)
-    return {".".join(filter(None, [root, keystr(path, simple=True, separator=".")])): leaf for path, leaf in leaves}
-
-
-def _named(root: str, tree: PyTree, make: Any) -> PyTree:
-    """The tree with ``make(name, leaf)`` for each leaf."""
-    leaves = [make(name, leaf) for name, leaf in _by_name(root, tree).items()]
-    return jax.tree.structure(tree).unflatten(leaves)
+def _cast(p: Any, dtype: np.dtype) -> np.ndarray:
+    """A parameter in NumPy; floating ones in the dtype of the graph."""
+    return np.asarray(p).astype(dtype) if jnp.issubdtype(p.dtype, jnp.floating) else np.asarray(p)
 
 
 # ---- protocol buffers --------------------------------------------------------------------------------------------

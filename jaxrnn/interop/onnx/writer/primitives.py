@@ -87,9 +87,14 @@ def _clamp(graph: Graph, equation: Any, low: Value, x: Value, high: Value) -> Va
 
 
 def _is_finite(graph: Graph, equation: Any, x: Value) -> Value:
-    """x - x is 0 for finite numbers, otherwise NaN."""
+    """The difference of x and x is 0 for finite numbers, otherwise NaN."""
     zero = graph.add("Sub", [x, x], x.shape, x.dtype)
     return graph.add("Equal", [zero, graph.constant(0, x.dtype)], x.shape, np.bool_)
+
+
+def _remainder(graph: Graph, equation: Any, a: Value, b: Value) -> Value:
+    """With the sign of a."""
+    return graph.add("Mod", [a, b], _broadcast(a.shape, b.shape), a.dtype, fmod=1)
 
 
 def _select(graph: Graph, equation: Any, which: Value, *cases: Value) -> Value:
@@ -138,7 +143,7 @@ def _broadcast_in_dim(graph: Graph, equation: Any, x: Value, *_: Value) -> Value
 
 
 def _unsqueeze(graph: Graph, x: Value, new: list[int], first: int = 0) -> Value:
-    """New axes of size 1, which are counted from the axis ``first``."""
+    """New axes of size 1, at indices of the result counted from ``first``."""
     if not new:
         return x
     sizes = iter(x.shape)
@@ -151,6 +156,8 @@ def _reshape(graph: Graph, equation: Any, x: Value) -> Value:
     shape = equation.outvars[0].aval.shape
     if shape == x.shape:
         return x
+    if [n for n in shape if n != 1] == [n for n in x.shape if n != 1] and 1 not in x.shape:
+        return _unsqueeze(graph, x, [axis for axis, n in enumerate(shape) if n == 1])
     unknown = [n for n in shape if not isinstance(n, int)]
     if len(unknown) > 1:
         target = graph.shape(shape)
@@ -172,6 +179,13 @@ def _transpose(graph: Graph, equation: Any, x: Value) -> Value:
 def _concatenate(graph: Graph, equation: Any, *operands: Value) -> Value:
     aval = equation.outvars[0].aval
     return graph.add("Concat", operands, aval.shape, aval.dtype, axis=equation.params["dimension"])
+
+
+def _stack(graph: Graph, equation: Any, *operands: Value) -> Value:
+    """A concatenation along a new axis."""
+    aval, axis = equation.outvars[0].aval, equation.params["axis"]
+    parts = [_unsqueeze(graph, x, [axis]) for x in operands]
+    return parts[0] if len(parts) == 1 else graph.add("Concat", parts, aval.shape, aval.dtype, axis=axis)
 
 
 def _split(graph: Graph, equation: Any, x: Value) -> list[Value]:
@@ -271,7 +285,7 @@ ELEMENTWISE = {
     "add": "Add", "add_any": "Add", "sub": "Sub", "mul": "Mul", "div": "Div", "max": "Max", "min": "Min",
     "neg": "Neg", "abs": "Abs", "sign": "Sign", "floor": "Floor", "ceil": "Ceil",
     "exp": "Exp", "log": "Log", "pow": "Pow", "sqrt": "Sqrt", "tanh": "Tanh", "logistic": "Sigmoid", "erf": "Erf",
-    "sin": "Sin", "cos": "Cos",
+    "sin": "Sin", "cos": "Cos", "tan": "Tan", "asin": "Asin", "acos": "Acos", "atan": "Atan",
     "eq": "Equal", "lt": "Less", "le": "LessOrEqual", "gt": "Greater", "ge": "GreaterOrEqual",
 }  # fmt: skip
 
@@ -287,6 +301,7 @@ PRIMITIVES: dict[str, Writer] = {
     "log1p": _log1p,
     "expm1": _expm1,
     "clamp": _clamp,
+    "rem": _remainder,
     "is_finite": _is_finite,
     "select_n": _select,
     "convert_element_type": _cast,
@@ -295,6 +310,7 @@ PRIMITIVES: dict[str, Writer] = {
     "squeeze": _whole(_squeeze),
     "transpose": _whole(_transpose),
     "concatenate": _whole(_concatenate),
+    "stack": _whole(_stack),
     "split": _whole(_split),
     "slice": _whole(_slice),
     "rev": _whole(_reverse),

@@ -12,7 +12,7 @@ import numpy as np
 from jaxrnn import checks
 from jaxrnn.cells import VanillaRNN
 from jaxrnn.interop.onnx.operators import LAYOUTS, operator, to_arrays
-from jaxrnn.interop.onnx.writer.graph import Body, Graph, Value
+from jaxrnn.interop.onnx.writer.graph import Body, Graph, Value, named
 from jaxrnn.interop.onnx.writer.tracing import traced
 from jaxrnn.precision import cast
 from jaxrnn.scan import where
@@ -97,9 +97,8 @@ def _weights(graph: Graph, cells: Sequence[Any], params: Sequence[PyTree]) -> li
         to_arrays(cell, jax.tree.map(lambda value: graph.store.initializers[value.name], p))
         for cell, p in zip(cells, params, strict=True)
     ]
-    names = [part for p in params for part in (jax.tree.leaves(p)[0].name,)]
-    depth = 1 if len(cells) == 1 else 2  # params.1.w_xh, or params.1.0.w_xh of one of two directions
-    prefix = names[0].rsplit(".", depth)[0]
+    path = jax.tree.leaves(params)[0].name  # params.1.w_xh, or params.1.0.w_xh in the first of two directions
+    prefix = path.rsplit(".", len(cells))[0]
     found: list[Value | None] = []
     for name, parts in zip("WRBP", zip(*arrays, strict=True), strict=True):
         like = next((part for part in parts if part is not None), None)
@@ -138,11 +137,11 @@ def _scan(
         return (where(mask[0], new, state), where(mask[0], y)) if mask else (new, y)
 
     body = graph.body()
-    old = jax.tree.map(lambda v: graph.value(f"{graph.place}/{v.name}", v.shape, v.dtype), before)
-    now = [graph.value(f"{graph.place}/{v.name}", v.shape[1:], v.dtype) for v in scanned]
+    old = named(f"{graph.place}/state", before, body.input)
+    now = [body.value(f"{graph.place}/{n}", v.shape[1:], v.dtype) for n, v in zip(("x", "mask"), scanned, strict=False)]
     try:
         new, y = traced(body, step, params, old, *now)
-    except jax.errors.JAXTypeError as error:
+    except (jax.errors.JAXTypeError, jax.errors.InconclusiveDimensionOperation) as error:
         text = str(error).partition("\n")[0]
         checks.refuse(
             graph.place, "a step that is traced for any batch", f"{type(error).__name__}: {text}", "", TypeError

@@ -11,7 +11,6 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
-import numpy as np
 
 from jaxrnn import checks
 from jaxrnn.interop.onnx.writer.graph import Graph, Value
