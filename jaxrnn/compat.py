@@ -17,6 +17,10 @@ from jaxrnn.types import Array, PyTree
 
 SCANS_ARE_TRANSPOSED = jax.__version_info__ >= (0, 10)
 
+# Raised by a condition on a symbolic size; 0.7 has it in jax.core, later versions in jax.errors
+_errors: Any = jax.errors if hasattr(jax.errors, "InconclusiveDimensionOperation") else jax.core
+InconclusiveDimensionOperation: type[Exception] = _errors.InconclusiveDimensionOperation
+
 
 def linear_map(function: Callable[..., PyTree]) -> Callable[..., PyTree]:
     """A ``function(constants, *xs)`` that is linear in ``xs``, such that JAX can transpose the scans in it.

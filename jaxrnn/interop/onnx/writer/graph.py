@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import collections
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -12,6 +12,7 @@ import numpy as np
 from jax.tree_util import keystr
 
 from jaxrnn import checks
+from jaxrnn.types import PyTree
 
 Shape = tuple[Any, ...]  # of ints and symbolic dimensions
 
@@ -77,20 +78,22 @@ class Graph:
         """A new value, which a node or the caller of the graph will give."""
         return Value(self.store.name(name), tuple(shape), np.dtype(dtype))
 
-    def input(self, name: str, like: Any) -> Value:
+    def like(self, name: str, other: Any) -> Value:
         """A new value with the shape and dtype of another."""
-        return self.value(name, like.shape, like.dtype)
+        return self.value(name, other.shape, other.dtype)
 
     def add_many(self, operator: str, inputs: Sequence[Value | None], outputs: Any, **attributes: Any) -> list[Value]:
         """Append a node; ``outputs`` have a shape and a dtype each."""
-        values = [self.value(f"{self.place}/{operator}", like.shape, like.dtype) for like in outputs]
+        values = [self.like(f"{self.place}/{operator}", output) for output in outputs]
         names = ["" if value is None else value.name for value in inputs]
         while names and not names[-1]:
             names.pop()
         self.nodes.append(Node(operator, names, [value.name for value in values], attributes))
         return values
 
-    def add(self, operator: str, inputs: Sequence[Value | None], shape: Shape, dtype: Any, **attributes: Any) -> Value:
+    def add(
+        self, operator: str, inputs: Sequence[Value | None], shape: Iterable, dtype: Any, **attributes: Any
+    ) -> Value:
         """Append a node with one output."""
         return self.add_many(operator, inputs, [Value("", tuple(shape), np.dtype(dtype))], **attributes)[0]
 
@@ -150,4 +153,5 @@ def by_name(root: str, tree: PyTree) -> dict[str, Any]:
 
 def named(root: str, tree: PyTree, make: Callable[[str, Any], Value]) -> PyTree:
     """The tree of ``make(name, leaf)``, with the names of :func:`by_name`."""
-    return jax.tree.structure(tree).unflatten([make(name, leaf) for name, leaf in by_name(root, tree).items()])
+    leaves = [make(name, leaf) for name, leaf in by_name(root, tree).items()]
+    return jax.tree.unflatten(jax.tree.structure(tree), leaves)

@@ -89,13 +89,15 @@ def to_model(
     onnx = library("onnx", "ONNX", "'jaxrnn[onnx]'")
     for name, value in (("lengths", lengths), ("state", state), ("step", step)):
         checks.flag(name, value)
-    checks.model("model", model)
+    if type(model) is not Classifier:
+        checks.model("model", model)
     _check_options(model, lengths, state, step)
     params = checks.parameters(model, params)
     float_dtype = _float_dtype(params, dtype)
 
     store = Store()
     graph = Graph(store, [], "model")
+    T: Any
     T, B = export.symbolic_shape("T, B")
     ids = input_ndim(model if type(model) is not Classifier else model.encoder) == 0
     shape = (T, B)[step:] if ids else (*(T, B)[step:], _features(model, features))
@@ -113,7 +115,7 @@ def to_model(
         inputs.append(n)
     if state or step:
         like = jax.eval_shape(lambda: cast(model.initial_state((B,)), float_dtype))
-        before = named("state", like, graph.input)
+        before = named("state", like, graph.like)
         inputs += jax.tree.leaves(before)
     options = Options(n, mask, False, float_dtype, dtype is not None)
 
@@ -124,7 +126,7 @@ def to_model(
             xs = traced(graph, lambda x: x[None], xs)
         final, ys = over_time(graph, model, weights, before, xs, options)
         if step:
-            ys = traced(graph, lambda ys: jax.tree.map(lambda y: y[0], ys), ys)
+            ys = traced(graph, lambda ys: jax.tree.map(lambda y: jnp.squeeze(y, 0), ys), ys)
         outputs = by_name("y" if step else "ys", ys) | by_name("final", final)
     returned = graph.returned(list(outputs.values()), list(outputs))
     body = Body([*store.sizes.values(), *graph.nodes], inputs, returned)
@@ -141,7 +143,7 @@ def _check_options(model: Any, lengths: bool, state: bool, step: bool) -> None:
                       TypeError)  # fmt: skip
 
 
-def _features(model: Any, features: int | None) -> int:
+def _features(model: Any, features: int | None) -> Any:
     """I, the features of one input."""
     model = model.encoder if type(model) is Classifier else model
     if input_ndim(model) != 1:
@@ -154,7 +156,7 @@ def _features(model: Any, features: int | None) -> int:
     elif known is None:
         checks.refuse("features", "the number of features of an input", "None",
                       f"{model!r} has no input_size, so features=N says it")  # fmt: skip
-    return features or known
+    return known if features is None else features
 
 
 def _float_dtype(params: Params, dtype: str | None) -> np.dtype:

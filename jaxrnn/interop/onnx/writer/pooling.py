@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import jax.numpy as jnp
+
 from jaxrnn import checks
 from jaxrnn.interop.onnx.writer.graph import Graph, Value
 from jaxrnn.interop.onnx.writer.layers import apply, check_precision, directions, merged, over_time
@@ -49,7 +51,7 @@ def _last(graph: Graph, model: Any, params: PyTree, xs: Value, options: Options)
                 xs = traced(here, lambda y: y[None], _last(here, layer, p, xs, options))
             else:
                 _, xs = over_time(here, layer, p, None, xs, options if index < top else above)
-        return traced(graph, lambda ys: ys[0], xs)
+        return traced(graph, lambda ys: jnp.squeeze(ys, 0), xs)
     if sees_future(model):
         checks.refuse(graph.place, "a Bidirectional of cells at the top of a Stack", repr(model),
                       'the last outputs of its directions are not defined; pooling="mean" needs none',

@@ -188,6 +188,13 @@ def _stack(graph: Graph, equation: Any, *operands: Value) -> Value:
     return parts[0] if len(parts) == 1 else graph.add("Concat", parts, aval.shape, aval.dtype, axis=axis)
 
 
+def _unstack(graph: Graph, equation: Any, x: Value) -> list[Value]:
+    """Each entry along an axis."""
+    axis, outputs = equation.params["axis"], [var.aval for var in equation.outvars]
+    indices = [graph.constant(index, np.int64) for index in range(len(outputs))]
+    return [graph.add("Gather", [x, n], y.shape, y.dtype, axis=axis) for n, y in zip(indices, outputs, strict=True)]
+
+
 def _split(graph: Graph, equation: Any, x: Value) -> list[Value]:
     sizes = graph.constant(equation.params["sizes"], np.int64)
     outputs = [var.aval for var in equation.outvars]
@@ -203,6 +210,39 @@ def _slice(graph: Graph, equation: Any, x: Value) -> Value:
     vectors = [graph.shape(tuple(values[n] for n in axes)) for values in (starts, ends)]
     vectors += [graph.constant(values, np.int64) for values in (axes, [steps[n] for n in axes])]
     return graph.add("Slice", [x, *vectors], equation.outvars[0].aval.shape, x.dtype)
+
+
+def _dynamic_slice(graph: Graph, equation: Any, x: Value, *starts: Value) -> Value:
+    """From starts that are computed, along the axes that are not whole. They must be within bounds."""
+    sizes = equation.params["slice_sizes"]
+    axes = [n for n, size in enumerate(sizes) if size != x.shape[n]]
+    parts = [_unsqueeze(graph, cast(graph, starts[n], np.int64), [0]) for n in axes]
+    start = parts[0] if len(parts) == 1 else graph.add("Concat", parts, (len(parts),), np.int64, axis=0)
+    return _slice_from(graph, x, start, axes, sizes)
+
+
+def _slice_from(graph: Graph, x: Value, start: Value, axes: list[int], sizes: Shape) -> Value:
+    """Slices of these sizes from a start ``[axes]``."""
+    along = [sizes[axis] for axis in axes]
+    end = graph.add("Add", [start, graph.shape(tuple(along))], start.shape, np.int64)
+    return graph.add("Slice", [x, start, end, graph.constant(axes, np.int64)], sizes, x.dtype)
+
+
+def _gather(graph: Graph, equation: Any, x: Value, indices: Value) -> Value:
+    """One slice, ``x[..., 1:3]`` of an array with symbolic axes, or entries along one axis; indices within bounds."""
+    numbers, sizes = equation.params["dimension_numbers"], equation.params["slice_sizes"]
+    axes, collapsed, aval = list(numbers.start_index_map), list(numbers.collapsed_slice_dims), equation.outvars[0].aval
+    indices = cast(graph, indices, np.int64)
+    if len(indices.shape) == 1:
+        x = _slice_from(graph, x, indices, axes, sizes)
+        return graph.add("Squeeze", [x, graph.constant(collapsed, np.int64)], aval.shape, x.dtype) if collapsed else x
+    behind = [n + (n >= axes[0]) * (len(indices.shape) - 1) for n in range(len(x.shape)) if n != axes[0]]
+    behind = [n - (n > axes[0]) for n in behind]
+    if axes != collapsed or len(axes) != 1 or sizes[axes[0]] != 1 or list(numbers.offset_dims) != behind:
+        checks.refuse(graph.place, "indices of one axis, or one slice", "a 'gather' of several axes",
+                      "jnp.take along one axis", NotImplementedError)  # fmt: skip
+    ids = graph.add("Squeeze", [indices, graph.constant([-1], np.int64)], indices.shape[:-1], np.int64)
+    return graph.add("Gather", [x, ids], aval.shape, x.dtype, axis=axes[0])
 
 
 def _reverse(graph: Graph, equation: Any, x: Value) -> Value:
@@ -311,8 +351,11 @@ PRIMITIVES: dict[str, Writer] = {
     "transpose": _whole(_transpose),
     "concatenate": _whole(_concatenate),
     "stack": _whole(_stack),
+    "unstack": _whole(_unstack),
     "split": _whole(_split),
     "slice": _whole(_slice),
+    "dynamic_slice": _whole(_dynamic_slice),
+    "gather": _whole(_gather),
     "rev": _whole(_reverse),
     "iota": _iota,
     "dim_as_value": _dimension,

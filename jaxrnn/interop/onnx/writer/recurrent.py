@@ -11,8 +11,9 @@ import numpy as np
 
 from jaxrnn import checks
 from jaxrnn.cells import VanillaRNN
+from jaxrnn.compat import InconclusiveDimensionOperation
 from jaxrnn.interop.onnx.operators import LAYOUTS, operator, to_arrays
-from jaxrnn.interop.onnx.writer.graph import Body, Graph, Value, named
+from jaxrnn.interop.onnx.writer.graph import Body, Graph, Value, by_name, named
 from jaxrnn.interop.onnx.writer.tracing import traced
 from jaxrnn.precision import cast
 from jaxrnn.scan import where
@@ -69,30 +70,30 @@ def native(
         attributes["activations"] = [cell.activation.capitalize() for cell in cells]
 
     leaves = [jax.tree.leaves(state) for state in states]  # [h] or [h, c] of each cell
-    initial = [traced(graph, lambda *parts: jnp.stack(parts), *parts) for parts in zip(*leaves, strict=True)]
+    h, c = [*(traced(graph, _stack, *parts) for parts in zip(*leaves, strict=True)), None, None][:2]
     W, R, B, P = _weights(graph, cells, params)
-    inputs = [xs, W, R, B, options.lengths, *(initial or [None])]
+    Y, last = Value("", (steps, D, batch, H), options.dtype), Value("", (D, batch, H), options.dtype)
     if name == "LSTM":
-        inputs += [None] * (not initial) + [P]
-    outputs = [Value("", (steps, D, batch, H), options.dtype)]
-    outputs += [Value("", (D, batch, H), options.dtype)] * (2 if name == "LSTM" else 1)
-    Y, *final = graph.add_many(name, inputs, outputs, **attributes)
+        Y, *final = graph.add_many(name, [xs, W, R, B, options.lengths, h, c, P], [Y, last, last], **attributes)
+    else:
+        Y, *final = graph.add_many(name, [xs, W, R, B, options.lengths, h], [Y, last], **attributes)
 
     def direction(index: int, axis: int, a: Value) -> Value:
         return traced(graph, lambda a: jax.lax.index_in_dim(a, index, axis, keepdims=False), a)
 
-    ys = [direction(n, 1, Y) for n in range(D)]
-    finals = [
-        None if state is None else _where_not_empty(
-            graph, options, jax.tree.structure(state).unflatten([direction(n, 0, a) for a in final]), state
-        )
-        for n, state in enumerate(states)
-    ]  # fmt: skip
-    return finals, ys
+    def final_state(index: int, state: PyTree | None) -> PyTree | None:
+        parts = [] if state is None else [direction(index, 0, a) for a in final]
+        return _where_not_empty(graph, options, jax.tree.unflatten(jax.tree.structure(state), parts), state)
+
+    return [final_state(n, state) for n, state in enumerate(states)], [direction(n, 1, Y) for n in range(D)]
+
+
+def _stack(*parts: Any) -> Any:
+    return jnp.stack(parts)
 
 
 def _weights(graph: Graph, cells: Sequence[Any], params: Sequence[PyTree]) -> list[Value | None]:
-    """W, R, B and P of all directions, called after the parameters they come from."""
+    """W, R, B and P of all directions, called after the parameters that they come from."""
     arrays = [
         to_arrays(cell, jax.tree.map(lambda value: graph.store.initializers[value.name], p))
         for cell, p in zip(cells, params, strict=True)
@@ -101,12 +102,9 @@ def _weights(graph: Graph, cells: Sequence[Any], params: Sequence[PyTree]) -> li
     prefix = path.rsplit(".", len(cells))[0]
     found: list[Value | None] = []
     for name, parts in zip("WRBP", zip(*arrays, strict=True), strict=True):
-        like = next((part for part in parts if part is not None), None)
-        if like is None:
-            found.append(None)
-            continue
-        stacked = np.stack([np.zeros_like(like) if part is None else part for part in parts])
-        found.append(graph.initializer(f"{prefix}.{name}", stacked))
+        known = [part for part in parts if part is not None]
+        whole = [np.zeros_like(known[0]) if part is None else part for part in parts] if known else []
+        found.append(graph.initializer(f"{prefix}.{name}", np.stack(whole)) if whole else None)
     return found
 
 
@@ -125,39 +123,35 @@ def _scan(
 ) -> tuple[PyTree, PyTree]:
     """A Scan whose body is the step of the cell, with the state held and the output 0 where the mask is False."""
     steps, batch = xs.shape[:2]
+    before = state
     if state is None:
         before = traced(graph, lambda: cast(cell.initial_state((batch,)), options.dtype))
-    else:
-        before = state
-    scanned = [xs] if options.mask is None else [xs, options.mask]
+    scanned = {"x": xs} if options.mask is None else {"x": xs, "mask": options.mask}
 
-    def step(params: PyTree, state: PyTree, x: Any, *mask: Any) -> tuple[PyTree, PyTree]:
+    def step(params: PyTree, state: PyTree, x: Any, mask: Any = None) -> tuple[PyTree, PyTree]:
         new, y = checks.step_result(graph.place, cell.step(params, state, x))
         new = checks.next_state(state, new)
-        return (where(mask[0], new, state), where(mask[0], y)) if mask else (new, y)
+        return (new, y) if mask is None else (where(mask, new, state), where(mask, y))
 
-    body = graph.body()
-    old = named(f"{graph.place}/state", before, body.input)
-    now = [body.value(f"{graph.place}/{n}", v.shape[1:], v.dtype) for n, v in zip(("x", "mask"), scanned, strict=False)]
+    body = graph.at(f"{graph.place} ({type(cell).__name__})").body()
+    old = named(f"{body.place}/state", before, body.like)
+    now = [body.value(f"{body.place}/{name}", a.shape[1:], a.dtype) for name, a in scanned.items()]
     try:
         new, y = traced(body, step, params, old, *now)
-    except (jax.errors.JAXTypeError, jax.errors.InconclusiveDimensionOperation) as error:
-        text = str(error).partition("\n")[0]
-        checks.refuse(
-            graph.place, "a step that is traced for any batch", f"{type(error).__name__}: {text}", "", TypeError
-        )
+    except (jax.errors.JAXTypeError, InconclusiveDimensionOperation) as error:
+        reason = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
+        checks.refuse(body.place, "a step that JAX can trace for a batch of any size", reason, error=TypeError)
 
-    (state_leaves, structure), (y_leaves, of_y) = jax.tree.flatten(new), jax.tree.flatten(y)
-    results = [*state_leaves, *y_leaves]
-    returned = body.returned(results, [f"{graph.place}/new"] * len(state_leaves) + [f"{graph.place}/y"] * len(y_leaves))
-    outputs = [*state_leaves, *[Value("", (steps, *leaf.shape), leaf.dtype) for leaf in y_leaves]]
-    direction = int(options.reverse)
+    results = by_name(f"{body.place}/new", new) | by_name(f"{body.place}/y", y)
+    each, direction = jax.tree.leaves(y), int(options.reverse)
     values = graph.add_many(
-        "Scan", [*jax.tree.leaves(before), *scanned], outputs,
-        body=Body(body.nodes, [*jax.tree.leaves(old), *now], returned),
+        "Scan",
+        [*jax.tree.leaves(before), *scanned.values()],
+        [*jax.tree.leaves(new), *(Value("", (steps, *a.shape), a.dtype) for a in each)],
+        body=Body(body.nodes, [*jax.tree.leaves(old), *now], body.returned(list(results.values()), list(results))),
         num_scan_inputs=len(scanned),
         scan_input_directions=[direction] * len(scanned),
-        scan_output_directions=[direction] * len(y_leaves),
-    )  # fmt: skip
-    final = structure.unflatten(values[: len(state_leaves)])
-    return None if state is None else final, of_y.unflatten(values[len(state_leaves) :])
+        scan_output_directions=[direction] * len(each),
+    )
+    final, ys = jax.tree.unflatten(jax.tree.structure((new, y)), values)
+    return None if state is None else final, ys

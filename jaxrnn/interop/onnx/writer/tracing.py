@@ -29,7 +29,8 @@ def traced(graph: Graph, f: Callable, *trees: PyTree) -> PyTree:
     closed, results = jax.make_jaxpr(f, return_shape=True)(*arguments)
     values = _write(graph, closed.jaxpr, closed.consts, jax.tree.leaves(trees))
     leaves, structure = jax.tree.flatten(results)
-    return structure.unflatten([graph.expand(v, leaf.shape) for v, leaf in zip(values, leaves, strict=True)])
+    whole = [graph.expand(value, leaf.shape) for value, leaf in zip(values, leaves, strict=True)]
+    return jax.tree.unflatten(structure, whole)
 
 
 def _write(graph: Graph, jaxpr: Any, consts: Sequence[Any], arguments: Sequence[Value]) -> list[Value]:
