@@ -92,6 +92,15 @@ def _is_finite(graph: Graph, equation: Any, x: Value) -> Value:
     return graph.add("Equal", [zero, graph.constant(0, x.dtype)], x.shape, np.bool_)
 
 
+def _round(graph: Graph, equation: Any, x: Value) -> Value:
+    """To even numbers where two are as near."""
+    method = equation.params["rounding_method"].name
+    if method != "TO_NEAREST_EVEN":
+        checks.refuse(graph.place, "'round' to the nearest even number, as jnp.round does", method,
+                      error=NotImplementedError)  # fmt: skip
+    return _elementwise("Round")(graph, equation, x)
+
+
 def _remainder(graph: Graph, equation: Any, a: Value, b: Value) -> Value:
     """With the sign of a."""
     return graph.add("Mod", [a, b], _broadcast(a.shape, b.shape), a.dtype, fmod=1)
@@ -213,36 +222,45 @@ def _slice(graph: Graph, equation: Any, x: Value) -> Value:
 
 
 def _dynamic_slice(graph: Graph, equation: Any, x: Value, *starts: Value) -> Value:
-    """From starts that are computed, along the axes that are not whole. They must be within bounds."""
+    """From starts that are computed, along the axes that are not whole; a slice that would not fit is moved."""
     sizes = equation.params["slice_sizes"]
     axes = [n for n, size in enumerate(sizes) if size != x.shape[n]]
     parts = [_unsqueeze(graph, cast(graph, starts[n], np.int64), [0]) for n in axes]
     start = parts[0] if len(parts) == 1 else graph.add("Concat", parts, (len(parts),), np.int64, axis=0)
+    whole, size = (graph.shape(tuple(of[n] for n in axes)) for of in (x.shape, sizes))
+    largest = graph.add("Sub", [whole, size], start.shape, np.int64)
+    start = graph.add("Min", [start, largest], start.shape, np.int64)
+    start = graph.add("Max", [start, graph.constant([0], np.int64)], start.shape, np.int64)
     return _slice_from(graph, x, start, axes, sizes)
 
 
 def _slice_from(graph: Graph, x: Value, start: Value, axes: list[int], sizes: Shape) -> Value:
-    """Slices of these sizes from a start ``[axes]``."""
-    along = [sizes[axis] for axis in axes]
-    end = graph.add("Add", [start, graph.shape(tuple(along))], start.shape, np.int64)
+    """Slices of these sizes, from a start for each of these axes."""
+    size = graph.shape(tuple(sizes[n] for n in axes))
+    end = graph.add("Add", [start, size], start.shape, np.int64)
     return graph.add("Slice", [x, start, end, graph.constant(axes, np.int64)], sizes, x.dtype)
 
 
 def _gather(graph: Graph, equation: Any, x: Value, indices: Value) -> Value:
-    """One slice, ``x[..., 1:3]`` of an array with symbolic axes, or entries along one axis; indices within bounds."""
+    """``x[..., 1:3]`` of an array with symbolic axes, or entries along one axis by indices, which are not checked."""
     numbers, sizes = equation.params["dimension_numbers"], equation.params["slice_sizes"]
-    axes, collapsed, aval = list(numbers.start_index_map), list(numbers.collapsed_slice_dims), equation.outvars[0].aval
-    indices = cast(graph, indices, np.int64)
-    if len(indices.shape) == 1:
-        x = _slice_from(graph, x, indices, axes, sizes)
-        return graph.add("Squeeze", [x, graph.constant(collapsed, np.int64)], aval.shape, x.dtype) if collapsed else x
-    behind = [n + (n >= axes[0]) * (len(indices.shape) - 1) for n in range(len(x.shape)) if n != axes[0]]
-    behind = [n - (n > axes[0]) for n in behind]
-    if axes != collapsed or len(axes) != 1 or sizes[axes[0]] != 1 or list(numbers.offset_dims) != behind:
-        checks.refuse(graph.place, "indices of one axis, or one slice", "a 'gather' of several axes",
+    axes, collapsed, shape = (
+        list(numbers.start_index_map),
+        list(numbers.collapsed_slice_dims),
+        equation.outvars[0].aval.shape,
+    )
+    indices, rank = cast(graph, indices, np.int64), len(indices.shape) - 1
+    if rank == 0:
+        part = _slice_from(graph, x, indices, axes, sizes)
+        return graph.add("Squeeze", [part, graph.constant(collapsed, np.int64)], shape, x.dtype) if collapsed else part
+    axis, others = axes[0], [n for n in range(len(x.shape)) if n != axes[0]]
+    places = tuple(n if n < axis else n - 1 + rank for n in others)  # of the other axes in the result
+    entries = (*x.shape[:axis], 1, *x.shape[axis + 1 :])
+    if axes != collapsed or tuple(sizes) != entries or tuple(numbers.offset_dims) != places:
+        checks.refuse(graph.place, "indices along one axis, or one slice", "'gather' in another form",
                       "jnp.take along one axis", NotImplementedError)  # fmt: skip
     ids = graph.add("Squeeze", [indices, graph.constant([-1], np.int64)], indices.shape[:-1], np.int64)
-    return graph.add("Gather", [x, ids], aval.shape, x.dtype, axis=axes[0])
+    return graph.add("Gather", [x, ids], shape, x.dtype, axis=axis)
 
 
 def _reverse(graph: Graph, equation: Any, x: Value) -> Value:
@@ -341,6 +359,7 @@ PRIMITIVES: dict[str, Writer] = {
     "log1p": _log1p,
     "expm1": _expm1,
     "clamp": _clamp,
+    "round": _round,
     "rem": _remainder,
     "is_finite": _is_finite,
     "select_n": _select,

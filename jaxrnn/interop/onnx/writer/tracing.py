@@ -39,9 +39,9 @@ def _write(graph: Graph, jaxpr: Any, consts: Sequence[Any], arguments: Sequence[
     values |= {var: graph.constant(const, var.aval.dtype) for var, const in zip(jaxpr.constvars, consts, strict=True)}
 
     def read(atom: Any) -> Value:
-        return graph.constant(atom.val, atom.aval.dtype) if hasattr(atom, "val") else values[atom]
+        return values[atom] if _is_variable(atom) else graph.constant(atom.val, atom.aval.dtype)
 
-    for equation in jaxpr.eqns:
+    for equation in _used(jaxpr):
         name, operands = equation.primitive.name, [read(atom) for atom in equation.invars]
         if name in CALLS:
             inner = equation.params[CALLS[name]]
@@ -53,3 +53,18 @@ def _write(graph: Graph, jaxpr: Any, consts: Sequence[Any], arguments: Sequence[
                           "write that part of the function with other ones", NotImplementedError)  # fmt: skip
         values |= zip(equation.outvars, results if isinstance(results, list) else [results], strict=True)
     return [read(atom) for atom in jaxpr.outvars]
+
+
+def _used(jaxpr: Any) -> list[Any]:
+    """The equations that the results depend on; a check, for instance, leaves others behind."""
+    needed, found = set(filter(_is_variable, jaxpr.outvars)), []
+    for equation in reversed(jaxpr.eqns):
+        if needed.intersection(equation.outvars):
+            needed |= set(filter(_is_variable, equation.invars))
+            found.append(equation)
+    return found[::-1]
+
+
+def _is_variable(atom: Any) -> bool:
+    """A literal number is the other kind of operand."""
+    return not hasattr(atom, "val")
