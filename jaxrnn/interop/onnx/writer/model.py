@@ -25,7 +25,7 @@ from jaxrnn.tasks import Classifier
 from jaxrnn.types import Params, input_ndim
 
 DTYPES = ("float32", "float64")
-OPSET, IR_VERSION = 17, 8  # of 2022, the last before reductions changed; ONNX Runtime reads them since 1.12
+OPSET, IR_VERSION = 17, 8  # of 2022; ONNX Runtime reads them since 1.12
 
 
 def to_model(
