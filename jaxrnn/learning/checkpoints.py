@@ -26,10 +26,20 @@ import optax
 from jaxrnn import checks
 from jaxrnn.learning import checks as learning_checks
 from jaxrnn.learning import processes
-from jaxrnn.learning.metadata import as_objects, decode_key, encode_key, explain_newer, this_version
+from jaxrnn.learning.metadata import as_objects, decode_key, encode_key
 from jaxrnn.learning.provenance import as_json
-from jaxrnn.learning.rebuild import class_modules, constructor_call, is_call_of, rebuild_model
 from jaxrnn.learning.step import TrainState
+from jaxrnn.rebuild import (
+    check_shapes,
+    class_modules,
+    constructor_call,
+    explain_newer,
+    is_call_of,
+    rebuild_model,
+    shapes_of,
+    this_version,
+    with_saved_dtypes,
+)
 from jaxrnn.types import Array, Params, PyTree
 
 METADATA, CHECKSUMS = "metadata.json", "sha256.json"
@@ -43,6 +53,7 @@ RESERVED = (
     "training",
     "jaxrnn",
 )  # names that each checkpoint writes itself
+OTHER = "the run had another model or optimizer"
 
 
 class Checkpoint(NamedTuple):
@@ -139,8 +150,8 @@ class Checkpoints:
             "step": int(state.step),
             "best": best,
             "key": encode_key(key),
-            "params": _shapes_of(state.params),
-            "training": _shapes_of(training),
+            "params": shapes_of(state.params),
+            "training": shapes_of(training),
             "jaxrnn": this_version(),
         }
 
@@ -180,8 +191,8 @@ class Checkpoints:
             if not is_call_of(content["model"], self.model):
                 checks.refuse(str(folder), f"a checkpoint of {constructor_call(self.model)}", content["model"],
                               "resume with the model it was made with, or start in another folder")  # fmt: skip
-            _check_shapes(folder, "params", _shapes_of(like.params), content["params"])
-            _check_shapes(folder, "training", _shapes_of(training), content["training"])
+            check_shapes(f"{folder}: params", shapes_of(like.params), content["params"], OTHER)
+            check_shapes(f"{folder}: training", shapes_of(training), content["training"], OTHER)
             metadata = as_objects(content)
         with _checkpointer() as checkpointer:
             (params,) = checkpointer.restore(folder / "params", (like.params,))
@@ -263,11 +274,11 @@ def load_model(folder: str | os.PathLike, which: str | int = "best", *, model: A
     run, folder = folder, _step_folder(folder, step)
     content, may_import = _read_metadata(folder), model is None
     with explain_newer(content):
-        model = rebuild_model(content["model"], content.get("parts", {}), run) if model is None else model
+        model = rebuild_model(content["model"], content.get("parts", {}), run, "load_model") if model is None else model
         like = jax.eval_shape(model.init, jax.random.key(0))
-        lookahead = any(name.startswith(".slow") for name in content["params"].keys() - _shapes_of(like).keys())
-        like = _with_saved_dtypes(optax.LookaheadParams(like, like) if lookahead else like, content["params"])
-        _check_shapes(folder, "params", _shapes_of(like), content["params"])
+        lookahead = any(name.startswith(".slow") for name in content["params"].keys() - shapes_of(like).keys())
+        like = with_saved_dtypes(optax.LookaheadParams(like, like) if lookahead else like, content["params"])
+        check_shapes(f"{folder}: params", shapes_of(like), content["params"], OTHER)
         metadata = as_objects(content, may_import=may_import)
     with _checkpointer(alone=True) as checkpointer:
         (params,) = checkpointer.restore(folder / "params", (_on_first_device(like),))
@@ -373,33 +384,3 @@ def _checksums(folder: pathlib.Path) -> dict[str, str]:
 def _read_metadata(folder: pathlib.Path) -> dict[str, Any]:
     """The JSON of the metadata, without objects."""
     return json.loads((folder / METADATA).read_text("utf-8"))
-
-
-# ---- shapes and dtypes -------------------------------------------------------------------------------------------
-
-
-def _shapes_of(tree: PyTree) -> dict[str, str]:
-    """Dtype and shape of every array, by its path in the tree."""
-    leaves = jax.tree_util.tree_leaves_with_path(tree)
-    return {jax.tree_util.keystr(path): f"{x.dtype}{list(x.shape)}" for path, x in leaves}
-
-
-def _with_saved_dtypes(like: PyTree, saved: dict[str, str]) -> PyTree:
-    """A tree of shapes with the dtypes in which the arrays of the same paths were saved."""
-
-    def cast(path: tuple, leaf: Any) -> Any:
-        name = saved.get(jax.tree_util.keystr(path), str(leaf.dtype)).partition("[")[0]
-        checks.dtype_available(name)
-        return leaf if name == str(leaf.dtype) else jax.ShapeDtypeStruct(leaf.shape, jax.numpy.dtype(name))
-
-    return jax.tree_util.tree_map_with_path(cast, like)
-
-
-def _check_shapes(folder: pathlib.Path, part: str, expected: dict[str, str], saved: dict[str, str]) -> None:
-    """Refuse arrays that differ in path, dtype or shape; names the first."""
-    for path in [*expected, *saved]:
-        if expected.get(path) != saved.get(path):
-            want, got = expected.get(path, "nothing there"), saved.get(path, "nothing")
-            only_dtype = want.partition("[")[1:] == got.partition("[")[1:] != ("", "")
-            cast = f", or its parameters were cast: .astype({got.partition('[')[0]!r})" if only_dtype else ""
-            checks.refuse(f"{folder}: {part}{path}", want, got, f"the run had another model or optimizer{cast}")

@@ -111,7 +111,7 @@ def test_a_checkpoint_without_a_version_is_read_as_it_is(folder):
         assert "jaxrnn" not in found
 
 
-NEWER = r"; the checkpoint was written by jaxrnn 99\.1\.0, which is newer than this one, [\d.]+: upgrade to read it$"
+NEWER = r"; it was written by jaxrnn 99\.1\.0, which is newer than this one, [\d.]+: upgrade to read it$"
 
 
 @pytest.mark.parametrize(

@@ -1,16 +1,24 @@
-"""Rebuild a model from its printed constructor call; user-defined classes and functions are imported."""
+"""A model from what was stored of it: constructor call, shapes of its parameters, version that wrote it.
+
+User-defined classes and functions are stored by module and name, and imported.
+"""
 
 from __future__ import annotations
 
 import ast
+import contextlib
 import functools
 import importlib
 import os
 import re
+from collections.abc import Callable, Iterator
 from typing import Any
 
-from jaxrnn.checks import refuse
+import jax
+
+from jaxrnn.checks import dtype_available, refuse
 from jaxrnn.constructor import find_custom_objects, from_repr, named_functions, registered_class
+from jaxrnn.types import PyTree
 
 
 def constructor_call(model: Any) -> str:
@@ -39,13 +47,15 @@ def class_modules(model: Any) -> dict[str, list[str] | None]:
     }
 
 
-def rebuild_model(call: str, modules: dict[str, list[str] | None], folder: os.PathLike) -> Any:
+def rebuild_model(call: str, modules: dict[str, list[str] | None], place: os.PathLike, reader: str) -> Any:
     """The model that prints as ``call``; refused, with its name, if a part of it cannot be imported.
+
+    ``place`` is the folder or file that holds the call, ``reader`` the function that reads it and takes a ``model``.
 
     The modules of :func:`class_modules` are imported. Only classes with a method ``init``, as models have, are called,
     with literals and models as arguments; functions are not called here.
     """
-    as_code = f"load_model({str(folder)!r}, model={_as_code(call)})"
+    as_code = f"{reader}({str(place)!r}, model={_as_code(call)})"
     try:
         if " object>" not in call:
             known = {name: _import(name, origin) for name, origin in modules.items()}
@@ -57,8 +67,8 @@ def rebuild_model(call: str, modules: dict[str, list[str] | None], folder: os.Pa
     except SyntaxError:  # of the printed call
         pass
     except (TypeError, ValueError, LookupError) as error:
-        refuse("model", f"the model, since {call} in {folder} cannot be rebuilt: {error}", "None", as_code)
-    refuse("model", f"the model, since {call} in {folder} does not print as its constructor call", "None",
+        refuse("model", f"the model, since {call} in {place} cannot be rebuilt: {error}", "None", as_code)
+    refuse("model", f"the model, since {call} in {place} does not print as its constructor call", "None",
            f"{as_code}, or make its class a dataclass of literals, models and functions of modules (no partial)",
            )  # fmt: skip
 
@@ -97,3 +107,64 @@ def _as_code(call: str) -> str:
     call = re.sub(r"<?(?:[\w.]*\.)?(?:<locals>\.)?(\w+) object>", r"\1(...)", re.sub(r"[\w.]*<locals>\.", "", call))
     call = re.sub(r"(?:[\w.]*<(?:[^<>]|<[^<>]*>)*>)+", "...", call)  # lambdas, and functions that print as such
     return call.replace("__main__.", "")
+
+
+# ---- shapes and dtypes -------------------------------------------------------------------------------------------
+
+
+def shapes_of(tree: PyTree, name: Callable[[tuple], str] = jax.tree_util.keystr) -> dict[str, str]:
+    """Dtype and shape of every array, by the name of its path in the tree."""
+    return {name(path): f"{x.dtype}{list(x.shape)}" for path, x in jax.tree_util.tree_leaves_with_path(tree)}
+
+
+def with_saved_dtypes(
+    like: PyTree, saved: dict[str, str], name: Callable[[tuple], str] = jax.tree_util.keystr
+) -> PyTree:
+    """A tree of shapes with the dtypes in which the arrays of the same names were saved."""
+
+    def cast(path: tuple, leaf: Any) -> Any:
+        dtype = saved.get(name(path), str(leaf.dtype)).partition("[")[0]
+        dtype_available(dtype)
+        return leaf if dtype == str(leaf.dtype) else jax.ShapeDtypeStruct(leaf.shape, jax.numpy.dtype(dtype))
+
+    return jax.tree_util.tree_map_with_path(cast, like)
+
+
+def check_shapes(place: str, expected: dict[str, str], saved: dict[str, str], fix: str) -> None:
+    """Refuse arrays that differ in name, dtype or shape; names the first."""
+    for name in [*expected, *saved]:
+        if expected.get(name) != saved.get(name):
+            want, got = expected.get(name, "nothing there"), saved.get(name, "nothing")
+            only_dtype = want.partition("[")[1:] == got.partition("[")[1:] != ("", "")
+            cast = f", or its parameters were cast: .astype({got.partition('[')[0]!r})" if only_dtype else ""
+            refuse(f"{place}{name}", want, got, fix + cast)
+
+
+# ---- versions ----------------------------------------------------------------------------------------------------
+
+
+def this_version() -> str:
+    """The version of this library."""
+    from jaxrnn import __version__  # defined after the import of this module
+
+    return __version__
+
+
+@contextlib.contextmanager
+def explain_newer(content: dict[str, Any]) -> Iterator[None]:
+    """Add to an error that a newer version wrote what is read, if one did."""
+    try:
+        yield
+    except (ValueError, TypeError, LookupError) as error:
+        version = content.get("jaxrnn")
+        if not isinstance(version, str) or _numbers(version) <= _numbers(this_version()):
+            raise
+        message = f"no entry {error}" if isinstance(error, KeyError) else str(error)
+        kind = TypeError if isinstance(error, TypeError) else ValueError
+        raise kind(f"{message}; it was written by jaxrnn {version}, which is newer than this one, "
+                   f"{this_version()}: upgrade to read it") from error  # fmt: skip
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    """The numbers of a release: 1.2 of ``"1.2rc1"``."""
+    return tuple(map(int, re.findall(r"\d+", re.split(r"[^\d.]", version, maxsplit=1)[0])))
