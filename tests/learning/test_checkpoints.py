@@ -482,7 +482,7 @@ def kill_at(monkeypatch, calls, name, nth):
 @pytest.mark.parametrize(
     ("where", "nth", "newest"),
     [
-        ((learning.checkpoints, "_shapes_of"), 1, 2),  # the arrays are written
+        ((learning.checkpoints, "shapes_of"), 1, 2),  # the arrays are written
         ((learning.checkpoints, "_checksums"), 1, 2),  # the metadata are written
         ((pathlib.Path, "rename"), 1, 2),  # all files are written
         ((learning.checkpoints, "_remove_drafts"), 2, 3),  # it has its final name
