@@ -1,4 +1,4 @@
-"""Conversion of PyTorch's nn.RNN, nn.LSTM and nn.GRU to models and parameters, and back: exact, or refused.
+"""The weights of an nn.RNN, nn.LSTM or nn.GRU as parameters, and back; and which layers are one such module.
 
 Both libraries concatenate the gates of a cell in one matrix, ``weight_ih [G·H, I]`` in PyTorch and ``w_xh [I, G·H]`` in
 jaxrnn. The order and signs of gates are in ``LAYOUTS``.
@@ -10,27 +10,19 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
 from jaxrnn import checks
-from jaxrnn.cells import GRU, LSTM, LSTMState, VanillaRNN
+from jaxrnn.cells import GRU, LSTM, VanillaRNN
 from jaxrnn.interop.arrays import one_dtype, shape, to_numpy
 from jaxrnn.interop.checks import counterpart, library
 from jaxrnn.interop.layouts import Layout, Weights, from_params, to_params
-from jaxrnn.interop.structure import from_parts_of_cells, layers, parts_of_cells
+from jaxrnn.interop.structure import from_parts_of_cells, layers, parts_of_cells, parts_of_layers
 from jaxrnn.layers import Bidirectional, Dropout, Stack
-from jaxrnn.types import Params, State
+from jaxrnn.types import Params
 
-NAMES = (
-    "weight_ih",
-    "weight_hh",
-    "bias_ih",
-    "bias_hh",
-)  # of one cell in PyTorch; in jaxrnn w_xh, w_hh and one or two biases
-
-
+NAMES = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")  # of one cell; here w_xh, w_hh and one or two biases
 LAYOUTS = {
     VanillaRNN: Layout("nn.RNN", "h", "", {"activation": ("tanh", "relu")}, "nn.RNN has these two, by name"),
     LSTM: Layout("nn.LSTM", "ifco", "", {"peepholes": ("",), "coupled": (False,)},
@@ -39,6 +31,7 @@ LAYOUTS = {
                 "nn.GRU resets after the product, and the two forms do not convert into each other"),
 }  # fmt: skip
 
+Run = list[tuple[str, Any]]  # consecutive layers with their paths
 ONE_SETTING = "a PyTorch module has one setting for all its layers"
 
 
@@ -95,75 +88,6 @@ def from_state_dict(
     model = Stack(*deep) if len(cells) > 1 else deep[0]
     converted = [to_params(cells[0], _from_arrays(LAYOUTS[kind], arrays)) for arrays in weights.values()]
     return model, from_parts_of_cells(model, iter(converted))
-
-
-def from_module(module: Any) -> tuple[Any, Params]:
-    """Convert an nn.RNN, nn.LSTM or nn.GRU, or one of their cells, to a model and its parameters.
-
-    Args:
-        module: the module; not of a subclass, whose ``forward`` may be different.
-
-    Returns:
-        ``(model, params)``, as of :func:`from_state_dict`, with the module's nonlinearity and dropout. jaxrnn is
-        time-major: for a module with ``batch_first=True`` transpose the inputs; the parameters are the same.
-
-    Raises:
-        ImportError: PyTorch is not installed.
-        TypeError: the module is of another class.
-        ValueError: :func:`from_state_dict` refuses it, for instance because of a projection.
-
-    Example:
-        .. code-block:: python
-
-            module = torch.nn.LSTM(3, 5, num_layers=2, batch_first=True)
-            model, params = rnn.interop.torch.from_module(module)  # Stack(LSTM(3, 5), LSTM(5, 5))
-            final, ys = rnn.unroll(model, params, xs)  # xs: [T, B, 3]
-    """
-    nn = _torch().nn
-    if type(module) not in (nn.RNN, nn.LSTM, nn.GRU, nn.RNNCell, nn.LSTMCell, nn.GRUCell):
-        checks.refuse("module", "an nn.RNN, nn.LSTM or nn.GRU or one of their cells", type(module).__name__,
-                      "from_state_dict(module.state_dict(), prefix=...) selects one in a larger module",
-                      TypeError)  # fmt: skip
-    return from_state_dict(
-        module.state_dict(),
-        nonlinearity=getattr(module, "nonlinearity", "tanh"),
-        dropout=getattr(module, "dropout", 0.0),
-    )
-
-
-def state_from_torch(model: Any, state: Any) -> State:
-    """Convert hidden states ``h_n``, or ``(h_n, c_n)`` of an LSTM, to a state of the model.
-
-    Args:
-        model: of :func:`from_state_dict`, or any model that :func:`to_state_dict` takes.
-        state: tensors or arrays ``[layers·directions, ..., H]``, by layer, then by direction.
-
-    Returns:
-        A state for :func:`~jaxrnn.unroll`, each array ``[..., H]``.
-
-    Raises:
-        TypeError: it is not an array or, for an LSTM, not a pair of arrays.
-        ValueError: the model has no counterpart in PyTorch, or a shape does not match it.
-
-    Example:
-        >>> import numpy as np, jaxrnn as rnn
-        >>> model = rnn.Stack(rnn.LSTM(3, 5), rnn.LSTM(5, 5))
-        >>> h_n = c_n = np.zeros((2, 7, 5), "float32")
-        >>> state = rnn.interop.torch.state_from_torch(model, (h_n, c_n))
-        >>> len(state), state[1].c.shape
-        (2, (7, 5))
-    """
-    cells, _ = _cells(model)
-    pair = type(cells[0]) is LSTM
-    if pair != isinstance(state, (tuple, list)) or (pair and len(state) != 2):
-        checks.refuse("state", "(h_n, c_n)" if pair else "h_n alone", type(state).__name__, error=TypeError)
-    arrays = [to_numpy("state", part) for part in (state if pair else [state])]
-    for array in arrays:
-        if array.ndim < 2 or len(array) != len(cells):
-            axes = f"[{len(cells)}, ..., {cells[0].hidden_size}], layers and directions first"
-            checks.refuse("state", axes, checks.describe(array), "the state of an nn.LSTMCell lacks that axis: h[None]")
-    parts = [LSTMState(*map(jnp.array, hc)) if pair else jnp.array(hc[0]) for hc in zip(*arrays, strict=True)]
-    return checks.state_like("state", model, from_parts_of_cells(model, iter(parts)), arrays[0].shape[1:-1])
 
 
 def _read(state_dict: Mapping[str, Any], prefix: str) -> tuple[dict[str, list[np.ndarray]], int]:
@@ -253,43 +177,21 @@ def to_state_dict(model: Any, params: Params) -> dict[str, Any]:
             module = torch.nn.LSTM(3, 5, num_layers=2)
             module.load_state_dict(rnn.interop.torch.to_state_dict(model, params))
     """
-    cells, directions = _cells(model)
-    parts = parts_of_cells(model, checks.parameters(model, params))
-    torch = _torch()
+    checks.model("model", model)
+    run = list(layers("model", model))
+    cells_of(run)
+    return state_dict_of(run, parts_of_layers(model, checks.parameters(model, params)))
+
+
+def state_dict_of(run: Run, params: list[Params]) -> dict[str, Any]:
+    """The state dict of the module that consecutive layers are, with the parameters of each."""
+    cells, directions = cells_of(run)
+    parts = [part for (_, layer), tree in zip(run, params, strict=True) for part in parts_of_cells(layer, tree)]
     return {
-        name + suffix: _to_tensor(torch, array)
+        name + suffix: to_tensor(array)
         for suffix, part in zip(_suffixes(len(cells) // directions, directions), parts, strict=True)
         for name, array in zip(NAMES, _to_arrays(LAYOUTS[type(cells[0])], part), strict=False)
     }
-
-
-def state_to_torch(model: Any, state: State) -> Any:
-    """Convert a state of the model to hidden states ``h_n``, or ``(h_n, c_n)`` of an LSTM.
-
-    Args:
-        model: a model that :func:`to_state_dict` takes.
-        state: its state, each array ``[..., H]``.
-
-    Returns:
-        Tensors ``[layers·directions, ..., H]``, by layer, then by direction.
-
-    Raises:
-        ImportError: PyTorch is not installed.
-        TypeError, ValueError: the model has no counterpart in PyTorch, or the state is not one of the model.
-
-    Example:
-        .. code-block:: python
-
-            final, ys = rnn.unroll(model, params, xs)
-            ys, (h_n, c_n) = module(more_xs, rnn.interop.torch.state_to_torch(model, final))
-    """
-    cells, _ = _cells(model)
-    leaves = jax.tree.leaves(state)
-    state = checks.state_like("state", model, state, jnp.shape(leaves[0])[:-1] if leaves else ())
-    torch = _torch()
-    parts = [jax.tree.leaves(part) for part in parts_of_cells(model, state)]  # [h] or [h, c] of each cell
-    tensors = [_to_tensor(torch, np.stack([np.asarray(a) for a in arrays])) for arrays in zip(*parts, strict=True)]
-    return tuple(tensors) if type(cells[0]) is LSTM else tensors[0]
 
 
 def _to_arrays(layout: Layout, params: Any) -> list[np.ndarray]:
@@ -301,10 +203,46 @@ def _to_arrays(layout: Layout, params: Any) -> list[np.ndarray]:
     return [*matrices, layout.theirs(b_x), np.zeros_like(b_x) if b_h is None else layout.theirs(b_h)]
 
 
-def _cells(model: Any) -> tuple[list[Any], int]:
-    """The cells, layer by layer, forward before backward, and the number of directions; refuses what PyTorch lacks."""
+def runs(model: Any) -> list[Run]:
+    """The layers of a model, those together that one module of PyTorch holds: the longest such runs.
+
+    These are recurrent layers with the same settings, one above the other, with dropout of one rate between all of
+    them or without; or any other layer by itself.
+    """
     checks.model("model", model)
-    deep = list(layers("model", model))
+    left, found = list(layers("model", model)), []
+    while left:
+        length = max(n for n in range(1, len(left) + 1) if n == 1 or _is_one_module([layer for _, layer in left[:n]]))
+        found.append(left[:length])
+        left = left[length:]
+    return found
+
+
+def _is_one_module(deep: list[Any]) -> bool:
+    """Whether these are recurrent layers with the same settings, or such layers and dropout of one rate in turns."""
+    in_turns = len(deep) > 2 and type(deep[1]) is Dropout
+    recurrent, between = (deep[::2], deep[1::2]) if in_turns else (deep, [])
+    settings = list(map(_settings, recurrent))
+    return (
+        settings[0] is not None
+        and all(setting == settings[0] for setting in settings)
+        and all(layer == between[0] for layer in between)
+        and len(between) in (0, len(recurrent) - 1)
+    )
+
+
+def _settings(layer: Any) -> list[tuple] | None:
+    """What the layers of one module of PyTorch have in common; None of what is not recurrent there."""
+    cells = layer.directions if type(layer) is Bidirectional else (layer,)
+    if not all(type(cell) in LAYOUTS for cell in cells):
+        return None
+    names = [("hidden_size", "use_bias", *LAYOUTS[type(cell)].options) for cell in cells]
+    return [(type(cell), *(getattr(cell, n) for n in ns)) for cell, ns in zip(cells, names, strict=True)]
+
+
+def cells_of(run: Run) -> tuple[list[Any], int]:
+    """The cells, layer by layer, forward before backward, and the number of directions; refuses what PyTorch lacks."""
+    deep = run
     for place, layer in (deep[0], deep[-1]):
         if type(layer) is Dropout:
             checks.refuse(place, "dropout only between two recurrent layers", repr(layer), "nn.Dropout goes there")
@@ -329,7 +267,7 @@ def _same_settings(place: str, cell: Any, first_place: str, first: Any) -> None:
     """A cell that PyTorch has, with the same kind and options as the first one of the model."""
     if type(cell) not in LAYOUTS:
         checks.refuse(place, "a VanillaRNN, LSTM or GRU, a Bidirectional of them, or a Stack of these", repr(cell),
-                      "a recurrent module of PyTorch holds nothing else: convert other parts by themselves",
+                      "a recurrent module of PyTorch holds nothing else: to_module makes several modules",
                       TypeError)  # fmt: skip
     if type(cell) is not type(first):
         checks.refuse(place, f"{type(first).__name__}, the kind of {first_place}", repr(cell), ONE_SETTING, TypeError)
@@ -348,12 +286,14 @@ def _suffixes(depth: int, directions: int) -> list[str]:
 # ---- arrays ------------------------------------------------------------------------------------------------------
 
 
-def _torch() -> Any:
+def torch_library() -> Any:
+    """PyTorch, or a clear error."""
     return library("torch", "PyTorch", "torch")
 
 
-def _to_tensor(torch: Any, array: np.ndarray) -> Any:
+def to_tensor(array: Any) -> Any:
     """A tensor with its own memory, in the array's dtype."""
+    torch, array = torch_library(), np.asarray(array)
     if array.dtype == jnp.bfloat16:
         return torch.from_numpy(array.astype(np.float32)).to(torch.bfloat16)
     return torch.from_numpy(np.array(array, order="C"))
