@@ -260,7 +260,8 @@ def _to_part(run: Run, params: list[Params]) -> Any:
                       "PyTorch has no such module")  # fmt: skip
     if type(layer) is not Bidirectional and type(layer) not in LAYOUTS:
         checks.refuse(place, "a VanillaRNN, LSTM or GRU, a Bidirectional of them, an Embedding, Linear, Dropout or "
-                      "Activation, or a Stack of these", repr(layer), "PyTorch has no such module", TypeError)  # fmt: skip
+                      "Activation, or a Stack of these", repr(layer), "PyTorch has no such module",
+                      TypeError)  # fmt: skip
     cells, directions = cells_of(run)
     cell = cells[0]
     return _filled(
