@@ -88,9 +88,9 @@ def load(path: str | os.PathLike, *, model: Any = None) -> tuple[Any, Params, di
             or function that cannot be imported. The arrays of the file must be exactly its parameters, by name.
 
     Returns:
-        ``(model, params, metadata)``. The parameters have the dtypes in which they were saved, and are on the
-        default device; ``jax.device_put(params, sharding)`` spreads them. The metadata are as they were, vocabularies as objects; of a
-        file that jaxrnn did not write they are its texts.
+        ``(model, params, metadata)``. The parameters have the dtypes in which they were saved, and are on the default
+        device; ``jax.device_put(params, sharding)`` spreads them. The metadata are as they were, vocabularies as
+        objects; of a file that jaxrnn did not write they are its texts.
 
     Raises:
         ImportError: the package safetensors is not installed.

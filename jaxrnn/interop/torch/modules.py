@@ -155,9 +155,8 @@ def _weights(place: str, module: Any) -> tuple[np.ndarray, np.ndarray | None]:
     """The arrays ``weight`` and ``bias`` of a module; None is no bias."""
     arrays = {name: to_numpy(f"{place}.{name}", value) for name, value in module.state_dict().items()}
     if arrays.keys() - {"bias"} != {"weight"}:
-        checks.refuse(place, "plain weights", ", ".join(arrays),
-                      "remove their parametrization or normalization: torch.nn.utils.remove_spectral_norm(module)",
-                      )  # fmt: skip
+        checks.refuse(place, "weight and bias", ", ".join(sorted(arrays)),
+                      "torch.nn.utils.remove_spectral_norm or the like gives plain weights")  # fmt: skip
     return arrays["weight"], arrays.get("bias")
 
 
