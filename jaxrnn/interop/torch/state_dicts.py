@@ -158,6 +158,7 @@ def to_state_dict(model: Any, params: Params) -> dict[str, Any]:
         model: VanillaRNN (tanh or relu), LSTM (no peepholes, not coupled) or GRU (``reset_after=True``) cells, one a
             layer or a concatenating Bidirectional of them, all of one kind and hidden size; several in a Stack.
             Dropout between them is ignored, since a state dict has none: pass ``dropout=`` to nn.LSTM.
+            :func:`~jaxrnn.interop.torch.to_module` takes more.
         params: its parameters, or a tree of the same structure, such as gradients.
 
     Returns:
@@ -203,6 +204,9 @@ def _to_arrays(layout: Layout, params: Any) -> list[np.ndarray]:
     return [*matrices, layout.theirs(b_x), np.zeros_like(b_x) if b_h is None else layout.theirs(b_h)]
 
 
+# ---- layers that are one module ----------------------------------------------------------------------------------
+
+
 def runs(model: Any) -> list[Run]:
     """The layers of a model, those together that one module of PyTorch holds: the longest such runs.
 
@@ -236,17 +240,20 @@ def _settings(layer: Any) -> list[tuple] | None:
     cells = layer.directions if type(layer) is Bidirectional else (layer,)
     if not all(type(cell) in LAYOUTS for cell in cells):
         return None
-    names = [("hidden_size", "use_bias", *LAYOUTS[type(cell)].options) for cell in cells]
-    return [(type(cell), *(getattr(cell, n) for n in ns)) for cell, ns in zip(cells, names, strict=True)]
+    return [(type(cell), *(getattr(cell, name) for name in _options(cell))) for cell in cells]
+
+
+def _options(cell: Any) -> tuple[str, ...]:
+    """The hyperparameters that all cells of one module share."""
+    return "hidden_size", "use_bias", *LAYOUTS[type(cell)].options
 
 
 def cells_of(run: Run) -> tuple[list[Any], int]:
     """The cells, layer by layer, forward before backward, and the number of directions; refuses what PyTorch lacks."""
-    deep = run
-    for place, layer in (deep[0], deep[-1]):
+    for place, layer in (run[0], run[-1]):
         if type(layer) is Dropout:
             checks.refuse(place, "dropout only between two recurrent layers", repr(layer), "nn.Dropout goes there")
-    deep = [(place, layer) for place, layer in deep if type(layer) is not Dropout]
+    deep = [(place, layer) for place, layer in run if type(layer) is not Dropout]
     first_place, first = deep[0]
     cells: list[tuple[str, Any]] = []
     for place, layer in deep:
@@ -271,8 +278,8 @@ def _same_settings(place: str, cell: Any, first_place: str, first: Any) -> None:
                       TypeError)  # fmt: skip
     if type(cell) is not type(first):
         checks.refuse(place, f"{type(first).__name__}, the kind of {first_place}", repr(cell), ONE_SETTING, TypeError)
-    layout = counterpart(place, cell, LAYOUTS, "PyTorch")
-    for name in ("hidden_size", "use_bias", *layout.options):
+    counterpart(place, cell, LAYOUTS, "PyTorch")
+    for name in _options(cell):
         value, expected = getattr(cell, name), getattr(first, name)
         if value != expected:
             checks.refuse(f"{place}.{name}", f"{expected!r}, that of {first_place}", repr(value), ONE_SETTING)
