@@ -161,7 +161,8 @@ def english() -> Comparison:
     no_dictionary = types.SimpleNamespace(dict=dict)  # NLTK would download one
     with mock.patch("nltk.download"), mock.patch("nltk.corpus.cmudict", no_dictionary), quiet():
         g2p = importlib.import_module("g2p_en").G2p()
-    w = np.load(package("g2p_en") / "checkpoint20.npz")
+    with g2p.variables as npz:
+        w = dict(npz)
     names = {"w_ih": "weight_ih", "w_hh": "weight_hh", "b_ih": "bias_ih", "b_hh": "bias_hh"}
 
     def gru(part: str) -> tuple[Any, Any]:
