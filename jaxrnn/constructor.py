@@ -101,7 +101,7 @@ def find_custom_objects(model: Any) -> dict[str, Any]:
     def add(name: str, value: Any) -> None:
         found[name] = value if found.get(name, value) is value else None
 
-    for part in _parts(model):
+    for part in parts(model):
         if _is_function(part):
             add(_format_value(part), part)
         else:
@@ -112,20 +112,20 @@ def find_custom_objects(model: Any) -> dict[str, Any]:
 
 def named_functions(model: Any) -> dict[str, str]:
     """How each function in a model prints in a dataclass, and the name that :func:`from_repr` knows it by."""
-    return {repr(part): _format_value(part) for part in _parts(model) if _is_function(part)}
+    return {repr(part): _format_value(part) for part in parts(model) if _is_function(part)}
 
 
-def _parts(model: Any) -> Iterator[Any]:
+def parts(model: Any) -> Iterator[Any]:
     """The functions and models that a model is made of, itself included."""
     if isinstance(model, (tuple, list)):
         for item in model:
-            yield from _parts(item)
+            yield from parts(item)
     elif _is_function(model):
         yield model
     elif dataclasses.is_dataclass(model) or hasattr(model, "initial_state"):
         yield model
         for attribute in getattr(model, "__dict__", {}).values():
-            yield from _parts(attribute)
+            yield from parts(attribute)
 
 
 def _is_builtin(name: str, value: Any) -> bool:

@@ -1,0 +1,145 @@
+"""Modules of Flax linen with their parameters to models, and back: exact, or refused. See jaxrnn.interop.flax.
+
+``Module(model)`` is a model of jaxrnn as a module of linen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import jax
+import numpy as np
+from flax import linen as nn
+
+from jaxrnn import checks
+from jaxrnn.cells import GRU, LSTM, VanillaRNN
+from jaxrnn.interop.bridges.linen import Module
+from jaxrnn.interop.bridges.sequences import nest
+from jaxrnn.interop.flax import Family, Names, from_state, to_state
+from jaxrnn.types import Params
+
+__all__ = ["Module", "from_params", "from_state", "to_module", "to_params", "to_state"]
+
+
+class Linen(Family):
+    """Modules of linen hold options only; their parameters lie apart, under the names of attributes."""
+
+    nn = nn
+    dense = nn.Dense
+    bridge = Module
+    cells: ClassVar = {
+        nn.SimpleCell: Names(VanillaRNN, ("i",), ("h",), ("i",)),
+        nn.OptimizedLSTMCell: Names(LSTM, ("ii", "if", "ig", "io"), ("hi", "hf", "hg", "ho"), ("hi", "hf", "hg", "ho")),
+        nn.LSTMCell: Names(LSTM, ("ii", "if", "ig", "io"), ("hi", "hf", "hg", "ho"), ("hi", "hf", "hg", "ho")),
+        nn.GRUCell: Names(GRU, ("ir", "iz", "in"), ("hr", "hz", "hn"), ("ir", "iz", "in", "hn")),
+    }  # nn.MGUCell, ("if", "in"), ("hf", "hn"), has no counterpart among the cells of jaxrnn yet
+
+    def child(self, module: Any, attribute: str) -> str:
+        return getattr(module, attribute).name or attribute
+
+    def layers(self, place: str, module: Any, params: Mapping) -> list[tuple[str, Any, Mapping]]:
+        named = {getattr(layer, "name", None) or f"layers_{n}": layer for n, layer in enumerate(module.layers)}
+        for name in params:
+            checks.one_of(place, name, named)
+        return [(name, layer, params.get(name, {})) for name, layer in named.items()]
+
+    def make(self, kind: type, input_size: int, size: int, dtype: Any, **options: Any) -> Any:
+        sizes = (input_size, size) if kind is nn.Embed else (size,)
+        return kind(*sizes, param_dtype=dtype, **options)
+
+    def make_dropout(self, rate: float) -> nn.Dropout:
+        return nn.Dropout(rate)
+
+    def make_sequential(self, layers: tuple, trees: tuple[dict, ...]) -> tuple[nn.Sequential, dict]:
+        return nn.Sequential(layers), {f"layers_{n}": tree for n, tree in enumerate(trees) if tree}
+
+
+def from_params(module: Any, params: Mapping[str, Any]) -> tuple[Any, Params]:
+    """Convert a module of linen and its parameters to a model and its parameters.
+
+    Args:
+        module: an nn.RNN, nn.Bidirectional, nn.Embed, nn.Dense, nn.Dropout, a cell, a :class:`Module`, or an
+            nn.Sequential of them and of activation functions; not a subclass, which may compute something else.
+        params: its parameters, or variables: a dict with them as ``"params"``. A tree of the same structure, such as
+            gradients, is converted too.
+
+    Returns:
+        ``(model, params)`` in the dtype of the parameters. The model is time-major, ``[T, B, I]``, whatever the module;
+        a final carry is always part of what :func:`~jaxrnn.unroll` returns, and dropout acts if it has a key, so
+        ``return_carry`` and ``deterministic`` have no counterpart.
+
+    Raises:
+        TypeError: a part of the module has no counterpart.
+        ValueError: an option has none, or names or shapes of parameters are not those of the module.
+
+    Example:
+        >>> import flax.linen as nn, jax, jax.numpy as jnp, jaxrnn as rnn
+        >>> module = nn.RNN(nn.GRUCell(5))
+        >>> variables = module.init(jax.random.key(0), jnp.ones((2, 7, 3)))  # [B, T, 3]
+        >>> model, params = rnn.interop.linen.from_params(module, variables)
+        >>> model
+        GRU(3, 5, reset_after=True)
+        >>> final, ys = rnn.unroll(model, params, jnp.ones((7, 2, 3)))  # [T, B, 3]
+    """
+    if not isinstance(module, nn.Module):
+        checks.refuse("module", "a module of linen", checks.describe(module), error=TypeError)
+    if not isinstance(params, Mapping):
+        checks.refuse("params", "parameters by name", checks.describe(params), error=TypeError)
+    return Linen().from_layer("module", module, nn.unbox(params.get("params", params)))
+
+
+def to_params(model: Any, params: Params) -> dict[str, Any]:
+    """Convert parameters of a model to those of the module of linen that :func:`to_module` returns.
+
+    Args:
+        model: what :func:`to_module` takes; or a :class:`Module`, for the parameters of that bridge.
+        params: the parameters of the model, or a tree of the same structure, such as gradients.
+
+    Returns:
+        The nested dict of parameters: ``module.apply({"params": ...}, xs)``.
+
+    Raises:
+        TypeError: a part of the model has no counterpart.
+        ValueError: a hyperparameter has none, or the parameters are not those of the model.
+
+    Example:
+        >>> import jax, jaxrnn as rnn
+        >>> model = rnn.LSTM(3, 5)
+        >>> params = rnn.interop.linen.to_params(model, model.init(jax.random.key(0)))
+        >>> params["cell"]["hf"]["bias"].shape
+        (5,)
+    """
+    if type(model) is Module:
+        return {"weights": nest(model.model, params)}
+    checks.model("model", model)
+    return Linen().to_layer("model", model, checks.parameters(model, params))[1]
+
+
+def to_module(model: Any) -> nn.Module:
+    """Convert a model to a module of linen, whose parameters :func:`to_params` gives.
+
+    Args:
+        model: an Embedding, Linear, Dropout or Activation, a VanillaRNN, an LSTM without peepholes or coupled gates, a
+            GRU with ``reset_after``, a Reverse or a Bidirectional of such a cell, or a Stack of these.
+
+    Returns:
+        An nn.RNN, nn.Sequential or another module. It is batch-first, ``[B, T, I]``.
+
+    Raises:
+        TypeError, ValueError: a part of the model or a hyperparameter has no counterpart.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, jaxrnn as rnn
+        >>> model = rnn.Stack(rnn.Embedding(65, 8), rnn.Bidirectional(rnn.LSTM(8, 16)), rnn.Linear(32, 2))
+        >>> module = rnn.interop.linen.to_module(model)
+        >>> params = rnn.interop.linen.to_params(model, model.init(jax.random.key(0)))
+        >>> module.apply({"params": params}, jnp.zeros((4, 7), int)).shape  # [B, T]
+        (4, 7, 2)
+    """
+    checks.model("model", model)
+    shapes = jax.eval_shape(model.init, jax.random.key(0))
+    module, _ = Linen().to_layer("model", model, jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), shapes))
+    if not isinstance(module, nn.Module):
+        checks.refuse("model", "a Stack around an Activation", repr(model), "linen has functions in a Sequential only")
+    return module
