@@ -16,10 +16,14 @@ from jaxrnn import checks
 from jaxrnn.cells import GRU, LSTM, VanillaRNN
 from jaxrnn.interop.bridges.linen import Module
 from jaxrnn.interop.bridges.sequences import nest
-from jaxrnn.interop.flax import Family, Names, from_state, to_state
+from jaxrnn.interop.flax.family import Family, Names
+from jaxrnn.interop.flax.states import from_state, to_state
 from jaxrnn.types import Params
 
 __all__ = ["Module", "from_params", "from_state", "to_module", "to_params", "to_state"]
+
+
+LSTM_NAMES = Names(LSTM, ("ii", "if", "ig", "io"), ("hi", "hf", "hg", "ho"), ("hi", "hf", "hg", "ho"))
 
 
 class Linen(Family):
@@ -30,16 +34,13 @@ class Linen(Family):
     bridge = Module
     cells: ClassVar = {
         nn.SimpleCell: Names(VanillaRNN, ("i",), ("h",), ("i",)),
-        nn.OptimizedLSTMCell: Names(LSTM, ("ii", "if", "ig", "io"), ("hi", "hf", "hg", "ho"), ("hi", "hf", "hg", "ho")),
-        nn.LSTMCell: Names(LSTM, ("ii", "if", "ig", "io"), ("hi", "hf", "hg", "ho"), ("hi", "hf", "hg", "ho")),
+        nn.LSTMCell: LSTM_NAMES,
+        nn.OptimizedLSTMCell: LSTM_NAMES,
         nn.GRUCell: Names(GRU, ("ir", "iz", "in"), ("hr", "hz", "hn"), ("ir", "iz", "in", "hn")),
     }  # nn.MGUCell, ("if", "in"), ("hf", "hn"), has no counterpart among the cells of jaxrnn yet
 
-    def child(self, module: Any, attribute: str) -> str:
-        return getattr(module, attribute).name or attribute
-
     def layers(self, place: str, module: Any, params: Mapping) -> list[tuple[str, Any, Mapping]]:
-        named = {getattr(layer, "name", None) or f"layers_{n}": layer for n, layer in enumerate(module.layers)}
+        named = {f"layers_{n}": layer for n, layer in enumerate(module.layers)}  # whatever name= they have
         for name in params:
             checks.one_of(place, name, named)
         return [(name, layer, params.get(name, {})) for name, layer in named.items()]
@@ -62,7 +63,8 @@ def from_params(module: Any, params: Mapping[str, Any]) -> tuple[Any, Params]:
         module: an nn.RNN, nn.Bidirectional, nn.Embed, nn.Dense, nn.Dropout, a cell, a :class:`Module`, or an
             nn.Sequential of them and of activation functions; not a subclass, which may compute something else.
         params: its parameters, or variables: a dict with them as ``"params"``. A tree of the same structure, such as
-            gradients, is converted too.
+            gradients, is converted too. A module of your own is converted part by part: ``nn.RNN(nn.GRUCell(5))`` in
+            its ``__call__`` has the parameters ``{"cell": params["GRUCell_0"]}``.
 
     Returns:
         ``(model, params)`` in the dtype of the parameters. The model is time-major, ``[T, B, I]``, whatever the module;
@@ -74,13 +76,12 @@ def from_params(module: Any, params: Mapping[str, Any]) -> tuple[Any, Params]:
         ValueError: an option has none, or names or shapes of parameters are not those of the module.
 
     Example:
-        >>> import flax.linen as nn, jax, jax.numpy as jnp, jaxrnn as rnn
-        >>> module = nn.RNN(nn.GRUCell(5))
-        >>> variables = module.init(jax.random.key(0), jnp.ones((2, 7, 3)))  # [B, T, 3]
-        >>> model, params = rnn.interop.linen.from_params(module, variables)
-        >>> model
-        GRU(3, 5, reset_after=True)
-        >>> final, ys = rnn.unroll(model, params, jnp.ones((7, 2, 3)))  # [T, B, 3]
+        .. code-block:: python
+
+            module = nn.RNN(nn.GRUCell(5))
+            variables = module.init(jax.random.key(0), jnp.ones((2, 7, 3)))  # [B, T, 3]
+            model, params = rnn.interop.linen.from_params(module, variables)  # GRU(3, 5, reset_after=True)
+            final, ys = rnn.unroll(model, params, jnp.ones((7, 2, 3)))  # [T, B, 3]
     """
     if not isinstance(module, nn.Module):
         checks.refuse("module", "a module of linen", checks.describe(module), error=TypeError)
@@ -130,12 +131,12 @@ def to_module(model: Any) -> nn.Module:
         TypeError, ValueError: a part of the model or a hyperparameter has no counterpart.
 
     Example:
-        >>> import jax, jax.numpy as jnp, jaxrnn as rnn
-        >>> model = rnn.Stack(rnn.Embedding(65, 8), rnn.Bidirectional(rnn.LSTM(8, 16)), rnn.Linear(32, 2))
-        >>> module = rnn.interop.linen.to_module(model)
-        >>> params = rnn.interop.linen.to_params(model, model.init(jax.random.key(0)))
-        >>> module.apply({"params": params}, jnp.zeros((4, 7), int)).shape  # [B, T]
-        (4, 7, 2)
+        .. code-block:: python
+
+            model = rnn.Stack(rnn.Embedding(65, 8), rnn.Bidirectional(rnn.LSTM(8, 16)), rnn.Linear(32, 2))
+            module = rnn.interop.linen.to_module(model)
+            params = rnn.interop.linen.to_params(model, model.init(jax.random.key(0)))
+            logits = module.apply({"params": params}, tokens)  # [B, T] to [B, T, 2]
     """
     checks.model("model", model)
     shapes = jax.eval_shape(model.init, jax.random.key(0))

@@ -13,7 +13,8 @@ from flax import nnx
 from jaxrnn import checks
 from jaxrnn.cells import GRU, LSTM, VanillaRNN
 from jaxrnn.interop.bridges.nnx import Module
-from jaxrnn.interop.flax import Family, Names, from_state, to_state
+from jaxrnn.interop.flax.family import Family, Names
+from jaxrnn.interop.flax.states import from_state, to_state
 from jaxrnn.types import Params
 
 __all__ = ["Module", "from_module", "from_state", "to_module", "to_state"]
@@ -68,13 +69,12 @@ def from_module(module: Any) -> tuple[Any, Params]:
         ValueError: an option has none, for instance another ``gate_fn``, or ``reverse`` without ``keep_order``.
 
     Example:
-        >>> import jax.numpy as jnp, jaxrnn as rnn
+        >>> import jaxrnn as rnn
         >>> from flax import nnx
         >>> module = nnx.RNN(nnx.GRUCell(3, 5, rngs=nnx.Rngs(0)))  # [B, T, 3]
         >>> model, params = rnn.interop.nnx.from_module(module)
-        >>> model
+        >>> model  # its inputs are [T, B, 3]
         GRU(3, 5, reset_after=True)
-        >>> final, ys = rnn.unroll(model, params, jnp.ones((7, 2, 3)))  # [T, B, 3]
     """
     if not isinstance(module, nnx.Module):
         checks.refuse("module", "a module of nnx", checks.describe(module), error=TypeError)
@@ -100,11 +100,12 @@ def to_module(model: Any, params: Params, *, rngs: nnx.Rngs | None = None) -> An
         ValueError: a hyperparameter or a bias has none, or the parameters are not those of the model.
 
     Example:
-        >>> import jax, jax.numpy as jnp, jaxrnn as rnn
-        >>> model = rnn.Stack(rnn.Embedding(65, 8), rnn.Bidirectional(rnn.LSTM(8, 16)), rnn.Linear(32, 2))
+        >>> import jax, jaxrnn as rnn
+        >>> layers = rnn.Bidirectional(rnn.LSTM(8, 16)), rnn.Activation("relu"), rnn.Linear(32, 2)
+        >>> model = rnn.Stack(rnn.Embedding(65, 8), *layers)
         >>> module = rnn.interop.nnx.to_module(model, model.init(jax.random.key(0)))
-        >>> module(jnp.zeros((4, 7), int)).shape  # [B, T]
-        (4, 7, 2)
+        >>> [getattr(layer, "__name__", None) or type(layer).__name__ for layer in module.layers]
+        ['Embed', 'Bidirectional', 'relu', 'Linear']
     """
     checks.model("model", model)
     module, tree = NNX(rngs).to_layer("model", model, checks.parameters(model, params))

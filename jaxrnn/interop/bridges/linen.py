@@ -27,16 +27,13 @@ class Module(nn.Module):
         TypeError: the model cannot be called on a sequence, or is not hashable.
 
     Example:
-        >>> import jax, jax.numpy as jnp, jaxrnn as rnn
-        >>> model = rnn.Stack(rnn.Embedding(65, 8), rnn.Bidirectional(rnn.LSTM(8, 16)), rnn.Linear(32, 2))
-        >>> module = rnn.interop.linen.Module(model)
-        >>> tokens, lengths = jnp.zeros((4, 7), int), jnp.array([7, 5, 3, 2])  # [B, T]
-        >>> variables = module.init(jax.random.key(0), tokens)
-        >>> module.apply(variables, tokens, seq_lengths=lengths).shape
-        (4, 7, 2)
-        >>> _, params = rnn.interop.linen.from_params(module, variables)
-        >>> params[1][1].w_hh.shape  # parameters of jaxrnn
-        (16, 64)
+        .. code-block:: python
+
+            model = rnn.Stack(rnn.Embedding(65, 8), rnn.Bidirectional(rnn.LSTM(8, 16)), rnn.Linear(32, 2))
+            module = rnn.interop.linen.Module(model)
+            variables = module.init(jax.random.key(0), tokens)  # [B, T]
+            logits = module.apply(variables, tokens, seq_lengths=lengths)  # [B, T, 2]
+            _, params = rnn.interop.linen.from_params(module, variables)  # parameters of jaxrnn
     """
 
     model: Any

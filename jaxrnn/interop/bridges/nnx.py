@@ -34,12 +34,12 @@ class Module(nnx.Module):
         >>> from flax import nnx
         >>> model = rnn.Stack(rnn.Embedding(65, 8), rnn.Bidirectional(rnn.LSTM(8, 16)), rnn.Linear(32, 2))
         >>> module = rnn.interop.nnx.Module(model, rngs=nnx.Rngs(0))
-        >>> module(jnp.zeros((4, 7), int), seq_lengths=jnp.array([7, 5, 3, 2])).shape  # [B, T]
-        (4, 7, 2)
         >>> module.weights.layers_1.backward.w_hh.shape
         (16, 64)
         >>> module.params[1][1].w_hh.shape  # parameters of jaxrnn
         (16, 64)
+        >>> module(jnp.zeros((4, 7), int), seq_lengths=jnp.array([7, 5, 3, 2])).shape  # [B, T]
+        (4, 7, 2)
     """
 
     def __init__(

@@ -1,50 +1,35 @@
-"""What :mod:`jaxrnn.interop.nnx` and :mod:`jaxrnn.interop.linen` share: the modules of Flax and the layers of jaxrnn.
-
-================================================  ===========================================
-Flax                                              jaxrnn
-================================================  ===========================================
-``RNN(cell)``                                     the cell
-``RNN(cell, reverse=True, keep_order=True)``      ``Reverse(cell)``
-``Bidirectional(RNN(a), RNN(b), merge_fn=...)``   ``Bidirectional(a, b, merge)``
-``LSTMCell``, ``OptimizedLSTMCell``               ``LSTM``, which becomes the optimized one
-``GRUCell``                                       ``GRU(..., reset_after=True)``
-``SimpleCell``                                    ``VanillaRNN``
-``Embed``, ``Linear`` or ``Dense``, ``Dropout``   ``Embedding``, ``Linear``, ``Dropout``
-``Sequential``, and a function in it              ``Stack``, ``Activation``
-================================================  ===========================================
-
-A carry of an LSTM is ``(c, h)``, a state ``LSTMState(h, c)``. Flax is batch-first, ``[B, T, I]``, where a module is not
-``time_major``; jaxrnn is time-major. In the padding after ``seq_lengths`` outputs of Flax have no meaning, those of
-jaxrnn are 0.
-"""
+"""Modules of nnx and linen as layers of jaxrnn, and back. The table is in :mod:`jaxrnn.interop.flax`."""
 
 from __future__ import annotations
 
-import operator
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from typing import Any, ClassVar, NamedTuple
 
-import flax.linen
-import flax.nnx
-import jax
 import jax.numpy as jnp
 import numpy as np
-from flax.nnx.nn import dtypes as nnx_dtypes
 from flax.traverse_util import flatten_dict
 
 from jaxrnn import checks
-from jaxrnn.cells import GRU, LSTM, LSTMState, VanillaRNN
-from jaxrnn.cells.vanilla import ACTIVATIONS as ELEMENTWISE
+from jaxrnn.cells import GRU, LSTM, VanillaRNN
 from jaxrnn.interop import layouts
 from jaxrnn.interop.arrays import one_dtype, shape, to_numpy
 from jaxrnn.interop.bridges.sequences import unnest
 from jaxrnn.interop.checks import counterpart
+from jaxrnn.interop.flax.options import (
+    ACTIVATIONS,
+    ELEMENTWISE_NAMES,
+    MERGE_FUNCTIONS,
+    MERGE_NAMES,
+    check_options,
+    features,
+    function,
+    known,
+    times_major,
+)
 from jaxrnn.interop.layouts import Layout, Weights
-from jaxrnn.interop.structure import cells, from_parts_of_cells, parts_of_cells
 from jaxrnn.layers import Activation, Bidirectional, Dropout, Embedding, Linear, Reverse, Stack
-from jaxrnn.layers.bidirectional import MERGES
-from jaxrnn.layers.pointwise import FUNCTIONS, EmbeddingParams, LinearParams
-from jaxrnn.types import Params, State
+from jaxrnn.layers.pointwise import EmbeddingParams, LinearParams
+from jaxrnn.types import Params
 
 LAYOUTS = {
     VanillaRNN: Layout("SimpleCell", "h", "", {"use_bias": (True,)},
@@ -55,44 +40,6 @@ LAYOUTS = {
                 "GRUCell always has a bias and resets after the product, and the two forms do not convert into each "
                 "other"),
 }  # fmt: skip
-
-NEUTRAL: dict[str, tuple] = {  # options of modules without a counterpart here, and their values without effect
-    "gate_fn": (jax.nn.sigmoid,),
-    "carry_init": (None, jax.nn.initializers.zeros),
-    "residual": (False,),
-    "broadcast_dims": ((),),
-    "precision": (None,),
-    "preferred_element_type": (None,),
-    "dot_general": (None, jax.lax.dot_general),
-    "dot_general_cls": (None,),
-    "promote_dtype": (flax.linen.dtypes.promote_dtype, nnx_dtypes.promote_dtype),
-    "state_axes": (flax.nnx.StateAxes({...: flax.nnx.Carry}),),
-    "broadcast_rngs": (None,),
-    "variable_axes": ({},),
-    "variable_broadcast": ("params",),
-    "variable_carry": (False,),
-    "split_rngs": ({"params": False},),
-}
-
-ELEMENTWISE_NAMES = {function: name for name, function in ELEMENTWISE.items()}
-ACTIVATIONS: dict[Callable, Any] = {function: name for name, function in FUNCTIONS.items()} | {
-    function: function  # further functions of each output alone
-    for function in (
-        jax.nn.celu, jax.nn.elu, jax.nn.gelu, jax.nn.hard_sigmoid, jax.nn.hard_swish, jax.nn.hard_tanh,
-        jax.nn.leaky_relu, jax.nn.log_sigmoid, jax.nn.relu6, jax.nn.selu, jax.nn.silu, jax.nn.soft_sign,
-        jax.nn.softplus,
-    )
-}  # fmt: skip
-
-MERGE_FUNCTIONS = MERGES | {"concat": flax.nnx.Bidirectional.merge_fn, "sum": jnp.add, "product": jnp.multiply}
-MERGE_NAMES: dict[Callable, str] = {
-    **{function: name for name, function in (*MERGES.items(), *MERGE_FUNCTIONS.items())},
-    flax.linen.Bidirectional.merge_fn: "concat",
-    jax.lax.add: "sum",
-    operator.add: "sum",
-    jax.lax.mul: "product",
-    operator.mul: "product",
-}
 
 
 class Names(NamedTuple):
@@ -110,11 +57,7 @@ class Family:
     nn: Any  # flax.nnx or flax.linen
     dense: type  # the linear map
     bridge: type
-    cells: Mapping[type, Names]
-
-    def child(self, module: Any, attribute: str) -> str:
-        """The name of the parameters of the module in an attribute."""
-        return attribute
+    cells: ClassVar[Mapping[type, Names]]
 
     def layers(self, place: str, module: Any, params: Mapping) -> list[tuple[str, Any, Mapping]]:
         """The name, module and parameters of each layer of a Sequential."""
@@ -179,10 +122,10 @@ class Family:
 
     def _from_bidirectional(self, place: str, module: Any, params: Mapping) -> tuple[Bidirectional, tuple]:
         merge = known(f"{place}.merge_fn", module.merge_fn, MERGE_NAMES, "jnp.add is a sum, jnp.multiply a product")
-        rnns = {self.child(module, name): getattr(module, name) for name in ("forward_rnn", "backward_rnn")}
-        params = take(place, params, tuple(rnns))
+        names = ("forward_rnn", "backward_rnn")
+        params = take(place, params, names)
         (forward, w_forward), (backward, w_backward) = [
-            self._from_rnn(f"{place}.{name}", rnn, params[name]) for name, rnn in rnns.items()
+            self._from_rnn(f"{place}.{name}", getattr(module, name), params[name]) for name in names
         ]
         return Bidirectional(forward, None if backward == forward else backward, merge), (w_forward, w_backward)
 
@@ -191,8 +134,7 @@ class Family:
         if type(module) is not self.nn.RNN:
             checks.refuse(place, "an RNN", type(module).__name__, error=TypeError)
         check_options(place, module)
-        name = self.child(module, "cell")
-        return self._from_cell(f"{place}.{name}", module.cell, take(place, params, (name,))[name])
+        return self._from_cell(f"{place}.cell", module.cell, take(place, params, ("cell",))["cell"])
 
     def _from_cell(self, place: str, module: Any, params: Mapping) -> tuple[Any, Params]:
         if type(module) not in self.cells:
@@ -212,22 +154,23 @@ class Family:
         kernels = {name: f"{name}.kernel" for name in (*names.x, *names.h)}
         arrays = read(place, module, params, *kernels.values(), *[f"{name}.bias" for name in names.biased])
         I, H = len(arrays[kernels[names.x[0]]]), features(module)  # noqa: E741
-        gates = len(LAYOUTS[names.cell].gates)
+        layout = LAYOUTS[names.cell]
+        gates = len(layout.gates)
 
-        def join(group: tuple[str, ...], rows: int) -> tuple[np.ndarray, np.ndarray]:
-            """The kernels and the biases of all gates, missing ones 0."""
+        def join(group: tuple[str, ...], rows: int) -> tuple[np.ndarray, np.ndarray | None]:
+            """The kernel and the bias of all gates; without a bias it is 0 for one gate, None for all."""
             width = gates * H // len(group)
-            zeros = np.zeros(width, arrays[kernels[group[0]]].dtype)
-            biases = [arrays.get(f"{name}.bias", zeros) for name in group]
-            for name, bias in zip(group, biases, strict=True):
-                shape(f"{place}.{name}.kernel", arrays[kernels[name]], (rows, width))
-                shape(f"{place}.{name}.bias", bias, (width,))
-            return np.concatenate([arrays[kernels[name]] for name in group], -1), np.concatenate(biases)
+            for name in group:
+                shape(f"{place}.{kernels[name]}", arrays[kernels[name]], (rows, width))
+                if name in names.biased:
+                    shape(f"{place}.{name}.bias", arrays[f"{name}.bias"], (width,))
+            w = np.concatenate([arrays[kernels[name]] for name in group], -1)
+            biases = [arrays.get(f"{name}.bias", np.zeros(width, w.dtype)) for name in group]
+            return layout.ours(w), layout.ours(np.concatenate(biases)) if {*group} & {*names.biased} else None
 
         (w_x, b_x), (w_h, b_h) = join(names.x, I), join(names.h, H)
         cell = names.cell(I, H, dtype=w_x.dtype.name, **options)
-        weights = Weights(*map(LAYOUTS[names.cell].ours, (w_x, w_h, b_x, b_h)))
-        return cell, layouts.to_params(cell, weights)
+        return cell, layouts.to_params(cell, Weights(w_x, w_h, b_x, b_h))
 
     # ---- jaxrnn to Flax ----
 
@@ -291,50 +234,6 @@ class Family:
         return self.make(kind, cell.input_size, cell.hidden_size, params.w_xh.dtype, **options), tree
 
 
-# ---- what a module states ----------------------------------------------------------------------------------------
-
-
-def check_options(place: str, module: Any) -> None:
-    """Options that jaxrnn does not have are without effect."""
-    for name, values in NEUTRAL.items():
-        value = getattr(module, name, values[0])
-        if value not in values:
-            checks.refuse(f"{place}.{name}", describe(values[0]), describe(value), "jaxrnn has no counterpart of it")
-
-
-def known(place: str, given: Callable, names: Mapping[Callable, Any], why: str) -> Any:
-    """What a function stands for; functions are compared by identity."""
-    for candidate, name in names.items():
-        if candidate is given:
-            return name
-    kinds = ", ".join(dict.fromkeys(map(describe, names)))
-    checks.refuse(place, f"one of {kinds}", describe(given), why)
-
-
-def function(named: str | Callable) -> Callable:
-    """The function of an Activation or a VanillaRNN."""
-    return named if callable(named) else FUNCTIONS[named]
-
-
-def describe(value: Any) -> str:
-    """A function by its name."""
-    return getattr(value, "__name__", None) or repr(value)
-
-
-def times_major(module: Any) -> set[bool]:
-    """The values of ``time_major`` in a module and, in a Sequential, its layers."""
-    if isinstance(getattr(module, "layers", None), Iterable):
-        return set().union(*map(times_major, module.layers))
-    return {module.time_major} if hasattr(module, "time_major") else set()
-
-
-def features(module: Any) -> int:
-    """The size of the outputs of a module."""
-    return next(
-        getattr(module, name) for name in ("hidden_features", "out_features", "features") if hasattr(module, name)
-    )
-
-
 def take(place: str, params: Any, names: tuple[str, ...]) -> Mapping:
     """Parameters with exactly these names."""
     if not isinstance(params, Mapping):
@@ -356,67 +255,3 @@ def read(place: str, module: Any, params: Any, *names: str) -> dict[str, np.ndar
         checks.refuse(f"{place}.dtype", f"None or {dtype}, that of the parameters", jnp.dtype(module.dtype).name,
                       "rnn.MixedPrecision computes in another one")  # fmt: skip
     return arrays
-
-
-# ---- states ------------------------------------------------------------------------------------------------------
-
-
-def from_state(model: Any, state: Any) -> State:
-    """Convert carries of nnx or linen to a state of the model: ``(c, h)`` of an LSTM to ``LSTMState(h, c)``.
-
-    Args:
-        model: a model that has a counterpart in Flax.
-        state: the carry of an ``RNN``, the pair of a ``Bidirectional``, or for a Stack a tuple with one entry for each
-            layer, ``()`` for those without one; arrays ``[..., H]``.
-
-    Returns:
-        A state for :func:`~jaxrnn.unroll`.
-
-    Raises:
-        TypeError, ValueError: the model has no counterpart, or these are not carries of it.
-
-    Example:
-        >>> import jax.numpy as jnp, jaxrnn as rnn
-        >>> model = rnn.Stack(rnn.LSTM(3, 5), rnn.Linear(5, 2))
-        >>> c, h = jnp.zeros((7, 5)), jnp.ones((7, 5))
-        >>> state = rnn.interop.nnx.from_state(model, ((c, h), ()))
-        >>> state[0].h is h
-        True
-    """
-    leaves = jax.tree.leaves(state)
-    batch = jnp.shape(leaves[0])[:-1] if leaves else ()
-    expected = jax.eval_shape(lambda: to_state(model, model.initial_state(batch)))
-    state = checks.same_tree("state", expected, state, "(c, h) is the carry of an LSTM, () that of a layer without one")
-    parts = zip(cells("model", model), parts_of_cells(model, state), strict=True)
-    return from_parts_of_cells(
-        model, iter([LSTMState(*part[::-1]) if type(cell) is LSTM else part for (_, cell), part in parts])
-    )
-
-
-def to_state(model: Any, state: State) -> Any:
-    """Convert a state of the model to carries of nnx or linen: the inverse of :func:`from_state`.
-
-    Args:
-        model: a model that has a counterpart in Flax.
-        state: its state, arrays ``[..., H]``.
-
-    Returns:
-        The ``initial_carry`` of an ``RNN`` or a ``Bidirectional``; for a Stack a tuple with one for each layer.
-
-    Raises:
-        TypeError, ValueError: the model has no counterpart, or it is not a state of the model.
-
-    Example:
-        >>> import jaxrnn as rnn
-        >>> cell = rnn.LSTM(3, 5)
-        >>> c, h = rnn.interop.nnx.to_state(cell, cell.initial_state((7,)))
-        >>> c.shape
-        (7, 5)
-    """
-    leaves = jax.tree.leaves(state)
-    state = checks.state_like("state", model, state, jnp.shape(leaves[0])[:-1] if leaves else ())
-    parts = []
-    for (place, cell), part in zip(cells("model", model), parts_of_cells(model, state), strict=True):
-        counterpart(place, cell, LAYOUTS, "Flax")
-        parts.append(tuple(part[::-1]) if type(cell) is LSTM else part)
-    return from_parts_of_cells(model, iter(parts))
