@@ -24,7 +24,7 @@ from flax_reference import (
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from refusals import refuses
-from zoo import ZOO, filled, random_params, random_state
+from zoo import ZOO, few, filled, random_params, random_state
 from zoo import inputs as zoo_inputs
 
 import jaxrnn as rnn
@@ -95,12 +95,11 @@ def test_values_and_gradients():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_values_and_gradients_of_all_kinds(dtype, x64):
-    module = rich(dtype)
+def test_values_and_gradients_of_all_kinds(x64):
+    module = rich("float64")
     params = drawn(module, jnp.zeros((B, T), jnp.int32))
-    check_module(module, params, {"float32": 1e-5, "float64": 1e-10}[dtype])
-    assert str(from_params(module, params)[0]).replace(f", dtype={dtype!r}", "") == (
+    check_module(module, params, 1e-10)
+    assert str(from_params(module, params)[0]).replace(", dtype='float64'", "") == (
         "Stack(Embedding(7, 3), Bidirectional(GRU(3, 4, reset_after=True), backward=LSTM(3, 4)), "
         "Stack(Activation('tanh'), Dropout(0.5)), Reverse(VanillaRNN(8, 4, activation='relu')), "
         "Bidirectional(LSTM(4, 4), backward=VanillaRNN(4, 4), merge='sum'), Linear(4, 2), Activation(jax.nn.gelu))"
@@ -108,7 +107,7 @@ def test_values_and_gradients_of_all_kinds(dtype, x64):
 
 
 @pytest.mark.slow
-@settings(max_examples=16, deadline=None, derandomize=True, database=None,
+@settings(max_examples=8, deadline=None, derandomize=True, database=None,
           suppress_health_check=[HealthCheck.function_scoped_fixture])  # fmt: skip
 @given(
     kind=st.sampled_from(list(CELLS)),
@@ -130,6 +129,7 @@ def test_options(kind, options, direction, lengths, x64):
     check_module(module, drawn(module, jnp.zeros((B, B, IN))), 1e-10, lengths, call)
 
 
+@pytest.mark.slow
 def test_carries():
     module = both("lstm", "gru", return_carry=True)
     params = drawn(module, jnp.zeros((B, T, IN)))
@@ -144,23 +144,23 @@ def test_carries():
 # ---- round trips -------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_linen_to_jaxrnn_to_linen():
-    for dtype in (jnp.float32, jnp.bfloat16):
-        module = rich(dtype)
-        params = drawn(module, jnp.zeros((B, T), jnp.int32))
-        model, converted = from_params(module, params)
-        again = to_params(model, converted)
-        assert from_params(to_module(model), again)[0] == model
-        same_bits(again, params)
+    module = rich(jnp.bfloat16)
+    params = drawn(module, jnp.zeros((B, T), jnp.int32))
+    model, converted = from_params(module, params)
+    again = to_params(model, converted)
+    assert from_params(to_module(model), again)[0] == model
+    same_bits(again, params)
 
 
-def test_jaxrnn_to_linen_to_jaxrnn():
-    for merge in ("concat", "sum", "mean", "product", "both"):
-        model = rnn.Bidirectional(rnn.LSTM(IN, H, dtype="float16"), merge=merge)
-        params = random_params(model)
-        again, converted = from_params(to_module(model), to_params(model, params))
-        assert again == model
-        same_bits(converted, params)
+@pytest.mark.parametrize("merge", few(["concat", "sum", "mean", "product", "both"], ["mean"]))
+def test_jaxrnn_to_linen_to_jaxrnn(merge):
+    model = rnn.Bidirectional(rnn.LSTM(IN, H, dtype="float16"), merge=merge)
+    params = random_params(model)
+    again, converted = from_params(to_module(model), to_params(model, params))
+    assert again == model
+    same_bits(converted, params)
 
 
 def test_the_biases_of_a_gru_are_summed_but_for_the_candidate():
@@ -173,6 +173,7 @@ def test_the_biases_of_a_gru_are_summed_but_for_the_candidate():
     same_bits({name: dense["bias"] for name, dense in converted.items() if "bias" in dense}, biases)
 
 
+@pytest.mark.slow
 def test_cells_alone_and_boxed_parameters():
     init = nn.with_partitioning(nn.initializers.ones, (None, "model"))
     dense = nn.Dense(2, kernel_init=init)
@@ -319,11 +320,10 @@ def test_bridge():
 
     @jax.jit
     def apply(variables, xs, key):
-        eval_ = module.apply(variables, xs, seq_lengths=lengths, deterministic=True, return_carry=True)
-        keys = jax.random.split(key)
-        return eval_, [module.apply(variables, xs, deterministic=False, rngs={"dropout": key}) for key in keys]
+        without = module.apply(variables, xs, seq_lengths=lengths, deterministic=True, return_carry=True)
+        return without, module.apply(variables, xs, deterministic=False, rngs={"dropout": key})
 
-    outputs, (first, second) = apply(variables, xs, jax.random.key(0))
+    (outputs, first), (_, second) = [apply(variables, xs, jax.random.key(seed)) for seed in (0, 1)]
     expected, ys = rnn.unroll(model, params, xs.T, lengths=lengths)
     same(outputs, (expected, ys.swapaxes(0, 1)), 1e-6)
     assert jnp.abs(first - outputs[1]).max() > 0.1  # dropout acts
@@ -387,8 +387,14 @@ def test_refused_bridges():
     refuses("TypeError params: expected GRUParams(…), got tuple of 0; …", lambda: to_params(Module(rnn.GRU(3, 4)), ()))
 
 
+@pytest.fixture
+def standard_promotion():
+    with jax.numpy_dtype_promotion("standard"):  # optax mixes dtypes
+        yield
+
+
 @pytest.mark.slow
-def test_bridge_trains_as_fit_does():
+def test_bridge_trains_as_fit_does(standard_promotion):
     model = tagger(0.0)
     params = random_params(model)
     data = training_data(model)

@@ -21,7 +21,8 @@ class Module(nn.Module):
         model: a cell or a layer, or a :class:`~jaxrnn.tasks.Classifier`; your own too.
         time_major: whether inputs and outputs are ``[T, ..., I]``, not ``[..., T, I]``.
         return_carry: whether a call returns ``(carry, outputs)``.
-        deterministic: without dropout; here or in the call, as of nn.Dropout. A model without dropout needs neither.
+        deterministic: whether dropout is off; here or in the call, as of nn.Dropout. A model without dropout, and
+            without layers of your own, needs neither.
 
     Raises:
         TypeError: the model cannot be called on a sequence, or is not hashable.
@@ -64,7 +65,7 @@ class Module(nn.Module):
             seq_lengths: ``[...]`` ints; outputs after them are 0.
             return_carry: whether to return the final state too, by default as in the constructor.
             time_major: whether time is the first axis, by default as in the constructor.
-            deterministic: without dropout.
+            deterministic: whether dropout is off, unless the constructor says it.
 
         Returns:
             Outputs ``[..., T, H]``, or ``(carry, outputs)``. Those of a Classifier are logits ``[..., classes]``.

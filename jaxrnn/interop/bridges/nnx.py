@@ -12,6 +12,14 @@ from jaxrnn.interop.bridges import sequences
 from jaxrnn.types import Array, Params, PyTree, State
 
 
+class Weights(nnx.Module):
+    """Arrays as parameters: attributes by the names in nested dicts."""
+
+    def __init__(self, nested: dict) -> None:
+        for name, x in nested.items():
+            setattr(self, name, Weights(x) if isinstance(x, dict) else nnx.Param(x))
+
+
 class Module(nnx.Module):
     """A model of jaxrnn as a module of Flax nnx, called as nnx.RNN is: batch-first.
 
@@ -21,7 +29,7 @@ class Module(nnx.Module):
     Args:
         model: a cell or a layer, or a :class:`~jaxrnn.tasks.Classifier`; your own too.
         params: its parameters, for instance trained ones; by default they are drawn.
-        rngs: the streams ``params``, which is not needed with ``params``, and ``dropout``, by default of seed 0.
+        rngs: the streams ``params``, where ``params`` are not given, and ``dropout``, where the model has dropout.
         time_major: whether inputs and outputs are ``[T, ..., I]``, not ``[..., T, I]``.
         return_carry: whether a call returns ``(carry, outputs)``.
 
@@ -56,11 +64,11 @@ class Module(nnx.Module):
             checks.required("rngs", rngs, "Module(model, rngs=nnx.Rngs(0)) draws parameters, params= gives them")
             params = model.init(rngs.params())  # type: ignore[union-attr]
         self.model = model
-        self.weights = _params(sequences.nest(model, params))
+        self.weights = Weights(sequences.nest(model, params))
         self.time_major = time_major
         self.return_carry = return_carry
         self.deterministic = False
-        self.rngs = (nnx.Rngs(0) if rngs is None else rngs)["dropout"].fork()
+        self.rngs = (nnx.Rngs(0) if rngs is None else rngs)["dropout"].fork() if sequences.draws(model) else None
 
     @property
     def params(self) -> Params:
@@ -86,7 +94,7 @@ class Module(nnx.Module):
             seq_lengths: ``[...]`` ints; outputs after them are 0.
             return_carry: whether to return the final state too, by default as in the constructor.
             time_major: whether time is the first axis, by default as in the constructor.
-            deterministic: without dropout, by default as ``module.train()`` or ``module.eval()`` said last.
+            deterministic: whether dropout is off, by default as ``module.train()`` or ``module.eval()`` said last.
             rngs: the random numbers of dropout, by default those of the constructor.
 
         Returns:
@@ -104,10 +112,6 @@ class Module(nnx.Module):
         """The options of ``nnx.view``."""
         if deterministic is not None:
             self.deterministic = deterministic
-
-
-def _params(nested: dict) -> nnx.Dict:
-    return nnx.Dict({name: _params(x) if isinstance(x, dict) else nnx.Param(x) for name, x in nested.items()})
 
 
 def _key(rngs: Any) -> jax.Array:

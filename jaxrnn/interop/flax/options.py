@@ -27,7 +27,7 @@ NEUTRAL: dict[str, tuple] = {  # options of modules without a counterpart here, 
     "dot_general": (None, jax.lax.dot_general),
     "dot_general_cls": (None,),
     "promote_dtype": (flax.linen.dtypes.promote_dtype, nnx_dtypes.promote_dtype),
-    "state_axes": (flax.nnx.StateAxes({...: flax.nnx.Carry}),),  # type: ignore[arg-type]
+    "state_axes": ({...: flax.nnx.Carry}, flax.nnx.StateAxes({...: flax.nnx.Carry})),  # type: ignore[arg-type]
     "broadcast_rngs": (None,),
     "variable_axes": ({},),
     "variable_broadcast": ("params",),
