@@ -242,6 +242,7 @@ FROM = {
         lambda: nnx.Sequential(flip),
         "ValueError module.layers[0]: expected one of …relu…, got flip; others might mix steps or sequences",
     ),
+    "empty": (nnx.Sequential, "ValueError layers: expected at least one cell or layer, got none; …"),
     "precision": (
         lambda: nnx.Linear(3, 2, precision="highest", rngs=nnx.Rngs(0)),
         "ValueError module.precision: expected None, got 'highest'; …",

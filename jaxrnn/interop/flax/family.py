@@ -117,8 +117,8 @@ class Family:
         for name, layer, _ in layers[:-1]:
             if getattr(layer, "return_carry", False):
                 checks.refuse(f"{place}.{name}.return_carry", "False below another layer", "True")
-        models, weights = zip(*[self.from_layer(f"{place}.{name}", *rest) for name, *rest in layers], strict=True)
-        return Stack(*models), weights
+        pairs = [self.from_layer(f"{place}.{name}", *rest) for name, *rest in layers]
+        return Stack(*[model for model, _ in pairs]), tuple(weights for _, weights in pairs)
 
     def _from_bidirectional(self, place: str, module: Any, params: Mapping) -> tuple[Bidirectional, tuple]:
         merge = known(f"{place}.merge_fn", module.merge_fn, MERGE_NAMES, "jnp.add is a sum, jnp.multiply a product")
