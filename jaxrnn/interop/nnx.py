@@ -41,6 +41,8 @@ class NNX(Family):
         return [(f"layers[{n}]", layer, trees.get(n, {})) for n, layer in enumerate(module.layers)]
 
     def make(self, kind: type, input_size: int, size: int, dtype: Any, **options: Any) -> Any:
+        if kind in self.cells:
+            options["recurrent_kernel_init"] = nnx.initializers.zeros  # the default cannot draw in 16 bits
         if kind is nnx.SimpleCell:
             options["dtype"] = None  # that of the parameters, and not float32
         return nnx.eval_shape(lambda: kind(input_size, size, param_dtype=dtype, rngs=nnx.Rngs(0), **options))
