@@ -39,7 +39,8 @@ CELLS = {
 
 
 def cell(kind, dtype=jnp.float32, **options):
-    return CELLS[kind](H, param_dtype=dtype, **options)
+    zeros = nn.initializers.zeros  # the default cannot draw in 16 bits
+    return CELLS[kind](H, param_dtype=dtype, recurrent_kernel_init=zeros, **options)
 
 
 def both(kind, other, dtype=jnp.float32, **options):
