@@ -3,6 +3,7 @@
 import pathlib
 import re
 
+import jax
 import numpy as np
 import pytest
 
@@ -27,7 +28,8 @@ def test_both_sides_agree(section, library, capsys):
     namespace = {"same": same}
     blocks = re.findall(r"```python\n(.*?)```", SECTIONS[section], re.DOTALL)
     for block in blocks:
-        exec(block, namespace)
+        with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):  # as users have it
+            exec(block, namespace)
         printed = capsys.readouterr().out.splitlines()
         for answer in re.findall(r"^print\(.*\)  # (.*)$", block, re.MULTILINE):
             assert answer in printed
