@@ -4,13 +4,7 @@
 operators are compared with the parameters of cells in :mod:`jaxrnn.interop.onnx.operators`.
 """
 
-from typing import Any
-
+from jaxrnn.interop.onnx.reader import from_model
 from jaxrnn.interop.onnx.writer import to_model
 
 __all__ = ["from_model", "to_model"]
-
-
-def from_model(proto_or_path: Any) -> Any:
-    """To come."""
-    raise NotImplementedError
