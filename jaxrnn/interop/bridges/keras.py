@@ -21,8 +21,8 @@ from jaxrnn.unroll import unroll
 class Layer(keras.layers.Layer):
     """A cell or layer of jaxrnn, a user's own included, as a recurrent layer of Keras.
 
-    The weights are variables of Keras, named by their path in the parameters (``0.w_xh``): optimizers, ``summary()`` and
-    files have them. As in Keras inputs are batch-first, and ``training`` switches dropout. A mask, of Masking or
+    The weights are variables of Keras, named by their path in the parameters (``0.w_xh``), in optimizers, summaries
+    and files. As in Keras inputs are batch-first, and ``training`` switches dropout. A mask, of Masking or
     ``mask_zero``, must leave out the end of sequences only; the outputs there are 0.
 
     Args:
@@ -30,8 +30,8 @@ class Layer(keras.layers.Layer):
             own must be importable when it is loaded.
         params: its parameters, in its own structure; by default those of ``model.init``.
         return_sequences: whether the output is that of all steps, or, as in Keras by default, the last one.
-        return_state: whether the final state follows: ``(y, *states)``, the arrays of the state of jaxrnn in order, such
-            as h and c of an LSTM.
+        return_state: whether the final state follows: ``(y, *states)``, the arrays of the state of jaxrnn in order,
+            such as h and c of an LSTM.
         seed: an int, of initial weights and dropout.
         **options: ``name``, ``trainable`` and ``dtype`` of a layer of Keras.
 
@@ -128,12 +128,12 @@ class Layer(keras.layers.Layer):
     def _state(self, arrays: Any, batch: tuple[int, ...]) -> State:
         """The state of jaxrnn that has these arrays."""
         self._check_last_output("initial_state")
-        expected = jax.tree.structure(self.model.initial_state(batch))
+        expected, structure = jax.tree.flatten(self.model.initial_state(batch))
         leaves = jax.tree.leaves(arrays)
-        if len(leaves) != expected.num_leaves:
-            checks.refuse("initial_state", f"a list of {expected.num_leaves} arrays", len(leaves),
+        if len(leaves) != len(expected):
+            checks.refuse("initial_state", f"a list of {len(expected)} arrays", len(leaves),
                           "return_state=True returns it after the output")  # fmt: skip
-        return checks.state_like("initial_state", self.model, jax.tree.unflatten(expected, leaves), batch)
+        return checks.state_like("initial_state", self.model, jax.tree.unflatten(structure, leaves), batch)
 
     def _check_last_output(self, argument: str) -> None:
         if not self.return_sequences and sees_future(self.model):

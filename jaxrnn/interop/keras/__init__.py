@@ -13,8 +13,8 @@ Keras                                                  jaxrnn
 ``Masking``, ``mask_zero=True``                        ``unroll(..., lengths=lengths(module, inputs))``
 =====================================================  ==========================================================
 
-The conversions read and write the weights of built layers, on any backend; :class:`Layer` is for the JAX backend. Files
-are those of Keras: ``from_module(keras.models.load_model("model.keras"))``, and ``to_module(model, params).save(path)``.
+The conversions read and write the weights of built layers, on any backend; :class:`Layer` is for the JAX backend. For
+files use those of Keras: ``from_module(keras.models.load_model(path))``, and ``to_module(model, params).save(path)``.
 """
 
 from typing import Any

@@ -24,7 +24,9 @@ def chain(keras: Any, place: str, module: Any) -> list[tuple[str, Any]]:
         for name in ("inputs", "outputs"):
             if len(getattr(module, name)) != 1:
                 _refuse_graph(f"{place}.{name}", f"{len(getattr(module, name))} tensors")
-        found = _between(keras, place, module.inputs[0], module.outputs[0])
+        masks: list[tuple[str, Any]] = []
+        found = _between(keras, place, module.inputs[0], module.outputs[0], masks)
+        _check_masks(keras, found, masks)
     else:
         return [] if type(module) is keras.layers.InputLayer else [(place, module)]
     return _flattened(keras, found)
@@ -34,10 +36,10 @@ def _flattened(keras: Any, steps: list[tuple[str, Any]]) -> list[tuple[str, Any]
     return [step for place, layer in steps for step in chain(keras, place, layer)]
 
 
-def kind(keras: Any, layer: Any) -> str | None:
-    """The name of the class of a layer, if keras.layers has it: not that of a subclass, whose call may differ."""
+def kind(keras: Any, layer: Any) -> str:
+    """The class of a layer by its name in keras.layers; "" of others, such as a subclass, whose call may differ."""
     name = type(layer).__name__
-    return name if getattr(keras.layers, name, None) is type(layer) else None
+    return name if getattr(keras.layers, name, None) is type(layer) else ""
 
 
 def flat(steps: list[tuple[str, Any]]) -> Iterator[tuple[str, Any]]:
@@ -59,12 +61,14 @@ def parts(place: str, layer: Any) -> Iterator[tuple[str, Any]]:
         yield from parts(f"{place}.cells[{index}]", cell)
 
 
-def _between(keras: Any, place: str, start: Any, end: Any) -> list[tuple[str, Any]]:
-    """The layers from one tensor of a functional model to another."""
+def _between(keras: Any, place: str, start: Any, end: Any, masks: list[tuple[str, Any]]) -> list[tuple[str, Any]]:
+    """The layers from one tensor of a functional model to another; the masks that are passed to them are added."""
     steps: list[tuple[str, Any]] = []
     while end is not start:
         layer, node = _origin(end)
-        path, inputs = f"{place}.get_layer({layer.name!r})", node.input_tensors
+        path, mask = f"{place}.get_layer({layer.name!r})", node.arguments.kwargs.get("mask")
+        inputs = [x for x in node.input_tensors if x is not mask]
+        masks += [] if mask is None else [(path, mask)]
         merge = RESIDUALS.get(kind(keras, layer))
         if node.arguments.kwargs.get("training"):
             refuse(path, "a layer that follows the model's training", "a call with training=True",
@@ -76,7 +80,7 @@ def _between(keras: Any, place: str, start: Any, end: Any) -> list[tuple[str, An
             end, inner = _input_and_output(path, merge, *inputs)
             if getattr(layer, "axis", -1) not in (-1, len(end.shape) - 1):
                 refuse(f"{path}.axis", "-1, the features", layer.axis, "jaxrnn concatenates features")
-            steps.append((path, Residual(merge, _flattened(keras, _between(keras, place, end, inner)))))
+            steps.append((path, Residual(merge, _flattened(keras, _between(keras, place, end, inner, masks)))))
         else:
             _refuse_graph(path, f"a {type(layer).__name__} of {len(inputs)} tensors")
     return steps[::-1]
@@ -94,6 +98,35 @@ def _input_and_output(path: str, merge: str, a: Any, b: Any) -> tuple[Any, Any]:
 def _ancestors(tensor: Any) -> set[int]:
     inputs = _origin(tensor)[1].input_tensors
     return {id(x) for x in inputs}.union(*map(_ancestors, inputs))
+
+
+def mask_value(keras: Any, layer: Any) -> Any:
+    """The value of masked inputs of a layer that makes a mask; None of other layers."""
+    return layer.mask_value if kind(keras, layer) == "Masking" else 0 if getattr(layer, "mask_zero", False) else None
+
+
+def _check_masks(keras: Any, steps: list[tuple[str, Any]], masks: list[tuple[str, Any]]) -> None:
+    """Masks are explicit arguments in a graph: those that a layer of the chain makes, ``x != value``, not others."""
+    made = [
+        (node.input_tensors[0], mask_value(keras, layer))
+        for _, layer in flat(steps)
+        if mask_value(keras, layer) is not None
+        for node in layer._inbound_nodes
+    ]
+    for path, mask in masks:
+        for node in _comparisons(mask):
+            x, value = node.arguments.args if type(node.operation).__name__ == "NotEqual" else (None, None)
+            if not any(x is y and value == other for y, other in made):
+                refuse(path, "the mask of a Masking layer or an Embedding below it", "another mask",
+                       "jaxrnn takes lengths= for the whole model")  # fmt: skip
+
+
+def _comparisons(mask: Any) -> list[Any]:
+    """The nodes that a mask is joined from where layers with masks are merged."""
+    operation, node = _origin(mask)
+    if type(operation).__name__ in ("Any", "Concatenate", "ExpandDims", "LogicalOr", "ZerosLike"):
+        return [found for x in node.input_tensors if x.dtype == "bool" for found in _comparisons(x)]
+    return [node]
 
 
 def _origin(tensor: Any) -> tuple[Any, Any]:

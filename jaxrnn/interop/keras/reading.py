@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -12,7 +12,8 @@ from jaxrnn import checks
 from jaxrnn.cells import GRU, LSTM, VanillaRNN
 from jaxrnn.interop.arrays import to_numpy
 from jaxrnn.interop.keras import graph
-from jaxrnn.interop.keras.tables import FUNCTIONS, LAYOUTS, MERGES, OVER_FEATURES, keras, prefix_lengths
+from jaxrnn.interop.keras.checks import check_layers, check_mask
+from jaxrnn.interop.keras.tables import FUNCTIONS, LAYOUTS, MERGES, ONE_DIRECTION, OVER_FEATURES, keras, prefix_lengths
 from jaxrnn.interop.layouts import Weights, to_params
 from jaxrnn.layers import (
     Activation,
@@ -29,26 +30,8 @@ from jaxrnn.layers import (
 from jaxrnn.tasks.classifier import Classifier, ClassifierParams
 from jaxrnn.types import Array, Params
 
-RECURRENT = ("LSTM", "GRU", "SimpleRNN", "RNN", "Bidirectional")
-CELLS: dict[str | None, Any] = {"SimpleRNNCell": VanillaRNN, "LSTMCell": LSTM, "GRUCell": GRU}
+CELLS: dict[str, Any] = {"SimpleRNNCell": VanillaRNN, "LSTMCell": LSTM, "GRUCell": GRU}
 LOGITS = tuple(map(Activation, ("softmax", "log_softmax", "sigmoid")))  # what makes them probabilities
-
-FORWARD_ONLY = {
-    "stateful": (False, "pass the state instead: rnn.unroll(model, params, xs, state)"),
-    "quantization_mode": (None, "convert the model before it is quantized"),
-    "lora_enabled": (False, "a model saved and loaded without LoRA has the sum as its weights"),
-}  # attributes of layers, their neutral values, and what to do about others
-IN_TRAINING = {
-    name: (neutral, "it acts in training only, and jaxrnn has no counterpart: from_module(module, inference=True)")
-    for neutral, names in (
-        (0, ("dropout", "recurrent_dropout")),
-        (None, ("noise_shape", "activity_regularizer")),
-        (None, tuple(f"{w}_{of}" for w in ("kernel", "recurrent", "bias", "embeddings")
-                     for of in ("regularizer", "constraint"))),
-        (True, ("trainable",)),
-    )
-    for name in names
-}  # fmt: skip
 
 
 class Part(NamedTuple):
@@ -102,8 +85,8 @@ def from_module(
         checks.flag(name, value)
     steps = graph.chain(library, "module", module)
     layers = list(graph.flat(steps))
-    _check_layers(library, layers, inference)
-    _check_mask(library, steps, lengths)
+    check_layers(library, layers, READERS, inference)
+    check_mask(library, steps, lengths)
     return _assemble(_read_chain(library, steps), logits)
 
 
@@ -129,7 +112,7 @@ def lengths(module: Any, inputs: Any) -> Array:
     """
     library = keras()
     steps = graph.chain(library, "module", module)
-    index = _check_mask(library, steps, True)
+    index = check_mask(library, steps, True)
     if index is None:
         checks.refuse("module", "a Masking layer or an Embedding with mask_zero=True", f"no mask of {module.name}",
                       "all its sequences have length T")  # fmt: skip
@@ -138,67 +121,6 @@ def lengths(module: Any, inputs: Any) -> Array:
         x = layer(x)
     mask = library.ops.convert_to_numpy(steps[index][1].compute_mask(x))
     return jnp.asarray(prefix_lengths("inputs", mask))
-
-
-# ---- checks ------------------------------------------------------------------------------------------------------
-
-
-def _check_layers(library: Any, layers: list[tuple[str, Any]], inference: bool) -> None:
-    """Known layers, each used once, with one dtype, and with options that have a counterpart."""
-    options = FORWARD_ONLY if inference else FORWARD_ONLY | IN_TRAINING
-    seen: dict[int, str] = {}
-    first: tuple[str, str] | None = None
-    for place, layer in layers:
-        if graph.kind(library, layer) not in READERS:
-            _refuse_layer(place, layer)
-        if id(layer) in seen:
-            checks.refuse(place, "a layer of its own", f"the layer {seen[id(layer)]} once more",
-                          "jaxrnn has no shared weights within a Stack")  # fmt: skip
-        seen[id(layer)] = place
-        if not layer.built:
-            checks.refuse(place, "a built layer", f"{layer.name} without weights",
-                          "call the module once, or begin it with keras.Input")  # fmt: skip
-        for path, part in graph.parts(place, layer):
-            for name, (neutral, fix) in options.items():
-                value = getattr(part, name, neutral)
-                if value is not neutral and value != neutral:
-                    checks.refuse(f"{path}.{name}", repr(neutral), repr(value), fix)
-            if part.compute_dtype != part.variable_dtype:
-                checks.refuse(f"{path}.dtype_policy", "one dtype of weights and computation", part.dtype_policy.name,
-                              "load it in one dtype, and wrap the model: rnn.MixedPrecision(model)")  # fmt: skip
-            first = first or (path, part.compute_dtype)
-            if part.compute_dtype != first[1]:
-                checks.refuse(f"{path}.dtype", f"{first[1]}, that of {first[0]}", part.compute_dtype,
-                              "jaxrnn does not cast between layers")  # fmt: skip
-
-
-def _check_mask(library: Any, steps: list[tuple[str, Any]], lengths: bool) -> int | None:
-    """The index of the layer that makes the mask, or None; lengths can only stand for one mask of all recurrences."""
-    makes_mask = lambda layer: graph.kind(library, layer) == "Masking" or getattr(layer, "mask_zero", False)  # noqa: E731
-    found = [place for place, layer in graph.flat(steps) if makes_mask(layer)]
-    if not found:
-        return None
-    if not lengths:
-        checks.refuse(found[0], "no mask", "Masking or mask_zero=True",
-                      "from_module(module, lengths=True), and rnn.unroll(..., lengths=lengths(module, inputs))",
-                      )  # fmt: skip
-    index = next((n for n, (place, _) in enumerate(steps) if place == found[0]), len(steps))
-    recurrent = [place for place, layer in graph.flat(steps[:index]) if graph.kind(library, layer) in RECURRENT]
-    if len(found) > 1 or index == len(steps) or recurrent:
-        checks.refuse(found[-1], "one mask, made below the first recurrent layer", f"{len(found)} made in {found[-1]}",
-                      "lengths are those of all layers")  # fmt: skip
-    for place, layer in graph.flat(steps):
-        for path, part in graph.parts(place, layer):
-            if graph.kind(library, part) == "Softmax":
-                checks.refuse(path, "no Softmax layer in a model with a mask", "one, which applies it to the features",
-                              "keras.layers.Activation('softmax') ignores it")  # fmt: skip
-    return index
-
-
-def _refuse_layer(place: str, layer: Any) -> NoReturn:
-    names = ", ".join(name for name in READERS if name)
-    checks.refuse(place, f"one of {names}, or a Sequential or functional model of them", type(layer).__name__,
-                  "keras.Model(input, output) selects the layers that convert", TypeError)  # fmt: skip
 
 
 # ---- models ------------------------------------------------------------------------------------------------------
@@ -270,7 +192,7 @@ def _cells_of(library: Any, place: str, layer: Any) -> list[Part]:
     """The cells of an RNN, LSTM, GRU or SimpleRNN."""
     if layer.zero_output_for_mask and not layer.return_sequences:
         checks.refuse(f"{place}.zero_output_for_mask", "False", "True",
-                      "the last output of a padded sequence is then 0, and in jaxrnn that of its last step")  # fmt: skip
+                      "the last output of a padded sequence is 0 then, in jaxrnn that of its last step")  # fmt: skip
     return _cells(library, f"{place}.cell", layer.cell)
 
 
@@ -280,7 +202,7 @@ def _cells(library: Any, place: str, cell: Any) -> list[Part]:
     if name == "StackedRNNCells":
         return [part for n, one in enumerate(cell.cells) for part in _cells(library, f"{place}.cells[{n}]", one)]
     if name not in CELLS:
-        kinds = ", ".join(map(str, CELLS))
+        kinds = ", ".join(CELLS)
         checks.refuse(place, f"one of {kinds}, or StackedRNNCells of them", type(cell).__name__,
                       "write it as a cell of jaxrnn: init, initial_state and step", TypeError)  # fmt: skip
     kind = CELLS[name]
@@ -302,8 +224,8 @@ def _bidirectional(library: Any, place: str, layer: Any) -> list[Part]:
     directions = []
     for name, backwards in (("forward_layer", False), ("backward_layer", True)):
         path, inner = f"{place}.{name}", getattr(layer, name)
-        if graph.kind(library, inner) not in RECURRENT[:-1]:
-            checks.refuse(path, f"one of {', '.join(RECURRENT[:-1])}", type(inner).__name__, error=TypeError)
+        if graph.kind(library, inner) not in ONE_DIRECTION:
+            checks.refuse(path, f"one of {', '.join(ONE_DIRECTION)}", type(inner).__name__, error=TypeError)
         if inner.go_backwards != backwards:
             checks.refuse(f"{path}.go_backwards", str(backwards), str(inner.go_backwards),
                           "exchange the two layers, and their outputs")  # fmt: skip
@@ -366,15 +288,15 @@ def _function(library: Any, place: str, function: Any, known: Any) -> Any:
     return known[name] if isinstance(known, dict) else name
 
 
-POINTWISE: dict[str | None, Callable[[Any, str, Any], list[Part]]] = {
+POINTWISE: dict[str, Callable[[Any, str, Any], list[Part]]] = {
     "Dense": _dense,
     "Activation": _activation,
     "ReLU": _relu,
     "Softmax": _softmax,
     "Dropout": lambda library, place, layer: [Part(Dropout(layer.rate), ())],
 }
-READERS = {
-    **dict.fromkeys(("LSTM", "GRU", "SimpleRNN", "RNN"), _recurrent),
+READERS: dict[str, Callable[[Any, str, Any], list[Part]]] = {
+    **dict.fromkeys(ONE_DIRECTION, _recurrent),
     **dict.fromkeys((*CELLS, "StackedRNNCells"), _cells),
     "Bidirectional": _bidirectional,
     "Embedding": _embedding,

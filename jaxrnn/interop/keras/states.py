@@ -40,11 +40,11 @@ def from_state(model: Any, state: Any) -> State:
     """
     _check(model)
     arrays = [jnp.array(to_numpy("state", leaf)) for leaf in _leaves(state)]
-    expected = jax.tree.structure(model.initial_state())
-    if len(arrays) != expected.num_leaves or not arrays or arrays[0].ndim == 0:
-        checks.refuse("state", f"{expected.num_leaves} arrays [B, H] in lists", f"{len(arrays)} arrays",
+    leaves, structure = jax.tree.flatten(model.initial_state())
+    if len(arrays) != len(leaves) or not arrays or arrays[0].ndim == 0:
+        checks.refuse("state", f"{len(leaves)} arrays [B, H] in lists", f"{len(arrays)} arrays",
                       "[h, c] of an LSTM, [h] of another layer, a list of these for a stack")  # fmt: skip
-    return checks.state_like("state", model, jax.tree.unflatten(expected, arrays), arrays[0].shape[:-1])
+    return checks.state_like("state", model, jax.tree.unflatten(structure, arrays), arrays[0].shape[:-1])
 
 
 def to_state(model: Any, state: State) -> list[Any]:
@@ -64,7 +64,8 @@ def to_state(model: Any, state: State) -> list[Any]:
     Example:
         .. code-block:: python
 
-            final, ys = rnn.unroll(model, params, xs)  # model, params = from_module(layer), layer = keras.layers.LSTM(5)
+            model, params = rnn.interop.keras.from_module(layer)  # keras.layers.LSTM(5)
+            final, ys = rnn.unroll(model, params, xs)
             y = layer(more, initial_state=rnn.interop.keras.to_state(model, final))
     """
     _check(model)

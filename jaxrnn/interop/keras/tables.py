@@ -39,8 +39,9 @@ LAYOUTS = {
     GRU: Layout("GRU", "zrh", "z"),
 }  # fmt: skip
 
+ONE_DIRECTION = ("LSTM", "GRU", "SimpleRNN", "RNN")  # the recurrent layers besides Bidirectional
 MERGES = {"concat": "concat", "sum": "sum", "ave": "mean", "mul": "product", None: "both"}  # of Bidirectional
-RESIDUALS: dict[str | None, str] = {
+RESIDUALS: dict[str, str] = {
     "Add": "sum",
     "Concatenate": "concat",
 }  # layers that merge the input and the output of others
@@ -52,7 +53,7 @@ def keras() -> Any:
 
 
 def prefix_lengths(argument: str, mask: Any) -> Any:
-    """The lengths ``[B]`` of a mask ``[B, T]`` that leaves out the end of sequences; others, if concrete, are refused."""
+    """The lengths ``[B]`` of a mask ``[B, T]`` of padding at the end; other masks are refused where concrete."""
     lengths = mask.sum(1, dtype="int32")
     if (
         checks.is_concrete(mask)

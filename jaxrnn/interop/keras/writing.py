@@ -127,7 +127,7 @@ class _Writer:
         x = self.input(model)
         merge = next(name for name, merge in RESIDUALS.items() if merge == model.merge)
         y = self.model(f"{place}.layer", model.layer, params)(x)
-        return self.keras.Model(x, getattr(self.layers, str(merge))(dtype=self.dtype)([x, y]))
+        return self.keras.Model(x, getattr(self.layers, merge)(dtype=self.dtype)([x, y]))
 
     # ---- recurrent layers ----
 
