@@ -88,7 +88,7 @@ class Layer(keras.layers.Layer):
                 name=jax.tree_util.keystr(path, simple=True, separator=".") or "params",
                 shape=leaf.shape,
                 dtype=leaf.dtype.name,
-                initializer=lambda shape, dtype, value=value: jnp.asarray(value),
+                initializer=lambda shape, dtype, value=value: jnp.array(value),  # a copy: fit donates the arrays
                 trainable=jnp.issubdtype(leaf.dtype, jnp.floating),
             )
             for (path, leaf), value in zip(named, jax.tree.leaves(params), strict=True)
@@ -97,8 +97,8 @@ class Layer(keras.layers.Layer):
 
     @property
     def params(self) -> Params:
-        """The parameters of the model, as jaxrnn has them."""
-        return jax.tree.unflatten(self._structure, [variable.value for variable in self._leaves])
+        """A copy of the parameters of the model, as jaxrnn has them."""
+        return jax.tree.unflatten(self._structure, [jnp.array(variable.value) for variable in self._leaves])
 
     def call(
         self, sequences: PyTree, initial_state: Any = None, mask: Array | None = None, training: bool = False

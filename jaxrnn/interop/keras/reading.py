@@ -206,7 +206,7 @@ def _cells(library: Any, place: str, cell: Any) -> list[Part]:
         checks.refuse(place, f"one of {kinds}, or StackedRNNCells of them", type(cell).__name__,
                       "write it as a cell of jaxrnn: init, initial_state and step", TypeError)  # fmt: skip
     kind = CELLS[name]
-    kernel, recurrent, *bias = _weights(cell)
+    kernel, recurrent, *bias = _weights(library, cell)
     options: dict[str, Any] = {"use_bias": cell.use_bias, "dtype": kernel.dtype.name}
     if kind is VanillaRNN:
         options["activation"] = _function(library, f"{place}.activation", cell.activation, FUNCTIONS)
@@ -237,12 +237,12 @@ def _bidirectional(library: Any, place: str, layer: Any) -> list[Part]:
 
 
 def _embedding(library: Any, place: str, layer: Any) -> list[Part]:
-    (w,) = _weights(layer)
+    (w,) = _weights(library, layer)
     return [Part(Embedding(*w.shape, dtype=w.dtype.name), EmbeddingParams(jnp.array(w)))]
 
 
 def _dense(library: Any, place: str, layer: Any) -> list[Part]:
-    w, *b = _weights(layer)
+    w, *b = _weights(library, layer)
     model = Linear(*w.shape, use_bias=layer.use_bias, dtype=w.dtype.name)
     linear = Part(model, LinearParams(jnp.array(w), jnp.array(b[0]) if b else None))
     return [linear, *_activation(library, place, layer)]
@@ -274,10 +274,10 @@ def _time_distributed(library: Any, place: str, layer: Any) -> list[Part]:
     return POINTWISE[name](library, f"{place}.layer", layer.layer)
 
 
-def _weights(layer: Any) -> list[np.ndarray]:
+def _weights(library: Any, layer: Any) -> list[np.ndarray]:
     """The weights of a layer as arrays of its dtype: on some backends NumPy gets bfloat16 as float32."""
-    dtype = jnp.dtype(layer.variable_dtype)
-    return [to_numpy(layer.name, array).astype(dtype) for array in layer.get_weights()]
+    arrays = [library.ops.convert_to_numpy(variable.value) for variable in layer.weights]
+    return [to_numpy(layer.name, array).astype(jnp.dtype(layer.variable_dtype)) for array in arrays]
 
 
 def _function(library: Any, place: str, function: Any, known: Any) -> Any:

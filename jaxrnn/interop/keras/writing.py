@@ -165,7 +165,7 @@ class _Writer:
             getattr(self.layers, f"{layout.name}Cell")(**self.options(cell), dtype=self.dtype)
             for layout, (_, cell) in zip(found, named, strict=True)
         ]
-        return self.layers.RNN(cells, **options), arrays
+        return self.layers.RNN(self.layers.StackedRNNCells(cells, dtype=self.dtype), **options), arrays
 
     def options(self, cell: Any) -> dict[str, Any]:
         """The arguments of a layer or cell of Keras that are hyperparameters of a cell."""
