@@ -481,8 +481,8 @@ READ = {
                       "TypeError module.layers[1]: expected one of …, got LayerNormalization…"),
     "no layer": (lambda: "LSTM", "TypeError module: expected one of …, got str…"),
     "a cell of one's own": (lambda: built(layers.RNN(OwnCell())),
-                            "TypeError module.cell: expected one of SimpleRNNCell, …, got OwnCell; write it as a cell…"),
-    "not built": (lambda: layers.LSTM(H), "ValueError module: expected a built layer, got lstm… without weights; call …"),
+                            "TypeError module.cell: expected one of SimpleRNNCell, …, got OwnCell; write it as a …"),
+    "not built": (lambda: layers.LSTM(H), "ValueError module: expected a built layer, got lstm… without weights;…"),
     "not built model": (lambda: keras.Sequential([layers.LSTM(H)]), "ValueError module.layers[0]: expected a built …"),
     "empty": (lambda: sequential(), "TypeError module: expected at least one layer, got a model without layers"),
     "stateful": (lambda: built(layers.GRU(H, stateful=True), (B, None, IN)),
@@ -496,7 +496,8 @@ READ = {
     "unknown activation": (lambda: built(layers.Dense(2, activation="gelu")),
                            "ValueError module.activation: expected 'tanh' or …, got gelu; …"),
     "function": (lambda: layers.Activation(lambda x: x * 2), "ValueError module.activation: …, got <lambda>…"),
-    "dropout": (lambda: built(layers.LSTM(H, dropout=0.1)), f"ValueError module.dropout: expected 0, got 0.1; {TRAINING}"),
+    "dropout": (lambda: built(layers.LSTM(H, dropout=0.1)),
+                f"ValueError module.dropout: expected 0, got 0.1; {TRAINING}"),
     "recurrent dropout": (lambda: built(layers.Bidirectional(layers.GRU(H, recurrent_dropout=0.1))),
                           f"ValueError module.forward_layer.recurrent_dropout: expected 0, got 0.1; {TRAINING}"),
     "regularizer": (lambda: built(layers.LSTM(H, kernel_regularizer="l2")),
@@ -510,7 +511,7 @@ READ = {
     "noise shape": (lambda: layers.Dropout(0.1, noise_shape=(None, 1, None)),
                     "ValueError module.noise_shape: expected None, got (None, 1, None)…"),
     "backwards": (lambda: built(layers.LSTM(H, return_sequences=True, go_backwards=True)),
-                  "ValueError module.go_backwards: expected False, got True with return_sequences=True; … reversed time…"),
+                  "ValueError module.go_backwards: expected False, got True with return_sequences=True; … reversed …"),
     "exchanged": (lambda: built(layers.Bidirectional(layers.LSTM(H, go_backwards=True), backward_layer=layers.LSTM(H))),
                   "ValueError module.forward_layer.go_backwards: expected False, got True; exchange the two layers…"),
     "zero output": (lambda: built(layers.LSTM(H, zero_output_for_mask=True)),
@@ -528,7 +529,7 @@ READ = {
     "direction": (lambda: built(layers.Bidirectional(layers.LSTM(H), backward_layer=OwnLSTM(H, go_backwards=True))),
                   "TypeError module.backward_layer: expected one of LSTM, …, got OwnLSTM"),
     "mask": (lambda: sequential(masking, gru()),
-             "ValueError module.layers[0]: expected no mask, got Masking or mask_zero=True; from_module(module, lengths…"),
+             "ValueError module.layers[0]: expected no mask, got Masking or mask_zero=True; from_module(module, len…"),
     "softmax classifier": (lambda: sequential(gru(return_sequences=False), dense(2, activation="softmax")),
                            "ValueError module: expected logits, got Activation('softmax') above the last output; …"),
     "readout without bias": (lambda: sequential(gru(return_sequences=False), dense(2, use_bias=False)),
@@ -540,7 +541,8 @@ READ = {
                      "TypeError module.get_layer('…'): expected one chain of layers, …, got a Multiply of 2 tensors…"),
     "unrelated": (lambda: graph(lambda x: layers.Add()([layers.Dense(2)(x), layers.Dense(2)(x)])),
                   "TypeError …, got tensors of which the second is not computed from the first; …"),
-    "other order": (lambda: graph(lambda x: layers.Concatenate()([layers.Dense(2)(x), x])), "TypeError …, got tensors …"),
+    "other order": (lambda: graph(lambda x: layers.Concatenate()([layers.Dense(2)(x), x])),
+                    "TypeError …, got tensors …"),
     "other axis": (lambda: graph(lambda x: layers.Concatenate(axis=1)([x, layers.Dense(IN)(x)])),
                    "ValueError module.get_layer('…').axis: expected -1, the features, got 1; …"),
     "an operation": (lambda: graph(lambda x: 2 * layers.GRU(2)(x)), "TypeError …: expected one of …, got Multiply…"),
@@ -566,9 +568,9 @@ def other_mask():
 MASKED = {
     "late": (lambda: sequential(gru(), masking, gru()),
              "ValueError module.layers[1]: expected one mask, made below the first recurrent layer, got 1 made in …"),
-    "two": (lambda: sequential(masking, masking, gru()), "ValueError module.layers[1]: expected one mask, …, got 2 made…"),
-    "softmax": (lambda: sequential(masking, layers.Softmax), "ValueError module.layers[1]: expected no Softmax layer in …"),
-    "another": (other_mask, "ValueError module.get_layer('…'): expected the mask of a Masking layer …, got another mask…"),
+    "two": (lambda: sequential(masking, masking, gru()), "ValueError module.layers[1]: expected one mask, …, got 2 …"),
+    "softmax": (lambda: sequential(masking, layers.Softmax), "ValueError module.layers[1]: expected no Softmax layer…"),
+    "another": (other_mask, "ValueError module.get_layer('…'): expected the mask of a Masking layer …, got another…"),
 }  # fmt: skip
 
 
@@ -594,21 +596,21 @@ class MyLSTM(rnn.LSTM):
 
 
 NOT_WRITTEN = {
-    "peepholes": (rnn.LSTM(IN, H, peepholes="o"), "ValueError model.peepholes: expected '', got 'o'; keras.layers.LSTM …"),
+    "peepholes": (rnn.LSTM(IN, H, peepholes="o"), "ValueError model.peepholes: expected '', got 'o'; keras.layers.…"),
     "coupled": (rnn.Stack(rnn.LSTM(IN, H, coupled=True), rnn.Linear(H, 2)),
                 "ValueError model.layers[0].coupled: expected False, got True; keras.layers.LSTM has neither …"),
     "activation": (rnn.VanillaRNN(IN, H, activation=jnp.sin), "ValueError model.activation: expected 'tanh' or …"),
     "function": (rnn.Activation(jnp.sin), "ValueError model.function: expected 'tanh' or …, got …; Keras has no …"),
-    "subclass": (MyLSTM(IN, H), "TypeError model: expected a VanillaRNN, LSTM or GRU, got MyLSTM(4, 5); Keras has no …"),
+    "subclass": (MyLSTM(IN, H), "TypeError model: expected a VanillaRNN, LSTM or GRU, got MyLSTM(4, 5); Keras …"),
     "user": (Average(IN), "TypeError model: expected a VanillaRNN, LSTM or GRU, got Average(…; Keras has no …"),
     "tied": (rnn.Tied(rnn.Embedding(V, H), rnn.GRU(H, H)), "TypeError model: expected a …, got Tied(…"),
     "mixed": (rnn.MixedPrecision(rnn.GRU(IN, H)), "TypeError model: expected a …, got MixedPrecision(…"),
-    "reverse": (rnn.Reverse(rnn.GRU(IN, H)), "TypeError model: expected a layer of Keras, got Reverse(…; go_backwards=…"),
+    "reverse": (rnn.Reverse(rnn.GRU(IN, H)), "TypeError model: expected a layer of Keras, got Reverse(…; go_backwards…"),
     "deep direction": (rnn.Bidirectional(rnn.Stack(rnn.GRU(IN, H), rnn.Linear(H, H))),
                        "TypeError model.forward.layers[1]: expected a VanillaRNN, LSTM or GRU, got Linear(5, 5); …"),
     "pooling": (rnn.tasks.Classifier(rnn.GRU(IN, H), 2, pooling="mean"),
                 "ValueError model.pooling: expected 'last', got 'mean'; convert model.encoder and model.readout"),
-    "no recurrence": (rnn.tasks.Classifier(rnn.Linear(IN, H), 2), "ValueError model.encoder: expected a recurrent layer…"),
+    "no recurrence": (rnn.tasks.Classifier(rnn.Linear(IN, H), 2), "ValueError model.encoder: expected a recurrent …"),
 }  # fmt: skip
 
 
