@@ -605,7 +605,7 @@ NOT_WRITTEN = {
     "user": (Average(IN), "TypeError model: expected a VanillaRNN, LSTM or GRU, got Average(…; Keras has no …"),
     "tied": (rnn.Tied(rnn.Embedding(V, H), rnn.GRU(H, H)), "TypeError model: expected a …, got Tied(…"),
     "mixed": (rnn.MixedPrecision(rnn.GRU(IN, H)), "TypeError model: expected a …, got MixedPrecision(…"),
-    "reverse": (rnn.Reverse(rnn.GRU(IN, H)), "TypeError model: expected a layer of Keras, got Reverse(…; go_backwards…"),
+    "reverse": (rnn.Reverse(rnn.GRU(IN, H)), "TypeError model: expected a layer of Keras, got Reverse(…; go_back…"),
     "deep direction": (rnn.Bidirectional(rnn.Stack(rnn.GRU(IN, H), rnn.Linear(H, H))),
                        "TypeError model.forward.layers[1]: expected a VanillaRNN, LSTM or GRU, got Linear(5, 5); …"),
     "pooling": (rnn.tasks.Classifier(rnn.GRU(IN, H), 2, pooling="mean"),
