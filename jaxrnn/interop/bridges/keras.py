@@ -98,7 +98,10 @@ class Layer(keras.layers.Layer):
     @property
     def params(self) -> Params:
         """A copy of the parameters of the model, as jaxrnn has them."""
-        return jax.tree.unflatten(self._structure, [jnp.array(variable.value) for variable in self._leaves])
+        return jax.tree.map(jnp.array, self._params())
+
+    def _params(self) -> Params:
+        return jax.tree.unflatten(self._structure, [variable.value for variable in self._leaves])
 
     def call(
         self, sequences: PyTree, initial_state: Any = None, mask: Array | None = None, training: bool = False
@@ -108,7 +111,7 @@ class Layer(keras.layers.Layer):
         batch = jax.tree.leaves(sequences)[0].shape[:1]
         state = None if initial_state is None else self._state(initial_state, batch)
         key = jax.random.wrap_key_data(self.seed_generator.next(), impl="threefry2x32") if training else None
-        y, final = self._outputs(self.params, xs, state, lengths, key)
+        y, final = self._outputs(self._params(), xs, state, lengths, key)
         return (y, *jax.tree.leaves(final)) if self.return_state else y
 
     def _outputs(
@@ -145,7 +148,7 @@ class Layer(keras.layers.Layer):
         batch, steps, *rest = sequences_shape
         ids = input_ndim(self.model) == 0
         xs = jax.ShapeDtypeStruct((steps or 1, batch or 1, *rest), jnp.int32 if ids else self.compute_dtype)
-        shapes = jax.eval_shape(lambda params, xs: self._outputs(params, xs, None, None, None), self.params, xs)
+        shapes = jax.eval_shape(lambda params, xs: self._outputs(params, xs, None, None, None), self._params(), xs)
         axes = (batch, steps) if self.return_sequences else (batch,)
         y = jax.tree.map(lambda leaf: (*axes, *leaf.shape[len(axes) :]), shapes[0])
         return (y, *[(batch, *leaf.shape[1:]) for leaf in jax.tree.leaves(shapes[1])]) if self.return_state else y

@@ -8,6 +8,8 @@ from typing import Any, NamedTuple, NoReturn
 from jaxrnn.checks import refuse
 from jaxrnn.interop.keras.tables import RESIDUALS
 
+JOINS = ("Any", "Concatenate", "ExpandDims", "LogicalOr")  # operations that make one mask where layers are merged
+
 
 class Residual(NamedTuple):
     """Layers whose input is merged with their output."""
@@ -88,16 +90,11 @@ def _between(keras: Any, place: str, start: Any, end: Any, masks: list[tuple[str
 
 def _input_and_output(path: str, merge: str, a: Any, b: Any) -> tuple[Any, Any]:
     """Which of two merged tensors is computed from the other: ``(x, F(x))``."""
-    if id(a) in _ancestors(b):
-        return a, b
-    if merge == "sum" and id(b) in _ancestors(a):
-        return b, a
+    pairs = [(a, b), (b, a)] if merge == "sum" else [(a, b)]
+    for x, y in pairs:
+        if any(x is tensor for node in _nodes(y) for tensor in node.input_tensors):
+            return x, y
     _refuse_graph(path, "tensors of which the second is not computed from the first")
-
-
-def _ancestors(tensor: Any) -> set[int]:
-    inputs = _origin(tensor)[1].input_tensors
-    return {id(x) for x in inputs}.union(*map(_ancestors, inputs))
 
 
 def mask_value(keras: Any, layer: Any) -> Any:
@@ -114,19 +111,28 @@ def _check_masks(keras: Any, steps: list[tuple[str, Any]], masks: list[tuple[str
         for node in layer._inbound_nodes
     ]
     for path, mask in masks:
-        for node in _comparisons(mask):
-            x, value = node.arguments.args if type(node.operation).__name__ == "NotEqual" else (None, None)
-            if not any(x is y and value == other for y, other in made):
+        for node in _nodes(mask, through=JOINS):
+            x, value = node.arguments.args if _name(node) == "NotEqual" else (None, None)
+            own = any(x is y and value == other for y, other in made)
+            if not own and _name(node) not in (*JOINS, "ZerosLike"):
                 refuse(path, "the mask of a Masking layer or an Embedding below it", "another mask",
                        "jaxrnn takes lengths= for the whole model")  # fmt: skip
 
 
-def _comparisons(mask: Any) -> list[Any]:
-    """The nodes that a mask is joined from where layers with masks are merged."""
-    operation, node = _origin(mask)
-    if type(operation).__name__ in ("Any", "Concatenate", "ExpandDims", "LogicalOr", "ZerosLike"):
-        return [found for x in node.input_tensors if x.dtype == "bool" for found in _comparisons(x)]
-    return [node]
+def _nodes(tensor: Any, through: tuple[str, ...] = ()) -> list[Any]:
+    """The calls that a tensor is computed from; with ``through`` none before a call of another operation."""
+    found: dict[int, Any] = {}
+    tensors = [tensor]
+    while tensors:
+        _, node = _origin(tensors.pop())
+        if id(node) not in found:
+            found[id(node)] = node
+            tensors += node.input_tensors if not through or _name(node) in through else []
+    return list(found.values())
+
+
+def _name(node: Any) -> str:
+    return type(node.operation).__name__
 
 
 def _origin(tensor: Any) -> tuple[Any, Any]:

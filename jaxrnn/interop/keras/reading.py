@@ -114,8 +114,8 @@ def lengths(module: Any, inputs: Any) -> Array:
     steps = graph.chain(library, "module", module)
     index = check_mask(library, steps, True)
     if index is None:
-        checks.refuse("module", "a Masking layer or an Embedding with mask_zero=True", f"no mask of {module.name}",
-                      "all its sequences have length T")  # fmt: skip
+        checks.refuse("module", "a Masking layer or an Embedding with mask_zero=True",
+                      f"no mask of a {type(module).__name__}", "all its sequences have length T")  # fmt: skip
     x = library.ops.convert_to_tensor(inputs)
     for _, layer in steps[:index]:
         x = layer(x)

@@ -33,7 +33,7 @@ FUNCTIONS: dict[str, Any] = {  # a name of keras.activations: the function of rn
 OVER_FEATURES = {"softmax": "softmax", "log_softmax": "log_softmax"}  # not for the cells of a VanillaRNN
 
 LAYOUTS = {
-    VanillaRNN: Layout("SimpleRNN", "h", "", {"activation": tuple(FUNCTIONS.values())}, "Keras has no other by name"),
+    VanillaRNN: Layout("SimpleRNN", "h"),
     LSTM: Layout("LSTM", "ifco", "", {"peepholes": ("",), "coupled": (False,)},
                  "keras.layers.LSTM has neither peepholes nor coupled gates"),
     GRU: Layout("GRU", "zrh", "z"),

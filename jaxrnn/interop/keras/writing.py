@@ -110,7 +110,9 @@ class _Writer:
         if type(model) is Dropout:
             return self.layers.Dropout(model.rate, dtype=self.dtype)
         if type(model) is Activation:
-            return self.layers.Activation(_name(f"{place}.function", model.function), dtype=self.dtype)
+            return self.layers.Activation(
+                _name(f"{place}.function", model.function, FUNCTIONS | OVER_FEATURES), dtype=self.dtype
+            )
         return self.recurrent(place, model, params, return_sequences)
 
     def with_weights(self, made: Any, shape: tuple[int | None, ...], params: Any) -> Any:
@@ -160,21 +162,22 @@ class _Writer:
         found = [counterpart(path, cell, LAYOUTS, "Keras") for path, cell in named]
         arrays = [array for (_, cell), part in zip(named, parts, strict=True) for array in _arrays(cell, part)]
         if type(model) is not Stack:
-            return getattr(self.layers, found[0].name)(**self.options(model), **options), arrays
+            return getattr(self.layers, found[0].name)(**_options(*named[0]), **options), arrays
         cells = [
-            getattr(self.layers, f"{layout.name}Cell")(**self.options(cell), dtype=self.dtype)
-            for layout, (_, cell) in zip(found, named, strict=True)
+            getattr(self.layers, f"{layout.name}Cell")(**_options(path, cell), dtype=self.dtype)
+            for layout, (path, cell) in zip(found, named, strict=True)
         ]
         return self.layers.RNN(self.layers.StackedRNNCells(cells, dtype=self.dtype), **options), arrays
 
-    def options(self, cell: Any) -> dict[str, Any]:
-        """The arguments of a layer or cell of Keras that are hyperparameters of a cell."""
-        options = {"units": cell.hidden_size, "use_bias": cell.use_bias}
-        if type(cell) is VanillaRNN:
-            options["activation"] = _name("activation", cell.activation)
-        if type(cell) is GRU:
-            options["reset_after"] = cell.reset_after
-        return options
+
+def _options(place: str, cell: Any) -> dict[str, Any]:
+    """The arguments of a layer or cell of Keras that are hyperparameters of a cell."""
+    options = {"units": cell.hidden_size, "use_bias": cell.use_bias}
+    if type(cell) is VanillaRNN:
+        options["activation"] = _name(f"{place}.activation", cell.activation, FUNCTIONS)
+    if type(cell) is GRU:
+        options["reset_after"] = cell.reset_after
+    return options
 
 
 def _arrays(cell: Any, params: Any) -> list[np.ndarray]:
@@ -184,9 +187,9 @@ def _arrays(cell: Any, params: Any) -> list[np.ndarray]:
     return arrays[:2] + ([np.stack(arrays[2:])] if len(arrays) == 4 else arrays[2:])
 
 
-def _name(place: str, function: Any) -> str:
+def _name(place: str, function: Any, known: dict[str, Any]) -> str:
     """The name in keras.activations of a function."""
-    names = {ours: name for name, ours in (FUNCTIONS | OVER_FEATURES).items()}
+    names = {ours: name for name, ours in known.items()}
     if function not in names:
-        checks.refuse(place, " or ".join(map(repr, names)), repr(function), "Keras has no counterpart of it by name")
+        checks.refuse(place, " or ".join(map(repr, known)), repr(function), "Keras has no counterpart of it by name")
     return names[function]
