@@ -51,19 +51,11 @@ def rebuild_model(call: str, modules: dict[str, list[str] | None], place: os.Pat
     """The model that prints as ``call``; refused, with its name, if a part of it cannot be imported.
 
     ``place`` is the folder or file that holds the call, ``reader`` the function that reads it and takes a ``model``.
-
-    The modules of :func:`class_modules` are imported. Only classes with a method ``init``, as models have, are called,
-    with literals and models as arguments; functions are not called here.
     """
     as_code = f"{reader}({str(place)!r}, model={_as_code(call)})"
     try:
         if " object>" not in call:
-            known = {name: _import(name, origin) for name, origin in modules.items()}
-            ast.parse(call, mode="eval")
-            model = _build(call, known)
-            if is_call_of(call, model):
-                return model
-            raise ValueError(f"it is {constructor_call(model)} today")
+            return model_of_call(call, modules)
     except SyntaxError:  # of the printed call
         pass
     except (TypeError, ValueError, LookupError) as error:
@@ -71,6 +63,23 @@ def rebuild_model(call: str, modules: dict[str, list[str] | None], place: os.Pat
     refuse("model", f"the model, since {call} in {place} does not print as its constructor call", "None",
            f"{as_code}, or make its class a dataclass of literals, models and functions of modules (no partial)",
            )  # fmt: skip
+
+
+def model_of_call(call: str, modules: dict[str, list[str] | None]) -> Any:
+    """The model that prints as ``call``.
+
+    The modules of :func:`class_modules` are imported. Only classes with a method ``init``, as models have, are called,
+    with literals and models as arguments; functions are not called here.
+
+    Raises:
+        SyntaxError, TypeError, ValueError, LookupError: it cannot be rebuilt.
+    """
+    known = {name: _import(name, origin) for name, origin in modules.items()}
+    ast.parse(call, mode="eval")
+    model = _build(call, known)
+    if not is_call_of(call, model):
+        raise ValueError(f"it is {constructor_call(model)} today")
+    return model
 
 
 def _build(call: str, known: dict[str, Any]) -> Any:
