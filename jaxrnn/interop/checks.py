@@ -31,3 +31,8 @@ def counterpart(place: str, cell: Any, layouts: Mapping[type, Layout], library: 
         if value not in values:
             refuse(f"{place}.{name}", " or ".join(map(repr, values)), repr(value), layout.reason)
     return layout
+
+
+def class_name(value: Any) -> str:
+    """The name of the class of an object, for messages; of a class that it is one."""
+    return f"the class {value.__name__}" if isinstance(value, type) else type(value).__name__

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from jaxrnn.layers import Bidirectional, Residual, Reverse, Stack
+from jaxrnn.layers import Bidirectional, Dropout, Residual, Reverse, Stack
 from jaxrnn.layers.pointwise import Pointwise
 from jaxrnn.types import PyTree
 
@@ -61,3 +61,11 @@ def from_parts_of_cells(model: Any, parts: Iterator[Any]) -> PyTree:
     if type(model) in (Reverse, Residual):
         return from_parts_of_cells(model.layer, parts)
     return () if isinstance(model, Pointwise) else next(parts)
+
+
+def has_dropout(model: Any) -> bool:
+    """Whether a model, or one of a tuple, contains dropout, as far as attributes show."""
+    if isinstance(model, Dropout):
+        return model.rate > 0
+    parts = model if isinstance(model, tuple) else vars(model).values() if hasattr(model, "over_time") else ()
+    return any(map(has_dropout, parts))
