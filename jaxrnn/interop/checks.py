@@ -25,7 +25,13 @@ def counterpart(place: str, cell: Any, layouts: Mapping[type, Layout], library: 
     layout = layouts.get(type(cell))
     if layout is None:
         kinds = " or ".join(", ".join(kind.__name__ for kind in layouts).rsplit(", ", 1))
-        refuse(place, f"a {kinds}", repr(cell), fix or f"{library} has no counterpart of it", TypeError)
+        refuse(
+            place,
+            f"{'an' if kinds.startswith('L') else 'a'} {kinds}",
+            repr(cell),
+            fix or f"{library} has no counterpart of it",
+            TypeError,
+        )
     for name, values in layout.options.items():
         value = getattr(cell, name)
         if value not in values:

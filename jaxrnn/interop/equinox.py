@@ -114,7 +114,9 @@ def from_state(model: Any, state: Any) -> State:
     """
     kinds = _kinds(model)
     parts = [state] if type(model) in LAYOUTS else state
-    checks.one_per_layer("state", parts, len(kinds), "cells of the model")
+    if not isinstance(parts, (list, tuple)) or len(parts) != len(kinds):
+        checks.refuse("state", f"tuple of {len(kinds)}, one entry a cell of the model", checks.tree_summary(parts),
+                      error=TypeError)  # fmt: skip
     converted = [LSTMState(*part) if kind is LSTM else part for kind, part in zip(kinds, parts, strict=True)]
     batch = _batch(parts)
     return checks.state_like("state", model, from_parts_of_cells(model, iter(converted)), batch)

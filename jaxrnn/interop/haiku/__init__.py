@@ -68,8 +68,7 @@ def from_params(module: Callable[[], Any], params: Mapping[str, Any], *, name: s
     Raises:
         ImportError: Haiku is not installed.
         TypeError: a module or function has no counterpart, or ``module`` makes none.
-        ValueError: parameters are missing, left over or of another shape; those of a module that is used twice are missing,
-            since layers here share none.
+        ValueError: parameters are missing, left over or of another shape; a module is used twice.
 
     Example:
         .. code-block:: python
@@ -80,13 +79,13 @@ def from_params(module: Callable[[], Any], params: Mapping[str, Any], *, name: s
     """
     hk = _haiku()
     made, arrays = _make(hk, module), arrays_of.flat(params, name)
-    if not isinstance(made, (list, tuple)):
-        model, converted = _read(hk, "module", _applied(hk, made), arrays)
-    else:
+    if isinstance(made, (list, tuple)):
         parts = [_read(hk, f"module[{i}]", _applied(hk, part), arrays) for i, part in enumerate(made)]
         model, converted = Stack(*(model for model, _ in parts)), tuple(params for _, params in parts)
-    if arrays:
-        checks.refuse("params", "only those of the modules", f"{arrays_of.place_of(next(iter(arrays)))} besides",
+    else:
+        model, converted = _read(hk, "module", _applied(hk, made), arrays)
+    if besides := [arrays_of.place_of(path) for path, array in arrays.items() if array is not arrays_of.TAKEN]:
+        checks.refuse("params", "only those of the modules", f"{besides[0]} besides",
                       "hk.data_structures.filter takes those of one module")  # fmt: skip
     return model, converted
 
@@ -115,7 +114,7 @@ def from_state(model: Any, state: Any) -> State:
 
     def convert(layer: Any, state: Any) -> State:
         if type(layer) is Stack:
-            checks.one_per_layer("state", state, len(_cores(layer)), "hk.DeepRNN that is a core")
+            checks.one_per_layer("state", state, sum(map(_is_core, layer.layers)), "the hk.DeepRNN that is a core")
             entries = iter(state)
             return tuple(convert(part, next(entries)) if _is_core(part) else () for part in layer.layers)
         return LSTMState(*state) if type(layer) is LSTM else state
@@ -125,7 +124,7 @@ def from_state(model: Any, state: Any) -> State:
 
 
 def _read(hk: Any, place: str, module: Any, arrays: dict[str, Any]) -> tuple[Any, Params]:
-    """The layer of a module and its parameters, which are removed from ``arrays``."""
+    """The layer of a module and its parameters, which are taken from ``arrays``."""
     kinds = {hk.VanillaRNN: VanillaRNN, hk.LSTM: LSTM, hk.GRU: GRU, hk.Linear: Linear, hk.Embed: Embedding}
     if type(module) in (hk.DeepRNN, hk.Sequential):
         parts = [_read(hk, *part, arrays) for part in _layers(hk, place, module)]
@@ -182,8 +181,8 @@ def to_params(model: Any, params: Params, *, name: str = "", rounding: bool = Fa
     """Convert parameters to those of the module that :func:`to_module` makes.
 
     An hk.LSTM adds 1 to its forget gate in every step, so of a forget bias b it has ``b - 1``. That is exact, and
-    ``(b - 1) + 1 == b``, for every b from 0.5 to 2 (Sterbenz's lemma) and every b that came from Haiku, but not for all
-    others: 0.1 - 1 takes more digits than 0.1 has.
+    ``(b - 1) + 1 == b``, for every b from 0.5 to 2 (Sterbenz's lemma), and from -255 to 255 for every b that came from
+    Haiku, but not for all others: 0.1 - 1 takes more digits than 0.1 has.
 
     Args:
         model: a model that :func:`to_module` takes.
@@ -307,7 +306,3 @@ def _leaves(hk: Any, module: Any) -> list[Any]:
 def _is_core(layer: Any) -> bool:
     """Whether the layer of a stack has a state in Haiku: an empty one for hk.IdentityCore."""
     return type(layer) in (Stack, Dropout, *LAYOUTS)
-
-
-def _cores(stack: Stack) -> list[Any]:
-    return [layer for layer in stack.layers if _is_core(layer)]

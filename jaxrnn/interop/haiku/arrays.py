@@ -63,16 +63,24 @@ def flat(params: Any, name: str) -> dict[str, Any]:
     return {path.removeprefix(prefix): array for path, array in flat.items() if path.startswith(prefix)}
 
 
+TAKEN = object()  # in place of an array that a module has taken
+
+
 def _take(arrays: dict[str, Any], path: str) -> np.ndarray:
-    """Remove an array."""
+    """Take an array, which no other module may take."""
+    place = place_of(path)
     if path not in arrays:
         inside = [known.removesuffix(f"/{path}") for known in arrays if known.endswith(f"/{path}")]
-        checks.refuse(place_of(path), "an array", f"none; there are {', '.join(map(place_of, arrays)) or 'no others'}",
+        checks.refuse(place, "an array", f"none; there are {', '.join(map(place_of, arrays)) or 'no others'}",
                       f"name={inside[0]!r} reads those of that module" if inside else "")  # fmt: skip
-    return to_numpy(place_of(path), arrays.pop(path))
+    array, arrays[path] = arrays[path], TAKEN
+    if array is TAKEN:
+        checks.refuse(place, "a module that is used once", "it twice", "layers here do not share parameters")
+    return to_numpy(place, array)
 
 
 def place_of(path: str) -> str:
+    """The array of a path, as it is written in messages."""
     module, _, entry = path.rpartition("/")
     return f"params[{module!r}][{entry!r}]"
 
