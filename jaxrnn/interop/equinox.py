@@ -31,10 +31,10 @@ import numpy as np
 from jaxrnn import checks
 from jaxrnn.cells import GRU, LSTM, LSTMState
 from jaxrnn.interop.arrays import one_dtype, shape, to_numpy
-from jaxrnn.interop.checks import class_name, counterpart, library
+from jaxrnn.interop.checks import class_name, counterpart, library, one_each
 from jaxrnn.interop.functions import from_function, to_function
 from jaxrnn.interop.layouts import Layout, Weights, candidate_bias, from_params, state_bias, to_params
-from jaxrnn.interop.structure import cells, from_parts_of_cells, parts_of_cells
+from jaxrnn.interop.structure import batch_shape, cells, from_parts_of_cells, parts_of_cells
 from jaxrnn.layers import Activation, Bidirectional, Dropout, Embedding, EmbeddingParams, Linear, LinearParams, Stack
 from jaxrnn.types import Params, State
 
@@ -114,12 +114,9 @@ def from_state(model: Any, state: Any) -> State:
     """
     kinds = _kinds(model)
     parts = [state] if type(model) in LAYOUTS else state
-    if not isinstance(parts, (list, tuple)) or len(parts) != len(kinds):
-        checks.refuse("state", f"tuple of {len(kinds)}, one entry a cell of the model", checks.tree_summary(parts),
-                      error=TypeError)  # fmt: skip
+    one_each("state", parts, len(kinds), "cell")
     converted = [LSTMState(*part) if kind is LSTM else part for kind, part in zip(kinds, parts, strict=True)]
-    batch = _batch(parts)
-    return checks.state_like("state", model, from_parts_of_cells(model, iter(converted)), batch)
+    return checks.state_like("state", model, from_parts_of_cells(model, iter(converted)), batch_shape(state))
 
 
 def _read(eqx: Any, place: str, module: Any) -> tuple[Any, Params]:
@@ -251,7 +248,7 @@ def to_state(model: Any, state: State) -> Any:
             h, c = cell(x, rnn.interop.equinox.to_state(model, final))
     """
     kinds = _kinds(model)
-    state = checks.state_like("state", model, state, _batch(state))
+    state = checks.state_like("state", model, state, batch_shape(state))
     parts = parts_of_cells(model, state)
     converted = tuple(tuple(part) if kind is LSTM else part for kind, part in zip(kinds, parts, strict=True))
     return converted[0] if type(model) in LAYOUTS else converted
@@ -305,9 +302,3 @@ def _kinds(model: Any) -> list[type]:
     for place, cell in pairs:
         counterpart(place, cell, LAYOUTS, "Equinox")
     return [type(cell) for _, cell in pairs]
-
-
-def _batch(state: Any) -> tuple[int, ...]:
-    """The batch shape of a state, ``()`` of one without arrays."""
-    leaves = jax.tree.leaves(state)
-    return jnp.shape(leaves[0])[:-1] if leaves else ()

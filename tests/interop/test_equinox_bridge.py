@@ -80,7 +80,7 @@ def test_one_sequence_at_a_time():
 
 def test_dropout_follows_inference():
     module = Module(TAGGER, PARAMS)
-    refuses("TypeError key: expected a value, got None; dropout needs one in training; eqx.nn.inference_mode(module) …",
+    refuses("TypeError key: expected a random key, for dropout, got None; eqx.nn.inference_mode(module) switches …",
             lambda: module(inputs(TAGGER)))  # fmt: skip
     assert eqx.nn.inference_mode(module).inference
     assert not eqx.nn.inference_mode(eqx.nn.inference_mode(module), False).inference

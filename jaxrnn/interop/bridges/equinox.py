@@ -95,8 +95,7 @@ class Module(eqx.Module):
         return self.model.initial_state(batch_shape)
 
     def _dropout_key(self, key: Array | None) -> Array | None:
-        if self.inference:
-            return None
-        if key is None and has_dropout(self.model):
-            checks.required("key", key, "dropout needs one in training; eqx.nn.inference_mode(module) switches it off")
-        return key
+        if key is None and not self.inference and has_dropout(self.model):
+            checks.refuse("key", "a random key, for dropout", "None",
+                          "eqx.nn.inference_mode(module) switches dropout off", TypeError)  # fmt: skip
+        return None if self.inference else key

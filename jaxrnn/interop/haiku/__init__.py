@@ -29,11 +29,11 @@ import jax.numpy as jnp
 
 from jaxrnn import checks
 from jaxrnn.cells import GRU, LSTM, LSTMState, VanillaRNN
-from jaxrnn.interop.checks import class_name, counterpart, library
+from jaxrnn.interop.checks import class_name, counterpart, library, one_each
 from jaxrnn.interop.functions import from_function, to_function
 from jaxrnn.interop.haiku import arrays as arrays_of
 from jaxrnn.interop.haiku.arrays import ENTRIES, LAYOUTS
-from jaxrnn.interop.structure import layers, parts_of_layers
+from jaxrnn.interop.structure import batch_shape, layers, parts_of_layers
 from jaxrnn.layers import Activation, Bidirectional, Dropout, Embedding, Linear, Stack
 from jaxrnn.types import Params, State
 
@@ -114,13 +114,12 @@ def from_state(model: Any, state: Any) -> State:
 
     def convert(layer: Any, state: Any) -> State:
         if type(layer) is Stack:
-            checks.one_per_layer("state", state, sum(map(_is_core, layer.layers)), "the hk.DeepRNN that is a core")
+            one_each("state", state, sum(map(_is_core, layer.layers)), "core")
             entries = iter(state)
             return tuple(convert(part, next(entries)) if _is_core(part) else () for part in layer.layers)
         return LSTMState(*state) if type(layer) is LSTM else state
 
-    leaves = jax.tree.leaves(state)
-    return checks.state_like("state", model, convert(model, state), jnp.shape(leaves[0])[:-1] if leaves else ())
+    return checks.state_like("state", model, convert(model, state), batch_shape(state))
 
 
 def _read(hk: Any, place: str, module: Any, arrays: dict[str, Any]) -> tuple[Any, Params]:
@@ -247,8 +246,7 @@ def to_state(model: Any, state: State) -> Any:
             return tuple(convert(p, s) for p, s in zip(layer.layers, state, strict=True) if _is_core(p))
         return hk.LSTMState(*state) if type(layer) is LSTM else state
 
-    leaves = jax.tree.leaves(state)
-    return convert(model, checks.state_like("state", model, state, jnp.shape(leaves[0])[:-1] if leaves else ()))
+    return convert(model, checks.state_like("state", model, state, batch_shape(state)))
 
 
 def _to_module(hk: Any, place: str, layer: Any) -> Any:
