@@ -1,5 +1,7 @@
 """Against Equinox: the same modules give the same values and gradients; those without a counterpart are refused."""
 
+import sys
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -322,3 +324,10 @@ def test_a_state_of_another_model():
             lambda: from_state(model.layers[0], (one[:3], one[:3])))  # fmt: skip
     refuses("TypeError model: expected an LSTM or GRU, got VanillaRNN(3, 4); …",
             lambda: from_state(rnn.VanillaRNN(I, H), one))  # fmt: skip
+
+
+def test_without_equinox(monkeypatch):
+    monkeypatch.setitem(sys.modules, "equinox", None)
+    for use in (lambda: from_module(LSTM), lambda: rnn.interop.equinox.Module):
+        with pytest.raises(ImportError, match=r"equinox: expected Equinox to be .* pip install 'jaxrnn\[equinox\]'"):
+            use()

@@ -1,5 +1,7 @@
 """Against Haiku: the same parameters give the same values and gradients; modules without a counterpart are refused."""
 
+import sys
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -377,3 +379,9 @@ def test_a_state_of_another_model():
             lambda: from_state(RICH, ()))  # fmt: skip
     refuses("ValueError state.h: expected shape [4], got float32[3]; model.initial_state(()) makes one …",
             lambda: from_state(rnn.LSTM(I, H), hk.LSTMState(jnp.ones(3), jnp.ones(3))))  # fmt: skip
+
+
+def test_without_haiku(monkeypatch):
+    monkeypatch.setitem(sys.modules, "haiku", None)
+    with pytest.raises(ImportError, match=r"haiku: expected Haiku to be installed, .* pip install 'jaxrnn\[haiku\]'"):
+        to_module(rnn.GRU(I, H))
