@@ -6,7 +6,7 @@ import importlib
 from collections.abc import Mapping
 from typing import Any
 
-from jaxrnn.checks import refuse
+from jaxrnn.checks import refuse, tree_summary
 from jaxrnn.interop.layouts import Layout
 
 
@@ -25,9 +25,26 @@ def counterpart(place: str, cell: Any, layouts: Mapping[type, Layout], library: 
     layout = layouts.get(type(cell))
     if layout is None:
         kinds = " or ".join(", ".join(kind.__name__ for kind in layouts).rsplit(", ", 1))
-        refuse(place, f"a {kinds}", repr(cell), fix or f"{library} has no counterpart of it", TypeError)
+        refuse(
+            place,
+            f"{'an' if kinds.startswith('L') else 'a'} {kinds}",
+            repr(cell),
+            fix or f"{library} has no counterpart of it",
+            TypeError,
+        )
     for name, values in layout.options.items():
         value = getattr(cell, name)
         if value not in values:
             refuse(f"{place}.{name}", " or ".join(map(repr, values)), repr(value), layout.reason)
     return layout
+
+
+def class_name(value: Any) -> str:
+    """The name of the class of an object, for messages; of a class that it is one."""
+    return f"the class {value.__name__}" if isinstance(value, type) else type(value).__name__
+
+
+def one_each(argument: str, value: Any, count: int, part: str) -> None:
+    """A tuple or list with one entry for each of the parts of a model."""
+    if not isinstance(value, (tuple, list)) or len(value) != count:
+        refuse(argument, f"tuple of {count}, one entry a {part}", tree_summary(value), error=TypeError)

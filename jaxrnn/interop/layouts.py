@@ -59,6 +59,12 @@ def reorder(a: np.ndarray, source: str, target: str, negated: str = "", axis: in
     return fuse(negate(split(a, source, axis), negated), target, axis)
 
 
+def add_to_gate(b: np.ndarray, gate: str, value: float, gates: str = "ifoc") -> np.ndarray:
+    """A bias with ``value`` added to one gate, rounded to its dtype: what another library adds at run time."""
+    blocks = split(b, gates)
+    return fuse(blocks | {gate: blocks[gate] + b.dtype.type(value)}, gates)
+
+
 # ---- parameters of a cell ----------------------------------------------------------------------------------------
 
 
@@ -105,3 +111,9 @@ def candidate_bias(weights: Weights) -> tuple[np.ndarray, np.ndarray] | None:
     b = split(weights.b_x, "zrh")
     b_state = split(np.zeros_like(weights.b_x) if weights.b_h is None else weights.b_h, "zrh")
     return fuse({"z": b["z"] + b_state["z"], "r": b["r"] + b_state["r"], "h": b["h"]}, "zrh"), b_state["h"]
+
+
+def state_bias(b_n: np.ndarray) -> np.ndarray:
+    """The bias of the state ``[3H]`` of a GRU that resets after, of which only ``b_n [H]`` is not 0."""
+    zeros = np.zeros_like(b_n)
+    return fuse({"z": zeros, "r": zeros, "h": b_n}, "zrh")
