@@ -265,7 +265,7 @@ def _write(eqx: Any, place: str, layer: Any, params: Params) -> Any:
     if type(layer) is Dropout:
         return nn.Dropout(layer.rate)
     if type(layer) is Activation:
-        return nn.Lambda(to_function(layer))
+        return nn.Lambda(to_function(layer.function))
     if type(layer) is Embedding:
         return nn.Embedding(weight=jnp.array(params.w))
     if type(layer) is Linear:

@@ -24,9 +24,9 @@ def from_function(place: str, function: Any) -> Activation:
     return Activation(names.get(id(function), function))
 
 
-def to_function(layer: Activation) -> Callable[[Any], Any]:
-    """The function of a layer."""
-    return layer.function if callable(layer.function) else FUNCTIONS[layer.function]
+def to_function(function: str | Callable) -> Callable[[Any], Any]:
+    """The function of an Activation or a VanillaRNN, which may be given by its name."""
+    return function if callable(function) else FUNCTIONS[function]
 
 
 def _same_by_vector(place: str, function: Callable[[Any], Any]) -> None:

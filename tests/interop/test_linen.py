@@ -245,7 +245,7 @@ FROM = {
     "function": (
         nn.Sequential([flip]),
         {},
-        "ValueError module.layers_0: expected one of …relu…, got flip; others might mix steps or sequences",
+        "ValueError module.layers_0: expected a function of each vector …, got …; convert …",
     ),
     "missing": (
         nn.RNN(cell("gru")),

@@ -240,7 +240,7 @@ FROM = {
     ),
     "function": (
         lambda: nnx.Sequential(flip),
-        "ValueError module.layers[0]: expected one of …relu…, got flip; others might mix steps or sequences",
+        "ValueError module.layers[0]: expected a function of each vector …, got …; convert …",
     ),
     "empty": (nnx.Sequential, "ValueError layers: expected at least one cell or layer, got none; …"),
     "precision": (

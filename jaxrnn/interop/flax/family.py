@@ -16,16 +16,15 @@ from jaxrnn.interop.arrays import one_dtype, shape, to_numpy
 from jaxrnn.interop.bridges.sequences import unnest
 from jaxrnn.interop.checks import counterpart
 from jaxrnn.interop.flax.options import (
-    ACTIVATIONS,
     ELEMENTWISE_NAMES,
     MERGE_FUNCTIONS,
     MERGE_NAMES,
     check_options,
     features,
-    function,
     known,
     times_major,
 )
+from jaxrnn.interop.functions import from_function, to_function
 from jaxrnn.interop.layouts import Layout, Weights
 from jaxrnn.layers import Activation, Bidirectional, Dropout, Embedding, Linear, Reverse, Stack
 from jaxrnn.layers.pointwise import EmbeddingParams, LinearParams
@@ -81,7 +80,7 @@ class Family:
         """The layer that a module is, and its parameters."""
         nn, kind = self.nn, type(module)
         if not isinstance(module, nn.Module) and callable(module):
-            return Activation(known(place, module, ACTIVATIONS, "others might mix steps or sequences")), ()
+            return from_function(place, module), ()
         check_options(place, module)
         if kind is self.bridge:
             return module.model, unnest(module.model, take(place, params, ("weights",))["weights"])
@@ -201,7 +200,7 @@ class Family:
         if kind is Dropout:
             return self.make_dropout(model.rate), {}
         if kind is Activation:
-            return function(model.function), {}
+            return to_function(model.function), {}
         return self._to_rnn(place, model, params)
 
     def _to_rnn(self, place: str, cell: Any, params: Any, **options: bool) -> tuple[Any, dict]:
@@ -230,7 +229,7 @@ class Family:
                                   f"{self.nn.__name__}.{layout.name} has no bias there; linen's has one")  # fmt: skip
         options: dict[str, Any] = {}
         if type(cell) is VanillaRNN:
-            options["activation_fn"] = function(cell.activation)
+            options["activation_fn"] = to_function(cell.activation)
         return self.make(kind, cell.input_size, cell.hidden_size, params.w_xh.dtype, **options), tree
 
 

@@ -15,7 +15,6 @@ from flax.nnx.nn import dtypes as nnx_dtypes
 from jaxrnn import checks
 from jaxrnn.cells.vanilla import ACTIVATIONS as ELEMENTWISE
 from jaxrnn.layers.bidirectional import MERGES
-from jaxrnn.layers.pointwise import FUNCTIONS
 
 NEUTRAL: dict[str, tuple] = {  # options of modules without a counterpart here, and their values without effect
     "gate_fn": (jax.nn.sigmoid,),
@@ -36,15 +35,6 @@ NEUTRAL: dict[str, tuple] = {  # options of modules without a counterpart here, 
 }
 
 ELEMENTWISE_NAMES = {function: name for name, function in ELEMENTWISE.items()}
-ACTIVATIONS: dict[Callable, Any] = {function: name for name, function in FUNCTIONS.items()} | {
-    function: function  # further functions of each output alone
-    for function in (
-        jax.nn.celu, jax.nn.elu, jax.nn.gelu, jax.nn.hard_sigmoid, jax.nn.hard_swish, jax.nn.hard_tanh,
-        jax.nn.leaky_relu, jax.nn.log_sigmoid, jax.nn.relu6, jax.nn.selu, jax.nn.silu, jax.nn.soft_sign,
-        jax.nn.softplus,
-    )
-}  # fmt: skip
-
 MERGE_FUNCTIONS = MERGES | {"concat": flax.nnx.Bidirectional.merge_fn, "sum": jnp.add, "product": jnp.multiply}
 MERGE_NAMES: dict[Callable, str] = {
     **{function: name for name, function in (*MERGES.items(), *MERGE_FUNCTIONS.items())},
@@ -71,11 +61,6 @@ def known(place: str, given: Callable, names: Mapping[Callable, Any], why: str) 
             return name
     kinds = ", ".join(dict.fromkeys(map(describe, names)))
     checks.refuse(place, f"one of {kinds}", describe(given), why)
-
-
-def function(named: str | Callable) -> Callable:
-    """The function of an Activation or a VanillaRNN."""
-    return named if callable(named) else FUNCTIONS[named]
 
 
 def describe(value: Any) -> str:

@@ -258,7 +258,7 @@ def _to_module(hk: Any, place: str, layer: Any) -> Any:
     if type(layer) is Embedding:
         return hk.Embed(layer.vocabulary_size, layer.output_size)
     if type(layer) is Activation:
-        return to_function(layer)
+        return to_function(layer.function)
     if type(layer) is Dropout and layer.rate == 0:
         return hk.IdentityCore()
     counterpart(place, layer, LAYOUTS, "Haiku", FIXES.get(type(layer), ""))
