@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from jaxrnn import checks
 from jaxrnn.interop.onnx.writer import recurrent
 from jaxrnn.interop.onnx.writer.graph import Graph, Value
@@ -142,6 +144,8 @@ def apply(graph: Graph, model: Any, params: Any, x: Value) -> Value:
     if type(model) is Activation and model.function in OPERATORS:
         axis = {"axis": -1} if "softmax" in model.function else {}
         return graph.add(OPERATORS[model.function], [x], x.shape, x.dtype, **axis)
+    if type(model) is Dropout:  # the identity, but in training
+        return graph.add("Dropout", [x, graph.constant(model.rate, np.float64)], x.shape, x.dtype)
     return traced(graph, model.apply, params, x)
 
 

@@ -42,8 +42,8 @@ def to_model(
 
     A VanillaRNN, LSTM or GRU becomes an RNN, LSTM or GRU of ONNX, and two alike in a Bidirectional become one. Other
     cells, such as your own, an LSTM with ``output_peephole="previous"`` or a float64 one, which ONNX Runtime does not
-    compute, become a Scan of their step. Dropout becomes nothing. Weights are called after their place in the
-    parameters, such as ``params.1.w``, and nodes after that in the model, ``model.layers[1]/LSTM``.
+    compute, become a Scan of their step. Dropout is one of ONNX, the identity in inference. Weights are called after
+    their place in the parameters, such as ``params.1.w``, and nodes after that in the model, ``model.layers[1]/LSTM``.
 
     ===================  ===================================  =====================================================
     inputs               ``xs [T, B, I]``, ids ``[T, B]``     int32 ids, which are not checked
