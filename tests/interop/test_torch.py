@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from zoo import few
 
 import jaxrnn as rnn
 from jaxrnn.interop.torch import from_module, from_state, from_state_dict, to_state, to_state_dict
@@ -25,6 +26,7 @@ MODULES = {
     "gru": nn.GRU,
 }
 each_kind = pytest.mark.parametrize("kind", MODULES)
+few_kinds = pytest.mark.parametrize("kind", few(list(MODULES), ["gru"]))
 each_depth = pytest.mark.parametrize("layers", [1, 2, 3])
 each_direction = pytest.mark.parametrize("bidirectional", [False, True], ids=["one-direction", "bidirectional"])
 each_bias = pytest.mark.parametrize("bias", [False, True], ids=["no-bias", "bias"])
@@ -123,24 +125,33 @@ def check_against_torch(kind, module, tolerance, dtype="float32", lengths=None):
 # ---- values and gradients ----------------------------------------------------------------------------------------
 
 
-SHAPES = [(1, False, False), (3, True, True)]  # layers, bias, bidirectional
-OTHERS = [(1, True, False), (1, False, True), (2, False, False), (1, True, True), (2, False, True), (3, True, False)]
+SHAPE = (3, True, True)  # layers, bias, bidirectional
+OTHERS = [
+    (1, False, False),
+    (1, True, False),
+    (1, False, True),
+    (2, False, False),
+    (1, True, True),
+    (2, False, True),
+    (3, True, False),
+]
 
 
-@each_kind
+@few_kinds
 @pytest.mark.parametrize(
-    ("layers", "bias", "bidirectional"), [*SHAPES, *(pytest.param(*shape, marks=pytest.mark.slow) for shape in OTHERS)]
+    ("layers", "bias", "bidirectional"), [SHAPE, *(pytest.param(*shape, marks=pytest.mark.slow) for shape in OTHERS)]
 )
 def test_values_and_gradients(kind, layers, bidirectional, bias):
     check_against_torch(kind, make(kind, layers, bidirectional, bias), 1e-5)
 
 
-@each_kind
+@few_kinds
 @pytest.mark.parametrize("bidirectional", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_values_and_gradients_with_lengths(kind, bidirectional, optimised):
     check_against_torch(kind, make(kind, 2, bidirectional), 1e-5, lengths=LENGTHS)
 
 
+@pytest.mark.slow  # a whole model is compared in test_torch_modules.py
 @each_kind
 def test_values_and_gradients_in_float64(kind, x64):
     check_against_torch(kind, make(kind, 2, True, dtype=torch.float64), 1e-10, "float64", LENGTHS)
