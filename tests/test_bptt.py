@@ -94,7 +94,7 @@ IN_STEP = {"lstm": (zoo.lstm, 21, 4, 3), "gru": (zoo.gru, 65, 128, 3), "gru-afte
 IN_CHUNKS = {"lstm": (zoo.lstm, 20, 64, 211), "gru": (zoo.gru, 64, 128, 45), "vanilla": (zoo.vanilla, 64, 256, 70)}
 FORMS = [(*shape, {"reset_after": True} if name == "gru-after" else {}) for name, shape in IN_STEP.items()]
 FORMS += [(*shape, {}) for shape in IN_CHUNKS.values()]
-FORMS = [pytest.param(*form, marks=[pytest.mark.slow] * (form[0] is not zoo.lstm)) for form in FORMS]
+FORMS = [pytest.param(*form, marks=[pytest.mark.slow] * (form[0] is not zoo.lstm or form[3] > 100)) for form in FORMS]
 
 
 @pytest.mark.parametrize(("make", "batch", "units", "steps", "options"), FORMS)

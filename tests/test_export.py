@@ -71,6 +71,7 @@ def test_parameters_and_states_by_name():
     assert_close(jnp.concatenate([first, rest]), rnn.unroll(model, params, ids)[1], CLOSE)
 
 
+@pytest.mark.slow
 def test_gradients():
     """The gradient of a loss with lengths, by the derivative rule, for any size."""
     model = rnn.Stack(rnn.LSTM(I, H), rnn.Linear(H, V))

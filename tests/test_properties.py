@@ -86,6 +86,7 @@ def test_reverse_is_flipping(case):
     assert_close((final, ys), rnn.unroll(model, params, xs, **kwargs))
 
 
+@pytest.mark.slow
 @settings(trying, max_examples=5)
 @given(
     st.sampled_from(MODELS),

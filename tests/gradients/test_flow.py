@@ -38,7 +38,14 @@ def loss(final, ys):
 # ---- the flow of a loss --------------------------------------------------------------------------------------------
 
 
-IN_OTHERS = ["vanilla", "LSTM", "GRU", "both directions", "residual"]  # covered by the models that contain them
+IN_OTHERS = [
+    "vanilla",
+    "LSTM",
+    "GRU",
+    "both directions",
+    "deep both directions",
+    "residual",
+]  # covered by the models that contain them
 
 
 @pytest.mark.parametrize(
@@ -59,6 +66,7 @@ def test_flow_is_that_of_a_perturbed_loop(name, kind, x64):
     assert_close(flow, perturbed_loop.flow(model, params, xs, loss, **options))
 
 
+@pytest.mark.slow
 def test_flow_compiled(x64):
     """The flow is the same when compiled and rematerialised."""
     model, params, xs = case("both directions")

@@ -376,6 +376,7 @@ def weighted(loss, params, batches):
     return sum(n * value for (value, _), n in zip(results, counts, strict=True)) / sum(counts), counts
 
 
+@pytest.mark.slow  # README trains with these two
 def test_classification_and_regression_loss():
     """The mean over the sequences, computed one by one, without the filler."""
     model = rnn.tasks.Classifier(rnn.VanillaRNN(2, 3), 4)
@@ -394,6 +395,7 @@ def test_classification_and_regression_loss():
     assert value.shape == ()
 
 
+@pytest.mark.slow
 def test_tagging_loss():
     """The mean over all steps of all sequences."""
     model = rnn.Stack(rnn.Bidirectional(rnn.VanillaRNN(2, 3)), rnn.Linear(6, 4))

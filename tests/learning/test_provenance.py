@@ -108,6 +108,7 @@ def test_long_values_are_shown_where_they_differ(tmp_path):
         run(tmp_path, metadata={"text": 200 * "x" + "b" + 200 * "y"}, resume=True)
 
 
+@pytest.mark.slow
 def test_metadata_is_compared_as_json(tmp_path):
     """Tuples equal lists, keys are strings, 1 equals 1.0; options that are not part of the origin may change."""
     run(tmp_path, Sized(0, 3))

@@ -140,12 +140,13 @@ def reference():
 
 
 @pytest.mark.filterwarnings("ignore")  # what other libraries deprecate
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("library", "cells"),
     [
-        pytest.param("jaxrnn", "vanilla lstm-peephole gru gru-after lstm-bidirectional", marks=pytest.mark.slow),
-        pytest.param("flax", "vanilla gru-after lstm-bidirectional", marks=pytest.mark.slow),
-        pytest.param("nnx", "vanilla gru-after lstm-bidirectional", marks=pytest.mark.slow),
+        ("jaxrnn", "vanilla lstm-peephole gru gru-after lstm-bidirectional"),
+        ("flax", "vanilla gru-after lstm-bidirectional"),
+        ("nnx", "vanilla gru-after lstm-bidirectional"),
         ("haiku", "gru lstm-bidirectional"),
         ("keras", "gru gru-after lstm-bidirectional"),
         ("equinox", "gru-after lstm-bidirectional"),
