@@ -290,6 +290,49 @@ def test_functions_of_a_cell():
     assert_same(found, {"ys": rnn.unroll(model, params, xs, lengths=lengths)[1]})
 
 
+NUMBERS = np.concatenate([np.logspace(-40, 38, 400), [0.0, 1e-30, 1.0, np.inf]])
+NUMBERS = np.concatenate([NUMBERS, -NUMBERS, [np.nan]])
+
+
+@pytest.mark.parametrize("name", ["log1p", "expm1"])
+def test_near_zero(name):
+    """Exact to some units in the last place, of numbers of all magnitudes."""
+    xs = NUMBERS.astype("float32")[:, None, None]
+    found = run(to_model(rnn.Activation(getattr(jnp, name)), (), features=1), xs=xs)["ys"]
+    with np.errstate(all="ignore"):
+        expected = getattr(np, name)(xs.astype("float64")).astype("float32")
+    np.testing.assert_allclose(found, expected, rtol=6e-7, atol=1e-38)
+
+
+@pytest.mark.parametrize("dtype", few(["int8", "uint8", "int16", "uint16", "int32", "uint32"], ["uint8", "int32"]))
+def test_floats_to_integers(dtype):
+    """Beyond the integers the last of them, as JAX has it."""
+    xs = np.concatenate([NUMBERS, [-1.7, -0.5, 2.7, 255.5, 2.0**31, 2.0**31 - 128]]).astype("float32")[:, None, None]
+    found = run(to_model(rnn.Activation(lambda x: x.astype(dtype)), (), features=1), xs=xs)["ys"]
+    np.testing.assert_array_equal(found, jnp.asarray(xs).astype(dtype))
+
+
+TABLE = jnp.arange(1.0, 11.0).reshape(5, 2)
+INDICES = [
+    lambda i: jnp.take(TABLE, i, axis=0, mode="clip"),
+    lambda i: jnp.take(TABLE, i, axis=0, mode="wrap"),
+    lambda i: jnp.take(TABLE, i, axis=0),
+    lambda i: jnp.take(TABLE[:, 0].astype("int32"), i, mode="fill", fill_value=7),
+    lambda i: TABLE[i],
+    lambda i: TABLE.T.at[:, i].get(mode="fill", fill_value=-1.0, wrap_negative_indices=False),
+    lambda i: jnp.moveaxis(TABLE.T[:, i], 0, -1),
+]
+
+
+@pytest.mark.parametrize("take", few(INDICES, INDICES[:3]))
+def test_indices_outside(take):
+    """Clamped, wrapped or filled as JAX does it, of vectors of indices."""
+    xs = np.array([0, 4, 5, 8, -1, -5, -6, -11, 2**20, -(2**20)], "float32")[:, None, None]
+    layer = rnn.Activation(lambda x: take(x.astype("int32")[..., 0]).reshape(*x.shape[:-1], -1))
+    found = run(to_model(layer, (), features=1), xs=xs)["ys"]
+    np.testing.assert_array_equal(found, rnn.unroll(layer, (), xs)[1])
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("function", ["tanh", "relu", "sigmoid", "softmax", "log_softmax", jax.nn.gelu])
 def test_activations(function):

@@ -6,128 +6,13 @@ the list of its results.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from jaxrnn import checks
+from jaxrnn.interop.onnx.writer.elementwise import ELEMENTWISE, Writer, cast
 from jaxrnn.interop.onnx.writer.graph import Graph, Shape, Value
-
-Writer = Callable[..., Any]
-
-
-# ---- elementwise -------------------------------------------------------------------------------------------------
-
-
-def _elementwise(*operators: str) -> Writer:
-    """The operators one after another; the operands go to the first."""
-
-    def write(graph: Graph, equation: Any, *operands: Value) -> Value:
-        shape = _broadcast(*[value.shape for value in operands])
-        dtype = equation.outvars[0].aval.dtype
-        first, *rest = operators
-        value = graph.add(first, operands, shape, dtype)
-        for operator in rest:
-            value = graph.add(operator, [value], shape, dtype)
-        return value
-
-    return write
-
-
-def _broadcast(*shapes: Shape) -> Shape:
-    """The shape of an elementwise result; axes are compared from the last one."""
-    rank = max(map(len, shapes))
-    padded = [(1,) * (rank - len(shape)) + tuple(shape) for shape in shapes]
-    return tuple(next((n for n in sizes if not (isinstance(n, int) and n == 1)), 1) for sizes in zip(*padded))
-
-
-def _of_bools(operator: str) -> Writer:
-    """An operator that ONNX has for bools only."""
-
-    def write(graph: Graph, equation: Any, *operands: Value) -> Value:
-        if operands[0].dtype != np.bool_:
-            checks.refuse(graph.place, f"bools as operands of {equation.primitive.name!r}", str(operands[0].dtype),
-                          "ONNX has no other", NotImplementedError)  # fmt: skip
-        return _elementwise(operator)(graph, equation, *operands)
-
-    return write
-
-
-def _with_constant(operator: str, number: Callable[[Any], Any], *, first: bool = False) -> Writer:
-    """An operator of the operand and a number, which the equation gives."""
-
-    def write(graph: Graph, equation: Any, x: Value) -> Value:
-        constant = graph.constant(number(equation), x.dtype)
-        return _elementwise(operator)(graph, equation, *((constant, x) if first else (x, constant)))
-
-    return write
-
-
-def _not_equal(graph: Graph, equation: Any, a: Value, b: Value) -> Value:
-    return _elementwise("Equal", "Not")(graph, equation, a, b)
-
-
-def _log1p(graph: Graph, equation: Any, x: Value) -> Value:
-    """log(1 + x), whose absolute error is that of the dtype."""
-    return _elementwise("Log")(graph, equation, _with_constant("Add", lambda _: 1)(graph, equation, x))
-
-
-def _expm1(graph: Graph, equation: Any, x: Value) -> Value:
-    """exp(x) - 1, whose absolute error is that of the dtype."""
-    return _with_constant("Sub", lambda _: 1)(graph, equation, _elementwise("Exp")(graph, equation, x))
-
-
-def _square(graph: Graph, equation: Any, x: Value) -> Value:
-    return _elementwise("Mul")(graph, equation, x, x)
-
-
-def _clamp(graph: Graph, equation: Any, low: Value, x: Value, high: Value) -> Value:
-    return _elementwise("Min")(graph, equation, _elementwise("Max")(graph, equation, x, low), high)
-
-
-def _is_finite(graph: Graph, equation: Any, x: Value) -> Value:
-    """The difference of x and x is 0 for finite numbers, otherwise NaN."""
-    zero = graph.add("Sub", [x, x], x.shape, x.dtype)
-    return graph.add("Equal", [zero, graph.constant(0, x.dtype)], x.shape, np.bool_)
-
-
-def _round(graph: Graph, equation: Any, x: Value) -> Value:
-    """To even numbers where two are as near."""
-    method = equation.params["rounding_method"].name
-    if method != "TO_NEAREST_EVEN":
-        checks.refuse(graph.place, "'round' to the nearest even number, as jnp.round does", method,
-                      error=NotImplementedError)  # fmt: skip
-    return _elementwise("Round")(graph, equation, x)
-
-
-def _remainder(graph: Graph, equation: Any, a: Value, b: Value) -> Value:
-    """With the sign of a."""
-    return graph.add("Mod", [a, b], _broadcast(a.shape, b.shape), a.dtype, fmod=1)
-
-
-def _select(graph: Graph, equation: Any, which: Value, *cases: Value) -> Value:
-    """Where, whose cases come in the other order."""
-    if which.dtype != np.bool_:
-        checks.refuse(graph.place, "a choice between two arrays", f"{len(cases)} cases by an integer",
-                      "jnp.where takes bools", NotImplementedError)  # fmt: skip
-    return _elementwise("Where")(graph, equation, which, *reversed(cases))
-
-
-def _cast(graph: Graph, equation: Any, x: Value) -> Value:
-    return cast(graph, x, equation.params["new_dtype"])
-
-
-def cast(graph: Graph, x: Value, dtype: Any) -> Value:
-    """The value in another dtype."""
-    if x.dtype == dtype:
-        return x
-    return graph.add("Cast", [x], x.shape, dtype, to=np.dtype(dtype))
-
-
-def _same(graph: Graph, equation: Any, *operands: Value) -> list[Value]:
-    return list(operands)
-
 
 # ---- shapes ------------------------------------------------------------------------------------------------------
 
@@ -225,13 +110,19 @@ def _dynamic_slice(graph: Graph, equation: Any, x: Value, *starts: Value) -> Val
     """From starts that are computed, along the axes that are not whole; a slice that would not fit is moved."""
     sizes = equation.params["slice_sizes"]
     axes = [n for n, size in enumerate(sizes) if size != x.shape[n]]
+    if not axes:
+        return x
     parts = [_unsqueeze(graph, cast(graph, starts[n], np.int64), [0]) for n in axes]
     start = parts[0] if len(parts) == 1 else graph.add("Concat", parts, (len(parts),), np.int64, axis=0)
+    return _slice_from(graph, x, _inside(graph, x, start, axes, sizes), axes, sizes)
+
+
+def _inside(graph: Graph, x: Value, starts: Value, axes: list[int], sizes: Shape) -> Value:
+    """The nearest starts ``[..., axes]`` from which slices of these sizes fit."""
     whole, size = (graph.shape(tuple(of[n] for n in axes)) for of in (x.shape, sizes))
-    largest = graph.add("Sub", [whole, size], start.shape, np.int64)
-    start = graph.add("Min", [start, largest], start.shape, np.int64)
-    start = graph.add("Max", [start, graph.constant([0], np.int64)], start.shape, np.int64)
-    return _slice_from(graph, x, start, axes, sizes)
+    largest = graph.add("Sub", [whole, size], whole.shape, np.int64)
+    starts = graph.add("Min", [starts, largest], starts.shape, np.int64)
+    return graph.add("Max", [starts, graph.constant([0], np.int64)], starts.shape, np.int64)
 
 
 def _slice_from(graph: Graph, x: Value, start: Value, axes: list[int], sizes: Shape) -> Value:
@@ -242,25 +133,38 @@ def _slice_from(graph: Graph, x: Value, start: Value, axes: list[int], sizes: Sh
 
 
 def _gather(graph: Graph, equation: Any, x: Value, indices: Value) -> Value:
-    """``x[..., 1:3]`` of an array with symbolic axes, or entries along one axis by indices, which are not checked."""
-    numbers, sizes = equation.params["dimension_numbers"], equation.params["slice_sizes"]
-    axes, collapsed, shape = (
-        list(numbers.start_index_map),
-        list(numbers.collapsed_slice_dims),
-        equation.outvars[0].aval.shape,
-    )
-    indices, rank = cast(graph, indices, np.int64), len(indices.shape) - 1
-    if rank == 0:
-        part = _slice_from(graph, x, indices, axes, sizes)
-        return graph.add("Squeeze", [part, graph.constant(collapsed, np.int64)], shape, x.dtype) if collapsed else part
+    """``x[..., 1:3]`` of an array with symbolic axes, or entries along one axis.
+
+    Indices outside are those of the nearest entries, also where they are promised to be inside, as XLA has it; with
+    the mode "fill" the result is the fill value there.
+    """
+    numbers, sizes, mode = (equation.params[name] for name in ("dimension_numbers", "slice_sizes", "mode"))
+    axes, collapsed = list(numbers.start_index_map), list(numbers.collapsed_slice_dims)
+    aval, rank = equation.outvars[0].aval, len(indices.shape) - 1
     axis, others = axes[0], [n for n in range(len(x.shape)) if n != axes[0]]
     places = tuple(n if n < axis else n - 1 + rank for n in others)  # of the other axes in the result
     entries = (*x.shape[:axis], 1, *x.shape[axis + 1 :])
-    if axes != collapsed or tuple(sizes) != entries or tuple(numbers.offset_dims) != places:
-        checks.refuse(graph.place, "indices along one axis, or one slice", "'gather' in another form",
+    along_one = axes == collapsed and tuple(sizes) == entries and tuple(numbers.offset_dims) == places
+    if mode.name not in ("CLIP", "PROMISE_IN_BOUNDS", "FILL_OR_DROP") or (rank and not along_one):
+        checks.refuse(graph.place, "indices along one axis, or one slice", f"'gather' in another form ({mode.name})",
                       "jnp.take along one axis", NotImplementedError)  # fmt: skip
-    ids = graph.add("Squeeze", [indices, graph.constant([-1], np.int64)], indices.shape[:-1], np.int64)
-    return graph.add("Gather", [x, ids], shape, x.dtype, axis=axis)
+    indices = cast(graph, indices, np.int64)
+    inside = _inside(graph, x, indices, axes, sizes)
+    if rank == 0:
+        part = _slice_from(graph, x, inside, axes, sizes)
+        squeezed = [part, graph.constant(collapsed, np.int64)]
+        result = graph.add("Squeeze", squeezed, aval.shape, x.dtype) if collapsed else part
+    else:
+        ids = graph.add("Squeeze", [inside, graph.constant([-1], np.int64)], indices.shape[:-1], np.int64)
+        result = graph.add("Gather", [x, ids], aval.shape, x.dtype, axis=axis)
+    if mode.name != "FILL_OR_DROP":
+        return result
+    fits = graph.add("Equal", [indices, inside], indices.shape, np.bool_)
+    fits = cast(graph, fits, np.int32)
+    fits = graph.add("ReduceMin", [fits], indices.shape[:-1], np.int32, axes=[-1], keepdims=0)
+    fits = _unsqueeze(graph, fits, list(range(rank, rank + len(x.shape) - 1 - axis)) if rank else [])
+    fill = graph.constant(equation.params["fill_value"], x.dtype)
+    return graph.add("Where", [cast(graph, fits, np.bool_), result, fill], aval.shape, x.dtype)
 
 
 def _reverse(graph: Graph, equation: Any, x: Value) -> Value:
@@ -339,31 +243,8 @@ def _dot(graph: Graph, equation: Any, a: Value, b: Value) -> Value:
 
 # ---- the table ---------------------------------------------------------------------------------------------------
 
-ELEMENTWISE = {
-    "add": "Add", "add_any": "Add", "sub": "Sub", "mul": "Mul", "div": "Div", "max": "Max", "min": "Min",
-    "neg": "Neg", "abs": "Abs", "sign": "Sign", "floor": "Floor", "ceil": "Ceil",
-    "exp": "Exp", "log": "Log", "pow": "Pow", "sqrt": "Sqrt", "tanh": "Tanh", "logistic": "Sigmoid", "erf": "Erf",
-    "sin": "Sin", "cos": "Cos", "tan": "Tan", "asin": "Asin", "acos": "Acos", "atan": "Atan",
-    "eq": "Equal", "lt": "Less", "le": "LessOrEqual", "gt": "Greater", "ge": "GreaterOrEqual",
-}  # fmt: skip
-
 PRIMITIVES: dict[str, Writer] = {
-    **{name: _elementwise(operator) for name, operator in ELEMENTWISE.items()},
-    **{name: _of_bools(operator) for name, operator in {"and": "And", "or": "Or", "xor": "Xor", "not": "Not"}.items()},
-    **dict.fromkeys(("stop_gradient", "optimization_barrier", "copy", "copy_p", "sharding_constraint"), _same),
-    "ne": _not_equal,
-    "rsqrt": _elementwise("Sqrt", "Reciprocal"),
-    "square": _square,
-    "integer_pow": _with_constant("Pow", lambda equation: equation.params["y"]),
-    "exp2": _with_constant("Pow", lambda equation: 2, first=True),
-    "log1p": _log1p,
-    "expm1": _expm1,
-    "clamp": _clamp,
-    "round": _round,
-    "rem": _remainder,
-    "is_finite": _is_finite,
-    "select_n": _select,
-    "convert_element_type": _cast,
+    **ELEMENTWISE,
     "broadcast_in_dim": _broadcast_in_dim,
     "reshape": _whole(_reshape),
     "squeeze": _whole(_squeeze),
