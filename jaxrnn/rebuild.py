@@ -35,6 +35,13 @@ def is_call_of(call: str, model: Any) -> bool:
     return call in (constructor_call(model), _without_addresses(repr(model)))
 
 
+def check_call(place: os.PathLike, call: str, model: Any, fix: str) -> None:
+    """Refuse a model other than the one whose constructor call is stored in ``place``."""
+    if not is_call_of(call, model):
+        refuse("model", f"{call}, as stored in {place}", constructor_call(model),
+               f"{fix}; a class of your own must print as it did")  # fmt: skip
+
+
 def _without_addresses(text: str) -> str:
     return re.sub(r" at 0x[0-9a-f]+", "", text)
 

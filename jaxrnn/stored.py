@@ -152,6 +152,8 @@ def _check_keys(path: str, value: dict) -> None:
     for key in value:
         if key is not None and not isinstance(key, (str, int, float, bool)):
             checks.refuse(path, "keys that are strings", f"the key {checks.describe(key)}", "str(key)", TypeError)
+    if len(json.loads(json.dumps(dict.fromkeys(value)))) < len(value):
+        checks.refuse(path, "keys that differ as strings", ", ".join(map(repr, value)))
     if CLASS in value and value[CLASS] not in (ARRAY, FUNCTION, *_CLASSES):
         checks.refuse(path, f"keys other than {CLASS!r}, which marks stored objects", repr(value[CLASS]),
                       "give it another name")  # fmt: skip

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import functools
 import json
 import math
 import pathlib
@@ -22,11 +23,13 @@ PARAMS = MODEL.init(jax.random.key(0))
 X = np.zeros(3, np.float32)
 
 
+NAMESPACE: dict = {"jax": jax, "jnp": jnp, "np": np}
+exec(SERVER, NAMESPACE)
+
+
 def sessions(model=MODEL, params=PARAMS, x=X, **options):
     """A new set of sessions."""
-    namespace = {"jax": jax, "jnp": jnp, "np": np}
-    exec(SERVER, namespace)
-    return namespace["Sessions"](model, params, x, **options)
+    return NAMESPACE["Sessions"](model, params, x, **options)
 
 
 @contextlib.asynccontextmanager
@@ -62,8 +65,10 @@ def calls(server):
 
 
 def test_thirty_lines():
-    """The server is as short as it is said to be."""
-    assert len([line for line in SERVER.splitlines() if line and not line.startswith("import")]) <= 30
+    """The class is short."""
+    (lines,) = re.findall(r"(?m)^class Sessions:\n(?:(?:    .*)?\n)+", SERVER)
+    assert len(lines.split("\n\n")) > 2
+    assert len([line for line in lines.splitlines() if line]) <= 30
 
 
 def test_random_interleavings():
@@ -164,36 +169,87 @@ def test_token_ids_and_other_cells():
         np.testing.assert_allclose(reply["ys"], expected(ids, model, params), rtol=0, atol=1e-6)
 
 
-@pytest.mark.slow
-def test_connections():
-    """A session may go on in another connection; a request that does not fit ends its own connection only."""
+async def connections(server, *clients, limit=2**16):
+    """The replies to each client, which sends lines of bytes in pieces."""
+
+    async def client(port, lines):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=2**20)
+        with contextlib.closing(writer):
+            for line in lines:
+                writer.write(line + b"\n")
+                await writer.drain()
+            writer.write_eof()
+            return [json.loads(line, parse_constant=pytest.fail) async for line in reader]
+
+    answer = functools.partial(NAMESPACE["serve"], server)
+    async with await asyncio.start_server(answer, "127.0.0.1", limit=limit) as listening:
+        port = listening.sockets[0].getsockname()[1]
+        return await asyncio.gather(*[client(port, lines) for lines in clients])
+
+
+def request(id, xs):
+    return json.dumps([id, np.asarray(xs).tolist()]).encode()
+
+
+BAD = {
+    "features": (b'["a", [[1.0]]]', "expected finite inputs of shape (3,), got [[1.0]]"),
+    "a later step": (b'["a", [[1, 2, 3], [1, 2, NaN]]]', "expected finite inputs of shape (3,), got"),
+    "infinite": (b'["a", [[1, 2, 1e999]]]', "expected finite"),
+    "too large": (b'["a", [[1, 2, 1e300]]]', "expected finite"),
+    "far too large": (b'["a", [[1, 2, 1' + b"0" * 400 + b"]]]", ""),
+    "ragged": (b'["a", [[1.0, 2.0], [3.0]]]', ""),
+    "text": (b'["a", "?"]', ""),
+    "a number": (b'["a", 1]', ""),
+    "id": (b'[["a"], [[1, 2, 3]]]', "unhashable"),
+    "no request": (b"[]", ""),
+    "no list": (b"7", ""),
+    "no JSON": (b'["a", [[1, 2', ""),
+    "no text": (b"\xff\xfe\xfa", ""),
+    "nothing": (b"", ""),
+    "deep": (b"[" * 60_000, ""),
+    "long": (b'["a", [' + b"[1, 2, 3], " * 50_000 + b"[1, 2, 3]]]", "the line is too long"),
+    "a bit long": (b" " * 2**16 + b"[]", "the line is too long"),
+}
+
+
+def test_connections(recwarn):
+    """A session may go on in another connection; one that does not fit changes nothing, and is answered."""
     xs = inputs(0, 6)
 
     async def main():
+        failures = []
+        asyncio.get_running_loop().set_exception_handler(lambda loop, context: failures.append(context))
         async with running(sessions()) as server:
-            listening = await asyncio.start_server(server.serve, "127.0.0.1")
+            first = await connections(server, [request("a", xs[:2]), request("a", xs[2:3])])
+            bad, other = await connections(server, [line for line, _ in BAD.values()], [request("b", xs)])
+            last = await connections(server, [BAD["text"][0], request("a", xs[3:])])
+        return [*first[0], last[0][1]], bad, other[0], failures
 
-            async def ask(*requests):
-                reader, writer = await asyncio.open_connection(*listening.sockets[0].getsockname())
-                with contextlib.closing(writer):
-                    writer.write(b"".join(json.dumps(request).encode() + b"\n" for request in requests))
-                    return [json.loads(line) if line else None for line in [await reader.readline() for _ in requests]]
-
-            async with listening:
-                asyncio.get_running_loop().set_exception_handler(lambda loop, context: None)
-                answers = await ask(["a", xs[:2].tolist()], ["a", xs[2:3].tolist()])
-                (other, *_), *bad = await asyncio.gather(
-                    ask(["b", xs.tolist()]),
-                    ask(["a", [[1.0]]]),
-                    ask(["a", "?"]),
-                    ask([]),
-                    ask(["a", [[1.0, 2.0], [3.0]]]),
-                )
-                answers += await ask(["a", xs[3:].tolist()])
-                return answers, other, bad
-
-    answers, other, bad = asyncio.run(main())
-    assert bad == [[None]] * 4
+    answers, bad, other, failures = asyncio.run(main())
+    assert not failures
+    assert [list(reply) for reply in bad] == [["error"]] * len(BAD)
+    for reply, (_, message) in zip(bad, BAD.values(), strict=True):
+        assert message in reply["error"]
+        assert 0 < len(reply["error"]) <= 200
     assert [answer["count"] for answer in answers] == [2, 3, 6]
     np.testing.assert_allclose([y for answer in answers for y in answer["ys"]], expected(xs), rtol=0, atol=1e-6)
     np.testing.assert_allclose(other["ys"], expected(xs), rtol=0, atol=1e-6)
+
+
+@pytest.mark.slow
+def test_outputs_that_are_not_finite():
+    """An id outside the vocabulary: the steps before it do not count either."""
+    model = rnn.Stack(rnn.Embedding(7, 4), rnn.GRU(4, 4))
+    params = model.init(jax.random.key(1))
+
+    async def main():
+        async with running(sessions(model, params, np.zeros((), np.int32))) as server:
+            first = await server.feed("a", [1, 2])
+            for ids in ([3, 7], [2**40], ["x"]):
+                with pytest.raises((ValueError, OverflowError)):
+                    await server.feed("a", ids)
+            return first, await server.feed("a", [3])
+
+    first, last = asyncio.run(main())
+    assert last["count"] == 3
+    np.testing.assert_allclose(first["ys"] + last["ys"], expected([1, 2, 3], model, params), rtol=0, atol=1e-6)

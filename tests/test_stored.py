@@ -187,6 +187,7 @@ class Unmarked:
         (f"TypeError m['a']: {CAN}, got Fraction 1/2; store the texts, numbers and arrays that it is made of",
          fractions.Fraction(1, 2)),
         ("TypeError m['a']: expected keys that are strings, got the key tuple of 2; str(key)", {(1, 2): 3}),
+        ("ValueError m['a']: expected keys that differ as strings, got 0, '0'", {0: 1, "0": 2}),
         ("ValueError m['a']: expected keys other than '__class__', which marks stored objects, got 'mine'; …",
          {"__class__": "mine"}),
         ("TypeError m['a']: expected an array of numbers, bools, strings or dates, got object[1]; .astype(str) of …",
@@ -200,7 +201,7 @@ class Unmarked:
         ("ValueError m['a']['function']: expected a function that another program can import, got functools.partial…",
          Scale("", np.ones(1), function=__import__("functools").partial(int))),
     ],
-    ids=range(14),
+    ids=range(15),
 )  # fmt: skip
 def test_refused_to_store(message, value):
     """The place, what can be stored, and the fix."""

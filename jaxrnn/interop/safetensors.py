@@ -7,6 +7,7 @@ user's classes in it are defined, the metadata, and a SHA-256 sum of all this.
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import os
@@ -18,8 +19,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxrnn import checks, stored
-from jaxrnn.interop.checks import library
+from jaxrnn.interop.checks import class_name, library
 from jaxrnn.rebuild import (
+    check_call,
     check_shapes,
     class_modules,
     constructor_call,
@@ -42,12 +44,14 @@ def save(path: str | os.PathLike, model: Any, params: Params, *, metadata: dict[
         model: the model, with a method ``init``.
         params: its parameters, in any dtypes, on any devices of this process.
         metadata: what inference needs beside them: texts, numbers, small arrays, vocabularies, tokenizers, scalers,
-            and lists, tuples and dicts of them, as :meth:`learning.Checkpoints.save
-            <jaxrnn.learning.Checkpoints.save>` takes them.
+            and lists, tuples and dicts of them with keys that are strings. They are read as they were, except that
+            tuples are lists then, and scalars of NumPy and JAX numbers of Python.
 
     Raises:
         ImportError: the package safetensors is not installed.
-        TypeError: an entry of the metadata or an array cannot be stored, or the parameters are not those of the model.
+        FileNotFoundError, IsADirectoryError: the path is in no folder, or a folder.
+        TypeError: an entry of the metadata or an array cannot be stored, or the parameters are not those of the model,
+            or traced.
         ValueError: the parameters have other shapes than those of the model, or are spread over several processes.
 
     Example:
@@ -57,15 +61,23 @@ def save(path: str | os.PathLike, model: Any, params: Params, *, metadata: dict[
             model, params, metadata = rnn.interop.safetensors.load("tagger.safetensors")
     """
     numpy = library("safetensors.numpy", "safetensors", "'jaxrnn[safetensors]'")
-    params = checks.parameters(model, params)
-    arrays = _arrays(params)
+    path = _checked(path)
+    if not path.parent.is_dir():
+        checks.refuse("path", "a file in a folder that exists", path, f"make {path.parent}", FileNotFoundError)
+    if isinstance(model, type) or not callable(getattr(model, "init", None)):
+        checks.refuse("model", "a model with a method init", class_name(model), error=TypeError)
+    metadata = {} if metadata is None else metadata
+    if not isinstance(metadata, dict):
+        checks.refuse("metadata", "a dict", checks.describe(metadata), 'metadata={"words": words}', TypeError)
+    arrays = _arrays(checks.parameters(model, params))
+    texts = stored.encode("metadata", metadata)
+    _check_keys("metadata", metadata)
     content = {
         "jaxrnn": this_version(),
         "model": constructor_call(model),
         "parts": json.dumps(class_modules(model)),
-        "metadata": json.dumps(stored.encode("metadata", metadata or {}), ensure_ascii=False),
+        "metadata": json.dumps(texts, ensure_ascii=False),
     }
-    path = pathlib.Path(path)
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         numpy.save_file(arrays, draft, metadata=content | {"sha256": _sum(content, arrays)})
@@ -85,18 +97,19 @@ def load(path: str | os.PathLike, *, model: Any = None) -> tuple[Any, Params, di
     Args:
         path: the file.
         model: the model, for a file that jaxrnn did not write, or if it cannot be rebuilt because it contains a class
-            or function that cannot be imported. The arrays of the file must be exactly its parameters, by name.
+            or function that cannot be imported. The arrays of the file must be exactly its parameters, by name, and
+            if jaxrnn wrote the file, the model must print as the one that was saved.
 
     Returns:
         ``(model, params, metadata)``. The parameters have the dtypes in which they were saved, and are on the default
         device; ``jax.device_put(params, sharding)`` spreads them. The metadata are as they were, vocabularies as
-        objects; of a file that jaxrnn did not write they are its texts.
+        objects, tuples as lists; of a file that jaxrnn did not write they are its texts.
 
     Raises:
         ImportError: the package safetensors is not installed.
-        FileNotFoundError: there is no such file.
+        FileNotFoundError, IsADirectoryError: there is no such file, or it is a folder.
         ValueError: the file is damaged, or not of jaxrnn and ``model`` is None; the arrays are not the parameters of
-            the model; the model cannot be rebuilt; float64 is disabled in jax.
+            the model, or it is another one than was saved; the model cannot be rebuilt; float64 is disabled in jax.
 
     Example:
         .. code-block:: python
@@ -104,7 +117,9 @@ def load(path: str | os.PathLike, *, model: Any = None) -> tuple[Any, Params, di
             model, params, metadata = rnn.interop.safetensors.load("tagger.safetensors")
             final, ys = rnn.unroll(model, params, metadata["words"].encode("a great film"))
     """
-    path = pathlib.Path(path)
+    path = _checked(path)
+    if not path.exists():
+        checks.refuse("path", "a file that exists", path, error=FileNotFoundError)
     arrays, content = _read(path)
     names, may_import = ", ".join(map(repr, arrays)), model is None
     own = "jaxrnn" in content
@@ -118,9 +133,35 @@ def load(path: str | os.PathLike, *, model: Any = None) -> tuple[Any, Params, di
         saved = {name: f"{array.dtype}{list(array.shape)}" for name, array in arrays.items()}
         like = with_saved_dtypes(like, saved, _name)
         check_shapes(f"{path}: ", shapes_of(like, _name), saved, f"the file holds {names}")
+        if own:
+            check_call(path, content["model"], model, "pass that model, or none if its classes can be imported")
         metadata = stored.decode("metadata", json.loads(content["metadata"]), may_import=may_import) if own else content
     params = jax.tree_util.tree_map_with_path(lambda leaf_path, _: jnp.array(arrays[_name(leaf_path)]), like)
     return model, checks.parameters(model, params), metadata
+
+
+def _checked(path: Any) -> pathlib.Path:
+    """A path that is no folder."""
+    if not isinstance(path, (str, os.PathLike)):
+        checks.refuse("path", "the path of a file", checks.describe(path), '"tagger.safetensors"', TypeError)
+    path = pathlib.Path(path)
+    if path.is_dir():
+        checks.refuse("path", "a file", f"the folder {path}", f"{str(path / 'model.safetensors')!r}", IsADirectoryError)
+    return path
+
+
+def _check_keys(place: str, value: Any) -> None:
+    """Refuse the keys that would come back as strings."""
+    if isinstance(value, dict):
+        for key in value:
+            if not isinstance(key, str):
+                checks.refuse(place, "keys that are strings", f"the key {checks.describe(key)}", "str(key)", TypeError)
+    elif dataclasses.is_dataclass(value):
+        value = vars(value)
+    else:
+        value = dict(enumerate(value)) if isinstance(value, (list, tuple)) else {}
+    for key, part in value.items():
+        _check_keys(f"{place}[{key!r}]", part)
 
 
 def _name(path: tuple) -> str:
@@ -135,6 +176,9 @@ def _arrays(params: Params) -> dict[str, np.ndarray]:
         name = _name(path)
         if name in arrays:
             checks.refuse("params", "arrays with different names", f"two called {name!r}", "names without dots differ")
+        if not checks.is_concrete(leaf):
+            checks.refuse(name, "an array with values", f"a traced {checks.describe(leaf)}", "save outside of jit",
+                          TypeError)  # fmt: skip
         if not getattr(leaf, "is_fully_addressable", True):
             checks.refuse(name, "an array of this process", f"{checks.describe(leaf)} of several",
                           "jax.experimental.multihost_utils.process_allgather(params, tiled=True)")  # fmt: skip

@@ -30,6 +30,7 @@ from jaxrnn.learning.metadata import as_objects, decode_key, encode_key
 from jaxrnn.learning.provenance import as_json
 from jaxrnn.learning.step import TrainState
 from jaxrnn.rebuild import (
+    check_call,
     check_shapes,
     class_modules,
     constructor_call,
@@ -218,7 +219,8 @@ def load_model(folder: str | os.PathLike, which: str | int = "best", *, model: A
         folder: the folder of the run.
         which: ``"best"`` (the newest if none is marked as the best), ``"last"``, or a step.
         model: the model, if it cannot be rebuilt from the checkpoint because it contains a class or function that
-            cannot be imported: one of ``__main__``, of a notebook, or defined inside a function.
+            cannot be imported: one of ``__main__``, of a notebook, or defined inside a function. It must print as the
+            one of the run.
 
     Returns:
         ``(model, params, metadata)``. The parameters have the dtypes in which they were saved; with
@@ -279,6 +281,7 @@ def load_model(folder: str | os.PathLike, which: str | int = "best", *, model: A
         lookahead = any(name.startswith(".slow") for name in content["params"].keys() - shapes_of(like).keys())
         like = with_saved_dtypes(optax.LookaheadParams(like, like) if lookahead else like, content["params"])
         check_shapes(f"{folder}: params", shapes_of(like), content["params"], OTHER)
+        check_call(folder, content["model"], model, "pass the model of the run")
         metadata = as_objects(content, may_import=may_import)
     with _checkpointer(alone=True) as checkpointer:
         (params,) = checkpointer.restore(folder / "params", (_on_first_device(like),))

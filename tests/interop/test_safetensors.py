@@ -11,10 +11,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from refusals import refuses
 from versions import enable_x64
 from zoo import ZOO, H, few, random_params
 
 import jaxrnn as rnn
+from jaxrnn import stored
 from jaxrnn.data import Vocabulary
 from jaxrnn.interop.safetensors import load, save
 
@@ -23,6 +25,7 @@ from safetensors.numpy import load_file, save_file  # noqa: E402
 
 WORDS = Vocabulary.of(["a great film", "a dull one"], split="words", unknown="<unk>")
 MODEL = rnn.tasks.Classifier(rnn.Stack(rnn.Embedding(6, 4), rnn.Bidirectional(rnn.LSTM(4, 6, peepholes="fo"))), 2)
+LINEAR = rnn.Linear(4, 2), random_params(rnn.Linear(4, 2))
 METADATA = {"words": WORDS, "mean": np.array([0.5, 1.5], "float32"), "rate": 0.1, "notes": ["a", None, True]}
 
 
@@ -104,6 +107,14 @@ def test_arrays_of_any_layout(path):
     turned = np.asarray(w).T
     save(path, model, (turned, w, None))
     np.testing.assert_array_equal(load(path)[1].w_xh, turned)
+
+
+@stored.storable
+@dataclasses.dataclass(frozen=True)
+class Table:
+    """A storable class of the user."""
+
+    table: dict
 
 
 @dataclasses.dataclass(frozen=True)
@@ -206,6 +217,21 @@ def test_another_model_is_refused(model, message, own, path):
         load(path, model=model)
 
 
+@pytest.mark.parametrize(
+    ("model", "other"),
+    [
+        (rnn.VanillaRNN(2, 3, activation="relu"), rnn.VanillaRNN(2, 3)),
+        (rnn.LSTM(2, 3, peepholes="i"), rnn.LSTM(2, 3, peepholes="o")),
+    ],
+    ids=repr,
+)
+def test_another_model_of_the_same_shapes_is_refused(model, other, path):
+    save(path, model, random_params(model))
+    assert load(path, model=model)[0] is model
+    refuses(f"ValueError model: expected {model!r}, as stored in {path}, got {other!r}; pass that model, or none if …; "
+            "a class of your own must print as it did", lambda: load(path, model=other))  # fmt: skip
+
+
 def test_integers_are_no_parameters(path):
     save_file({"w": np.ones((4, 2), "int32"), "b": np.ones(2, "float32")}, path)
     with pytest.raises(TypeError, match=r"params\.w: expected floating numbers, got int32\[4, 2\]"):
@@ -262,9 +288,35 @@ def test_a_bit_that_flipped(where, damaged):
         load(damaged(lambda data: flip(data, where(data))))
 
 
-def test_no_file(path):
-    with pytest.raises(FileNotFoundError):
-        load(path)
+@pytest.mark.parametrize(
+    ("message", "call"),
+    [
+        ("FileNotFoundError path: expected a file that exists, got …model.safetensors", lambda path: load(path)),
+        ("IsADirectoryError path: expected a file, got the folder …; '…model.safetensors'", lambda p: load(p.parent)),
+        ("TypeError path: expected the path of a file, got None; …", lambda path: load(None)),
+        ("TypeError path: expected the path of a file, got None; …", lambda path: save(None, *LINEAR)),
+        ("IsADirectoryError path: expected a file, got the folder …", lambda path: save(path.parent, *LINEAR)),
+        ("FileNotFoundError path: expected a file in a folder that exists, got …x; make …model.safetensors",
+         lambda path: save(path / "x", *LINEAR)),
+        ("TypeError model: expected a model with a method init, got NoneType", lambda path: save(path, None, ())),
+        ("TypeError model: expected a model with a method init, got the class GRU",
+         lambda path: save(path, rnn.GRU, ())),
+        ("TypeError w: expected an array with values, got a traced float32[4, 2]; save outside of jit",
+         lambda path: jax.jit(lambda params: save(path, LINEAR[0], params))(LINEAR[1])),
+        ("TypeError metadata: expected a dict, got list of 1; …", lambda path: save(path, *LINEAR, metadata=[1])),
+        ("TypeError metadata: expected a dict, got list of 0; …", lambda path: save(path, *LINEAR, metadata=[])),
+        ("TypeError metadata: expected keys that are strings, got the key int 0; str(key)",
+         lambda path: save(path, *LINEAR, metadata={0: "bad"})),
+        ("TypeError metadata['a'][1]: expected keys that are strings, got the key None; str(key)",
+         lambda path: save(path, *LINEAR, metadata={"a": (1, {None: 2})})),
+        ("TypeError metadata['s']['table']: expected keys that are strings, got the key int 1; str(key)",
+         lambda path: save(path, *LINEAR, metadata={"s": Table({1: 2})})),
+    ],
+    ids=range(14),
+)  # fmt: skip
+def test_paths_and_arguments_refused(message, call, path):
+    refuses(message, lambda: call(path))
+    assert not list(path.parent.iterdir())
 
 
 def test_a_write_that_fails_leaves_the_earlier_file(path, monkeypatch):
@@ -361,7 +413,7 @@ def test_nothing_is_imported_for_a_model_that_is_given(path, tmp_path, monkeypat
     save(path, model, random_params(model), metadata={"words": WORDS})
     split = {"__class__": "function", "name": "unsafe_room:split"}
     texts = {"__class__": "Vocabulary", "symbols": ["a"], "unknown": None, "split": split}
-    rewrite(path, model="Cell()", parts=json.dumps({"Cell": ["unsafe_room", "Cell"]}))
+    rewrite(path, parts=json.dumps({"Cell": ["unsafe_room", "Cell"]}))
     assert load(path, model=model)[0] is model
     rewrite(path, metadata=json.dumps({"words": texts}))
     with pytest.raises(

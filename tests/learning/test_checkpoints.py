@@ -310,6 +310,10 @@ def test_parameters_are_loaded_in_the_dtype_in_which_they_were_saved(dtype, tmp_
         Checkpoints(tmp_path, MODEL).restore(state_of())
     with pytest.raises(ValueError, match=r"params.w_xh: expected .*\[2, 12\], got .*\[2, 9\]; the run had"):
         load_model(tmp_path, model=rnn.GRU(2, 4))
+    with pytest.raises(
+        ValueError, match=r"model: expected .*, as stored in .*, got Reverse.*; pass the model of the run"
+    ):
+        load_model(tmp_path, model=rnn.Reverse(MODEL))
 
 
 def test_float64_must_be_enabled(tmp_path, x64):
