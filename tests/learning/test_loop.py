@@ -181,7 +181,10 @@ def test_resumed_is_uninterrupted(crashes, uninterrupted, tmp_path):
 
 
 class SmallModel:
-    """A model whose parameters are those of the small problem."""
+    """A model whose parameters are those of the small problem, and that prints as the one of its run."""
+
+    def __repr__(self):
+        return "GRU(3, 3)"
 
     def init(self, key):
         return small_params()
