@@ -44,7 +44,11 @@ class NNX(Family):
 
     def parts(self, place: str, module: Any, params: Mapping) -> str:
         lists = {name: part for name, part in vars(module).items() if isinstance(part, Sequence)}
-        names = [f"{place}.{name}" for name, part in vars(module).items() if name not in lists and isinstance(part, nnx.Module)]
+        names = [
+            f"{place}.{name}"
+            for name, part in vars(module).items()
+            if name not in lists and isinstance(part, nnx.Module)
+        ]
         names += [f"*{place}.{name}" for name, parts in lists.items() if any(isinstance(p, nnx.Module) for p in parts)]
         if not names:
             return "what its call computes cannot be read"

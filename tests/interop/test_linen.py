@@ -234,7 +234,11 @@ FROM = {
         "TypeError module: expected a layer, or a cell among …, got BatchNorm; jaxrnn has no counterpart of it",
     ),
     "MGU": (nn.RNN(nn.MGUCell(H)), {"cell": {}}, "TypeError module.cell: expected …, got MGUCell; jaxrnn has no …"),
-    "subclass": (OwnRNN(cell("gru")), parameters(), "TypeError module: expected a layer, or …, got OwnRNN; from_params(part, params[name]) …"),
+    "subclass": (
+        OwnRNN(cell("gru")),
+        parameters(),
+        "TypeError module: expected a layer, or …, got OwnRNN; from_params(part, params[name]) …",
+    ),
     "gate_fn": (
         nn.RNN(cell("gru", gate_fn=nn.hard_sigmoid)),
         parameters(),
@@ -299,7 +303,7 @@ FROM = {
         Own(),
         {"GRUCell_0": {}, "Dense_0": {}},
         "TypeError module: expected …, got Own; from_params(part, params[name]) converts a part of it; it has the "
-        "parameters 'GRUCell_0', 'Dense_0'",
+        "parameters 'Dense_0', 'GRUCell_0'",
     ),
     "shape": (
         nn.RNN(nn.GRUCell(H + 1)),

@@ -46,6 +46,8 @@ def _without_hook(place: str, name: str, hook: Any) -> str:
         return f"{remove}({place}, {getattr(hook, attribute)!r}) gives plain weights"
     if type(hook).__module__ == "torch.nn.utils.prune":
         return f"torch.nn.utils.prune.remove({place}, {hook._tensor_name!r}) gives plain weights"
+    if getattr(hook, "__name__", "") == "_infer_parameters":
+        return "call the lazy module once: its sizes follow from inputs"
     fix = f"what it does cannot be read: remove it, {place}.{name}.clear()"
     return f"{fix}; {IN_TRAINING}" if name in BACKWARD_HOOKS else fix
 
@@ -91,8 +93,6 @@ def _fix(place: str, module: Any) -> str:
         weights = ", ".join(f"torch.nn.utils.parametrize.remove_parametrizations({place}, {weight!r})"
                             for weight in module.parametrizations)  # fmt: skip
         return f"{weights} gives plain weights"
-    if isinstance(module, torch.nn.modules.lazy.LazyModuleMixin):
-        return "call it once: its sizes follow from inputs"
     if type(module).__module__.startswith("torch."):
         activation = type(module).__module__ == torch.nn.Tanh.__module__ and not module.state_dict()
         return ANY if activation else "jaxrnn has no counterpart of it"
