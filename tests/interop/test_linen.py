@@ -329,8 +329,9 @@ def test_refused_models():
     message = "ValueError model.layers[0].coupled: expected False, got True; the LSTM of Flax always …"
     refuses(message, lambda: to_module(coupled))
     refuses(message, lambda: to_params(*with_params(coupled)))
+    linear = rnn.Linear(3, 2)
     refuses("ValueError params: expected concrete arrays, got a traced float32[…]; call it outside of jax.jit",
-            lambda: jax.jit(lambda params: to_params(rnn.Linear(3, 2), params))(random_params(rnn.Linear(3, 2))))  # fmt: skip
+            lambda: jax.jit(lambda params: to_params(linear, params))(random_params(linear)))  # fmt: skip
     refuses("TypeError deterministic: expected True or False, got None",
             lambda: to_module(rnn.Dropout(0.5), deterministic=None))  # fmt: skip
     refuses("ValueError model: expected a Stack around an Activation, got …; linen has functions in …",

@@ -247,7 +247,7 @@ FROM = {
     ),
     "merge_fn": (
         lambda: both("gru", "gru", merge_fn=jnp.maximum),
-        "ValueError module.merge_fn: expected the concatenation of Flax, jnp.add or jnp.multiply, got maximum; functions …",
+        "ValueError module.merge_fn: expected the concatenation of Flax, jnp.add or jnp.multiply, got maximum; …",
     ),
     "direction": (
         lambda: nnx.Bidirectional(nnx.Sequential(), nnx.RNN(cell("gru"))),

@@ -210,7 +210,7 @@ class Family:
         return params
 
     def read(self, place: str, module: Any, params: Any, *names: str) -> dict[str, np.ndarray]:
-        """The arrays of exactly these names, ``"hi.kernel"`` for instance, of the dtype in which the module computes."""
+        """The arrays of exactly these names, ``"hi.kernel"`` say, of the dtype that the module computes in."""
         params = self.take(place, module, flatten_dict(params, sep="."), names)
         arrays = {name: to_numpy(f"{place}.{name}", params[name]) for name in names}
         dtype = one_dtype(place, arrays.values(), "cast the parameters")
