@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
 from jaxrnn import checks
+from jaxrnn.types import Params, PyTree
 
 
 def to_numpy(argument: str, value: Any) -> np.ndarray:
     """A NumPy array of an array or of a tensor on any device; its floating dtype must be enabled in jax."""
+    concrete(argument, value)
     if hasattr(value, "detach"):
         value = value.detach().cpu()
         bfloat16 = str(value.dtype) == "torch.bfloat16"  # NumPy has it from jax, so .numpy() does not support it
@@ -21,6 +24,24 @@ def to_numpy(argument: str, value: Any) -> np.ndarray:
         checks.refuse(argument, "a tensor or an array", checks.describe(value), error=TypeError)
     checks.dtype_available(checks.float_dtype(argument, value.dtype))
     return np.asarray(value)
+
+
+def concrete(argument: str, tree: PyTree) -> PyTree:
+    """Arrays whose values are there; another library has no use for traced ones."""
+    for leaf in jax.tree.leaves(tree):
+        if not checks.is_concrete(leaf):
+            checks.refuse(
+                argument, "concrete arrays", f"a traced {checks.describe(leaf)}", "call it outside of jax.jit"
+            )
+        if isinstance(leaf, jax.ShapeDtypeStruct) or getattr(leaf, "is_meta", False):
+            checks.refuse(argument, "concrete arrays", f"{checks.describe(leaf)} without values",
+                          "only a shape was computed: load or draw the weights")  # fmt: skip
+    return tree
+
+
+def parameters(model: Any, params: Params) -> Params:
+    """Concrete parameters with the structure and shapes that ``model.init`` returns."""
+    return concrete("params", checks.parameters(model, params))
 
 
 def one_dtype(argument: str, arrays: Iterable[np.ndarray], fix: str) -> str:

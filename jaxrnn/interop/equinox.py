@@ -30,7 +30,7 @@ import numpy as np
 
 from jaxrnn import checks
 from jaxrnn.cells import GRU, LSTM, LSTMState
-from jaxrnn.interop.arrays import one_dtype, shape, to_numpy
+from jaxrnn.interop.arrays import one_dtype, parameters, shape, to_numpy
 from jaxrnn.interop.checks import class_name, counterpart, library, one_each
 from jaxrnn.interop.functions import from_function, to_function
 from jaxrnn.interop.layouts import Layout, Weights, candidate_bias, from_params, state_bias, to_params
@@ -225,7 +225,7 @@ def to_module(model: Any, params: Params) -> Any:
             y = readout(h)
     """
     checks.model("model", model)
-    return _write(_equinox(), "model", model, checks.parameters(model, params))
+    return _write(_equinox(), "model", model, parameters(model, params))
 
 
 def to_state(model: Any, state: State) -> Any:

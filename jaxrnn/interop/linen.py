@@ -14,6 +14,7 @@ from flax import linen as nn
 
 from jaxrnn import checks
 from jaxrnn.cells import GRU, LSTM, VanillaRNN
+from jaxrnn.interop.arrays import parameters
 from jaxrnn.interop.bridges.linen import Module
 from jaxrnn.interop.bridges.sequences import nest
 from jaxrnn.interop.flax.family import Family, Names
@@ -39,18 +40,26 @@ class Linen(Family):
         nn.GRUCell: Names(GRU, ("ir", "iz", "in"), ("hr", "hz", "hn"), ("ir", "iz", "in", "hn")),
     }  # nn.MGUCell, ("if", "in"), ("hf", "hn"), has no counterpart among the cells of jaxrnn yet
 
+    def __init__(self, deterministic: bool = True) -> None:
+        super().__init__()
+        self.deterministic = deterministic
+
     def layers(self, place: str, module: Any, params: Mapping) -> list[tuple[str, Any, Mapping]]:
         named = {f"layers_{n}": layer for n, layer in enumerate(module.layers)}  # whatever name= they have
         for name in params:
             checks.one_of(place, name, named)
         return [(name, layer, params.get(name, {})) for name, layer in named.items()]
 
+    def parts(self, place: str, module: Any, params: Mapping) -> str:
+        names = ", ".join(map(repr, params)) or "of no name"
+        return f"from_params(part, params[name]) converts a part of it; it has the parameters {names}"
+
     def make(self, kind: type, input_size: int, size: int, dtype: Any, **options: Any) -> Any:
         sizes = (input_size, size) if kind is nn.Embed else (size,)
         return kind(*sizes, param_dtype=dtype, **options)
 
     def make_dropout(self, rate: float) -> nn.Dropout:
-        return nn.Dropout(rate)
+        return nn.Dropout(rate, deterministic=self.deterministic)
 
     def make_sequential(self, layers: tuple, trees: tuple[dict, ...]) -> tuple[nn.Sequential, dict]:
         return nn.Sequential(layers), {f"layers_{n}": tree for n, tree in enumerate(trees) if tree}
@@ -69,7 +78,8 @@ def from_params(module: Any, params: Mapping[str, Any]) -> tuple[Any, Params]:
     Returns:
         ``(model, params)`` in the dtype of the parameters. The model is time-major, ``[T, B, I]``, whatever the module;
         a final carry is always part of what :func:`~jaxrnn.unroll` returns, and dropout acts if it has a key, so
-        ``return_carry`` and ``deterministic`` have no counterpart.
+        ``return_carry`` and ``deterministic`` have no counterpart. The final carry of a sequence of length 0 is its
+        initial one; in linen that of the last step.
 
     Raises:
         TypeError: a part of the module has no counterpart.
@@ -114,15 +124,17 @@ def to_params(model: Any, params: Params) -> dict[str, Any]:
     if type(model) is Module:
         return {"weights": nest(model.model, params)}
     checks.model("model", model)
-    return Linen().to_layer("model", model, checks.parameters(model, params))[1]
+    return Linen().to_layer("model", model, parameters(model, params))[1]
 
 
-def to_module(model: Any) -> nn.Module:
+def to_module(model: Any, *, deterministic: bool = True) -> nn.Module:
     """Convert a model to a module of linen, whose parameters :func:`to_params` gives.
 
     Args:
         model: an Embedding, Linear, Dropout or Activation, a VanillaRNN, an LSTM without peepholes or coupled gates, a
             GRU with ``reset_after``, a Reverse or a Bidirectional of such a cell, or a Stack of these.
+        deterministic: whether dropout is off, in the constructor of every nn.Dropout: an nn.Sequential cannot pass it
+            to some of its layers. For training, ``deterministic=False`` and ``rngs={"dropout": key}`` in ``apply``.
 
     Returns:
         An nn.RNN, nn.Sequential or another module. It is batch-first, ``[B, T, I]``.
@@ -139,8 +151,11 @@ def to_module(model: Any) -> nn.Module:
             logits = module.apply({"params": params}, tokens)  # [B, T] to [B, T, 2]
     """
     checks.model("model", model)
+    checks.flag("deterministic", deterministic)
     shapes = jax.eval_shape(model.init, jax.random.key(0))
-    module, _ = Linen().to_layer("model", model, jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), shapes))
+    module, _ = Linen(deterministic).to_layer(
+        "model", model, jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), shapes)
+    )
     if not isinstance(module, nn.Module):
         checks.refuse("model", "a Stack around an Activation", repr(model), "linen has functions in a Sequential only")
     return module

@@ -5,13 +5,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from flax import nnx
 
 from jaxrnn import checks
 from jaxrnn.cells import GRU, LSTM, VanillaRNN
+from jaxrnn.interop.arrays import parameters
 from jaxrnn.interop.bridges.nnx import Module
 from jaxrnn.interop.flax.family import Family, Names
 from jaxrnn.interop.flax.states import from_state, to_state
@@ -34,11 +35,24 @@ class NNX(Family):
     }
 
     def __init__(self, rngs: nnx.Rngs | None = None) -> None:
+        super().__init__()
         self.rngs = nnx.Rngs(0) if rngs is None else rngs
 
     def layers(self, place: str, module: Any, params: Mapping) -> list[tuple[str, Any, Mapping]]:
         trees = params.get("layers", {})
         return [(f"layers[{n}]", layer, trees.get(n, {})) for n, layer in enumerate(module.layers)]
+
+    def parts(self, place: str, module: Any, params: Mapping) -> str:
+        lists = {name: part for name, part in vars(module).items() if isinstance(part, Sequence)}
+        names = [
+            f"{place}.{name}"
+            for name, part in vars(module).items()
+            if name not in lists and isinstance(part, nnx.Module)
+        ]
+        names += [f"*{place}.{name}" for name, parts in lists.items() if any(isinstance(p, nnx.Module) for p in parts)]
+        if not names:
+            return "what its call computes cannot be read"
+        return f"from_module(nnx.Sequential({', '.join(names)})) converts its parts: give them in the order of its call"
 
     def make(self, kind: type, input_size: int, size: int, dtype: Any, **options: Any) -> Any:
         if kind in self.cells:
@@ -64,7 +78,8 @@ def from_module(module: Any) -> tuple[Any, Params]:
     Returns:
         ``(model, params)`` in the dtype of the module's parameters. The model is time-major, ``[T, B, I]``, whatever
         the module; a final carry is always part of what :func:`~jaxrnn.unroll` returns, and dropout acts if it has a
-        key, so ``return_carry`` and ``deterministic`` have no counterpart.
+        key, so ``return_carry`` and ``deterministic`` have no counterpart. The final carry of a sequence of length 0 is
+        its initial one; in nnx that of the last step.
 
     Raises:
         TypeError: a part of the module has no counterpart.
@@ -77,6 +92,14 @@ def from_module(module: Any) -> tuple[Any, Params]:
         >>> model, params = rnn.interop.nnx.from_module(module)
         >>> model  # its inputs are [T, B, 3]
         GRU(3, 5, reset_after=True)
+
+        Gradients are converted as the module with them in place of its parameters:
+
+        .. code-block:: python
+
+            gradients = nnx.grad(loss)(module)  # an nnx.State
+            graph, _, rest = nnx.split(module, nnx.Param, ...)
+            _, gradients = rnn.interop.nnx.from_module(nnx.merge(graph, gradients, rest))
     """
     if not isinstance(module, nnx.Module):
         checks.refuse("module", "a module of nnx", checks.describe(module), error=TypeError)
@@ -110,7 +133,7 @@ def to_module(model: Any, params: Params, *, rngs: nnx.Rngs | None = None) -> An
         ['Embed', 'Bidirectional', 'relu', 'Linear']
     """
     checks.model("model", model)
-    module, tree = NNX(rngs).to_layer("model", model, checks.parameters(model, params))
+    module, tree = NNX(rngs).to_layer("model", model, parameters(model, params))
     if not isinstance(module, nnx.Module):
         checks.refuse("model", "a Stack around an Activation", repr(model), "nnx has functions in a Sequential only")
     nnx.update(module, tree)

@@ -164,6 +164,19 @@ def test_jaxrnn_to_linen_to_jaxrnn(merge):
     same_bits(converted, params)
 
 
+def test_dropout():
+    model = rnn.Stack(rnn.Linear(IN, H), rnn.Stack(rnn.Dropout(0.5)), rnn.VanillaRNN(H, H))
+    params, xs = random_params(model), jnp.ones((B, T, IN))
+    variables = {"params": to_params(model, params)}
+    _, ys = rnn.unroll(model, params, xs.swapaxes(0, 1))
+    same(to_module(model).apply(variables, xs), ys.swapaxes(0, 1), 1e-6)
+    first, second = [
+        to_module(model, deterministic=False).apply(variables, xs, rngs={"dropout": jax.random.key(seed)})
+        for seed in (0, 1)
+    ]
+    assert jnp.abs(first - second).max() > 0.01
+
+
 def test_the_biases_of_a_gru_are_summed_but_for_the_candidate():
     model = rnn.GRU(IN, H, reset_after=True)
     params = random_params(model)
@@ -207,6 +220,11 @@ def parameters(kind="gru", **changes):
     return {"cell": {name: part for name, part in changed.items() if part is not None}}
 
 
+class Own(nn.Module):
+    pass
+
+
+RNN = nn.RNN(nn.GRUCell(H))
 FROM = {
     "not a module": (3, {}, "TypeError module: expected a module of linen, got int 3"),
     "not parameters": (nn.Dense(3), 3, "TypeError params: expected parameters by name, got int 3"),
@@ -216,7 +234,11 @@ FROM = {
         "TypeError module: expected a layer, or a cell among …, got BatchNorm; jaxrnn has no counterpart of it",
     ),
     "MGU": (nn.RNN(nn.MGUCell(H)), {"cell": {}}, "TypeError module.cell: expected …, got MGUCell; jaxrnn has no …"),
-    "subclass": (OwnRNN(cell("gru")), parameters(), "TypeError module: expected a layer, or …, got OwnRNN; jaxrnn …"),
+    "subclass": (
+        OwnRNN(cell("gru")),
+        parameters(),
+        "TypeError module: expected a layer, or …, got OwnRNN; from_params(part, params[name]) …",
+    ),
     "gate_fn": (
         nn.RNN(cell("gru", gate_fn=nn.hard_sigmoid)),
         parameters(),
@@ -225,7 +247,7 @@ FROM = {
     "activation_fn": (
         nn.RNN(cell("gru", activation_fn=nn.relu)),
         parameters(),
-        "ValueError module.cell.activation_fn: expected one of tanh, got relu; jaxrnn has no other there",
+        "ValueError module.cell.activation_fn: expected tanh, got relu; jaxrnn has no other there",
     ),
     "carry_init": (
         nn.RNN(cell("gru", carry_init=nn.initializers.ones)),
@@ -250,7 +272,7 @@ FROM = {
     "missing": (
         nn.RNN(cell("gru")),
         parameters(hn=None),
-        "ValueError module.cell: expected parameters 'ir.kernel', …, got none called 'hn.kernel'; a module …",
+        "ValueError module.cell: expected parameters 'ir.kernel', …, got none called 'hn.kernel'",
     ),
     "unknown": (
         nn.RNN(cell("gru")),
@@ -260,7 +282,7 @@ FROM = {
     "names of another cell": (
         nn.RNN(cell("gru")),
         parameters("lstm"),
-        "ValueError module.cell: expected parameters …, got none called 'ir.kernel'; …",
+        "ValueError module.cell: expected parameters …, got none called 'ir.kernel'",
     ),
     "unknown layer": (
         nn.Sequential([nn.relu]),
@@ -270,7 +292,18 @@ FROM = {
     "missing layer": (
         nn.Sequential([nn.RNN(cell("gru"))]),
         {},
-        "ValueError module.layers_0: expected parameters 'cell', got none called 'cell'; …",
+        "ValueError module.layers_0: expected parameters 'cell', got none called 'cell'",
+    ),
+    "used twice": (
+        nn.Sequential([RNN, nn.tanh, RNN]),
+        {"layers_0": parameters()},
+        "ValueError module.layers_2: expected parameters 'cell', got none called 'cell'; it shares those of module.…",
+    ),
+    "own": (
+        Own(),
+        {"GRUCell_0": {}, "Dense_0": {}},
+        "TypeError module: expected …, got Own; from_params(part, params[name]) converts a part of it; it has the "
+        "parameters 'Dense_0', 'GRUCell_0'",
     ),
     "shape": (
         nn.RNN(nn.GRUCell(H + 1)),
@@ -296,6 +329,11 @@ def test_refused_models():
     message = "ValueError model.layers[0].coupled: expected False, got True; the LSTM of Flax always …"
     refuses(message, lambda: to_module(coupled))
     refuses(message, lambda: to_params(*with_params(coupled)))
+    linear = rnn.Linear(3, 2)
+    refuses("ValueError params: expected concrete arrays, got a traced float32[…]; call it outside of jax.jit",
+            lambda: jax.jit(lambda params: to_params(linear, params))(random_params(linear)))  # fmt: skip
+    refuses("TypeError deterministic: expected True or False, got None",
+            lambda: to_module(rnn.Dropout(0.5), deterministic=None))  # fmt: skip
     refuses("ValueError model: expected a Stack around an Activation, got …; linen has functions in …",
             lambda: to_module(rnn.Activation("relu")))  # fmt: skip
 

@@ -187,6 +187,17 @@ def twice():
     return nnx.Sequential(layer, layer)
 
 
+def twice_the_cell():
+    shared = cell("gru", H)
+    return nnx.Sequential(nnx.RNN(shared), nnx.RNN(shared))
+
+
+class Own(nnx.Module):
+    def __init__(self):
+        self.size, self.embed = IN, nnx.Embed(V, IN, embedding_init=ZEROS, rngs=nnx.Rngs(0))
+        self.rnns = getattr(nnx, "List", list)([nnx.RNN(cell("gru"))])
+
+
 def setting(module, **attributes):
     for name, value in attributes.items():
         setattr(module, name, value)
@@ -203,7 +214,15 @@ FROM = {
         lambda: nnx.BatchNorm(3, rngs=nnx.Rngs(0)),
         "TypeError module: expected a layer, or a cell among …, got BatchNorm; jaxrnn has no counterpart of it",
     ),
-    "subclass": (lambda: OwnRNN(cell("gru")), "TypeError module: expected a layer, or …, got OwnRNN; jaxrnn has no …"),
+    "subclass": (
+        lambda: OwnRNN(cell("gru")),
+        "TypeError module: expected a layer, or …, got OwnRNN; from_module(nnx.Sequential(module.cell)) converts …",
+    ),
+    "own": (
+        Own,
+        "TypeError module: expected …, got Own; from_module(nnx.Sequential(module.embed, *module.rnns)) converts its "
+        "parts: give them in the order of its call",
+    ),
     "cell": (lambda: nnx.RNN(nnx.RNN(cell("gru"))), "TypeError module.cell: expected …, got RNN; jaxrnn has no …"),
     "gate_fn": (
         lambda: nnx.RNN(cell("lstm", gate_fn=nnx.hard_sigmoid)),
@@ -211,7 +230,7 @@ FROM = {
     ),
     "activation_fn": (
         lambda: cell("gru", activation_fn=nnx.relu),
-        "ValueError module.activation_fn: expected one of tanh, got relu; jaxrnn has no other there",
+        "ValueError module.activation_fn: expected tanh, got relu; jaxrnn has no other there",
     ),
     "carry_init": (
         lambda: setting(cell("gru"), carry_init=nnx.initializers.ones),
@@ -228,11 +247,11 @@ FROM = {
     ),
     "merge_fn": (
         lambda: both("gru", "gru", merge_fn=jnp.maximum),
-        "ValueError module.merge_fn: expected one of …, got maximum; jnp.add is a sum, jnp.multiply a product",
+        "ValueError module.merge_fn: expected the concatenation of Flax, jnp.add or jnp.multiply, got maximum; …",
     ),
     "direction": (
         lambda: nnx.Bidirectional(nnx.Sequential(), nnx.RNN(cell("gru"))),
-        "ValueError module: expected parameters 'forward_rnn', 'backward_rnn', got none called 'forward_rnn'…",
+        "ValueError module: expected parameters 'forward_rnn', 'backward_rnn', got none called 'forward_rnn'",
     ),
     "directions": (
         lambda: nnx.Bidirectional(both("gru", "gru"), nnx.RNN(cell("gru"))),
@@ -265,7 +284,17 @@ FROM = {
     ),
     "used twice": (
         twice,
-        "ValueError module.layers[1]: expected parameters 'cell', got none called 'cell'; a module used twice …",
+        "ValueError module.layers[1]: expected parameters 'cell', got none called 'cell'; it shares those of "
+        "module.layers[0], layers of jaxrnn do not",
+    ),
+    "cell used twice": (
+        twice_the_cell,
+        "ValueError module.layers[1]: expected parameters 'cell', got none called 'cell'; it shares those of "
+        "module.layers[0].cell, layers of jaxrnn do not",
+    ),
+    "only shapes": (
+        lambda: nnx.eval_shape(lambda: cell("gru")),
+        "ValueError module.dense_i.kernel: expected concrete arrays, got float32[3, 12] without values; only a …",
     ),
 }
 
@@ -326,6 +355,23 @@ def test_refused_states():
         "TypeError model: expected a VanillaRNN, LSTM or GRU, got Average(…; Flax has no counterpart of it",
         lambda: to_state(Average(3), random_state(Average(3))),
     )
+
+
+def test_traced_parameters_refused():
+    model = rnn.Linear(3, 2)
+    refuses("ValueError params: expected concrete arrays, got a traced float32[…]; call it outside of jax.jit",
+            lambda: jax.jit(lambda params: to_module(model, params))(random_params(model)))  # fmt: skip
+
+
+def test_gradients():
+    model = rnn.Stack(rnn.Linear(IN, IN), rnn.Dropout(0.0), rnn.Linear(IN, 2))
+    params = random_params(model)
+    xs = jnp.ones((2, 3, IN))
+    gradients = nnx.grad(lambda module: (module(xs) ** 2).sum())(to_module(model, params))
+    graph, _, rest = nnx.split(to_module(model, params), nnx.Param, ...)
+    again, gradients = from_module(nnx.merge(graph, gradients, rest))
+    assert again == model
+    same(gradients, jax.grad(lambda params: (rnn.unroll(model, params, xs)[1] ** 2).sum())(params), 1e-5)
 
 
 # ---- the bridge --------------------------------------------------------------------------------------------------

@@ -10,11 +10,12 @@ from zoo import filled, random_params, random_state, softsign
 
 import jaxrnn as rnn
 from jaxrnn.interop.structure import layers
-from jaxrnn.interop.torch import from_module, from_state, modules, to_module, to_state
+from jaxrnn.interop.torch import from_module, from_state, functions, to_module, to_state
 from jaxrnn.interop.torch.state_dicts import runs
 
 torch = pytest.importorskip("torch")
 nn = torch.nn
+prune = pytest.importorskip("torch.nn.utils.prune")
 torch.set_num_threads(1)
 
 T, B, V, IN, H = 5, 3, 7, 4, 6
@@ -169,14 +170,16 @@ def test_round_trips_of_any_stack(model):
     check_round_trips(model)
 
 
+FUNCTION_MODULES = [getattr(nn, name)(**options) for name, _, options in functions.FUNCTIONS]
+FUNCTION_MODULES += [nn.ELU(0.5), nn.LeakyReLU(), nn.LeakyReLU(-0.25), nn.Softplus(), nn.Softplus(2.0, 3.0)]
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("name", modules.FUNCTIONS)
-def test_functions(name, x64):
+@pytest.mark.parametrize("module", FUNCTION_MODULES, ids=repr)
+def test_functions(module, x64):
     """Values and gradients, at kinks too, and the way back."""
-    ours, options = modules.FUNCTIONS[name]
-    module = getattr(nn, name)(**options)
     model, params = from_module(module)
-    assert (model, params) == (rnn.Activation(ours), ())
+    assert (rnn.from_repr(repr(model)), params) == (model, ())
     assert repr(to_module(model, params)) == repr(module)
     xs = np.concatenate([np.linspace(-30, 30, 601), [0, -0.0, 1e-9, 3, -3, 6, -6, 1]])[:, None] * np.array([1.0, 0.5])
     weights = np.random.default_rng(0).normal(size=xs.shape)
@@ -311,6 +314,18 @@ class OwnLinear(nn.Linear):
     """A subclass, whose forward may be different."""
 
 
+def hooked(register, module=None):
+    module = nn.Linear(IN, IN) if module is None else module
+    getattr(module, register)(lambda *args: None)
+    return module
+
+
+def patched():
+    module = nn.GRU(IN, H)
+    module.forward = lambda xs: xs
+    return module
+
+
 def tied():
     embedding, head = nn.Embedding(V, IN), nn.Linear(IN, V)
     head.weight = embedding.weight
@@ -324,20 +339,36 @@ MODULES = {
     "a class in a list": ([nn.ModuleDict({"a": LINEAR})], TypeError, r"module\[0\]: expected .*got ModuleDict"),
     "a subclass": (OwnLinear(IN, 2), TypeError, r"got OwnLinear; the forward of a class of your own may be different"),
     "flatten": (nn.Sequential(LINEAR, nn.Flatten()), TypeError, r"module\[1\]: .*got Flatten; jaxrnn has no counterp"),
-    "softplus": (nn.Softplus(), TypeError, r"got Softplus; jaxrnn has no counterpart"),
+    "hardshrink": (nn.Hardshrink(), TypeError, r"got Hardshrink; rnn\.Activation\(function\) takes any: convert the p"),
+    "a wrapper": (nn.DataParallel(LINEAR), TypeError, r"got DataParallel; .*from_module\(module\.module\)"),
+    "lazy": (nn.LazyLinear(3), ValueError, r"got _infer_parameters; call the lazy module once: its sizes"),
+    "state dict": (LINEAR.state_dict(), TypeError, r"got OrderedDict; from_state_dict\(state_dict\) converts"),
+    "empty state dict": ({}, TypeError, r"got dict; from_state_dict"),
+    "parametrized": (nn.utils.parametrizations.spectral_norm(nn.Linear(IN, 2)), TypeError,
+                     r"got ParametrizedLinear; .*remove_parametrizations\(module, 'weight'\) gives plain weights"),
+    "pruned": ([prune.l1_unstructured(nn.Linear(IN, 2), "bias", 0.5)], ValueError,
+               r"module\[0\]\._forward_pre_hooks: expected no hooks, got .*prune\.remove\(module\[0\], 'bias'\)"),
+    "pre-hook": (hooked("register_forward_pre_hook"), ValueError,
+                 r"module\._forward_pre_hooks: expected no hooks, got <lambda>; .*\._forward_pre_hooks\.clear\(\)"),
+    "hook": ([hooked("register_forward_hook")], ValueError, r"module\[0\]\._forward_hooks: expected no hooks, got <l"),
+    "hook of a sequence": (hooked("register_forward_hook", nn.Sequential(LINEAR)), ValueError, r"module\._forward_hoo"),
+    "backward hook": (hooked("register_full_backward_hook"), ValueError,
+                      r"module\._backward_hooks: expected no hooks, .*from_module\(module, inference=True\)"),
+    "patched": (patched(), ValueError, r"module\.forward: expected that of GRU, got another.*; .*del module\.forward"),
+    "meta": (nn.LSTM(IN, H, device="meta"), ValueError,
+             r"module\.weight_ih_l0: expected concrete arrays, got torch\.float32\[24, 4\] without values; only"),
     "no module": ([LINEAR, torch.tanh], TypeError, r"module\[1\]: expected .*, got builtin_function_or_method"),
     "empty": ([], ValueError, r"layers: expected at least one cell or layer"),
     "padding_idx": (nn.Embedding(V, IN, padding_idx=0), ValueError,
-                    r"module\.padding_idx: expected None, got 0; .*set module\.padding_idx = None"),
+                    r"module\.padding_idx: expected None, got 0; .*set module\.padding_idx = None.*inference=True"),
     "max_norm": (nn.Embedding(V, IN, max_norm=1.0), ValueError, r"module\.max_norm: expected None, got 1\.0; it chang"),
     "scaled": (nn.Embedding(V, IN, scale_grad_by_freq=True), ValueError, r"module\.scale_grad_by_freq: expected False"),
     "sparse": (nn.Embedding(V, IN, sparse=True), ValueError, r"module\.sparse: expected False, got True; .*no sparse"),
-    "softmax": (nn.Softmax(dim=0), ValueError, r"module\.dim: expected -1, got 0; jaxrnn has no other"),
-    "gelu": (nn.GELU(), ValueError, r"module\.approximate: expected 'tanh', got 'none'"),
-    "elu": (nn.ELU(0.5), ValueError, r"module\.alpha: expected 1\.0, got 0\.5"),
+    "softmax": (nn.Softmax(dim=0), ValueError, r"module\.dim: expected -1, got 0; module\.dim = -1 is the same where"),
+    "celu": (nn.CELU(0.5), ValueError, r"module\.alpha: expected 1\.0, got 0\.5; rnn\.Activation\(function\) takes"),
     "all dropped": ([LINEAR, nn.Dropout(1.0)], ValueError, r"module\[1\]\.p: expected a number in \[0, 1\), got 1\.0"),
     "normalized": (nn.utils.spectral_norm(nn.Linear(IN, 2)), ValueError,
-                   r"module: expected weight and bias, got bias, weight_orig, weight_u, .*remove_spectral_norm"),
+                   r"module\._forward_pre_hooks: .*got SpectralNorm; .*\.remove_spectral_norm\(module, 'weight'\)"),
     "tied": (tied(), ValueError, r"module\[2\]\.weight: expected weights of its own, got those of "
              r"module\[0\]\.weight; rnn\.Tied"),
     "twice": ([LINEAR, nn.Tanh(), LINEAR], ValueError, r"module\[2\]\.weight: expected weights of its own, got those"),
@@ -351,6 +382,44 @@ MODULES = {
 def test_module_refused(module, error, message):
     with pytest.raises(error, match=message):
         from_module(module)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # PyTorch deprecates two of these
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: nn.utils.weight_norm(nn.LSTM(IN, H), "weight_hh_l0"), r"remove_weight_norm\(module, 'weight_hh_l0'\)"),
+        (lambda: torch.jit.script(nn.Linear(IN, H)), r"got RecursiveScriptModule; pass the module that was scripted"),
+        (lambda: torch.compile(nn.Linear(IN, H)), r"got OptimizedModule; .*from_module\(module\._orig_mod\)"),
+    ],
+)
+def test_compiled_and_older_forms_refused(make, message):
+    with pytest.raises((TypeError, ValueError), match=message):
+        from_module(make())
+
+
+def test_inference_leaves_out_what_acts_in_training():
+    embedding = nn.Embedding(V, IN, padding_idx=0, scale_grad_by_freq=True, sparse=True)
+    head = hooked("register_full_backward_hook")
+    model, params = from_module([embedding, head], inference=True)
+    ids = torch.tensor([[0, 3]])
+    _, ys = rnn.unroll(model, params, jnp.array(ids.numpy(), "int32"))
+    np.testing.assert_allclose(ys, head(embedding(ids)).detach(), atol=1e-6)
+    with pytest.raises(ValueError, match=r"module\.max_norm: expected None, got 1\.0"):
+        from_module(nn.Embedding(V, IN, max_norm=1.0), inference=True)
+
+
+def test_traced_parameters_refused():
+    model = rnn.Linear(IN, 2)
+    with pytest.raises(
+        ValueError, match=r"params: expected concrete arrays, got a traced float32\[.*; call it outside of"
+    ):
+        jax.jit(lambda params: to_module(model, params))(random_params(model))
+    with pytest.raises(
+        ValueError, match=r"state: expected concrete arrays, got a traced float32\[6\]; call it outside"
+    ):
+        jax.jit(lambda state: to_state(LSTM, state))(LSTM.initial_state())
 
 
 def test_float64_refused():
@@ -401,6 +470,8 @@ MIXED = rnn.Stack(rnn.Embedding(V, IN), LSTM, rnn.GRU(H, H, reset_after=True), r
         ((torch.zeros(1, B, H), torch.zeros(1, B, H)), TypeError, r"state\[0\]: expected \(h_n, c_n\), got Tensor"),
         (((torch.zeros(1, B, H),) * 2, torch.zeros(2, B, H)), ValueError, r"state\[1\]: expected \[1, \.\.\., 6\]"),
         (((torch.zeros(1, B, H),) * 2, torch.zeros(1, 2, H)), ValueError, r"state\[2\]: expected shape \[3, 6\]"),
+        (((torch.zeros(1, B, H), torch.zeros(1, B, H, dtype=torch.float16)), torch.zeros(1, B, H)), ValueError,
+         r"state: expected one dtype, got float16 and float32; cast all to that of the parameters"),
     ],
 )  # fmt: skip
 def test_state_refused(state, error, message):

@@ -58,6 +58,13 @@ class Family:
     bridge: type
     cells: ClassVar[Mapping[type, Names]]
 
+    def __init__(self) -> None:
+        self.places: dict[int, str] = {}  # of the modules that were read
+
+    def parts(self, place: str, module: Any, params: Mapping) -> str:
+        """How a module of a user's own is converted part by part."""
+        raise NotImplementedError
+
     def layers(self, place: str, module: Any, params: Mapping) -> list[tuple[str, Any, Mapping]]:
         """The name, module and parameters of each layer of a Sequential."""
         raise NotImplementedError
@@ -81,9 +88,9 @@ class Family:
         nn, kind = self.nn, type(module)
         if not isinstance(module, nn.Module) and callable(module):
             return from_function(place, module), ()
-        check_options(place, module)
+        self.check(place, module)
         if kind is self.bridge:
-            return module.model, unnest(module.model, take(place, params, ("weights",))["weights"])
+            return module.model, unnest(module.model, self.take(place, module, params, ("weights",))["weights"])
         if kind is nn.Sequential:
             return self._from_sequential(place, module, params)
         if kind is nn.Bidirectional:
@@ -95,17 +102,17 @@ class Family:
                               "outputs of jaxrnn stay in the order of the inputs")  # fmt: skip
             return Reverse(cell) if module.reverse else cell, weights
         if kind is nn.Embed:
-            w = read(place, module, params, "embedding")["embedding"]
+            w = self.read(place, module, params, "embedding")["embedding"]
             shape(f"{place}.embedding", w, (module.num_embeddings, module.features))
             return Embedding(*w.shape, dtype=w.dtype.name), EmbeddingParams(jnp.array(w))
         if kind is self.dense:
-            arrays = read(place, module, params, *(("kernel", "bias") if module.use_bias else ("kernel",)))
+            arrays = self.read(place, module, params, *(("kernel", "bias") if module.use_bias else ("kernel",)))
             w, b = arrays["kernel"], arrays.get("bias")
             shape(f"{place}.kernel", w, (*w.shape[:1], features(module)))
             layer = Linear(*w.shape, use_bias=module.use_bias, dtype=w.dtype.name)
             return layer, LinearParams(jnp.array(w), None if b is None else jnp.array(b))
         if kind is nn.Dropout:
-            take(place, params, ())
+            self.take(place, module, params, ())
             return Dropout(module.rate), ()
         return self._from_cell(place, module, params)
 
@@ -120,9 +127,15 @@ class Family:
         return Stack(*[model for model, _ in pairs]), tuple(weights for _, weights in pairs)
 
     def _from_bidirectional(self, place: str, module: Any, params: Mapping) -> tuple[Bidirectional, tuple]:
-        merge = known(f"{place}.merge_fn", module.merge_fn, MERGE_NAMES, "jnp.add is a sum, jnp.multiply a product")
+        merge = known(
+            f"{place}.merge_fn",
+            module.merge_fn,
+            MERGE_NAMES,
+            "the concatenation of Flax, jnp.add or jnp.multiply",
+            "functions are compared by identity",
+        )
         names = ("forward_rnn", "backward_rnn")
-        params = take(place, params, names)
+        params = self.take(place, module, params, names)
         (forward, w_forward), (backward, w_backward) = [
             self._from_rnn(f"{place}.{name}", getattr(module, name), params[name]) for name in names
         ]
@@ -132,26 +145,29 @@ class Family:
         """The cell of an RNN, whatever its direction."""
         if type(module) is not self.nn.RNN:
             checks.refuse(place, "an RNN", type(module).__name__, error=TypeError)
-        check_options(place, module)
-        return self._from_cell(f"{place}.cell", module.cell, take(place, params, ("cell",))["cell"])
+        self.check(place, module)
+        return self._from_cell(f"{place}.cell", module.cell, self.take(place, module, params, ("cell",))["cell"])
 
     def _from_cell(self, place: str, module: Any, params: Mapping) -> tuple[Any, Params]:
         if type(module) not in self.cells:
             kinds = ", ".join(kind.__name__ for kind in self.cells)
             checks.refuse(place, f"a layer, or a cell among {kinds}", type(module).__name__,
-                          "jaxrnn has no counterpart of it", TypeError)  # fmt: skip
-        check_options(place, module)
+                          "jaxrnn has no counterpart of it" if type(module).__module__.startswith("flax.") else
+                          self.parts(place, module, params), TypeError)  # fmt: skip
+        self.check(place, module)
         names = self.cells[type(module)]
         options: dict[str, Any] = {}
         if names.cell is VanillaRNN:
             options["activation"] = ELEMENTWISE_NAMES.get(module.activation_fn, module.activation_fn)
         else:
-            known(f"{place}.activation_fn", module.activation_fn, {jnp.tanh: "tanh"}, "jaxrnn has no other there")
+            known(
+                f"{place}.activation_fn", module.activation_fn, {jnp.tanh: "tanh"}, "tanh", "jaxrnn has no other there"
+            )
         if names.cell is GRU:
             options["reset_after"] = True
 
         kernels = {name: f"{name}.kernel" for name in (*names.x, *names.h)}
-        arrays = read(place, module, params, *kernels.values(), *[f"{name}.bias" for name in names.biased])
+        arrays = self.read(place, module, params, *kernels.values(), *[f"{name}.bias" for name in names.biased])
         I, H = len(arrays[kernels[names.x[0]]]), features(module)  # noqa: E741
         layout = LAYOUTS[names.cell]
         gates = len(layout.gates)
@@ -170,6 +186,38 @@ class Family:
         (w_x, b_x), (w_h, b_h) = join(names.x, I), join(names.h, H)
         cell = names.cell(I, H, dtype=w_x.dtype.name, **options)
         return cell, layouts.to_params(cell, Weights(w_x, w_h, b_x, b_h))
+
+    # ---- parameters of a module ----
+
+    def check(self, place: str, module: Any) -> None:
+        """A module with options that jaxrnn has."""
+        check_options(place, module)
+        self.places.setdefault(id(module), place)
+
+    def take(self, place: str, module: Any, params: Any, names: tuple[str, ...]) -> Mapping:
+        """Parameters with exactly these names."""
+        if not isinstance(params, Mapping):
+            checks.refuse(place, "parameters by name", checks.describe(params), error=TypeError)
+        missing = [f"none called {name!r}" for name in names if name not in params]
+        unknown = [f"{name!r} besides" for name in params if name not in names]
+        if missing or unknown:
+            owners = [self.places.get(id(part)) for part in (module, *(getattr(module, name, None) for name in names))]
+            shared = [owner for owner in owners if owner not in (None, place)]
+            fix = f"it shares those of {shared[0]}, layers of jaxrnn do not" if missing and shared else ""
+            checks.refuse(
+                place, f"parameters {', '.join(map(repr, names)) or 'of no name'}", (missing + unknown)[0], fix
+            )
+        return params
+
+    def read(self, place: str, module: Any, params: Any, *names: str) -> dict[str, np.ndarray]:
+        """The arrays of exactly these names, ``"hi.kernel"`` say, of the dtype that the module computes in."""
+        params = self.take(place, module, flatten_dict(params, sep="."), names)
+        arrays = {name: to_numpy(f"{place}.{name}", params[name]) for name in names}
+        dtype = one_dtype(place, arrays.values(), "cast the parameters")
+        if module.dtype is not None and jnp.dtype(module.dtype) != dtype:
+            checks.refuse(f"{place}.dtype", f"None or {dtype}, that of the parameters", jnp.dtype(module.dtype).name,
+                          "rnn.MixedPrecision computes in another one")  # fmt: skip
+        return arrays
 
     # ---- jaxrnn to Flax ----
 
@@ -231,26 +279,3 @@ class Family:
         if type(cell) is VanillaRNN:
             options["activation_fn"] = to_function(cell.activation)
         return self.make(kind, cell.input_size, cell.hidden_size, params.w_xh.dtype, **options), tree
-
-
-def take(place: str, params: Any, names: tuple[str, ...]) -> Mapping:
-    """Parameters with exactly these names."""
-    if not isinstance(params, Mapping):
-        checks.refuse(place, "parameters by name", checks.describe(params), error=TypeError)
-    missing = [f"none called {name!r}" for name in names if name not in params]
-    unknown = [f"{name!r} besides" for name in params if name not in names]
-    if missing or unknown:
-        fix = "a module used twice shares its parameters, layers of jaxrnn do not" if missing else ""
-        checks.refuse(place, f"parameters {', '.join(map(repr, names)) or 'of no name'}", (missing + unknown)[0], fix)
-    return params
-
-
-def read(place: str, module: Any, params: Any, *names: str) -> dict[str, np.ndarray]:
-    """The arrays of exactly these names, ``"hi.kernel"`` for instance, of one dtype, in which the module computes."""
-    params = take(place, flatten_dict(params, sep="."), names)
-    arrays = {name: to_numpy(f"{place}.{name}", params[name]) for name in names}
-    dtype = one_dtype(place, arrays.values(), "cast the parameters")
-    if module.dtype is not None and jnp.dtype(module.dtype) != dtype:
-        checks.refuse(f"{place}.dtype", f"None or {dtype}, that of the parameters", jnp.dtype(module.dtype).name,
-                      "rnn.MixedPrecision computes in another one")  # fmt: skip
-    return arrays

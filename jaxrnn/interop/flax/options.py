@@ -54,18 +54,18 @@ def check_options(place: str, module: Any) -> None:
             checks.refuse(f"{place}.{name}", describe(values[0]), describe(value), "jaxrnn has no counterpart of it")
 
 
-def known(place: str, given: Callable, names: Mapping[Callable, Any], why: str) -> Any:
+def known(place: str, given: Callable, names: Mapping[Callable, Any], expected: str, why: str) -> Any:
     """What a function stands for; functions are compared by identity."""
     for candidate, name in names.items():
         if candidate is given:
             return name
-    kinds = ", ".join(dict.fromkeys(map(describe, names)))
-    checks.refuse(place, f"one of {kinds}", describe(given), why)
+    checks.refuse(place, expected, describe(given), why)
 
 
 def describe(value: Any) -> str:
     """A function by its name."""
-    return getattr(value, "__name__", None) or repr(value)
+    name = getattr(value, "__name__", None) or repr(value)
+    return "a lambda" if name == "<lambda>" else name
 
 
 def times_major(module: Any) -> set[bool]:

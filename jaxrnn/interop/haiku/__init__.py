@@ -29,6 +29,7 @@ import jax.numpy as jnp
 
 from jaxrnn import checks
 from jaxrnn.cells import GRU, LSTM, LSTMState, VanillaRNN
+from jaxrnn.interop.arrays import parameters
 from jaxrnn.interop.checks import class_name, counterpart, library, one_each
 from jaxrnn.interop.functions import from_function, to_function
 from jaxrnn.interop.haiku import arrays as arrays_of
@@ -207,7 +208,7 @@ def to_params(model: Any, params: Params, *, name: str = "", rounding: bool = Fa
     checks.flag("rounding", rounding)
     hk = _haiku()
     modules = _leaves(hk, _make(hk, to_module(model)))
-    parts = parts_of_layers(model, checks.parameters(model, params))
+    parts = parts_of_layers(model, parameters(model, params))
     converted: dict[str, dict[str, jax.Array]] = {}
     for (place, layer), part, module in zip(layers("model", model), parts, modules, strict=True):
         if type(layer) in ENTRIES:

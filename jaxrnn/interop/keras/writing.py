@@ -9,7 +9,7 @@ import numpy as np
 
 from jaxrnn import checks
 from jaxrnn.cells import GRU, VanillaRNN
-from jaxrnn.interop.arrays import one_dtype
+from jaxrnn.interop.arrays import one_dtype, parameters
 from jaxrnn.interop.checks import counterpart
 from jaxrnn.interop.keras.tables import FUNCTIONS, LAYOUTS, MERGES, OVER_FEATURES, RESIDUALS, keras
 from jaxrnn.interop.layouts import from_params
@@ -50,7 +50,7 @@ def to_module(model: Any, params: Params) -> Any:
             module.save("classifier.keras")
     """
     library = keras()
-    params = checks.parameters(model, params)
+    params = parameters(model, params)
     arrays = [np.asarray(leaf) for leaf in jax.tree.leaves(params)]
     dtype = one_dtype("params", arrays, "one module has one: jax.tree.map casts them") if arrays else None
     write = _Writer(library, dtype)

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxrnn.constructor import hyperparameters
+from jaxrnn.interop.functions import Elu, LeakyRelu
 from jaxrnn.layers.pointwise import FUNCTIONS
 from jaxrnn.types import Array
 
@@ -22,16 +23,6 @@ class Affine:
 
     def __call__(self, x: Array) -> Array:
         return self.alpha * x + self.beta
-
-
-@hyperparameters
-class LeakyRelu:
-    """``x`` where it is at least 0, else ``alpha x``."""
-
-    alpha: float = 0.01
-
-    def __call__(self, x: Array) -> Array:
-        return jnp.where(x >= 0, x, self.alpha * x)
 
 
 @hyperparameters
@@ -64,16 +55,6 @@ class HardSigmoid:
 
     def __call__(self, x: Array) -> Array:
         return jnp.clip(self.alpha * x + self.beta, 0, 1)
-
-
-@hyperparameters
-class Elu:
-    """``x`` where it is at least 0, else ``alpha (e^x - 1)``."""
-
-    alpha: float = 1.0
-
-    def __call__(self, x: Array) -> Array:
-        return jax.nn.elu(x, self.alpha)
 
 
 @hyperparameters

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any, NamedTuple, NoReturn
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -11,8 +11,10 @@ import numpy as np
 
 from jaxrnn import checks
 from jaxrnn.cells import VanillaRNN
-from jaxrnn.interop.arrays import one_dtype, to_numpy
+from jaxrnn.interop.arrays import one_dtype, parameters, to_numpy
 from jaxrnn.interop.structure import layers, parts_of_layers
+from jaxrnn.interop.torch.checks import check_embedding, check_own_weights, check_plain, refuse_module
+from jaxrnn.interop.torch.functions import NAMES, from_function, to_function
 from jaxrnn.interop.torch.state_dicts import (
     LAYOUTS,
     Run,
@@ -27,45 +29,12 @@ from jaxrnn.layers import Activation, Bidirectional, Dropout, Embedding, Embeddi
 from jaxrnn.types import Params
 
 RECURRENT = ("RNN", "LSTM", "GRU", "RNNCell", "LSTMCell", "GRUCell")
-NEUTRAL = {  # options of nn.Embedding, their values that jaxrnn has, and what the others do
-    "padding_idx": (None, "its row gets no gradient there: set module.padding_idx = None if it may be trained here"),
-    "max_norm": (None, "it changes the weights in every forward pass"),
-    "scale_grad_by_freq": (False, "it changes the gradient"),
-    "sparse": (False, "jaxrnn has no sparse gradients"),
-}
-
-
-class Function(NamedTuple):
-    """The function of an nn.Module without parameters: of this library by name or of jax, and the options it has."""
-
-    ours: str | Callable
-    options: Mapping[str, Any] = {}
-
-
-FUNCTIONS = {  # values and gradients are those of PyTorch everywhere, kinks included
-    "Tanh": Function("tanh"),
-    "ReLU": Function("relu"),
-    "Sigmoid": Function("sigmoid"),
-    "Softmax": Function("softmax", {"dim": -1}),
-    "LogSoftmax": Function("log_softmax", {"dim": -1}),
-    "Identity": Function(jax.nn.identity),
-    "SiLU": Function(jax.nn.silu),
-    "GELU": Function(jax.nn.gelu, {"approximate": "tanh"}),
-    "ELU": Function(jax.nn.elu, {"alpha": 1.0}),
-    "CELU": Function(jax.nn.celu, {"alpha": 1.0}),
-    "SELU": Function(jax.nn.selu),
-    "Mish": Function(jax.nn.mish),
-    "Softsign": Function(jax.nn.soft_sign),
-    "LogSigmoid": Function(jax.nn.log_sigmoid),
-    "ReLU6": Function(jax.nn.relu6),
-    "Hardswish": Function(jax.nn.hard_silu),
-}
 
 
 # ---- PyTorch to jaxrnn -------------------------------------------------------------------------------------------
 
 
-def from_module(module: Any) -> tuple[Any, Params]:
+def from_module(module: Any, *, inference: bool = False) -> tuple[Any, Params]:
     """Convert a module, or several in order, to a model and its parameters.
 
     ==================================  ==============================================================
@@ -81,6 +50,8 @@ def from_module(module: Any) -> tuple[Any, Params]:
             activation that :class:`~jaxrnn.Activation` has too; or an nn.Sequential, nn.ModuleList, list or tuple of
             these, nested or not, each applied to the outputs of the one before. Of a class of your own, whose
             ``forward`` cannot be read, pass its parts in that order: ``[m.embedding, m.lstm, m.head]``.
+        inference: whether options that act in training only are left out: ``padding_idx`` and other gradients of an
+            nn.Embedding, backward hooks.
 
     Returns:
         ``(model, params)``, a flat :class:`~jaxrnn.Stack` if there are several parts or layers. The two biases of
@@ -89,8 +60,8 @@ def from_module(module: Any) -> tuple[Any, Params]:
     Raises:
         ImportError: PyTorch is not installed.
         TypeError: a module is of another class, or of a subclass, whose ``forward`` may be different.
-        ValueError: an option has no counterpart (``proj_size``, ``padding_idx``, …), sizes do not follow from each
-            other, or two parts share their weights.
+        ValueError: an option has no counterpart (``proj_size``, ``padding_idx``, …), a module has hooks or a patched
+            ``forward``, sizes do not follow from each other, or two parts share their weights.
 
     Example:
         .. code-block:: python
@@ -99,32 +70,36 @@ def from_module(module: Any) -> tuple[Any, Params]:
             model, params = rnn.interop.torch.from_module(module)  # Stack(LSTM(3, 5), LSTM(5, 5))
             final, ys = rnn.unroll(model, params, xs, lengths=lengths)  # xs: [T, B, 3]
     """
-    parts = list(_parts("module", module))
-    converted = [_from_part(place, part) for place, part in parts]
-    _check_own_weights(parts)
+    checks.flag("inference", inference)
+    parts = list(_parts("module", module, inference))
+    converted = [_from_part(place, part, inference) for place, part in parts]
+    check_own_weights(parts)
     if len(parts) == 1 and parts[0][1] is module:
         return converted[0]
     deep = [layer for model, _ in converted for _, layer in layers("", model)]
     return Stack(*deep), tuple(part for model, params in converted for part in parts_of_layers(model, params))
 
 
-def _parts(place: str, module: Any) -> Iterator[tuple[str, Any]]:
+def _parts(place: str, module: Any, inference: bool) -> Iterator[tuple[str, Any]]:
     """The modules of a sequence, of nested ones too, in order, with their paths; any other module is one part."""
     nn = torch_library().nn
     from jaxrnn.interop.bridges.torch import Sequential
 
     if type(module) in (list, tuple, nn.Sequential, nn.ModuleList, Sequential):
+        if isinstance(module, nn.Module):
+            check_plain(place, module, inference)
         for index, part in enumerate(module):
-            yield from _parts(f"{place}[{index}]", part)
+            yield from _parts(f"{place}[{index}]", part, inference)
     else:
         yield place, module
 
 
-def _from_part(place: str, module: Any) -> tuple[Any, Params]:
+def _from_part(place: str, module: Any, inference: bool) -> tuple[Any, Params]:
     """The layer, or the stack of a deep recurrent module, and its parameters."""
     name = type(module).__name__
     if type(module) is not getattr(torch_library().nn, name, None):
-        _refuse_module(place, module)
+        refuse_module(place, module)
+    check_plain(place, module, inference)
     if name in RECURRENT:
         return from_state_dict(
             module.state_dict(prefix=f"{place}."),
@@ -133,8 +108,7 @@ def _from_part(place: str, module: Any) -> tuple[Any, Params]:
             prefix=f"{place}.",
         )
     if name == "Embedding":
-        for option, (neutral, reason) in NEUTRAL.items():
-            _check_option(place, module, option, neutral, reason)
+        check_embedding(place, module, inference)
         w, _ = _weights(place, module)
         return Embedding(*w.shape, dtype=w.dtype.name), EmbeddingParams(jnp.array(w))
     if name == "Linear":
@@ -144,52 +118,17 @@ def _from_part(place: str, module: Any) -> tuple[Any, Params]:
     if name == "Dropout":
         checks.fraction(f"{place}.p", module.p)
         return Dropout(module.p), ()
-    if name in FUNCTIONS:
-        for option, value in FUNCTIONS[name].options.items():
-            _check_option(place, module, option, value, "jaxrnn has no other")
-        return Activation(FUNCTIONS[name].ours), ()
-    _refuse_module(place, module)
+    if name in NAMES:
+        return from_function(place, module), ()
+    refuse_module(place, module)
 
 
 def _weights(place: str, module: Any) -> tuple[np.ndarray, np.ndarray | None]:
     """The arrays ``weight`` and ``bias`` of a module; None is no bias."""
     arrays = {name: to_numpy(f"{place}.{name}", value) for name, value in module.state_dict().items()}
     if arrays.keys() - {"bias"} != {"weight"}:
-        checks.refuse(place, "weight and bias", ", ".join(sorted(arrays)),
-                      "torch.nn.utils.remove_spectral_norm or the like gives plain weights")  # fmt: skip
+        checks.refuse(place, "weight and bias", ", ".join(sorted(arrays)), "jaxrnn has no other parameters of it")
     return arrays["weight"], arrays.get("bias")
-
-
-def _check_option(place: str, module: Any, option: str, expected: Any, reason: str) -> None:
-    value = getattr(module, option)
-    if value != expected:
-        checks.refuse(f"{place}.{option}", repr(expected), repr(value), reason)
-
-
-def _check_own_weights(parts: list[tuple[str, Any]]) -> None:
-    """No parameter belongs to two modules, as those of a tied readout do."""
-    owners: dict[int, str] = {}
-    for place, module in parts:
-        for name, parameter in module.named_parameters(remove_duplicate=False):
-            owner = owners.setdefault(id(parameter), f"{place}.{name}")
-            if owner != f"{place}.{name}":
-                checks.refuse(f"{place}.{name}", "weights of its own", f"those of {owner}",
-                              "rnn.Tied shares an embedding with its readout; clone other weights")  # fmt: skip
-
-
-def _refuse_module(place: str, module: Any) -> NoReturn:
-    is_class = isinstance(module, type)
-    names = [] if is_class or not hasattr(module, "named_children") else [name for name, _ in module.named_children()]
-    children = [f"{place}.{name}" if name.isidentifier() else f"{place}[{name}]" for name in names]
-    if type(module).__module__.startswith("torch."):
-        fix = "jaxrnn has no counterpart of it"
-    elif children:
-        fix = f"from_module([{', '.join(children)}]) converts its parts: give them in the order of its forward"
-    else:
-        fix = "the forward of a class of your own may be different"
-    checks.refuse(place, "an nn.RNN, nn.LSTM or nn.GRU or one of their cells, an nn.Embedding, nn.Linear, nn.Dropout "
-                  "or activation, or an nn.Sequential or list of these",
-                  f"the class {module.__name__}" if is_class else type(module).__name__, fix, TypeError)  # fmt: skip
 
 
 # ---- jaxrnn to PyTorch -------------------------------------------------------------------------------------------
@@ -226,7 +165,7 @@ def to_module(model: Any, params: Params) -> Any:
             logits, ((h_n, c_n),) = module(torch.zeros(7, 3, dtype=int))  # [T, B, 65]
     """
     modules = runs(model)
-    params = checks.parameters(model, params)
+    params = parameters(model, params)
     if leaves := jax.tree.leaves(params):
         one_dtype("params", leaves, "modules of PyTorch promote none: cast all to one")
     parts = iter(parts_of_layers(model, params))
@@ -251,12 +190,7 @@ def _to_part(run: Run, params: list[Params]) -> Any:
     if type(layer) is Dropout:
         return nn.Dropout(layer.rate)
     if type(layer) is Activation:
-        for name, function in FUNCTIONS.items():
-            if function.ours == layer.function:
-                return getattr(nn, name)(**function.options)
-        known = ", ".join(f"jax.nn.{f.ours.__name__}" if callable(f.ours) else repr(f.ours) for f in FUNCTIONS.values())
-        checks.refuse(f"{place}.function", f"one of {known}", repr(layer)[len("Activation(") : -1],
-                      "PyTorch has no such module")  # fmt: skip
+        return to_function(place, layer)
     if type(layer) is not Bidirectional and type(layer) not in LAYOUTS:
         checks.refuse(place, "a VanillaRNN, LSTM or GRU, a Bidirectional of them, an Embedding, Linear, Dropout or "
                       "Activation, or a Stack of these", repr(layer), "PyTorch has no such module",

@@ -15,7 +15,7 @@ import numpy as np
 
 from jaxrnn import checks
 from jaxrnn.cells import GRU, LSTM, VanillaRNN
-from jaxrnn.interop.arrays import one_dtype, shape, to_numpy
+from jaxrnn.interop.arrays import one_dtype, parameters, shape, to_numpy
 from jaxrnn.interop.checks import counterpart, library
 from jaxrnn.interop.layouts import Layout, Weights, from_params, to_params
 from jaxrnn.interop.structure import from_parts_of_cells, layers, parts_of_cells, parts_of_layers
@@ -181,7 +181,7 @@ def to_state_dict(model: Any, params: Params) -> dict[str, Any]:
     checks.model("model", model)
     run = list(layers("model", model))
     cells_of(run)
-    return state_dict_of(run, parts_of_layers(model, checks.parameters(model, params)))
+    return state_dict_of(run, parts_of_layers(model, parameters(model, params)))
 
 
 def state_dict_of(run: Run, params: list[Params]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import numpy as np
 
 from jaxrnn import checks
 from jaxrnn.cells import LSTM, LSTMState
-from jaxrnn.interop.arrays import to_numpy
+from jaxrnn.interop.arrays import concrete, one_dtype, to_numpy
 from jaxrnn.interop.structure import from_parts_of_cells, parts_of_cells
 from jaxrnn.interop.torch.state_dicts import cells_of, runs, to_tensor
 from jaxrnn.layers.pointwise import Pointwise
@@ -30,7 +30,7 @@ def from_state(model: Any, state: Any) -> State:
 
     Raises:
         TypeError: it is not an array or, for an LSTM, not a pair of arrays.
-        ValueError: the model has no counterpart in PyTorch, or a shape does not match it.
+        ValueError: the model has no counterpart in PyTorch, a shape does not match it, or dtypes differ.
 
     Example:
         >>> import numpy as np, jaxrnn as rnn
@@ -46,6 +46,8 @@ def from_state(model: Any, state: Any) -> State:
                       error=TypeError)  # fmt: skip
     names = ["state"] if alone else [f"state[{n}]" for n in range(len(modules))]
     hidden = list(map(_hidden, names, modules, [state] if alone else state))
+    if arrays := [array for of_module in hidden for array in of_module]:
+        one_dtype("state", arrays, "cast all to that of the parameters")
     parts = [_cell_state(arrays) for of_module in hidden for arrays in zip(*of_module, strict=True)]
     batch = hidden[0][0].shape[1:-1] if hidden else ()
     return checks.state_like("state", model, from_parts_of_cells(model, iter(parts)), batch)
@@ -73,7 +75,7 @@ def to_state(model: Any, state: State) -> Any:
             ys, (h_n, c_n) = module(more_xs, rnn.interop.torch.to_state(model, final))
     """
     modules, alone = _recurrent(model)
-    leaves = jax.tree.leaves(state)
+    leaves = jax.tree.leaves(concrete("state", state))
     state = checks.state_like("state", model, state, jnp.shape(leaves[0])[:-1] if leaves else ())
     parts = iter(parts_of_cells(model, state))
     hidden = []
