@@ -1,22 +1,16 @@
-"""Functions of other libraries as layers: an :class:`~jaxrnn.Activation` applies one to all steps at once.
-
-Those that jax lacks are here, hashable, and printed as the calls that make them.
-"""
+"""Functions of other libraries as layers: an :class:`~jaxrnn.Activation` applies one to all steps at once."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxrnn.activations import FUNCTIONS
 from jaxrnn.checks import describe, refuse
-from jaxrnn.constructor import hyperparameters
 from jaxrnn.layers import Activation
-from jaxrnn.layers.pointwise import FUNCTIONS
-from jaxrnn.types import Array
 
 
 def from_function(place: str, function: Any) -> Activation:
@@ -47,46 +41,3 @@ def _same_by_vector(place: str, function: Callable[[Any], Any]) -> None:
     if not same:
         refuse(place, "a function of each vector of features by itself, of any size, which it keeps", got,
                "convert the parts around it, and apply it between them")  # fmt: skip
-
-
-# ---- functions that jax lacks ------------------------------------------------------------------------------------
-
-
-@hyperparameters
-class Elu:
-    """``x`` where it is at least 0, else ``alpha (e^x - 1)``."""
-
-    alpha: float = 1.0
-
-    def __call__(self, x: Array) -> Array:
-        return jax.nn.elu(x, self.alpha)
-
-
-@hyperparameters
-class Gelu:
-    """``x Φ(x)`` with the distribution function of a normal variable, not its approximation by tanh."""
-
-    def __call__(self, x: Array) -> Array:
-        return jax.nn.gelu(x, approximate=False)
-
-
-@hyperparameters
-class LeakyRelu:
-    """``x`` where it is above 0, else ``alpha x``; the derivative at 0 is alpha, as in PyTorch."""
-
-    alpha: float = 0.01
-
-    def __call__(self, x: Array) -> Array:
-        return jnp.where(x > 0, x, self.alpha * x)
-
-
-@hyperparameters
-class Softplus:
-    """``log(1 + e^(beta x)) / beta``, and ``x`` where ``beta x`` is above ``threshold``."""
-
-    beta: float = 1.0
-    threshold: float = 20.0
-
-    def __call__(self, x: Array) -> Array:
-        scaled = self.beta * x
-        return jnp.where(scaled > self.threshold, x, jax.nn.softplus(scaled) / self.beta)

@@ -10,19 +10,13 @@ import jax
 import jax.numpy as jnp
 
 from jaxrnn import checks, initializers
-from jaxrnn.cells.vanilla import ACTIVATIONS
+from jaxrnn.activations import FUNCTIONS
 from jaxrnn.compat import typed_sharding
 from jaxrnn.constructor import hyperparameters
 from jaxrnn.initializers import Initializer
 from jaxrnn.precision import add_bias, widen
 from jaxrnn.scan import where
 from jaxrnn.types import Array, Params, PyTree, ScanOptions, exportable
-
-FUNCTIONS: dict[str, Callable[[Array], Array]] = {
-    **ACTIVATIONS,
-    "softmax": jax.nn.softmax,  # these over the features
-    "log_softmax": jax.nn.log_softmax,
-}
 
 
 class Pointwise:

@@ -21,8 +21,7 @@ from onnx_graphs import GATES, B, H, I, T, V, around, arrays, graph, helper, kin
 from zoo import ZOO, few, random_params, reads_ids
 
 import jaxrnn as rnn
-from jaxrnn.interop.onnx import from_model, to_model
-from jaxrnn.interop.onnx.activations import (
+from jaxrnn.activations import (
     Affine,
     Clipped,
     Elu,
@@ -31,6 +30,7 @@ from jaxrnn.interop.onnx.activations import (
     ScaledTanh,
     ThresholdedRelu,
 )
+from jaxrnn.interop.onnx import from_model, to_model
 
 ATOL = 1e-5
 

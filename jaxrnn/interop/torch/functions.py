@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import jax
 
 from jaxrnn import checks
-from jaxrnn.interop.functions import Elu, Gelu, LeakyRelu, Softplus
+from jaxrnn.activations import Elu, Gelu, LeakyRelu, Softplus
 from jaxrnn.interop.torch.state_dicts import torch_library
 from jaxrnn.layers import Activation
 

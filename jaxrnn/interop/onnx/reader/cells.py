@@ -6,10 +6,11 @@ from typing import Any
 
 import numpy as np
 
+from jaxrnn.activations import Clipped
 from jaxrnn.cells import GRU, LSTM, VanillaRNN
 from jaxrnn.checks import one_of, refuse
 from jaxrnn.interop.arrays import one_dtype, shape, to_numpy
-from jaxrnn.interop.onnx.activations import NAMES, SCALED, Clipped
+from jaxrnn.interop.onnx.activations import NAMES, SCALED
 from jaxrnn.interop.onnx.operators import Arrays, from_arrays
 from jaxrnn.interop.onnx.reader.chains import Layer
 from jaxrnn.layers import Reverse
