@@ -60,7 +60,7 @@ REFUSED: dict[str, tuple] = {  # nodes after Y, or a graph, and the parts of the
     "constant output": (["Identity h > y"], ("output 'y'", "the outputs of a layer", "does not depend on the inputs")),
     "other dtype": (
         ["Squeeze Y one > s", "Cast s > y"],
-        ("node '/Cast'", "float32, the dtype of the weights", "float16"),
+        ("node '/Cast'", "float32, the dtype of the layers below", "float16"),
     ),
     "open sizes": (
         ["Squeeze Y one > s", "Reshape s fixed > y"],
