@@ -125,8 +125,8 @@ def _beyond(bound: int) -> Iterator[Iterator[int]]:
 
 def _equal(a: Params, b: Params) -> bool:
     """Whether two trees are equal to the bit."""
-    (leaves, one), (others, two) = jax.tree.flatten(a), jax.tree.flatten(b)
-    return one == two and all(x.tobytes() == y.tobytes() for x, y in zip(leaves, others, strict=True))
+    same = jax.tree.structure(a) == jax.tree.structure(b)  # type: ignore[operator]
+    return same and all(x.tobytes() == y.tobytes() for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True))
 
 
 def _whole(walk: Walk) -> tuple[Any, Params]:
