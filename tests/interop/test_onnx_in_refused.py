@@ -336,6 +336,9 @@ def test_ends_of_axes_are_no_truncation():
     fixed = sliced("axis0 end")
     fixed.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 64
     assert from_model(fixed)[0] == rnn.LSTM(I, H)
+    nodes = [node("Slice", "W0 axis0 wide axis1", "W"), node("LSTM", "x W R B", "Y", hidden_size=H)]  # of weights
+    known = arrays("LSTM", inputs="RB") | {"W0": arrays("LSTM")["W"], "wide": np.array([5000])} | FAR
+    assert from_model(graph(nodes, {"x": ("T", "B", I)}, {"Y": None}, known))[0] == rnn.LSTM(I, H)
 
 
 def test_refused_truncation_beyond_all_sizes():

@@ -89,19 +89,16 @@ class Walk:
             self.nodes.append(node)
 
     def _bound(self, node: Any, inputs: list[Value]) -> int:
-        """The largest constant of a slice, or of what is computed from sizes."""
-        constants = [value for value in inputs if isinstance(value, Constant)]
-        if node.op_type == "Slice":
+        """The largest constant of a slice of what is no constant, or of what is computed from sizes."""
+        constants = [value.array for value in inputs if isinstance(value, Constant) and not value.sized]
+        sized = any(isinstance(value, Constant) and value.sized for value in inputs)
+        if node.op_type == "Slice" and (sized or isinstance(inputs[0], Moved)):
             attributes = self.file.attributes(node)
-            arrays = [value.array for value in inputs[1:3] if isinstance(value, Constant) and not value.sized]
-            arrays += [np.array(attributes[name]) for name in ("starts", "ends") if name in attributes]
-        elif node.op_type not in MOVES and any(value.sized for value in constants):
-            arrays = [value.array for value in constants if not value.sized]
-        else:
+            constants += [np.array(attributes[name]) for name in ("starts", "ends") if name in attributes]
+        elif node.op_type in MOVES or not sized:
             return 0
-        numbers = [abs(float(number)) for array in arrays for number in array.ravel()]
-        bound = max((number for number in numbers if number < NO_BOUND), default=0)
-        return math.ceil(bound)
+        numbers = np.abs(np.concatenate([[0.0], *(array.ravel().astype(float) for array in constants)]))
+        return math.ceil(numbers[numbers < NO_BOUND].max())
 
     def value(self, node: Any, name: str) -> Value:
         """The value of that name."""
