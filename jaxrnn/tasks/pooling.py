@@ -104,6 +104,17 @@ def is_pointwise(layer: Any) -> bool:
     return isinstance(layer, Pointwise)
 
 
+def has_last(model: Any) -> bool:
+    """Whether :func:`last` is defined: no bidirectional or reversed layer is inside another layer than a stack."""
+    if isinstance(model, Bidirectional):
+        return all(map(has_last, model.directions))
+    if isinstance(model, (Reverse, MixedPrecision)):
+        return has_last(model.layer)
+    if isinstance(model, Stack) and sees_future(model):
+        return has_last(next(layer for layer in reversed(model.layers) if not is_pointwise(layer)))
+    return not sees_future(model)
+
+
 def mean(ys: Array, lengths: Array | None = None) -> Array:
     r"""The mean of outputs ``[T, ..., H]`` over the steps of each sequence, ``[..., H]``.
 

@@ -12,6 +12,7 @@ import pytest
 from onnx_graphs import H, I, V, around, arrays, graph, helper, kinds, layer, node, onnx, random
 from refusals import FORM
 
+import jaxrnn as rnn
 from jaxrnn.interop.onnx import from_model
 
 ALONE = "nodes=[...] gives recurrent operators alone"
@@ -60,7 +61,7 @@ REFUSED: dict[str, tuple] = {  # nodes after Y, or a graph, and the parts of the
     "constant output": (["Identity h > y"], ("output 'y'", "the outputs of a layer", "does not depend on the inputs")),
     "other dtype": (
         ["Squeeze Y one > s", "Cast s > y"],
-        ("node '/Cast'", "float32, the dtype of the weights", "float16"),
+        ("node '/Cast'", "float32, the dtype of the layers below", "float16"),
     ),
     "open sizes": (
         ["Squeeze Y one > s", "Reshape s fixed > y"],
@@ -188,6 +189,11 @@ def test_refused_arguments():
     proto = layer()
     with refused(TypeError, "proto_or_path", "an onnx.ModelProto or the path of a file", "bytes"):
         from_model(proto.SerializeToString())
+    for nodes in ("/LSTM", 3):
+        with refused(TypeError, "nodes", "a list of names", f"{type(nodes).__name__} {nodes}", f"nodes=[{nodes!r}]"):
+            from_model(proto, nodes=nodes)
+    with refused(TypeError, "weights", "arrays by the names of inputs, {name: array}", "list of 1"):
+        from_model(proto, weights=[1])
     with refused(ValueError, "nodes", "names of recurrent operators, '/LSTM'", "'/GRU'"):
         from_model(proto, nodes=["/GRU"])
     with refused(ValueError, "weights", "names of inputs of the graph, x", "W"):
@@ -205,6 +211,16 @@ def test_refused_arguments():
     with refused(ValueError, "node '/LSTM'", "constant W", "a value that is computed", "weights={name: array}"):
         inputs = {"x": ("T", "B", I), "W": (1, 4 * H, I)}
         from_model(graph([node("LSTM", "x W R B", "Y")], inputs, {"Y": None}, arrays("LSTM", inputs="RB")))
+
+
+def test_refused_files(tmp_path):
+    path = tmp_path / "junk.onnx"
+    path.write_bytes(b"no protobuf")
+    with refused(ValueError, "proto_or_path", "a file of ONNX", f"{str(path)!r}, DecodeError"):
+        from_model(path)
+    path.write_bytes(b"")
+    with refused(ValueError, "proto_or_path", "a graph with outputs", "none"):
+        from_model(path)
 
 
 def test_refused_external_data(tmp_path):
@@ -242,3 +258,179 @@ def test_refused_loops():
     proto.graph.node.append(loop)
     with refused(ValueError, "node '/Loop'", "an operator that is a layer of jaxrnn", "Loop", ALONE):
         from_model(proto)
+
+
+def test_names_of_operators_in_messages():
+    nodes = [helper.make_node("LSTM", ["x", "W", "R", "B"], [f"Y{n}"], name=f"layer{n}", hidden_size=H) for n in "0123"]
+    proto = graph([*nodes, node("Erf", "Y0", "y")], {"x": ("T", "B", I)}, {"y": None}, arrays("LSTM"))
+    with refused(ValueError, "node '/Erf'", f"{ALONE}, here 'layer0', 'layer1', 'layer2', …"):
+        from_model(proto)
+
+
+# ---- casts -------------------------------------------------------------------------------------------------------
+
+
+def casts(source: str, to: list[str], after: list, constants: Any = None, size: int = V) -> Any:
+    """Casts of an input one after another, then nodes that read ``s``."""
+    names = [source, *(f"c{n}" for n in range(len(to) - 1)), "s"]
+    nodes = [node("Cast", names[n], names[n + 1], to=getattr(kinds, kind)) for n, kind in enumerate(to)]
+    weights = arrays("LSTM") | {"table": random(size, I)} | (constants or {})
+    return graph([*nodes, *after], {source: ("T", "B", I) if source == "x" else ("T", "B")}, {"Y": None}, weights)
+
+
+TO_VECTORS = [node("LSTM", "s W R B", "Y", hidden_size=H)]
+TO_IDS = [node("Gather", "table s", "v"), node("LSTM", "v W R B", "Y", hidden_size=H)]
+
+
+@pytest.mark.parametrize("to", [["BOOL", "FLOAT"], ["INT32", "FLOAT"], ["FLOAT16", "FLOAT"], ["BFLOAT16", "FLOAT"]])
+def test_refused_casts_of_vectors(to):
+    with refused(ValueError, "node '/Cast'", "all values of 'x', float32", to[0].lower(), "whoever calls the model"):
+        from_model(casts("x", to, TO_VECTORS))
+
+
+def test_casts_that_change_no_value():
+    assert from_model(casts("x", ["DOUBLE", "FLOAT"], TO_VECTORS))[0] == rnn.LSTM(I, H)
+    for to in (["INT32", "INT64"], ["UINT8", "INT64"], ["FLOAT", "INT64"]):
+        assert from_model(casts("ids", to, TO_IDS))[0] == rnn.Stack(rnn.Embedding(V, I), rnn.LSTM(I, H))
+
+
+def test_refused_casts_of_ids():
+    for to in (["UINT8", "INT64"], ["BOOL", "INT64"]):
+        with refused(ValueError, "node '/Gather'", "the same in [0, 300)", "others"):
+            from_model(casts("ids", to, TO_IDS, size=300))
+
+
+def test_refused_casts_of_outputs():
+    proto = around(["Tanh x > t", "Cast t > y"], more={"Cast": {"to": kinds.FLOAT16}})
+    with refused(ValueError, "node '/Cast'", "float32, the dtype of the layers below", "float16"):
+        from_model(proto)
+
+
+# ---- sizes that the file leaves open -----------------------------------------------------------------------------
+
+AXIS = "it depends on the size of the axis"
+FAR = {"axis0": np.array([0]), "end": np.array([64]), "start": np.array([-64]), "far": np.array([500])}
+FAR |= {"all": np.array([2**63 - 1]), "none": np.array([2**31 - 1]), "axis1": np.array([1])}
+
+
+def sliced(bounds: str, where: str = "x") -> Any:
+    """A slice of the steps before or after an LSTM."""
+    cut = node("Slice", f"{where} {bounds} axis0", "s")
+    lstm = node("LSTM", ("s" if where == "x" else "x") + " W R B", "Y", hidden_size=H)
+    nodes = [cut, lstm] if where == "x" else [lstm, node("Squeeze", "Y axis1", "z"), cut]
+    output = "Y" if where == "x" else "s"
+    return graph(nodes, {"x": ("T", "B", I)}, {output: None}, arrays("LSTM") | FAR)
+
+
+@pytest.mark.parametrize("bounds", ["axis0 end", "start all", "axis0 far", "start none"])
+def test_refused_truncation(bounds):
+    with refused(ValueError, "node '/LSTM'", "the whole sequence of inputs", "a part of it", AXIS, "T = "):
+        from_model(sliced(bounds))
+    with refused(ValueError, "output 's'", "all steps of all sequences", AXIS, "T = "):
+        from_model(sliced(bounds, "z"))
+
+
+def test_ends_of_axes_are_no_truncation():
+    for bounds in ("axis0 all", "axis0 none"):
+        assert from_model(sliced(bounds))[0] == rnn.LSTM(I, H)
+    fixed = sliced("axis0 end")
+    fixed.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 64
+    assert from_model(fixed)[0] == rnn.LSTM(I, H)
+    nodes = [node("Slice", "W0 axis0 wide axis1", "W"), node("LSTM", "x W R B", "Y", hidden_size=H)]  # of weights
+    known = arrays("LSTM", inputs="RB") | {"W0": arrays("LSTM")["W"], "wide": np.array([5000])} | FAR
+    assert from_model(graph(nodes, {"x": ("T", "B", I)}, {"Y": None}, known))[0] == rnn.LSTM(I, H)
+
+
+def test_refused_truncation_beyond_all_sizes():
+    proto = sliced("axis0 end")
+    (end,) = (tensor for tensor in proto.graph.initializer if tensor.name == "end")
+    end.CopyFrom(onnx.numpy_helper.from_array(np.array([5000]), "end"))
+    with refused(ValueError, "graph", "meet no number above 2048", "5000", ALONE):
+        from_model(proto)
+
+
+@pytest.mark.parametrize("steps", [17, 23])
+def test_refused_lengths_that_are_a_size(steps):
+    """Constant sequence_lens that happen to be what stands for T."""
+    proto = graph([node("LSTM", "x W R B n", "Y", hidden_size=H)], {"x": ("T", 2, I)}, {"Y": None},
+                  arrays("LSTM") | {"n": np.array([steps, steps], np.int32)})  # fmt: skip
+    with refused(ValueError, "node '/LSTM'", "sequence_lens that are an input of the graph, or T"):
+        from_model(proto)
+
+
+def test_refused_model_that_depends_on_a_size():
+    """The outputs of one layer below 64 steps, those of another from there on."""
+    nodes = [
+        helper.make_node("LSTM", ["x", "W", "R", "B"], ["a"], name="first", hidden_size=H),
+        helper.make_node("LSTM", ["x", "W", "R", "B"], ["b"], name="second", hidden_size=H, direction="reverse"),
+        node("Concat", "a b", "both", axis=0), node("Shape", "x", "T", start=0, end=1), node("Div", "T end", "many"),
+        node("Min", "many axis1", "second"), node("Mul", "second T", "from"), node("Add", "from T", "to"),
+        node("Slice", "both from to axis0", "Y"),
+    ]  # fmt: skip
+    with refused(ValueError, "graph", "one model for all sizes of open axes", "another one for T = ", ALONE):
+        from_model(graph(nodes, {"x": ("T", "B", I)}, {"Y": None}, arrays("LSTM") | FAR))
+
+
+def test_refused_masks_of_other_sizes():
+    """A constant mask of 17 steps."""
+    proto = around(["Squeeze Y one > s", "Where mask s nil > y"],
+                   {"mask": np.ones((17, 1, 1), bool), "nil": np.float32(0)})  # fmt: skip
+    with refused(ValueError, "node '/Where'", "a mask of all steps of all sequences", "[17, 1, 1]", AXIS):
+        from_model(proto)
+
+
+def test_refused_frames():
+    """Two steps for each one of the input."""
+    proto = graph([node("Reshape", "x shape", "s"), node("LSTM", "s W R B", "Y", layout=1, hidden_size=H)],
+                  {"x": ("B", "T", 2 * I)}, {"Y": None}, arrays("LSTM") | {"shape": np.array([0, -1, I])})  # fmt: skip
+    with refused(ValueError, "node '/LSTM'", "the whole sequence of inputs", "another order"):
+        from_model(proto)
+
+
+# ---- one step ----------------------------------------------------------------------------------------------------
+
+
+def read_out(texts: list[str], step: int, **kw: Any) -> Any:
+    """A readout of one step of ``s [T, B, …]``."""
+    nodes = [*texts, "Gather s step > l", "MatMul l v > y"]
+    width = 2 * H if kw.get("direction") == "bidirectional" else H
+    return around(nodes, {"step": np.int64(step), "v": random(width, 2), "merged": np.array([0, 0, 2 * H])},
+                  more={"Transpose": {"perm": [0, 2, 1, 3]}}, **kw)  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ["bidirectional", "reverse", "forward"])
+def test_refused_steps(kind):
+    texts = ["Transpose Y > t", "Reshape t merged > s"] if kind == "bidirectional" else ["Squeeze Y one > s"]
+    if kind == "forward":
+        with refused(ValueError, "node '/MatMul'", "the last one of each direction", "another step"):
+            from_model(read_out(texts, -2, direction=kind))
+        return
+    with refused(ValueError, "node '/MatMul'", "the last one of each direction", "the last step of the backward",
+                 "it has seen one input only there; h_n is meant"):  # fmt: skip
+        from_model(read_out(texts, -1, direction=kind))
+
+
+def residual(outputs: list[str], constants: Any, tail: list) -> Any:
+    """Inputs and the outputs of a backward LSTM."""
+    back = helper.make_node("LSTM", ["x", "W", "R", "B"], ["Y", "h"], name="back", direction="reverse", hidden_size=H)
+    nodes = [back, node("Squeeze", "Y axis1", "y0"), node("Add", "x y0", "r"), *tail]
+    known = arrays("LSTM", size=H) | {"axis1": np.array([1]), "axis0": np.array([0]), **constants}
+    return graph(nodes, {"x": ("T", "B", H)}, dict.fromkeys(outputs), known)
+
+
+@pytest.mark.parametrize("step", [0, -1])
+def test_refused_last_step_of_a_residual_in_reverse(step):
+    tail = [node("Gather", "r step", "l", axis=0), node("MatMul", "l v", "y")]
+    with refused(ValueError, "node '/MatMul'", "the last one of each", "one step of Residual(Reverse(LSTM", "inside"):
+        from_model(residual(["y"], {"step": np.int64(step), "v": random(H, 2)}, tail))
+
+
+def test_refused_classifier_without_a_last_step():
+    """Final states of two layers, in opposite directions, added."""
+    below = helper.make_node("LSTM", ["x", "W", "R", "B"], ["Y0", "h0"], name="below", hidden_size=H)
+    above = helper.make_node("LSTM", ["s", "W", "R", "B"], ["Y", "h"], name="above", hidden_size=H, direction="reverse")
+    nodes = [below, node("Squeeze", "Y0 axis1", "s"), above, node("Add", "h0 h", "sum"),
+             node("Squeeze", "sum axis0", "l"), node("MatMul", "l v", "y")]  # fmt: skip
+    constants = {"axis1": np.array([1]), "axis0": np.array([0]), "v": random(H, 2)}
+    with refused(ValueError, "graph", "the last step of each direction", "Residual(Reverse(LSTM", "inside another"):
+        from_model(graph(nodes, {"x": ("T", "B", H)}, {"y": None}, arrays("LSTM", size=H) | constants))

@@ -182,3 +182,21 @@ def refused_last(model):
 def test_refusals(message, call):
     """The whole message."""
     refuses(message, call)
+
+
+@pytest.mark.slow
+def test_has_last_says_where_last_is_defined():
+    cell = rnn.VanillaRNN(I, I)
+    both = rnn.Bidirectional(cell, merge="sum")
+    residual, tail = rnn.Residual(rnn.Reverse(cell)), rnn.Dropout(0.5)
+    xs = jax.ShapeDtypeStruct((T, B, I), jnp.float32)
+    defined = [cell, both, rnn.Reverse(cell), rnn.Residual(cell), rnn.Stack(both, tail), rnn.Stack(residual, cell)]
+    undefined = [residual, rnn.Residual(both), rnn.Stack(residual, tail), rnn.Bidirectional(residual, cell, "sum")]
+    for model in (*defined, *undefined):
+        params = jax.eval_shape(model.init, jax.random.key(0))
+        assert pooling.has_last(model) == (model in defined)
+        if model in defined:
+            assert jax.eval_shape(lambda p, x, model=model: pooling.last(model, p, x), params, xs).shape == (B, I)
+        else:
+            with pytest.raises(TypeError, match="a Bidirectional at the top of a Stack"):
+                jax.eval_shape(lambda p, x, model=model: pooling.last(model, p, x), params, xs)

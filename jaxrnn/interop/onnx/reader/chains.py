@@ -10,6 +10,7 @@ import numpy as np
 
 from jaxrnn.layers import Bidirectional, Embedding, Linear, LinearParams, Residual, Reverse, Stack, Tied, TiedParams
 from jaxrnn.layers.pointwise import Pointwise
+from jaxrnn.tasks.pooling import has_last, is_pointwise
 from jaxrnn.types import Params
 
 
@@ -52,10 +53,16 @@ class Chain:
         return leaves[-1].dtype.name if leaves else None
 
     @property
+    def top(self) -> Any:
+        """The topmost recurrent layer; None without any."""
+        return next((one.model for one in reversed(self.layers) if not is_pointwise(one.model)), None)
+
+    @property
     def last_step(self) -> int | None:
         """Where the last step of the topmost recurrent layer is in time: -1, or 0 in reverse; None if undefined."""
-        top = next((one.model for one in reversed(self.layers) if not isinstance(one.model, Pointwise)), None)
-        return None if top is None or isinstance(top, Bidirectional) else 0 if isinstance(top, Reverse) else -1
+        if self.top is None or isinstance(self.top, Bidirectional) or not has_last(self.top):
+            return None
+        return 0 if isinstance(self.top, Reverse) else -1
 
 
 def merge(a: Chain, b: Chain, how: str) -> Chain | None:

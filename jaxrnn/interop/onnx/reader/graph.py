@@ -12,7 +12,6 @@ from jaxrnn.checks import refuse
 from jaxrnn.interop.checks import library
 
 RECURRENT = ("RNN", "GRU", "LSTM")
-ALONE = "nodes=[...] gives recurrent operators alone"
 
 
 class File:
@@ -22,19 +21,41 @@ class File:
         self.onnx = library("onnx", "ONNX", "'jaxrnn[onnx]'")
         proto = proto_or_path
         if isinstance(proto, (str, os.PathLike)):
-            proto = self.onnx.load(os.fspath(proto))
+            proto = self._load(os.fspath(proto))
         if not isinstance(proto, self.onnx.ModelProto):
             refuse("proto_or_path", "an onnx.ModelProto or the path of a file", type(proto).__name__,
                    "onnx.load_from_string reads bytes; an ONNXProgram of PyTorch has model_proto",
                    TypeError)  # fmt: skip
+        if not proto.graph.output:
+            refuse("proto_or_path", "a graph with outputs", "none")
         if proto.functions:
             proto = self.onnx.inliner.inline_local_functions(proto)
         self.graph = proto.graph
         self.opsets = {entry.domain: entry.version for entry in proto.opset_import}
 
+    def _load(self, path: str) -> Any:
+        try:
+            return self.onnx.load(path)
+        except OSError:
+            raise
+        except Exception as error:  # of protobuf, or of the check of external data
+            refuse("proto_or_path", "a file of ONNX", f"{path!r}, {type(error).__name__}: {error}")
+
     @property
     def opset(self) -> int:
         return self.opsets.get("", 1)
+
+    @property
+    def recurrent(self) -> dict[str, Any]:
+        """The recurrent operators by name."""
+        return {name_of(node): node for node in self.nodes() if node.op_type in RECURRENT}
+
+    @property
+    def alone(self) -> str:
+        """The way out of most refusals."""
+        names = [*map(repr, self.recurrent)]
+        here = ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
+        return f"nodes=[...] gives recurrent operators alone, here {here}" if names else ""
 
     def initializers(self) -> Iterator[tuple[str, np.ndarray]]:
         """The constants by name, those of the graphs inside If and Loop too."""
@@ -66,7 +87,7 @@ class File:
             return reference.ReferenceEvaluator(node, opsets=self.opsets).run(None, dict(inputs))
         except Exception as error:  # of whatever the node does
             refuse(place_of(node), "an operator for any sizes that the graph leaves open",
-                   f"{type(error).__name__}: {error}", ALONE)  # fmt: skip
+                   f"{type(error).__name__}: {error}", self.alone)  # fmt: skip
 
     def nodes(self, graph: Any = None) -> Iterator[Any]:
         """All nodes, those of the graphs inside If and Loop too."""

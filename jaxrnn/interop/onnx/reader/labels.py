@@ -5,20 +5,21 @@ Each tensor that a layer gives has a number for each of its elements, its *label
 Concat, …) run on labels as they are. A layer then reads from the labels of its input what the file did to it:
 nothing, or time and batch exchanged, or the features of two directions side by side.
 
-Sizes that the file leaves open are prime numbers here.
+Sizes that the file leaves open are prime numbers here; a graph is walked through with several sets of them.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import Any
 
 import numpy as np
 
 from jaxrnn.interop.onnx.reader.chains import Chain, merge
+from jaxrnn.layers import Bidirectional, Reverse
 
 ZERO = -1  # the label of a 0
-OPEN_SIZES = (17, 19, 23, 29, 31, 37, 41, 43, 47, 53)  # of axes that the file leaves open
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -113,6 +114,29 @@ class Labels:
             self.merged[key] = self.new(chain, second.rows if two is not None else first.rows, F)
         return self.merged[key], others
 
+    def other_step(self, labels: np.ndarray) -> tuple[str, str] | None:
+        """What one step alone is, if it is not the last one of a layer, and why it is no output; else None."""
+        for tensor in self.of(labels):
+            chain, scan = tensor.chain, tensor.chain.scan
+            if chain.final or scan is None or len(scan.rows) == 1:
+                continue
+            T, B = scan.rows.shape
+            held = labels[(labels >= tensor.first) & (labels < tensor.end)] - tensor.first
+            steps = np.unique(held // (tensor.features or 1) // B)
+            if len(steps) > 1:
+                continue
+            if scan.lengths is not None:
+                return "one step whatever the lengths", f"h_n is of the last step before {scan.lengths!r}"
+            if steps[0] == T - 1 and isinstance(chain.top, (Bidirectional, Reverse)):
+                return "the last step of the backward direction", (
+                    "it has seen one input only there; h_n is meant, or the outputs of that direction at step 0"
+                )
+            if chain.last_step is None and not isinstance(chain.top, Bidirectional):
+                return f"one step of {chain.top!r}", "the direction inside of it ends at another step"
+            if chain.last_step is None or steps[0] != chain.last_step % T:
+                return "another step", "a Classifier reads the last one, in reverse the first one"
+        return None
+
     def _of_last_step(self, tensor: Tensor, rows: np.ndarray) -> tuple[Tensor, np.ndarray]:
         """Rows ``[T, B]`` that are all of the last step as rows of a tensor ``[B, F]``."""
         chain, scan = tensor.chain, tensor.chain.scan
@@ -140,6 +164,8 @@ def _run(labels: np.ndarray, tensor: Tensor) -> int:
 def in_order(rows: np.ndarray, shape: tuple[int, ...]) -> bool:
     """Whether rows are all those of an array of this shape, in its order, or with its two axes exchanged."""
     one = rows.squeeze()
+    if rows.size != math.prod(shape):
+        return False
     grid = np.arange(rows.size).reshape(shape).squeeze()
     ordered = all((np.diff(one, axis=axis) > 0).all() for axis in range(one.ndim))
     return ordered and (grid.ndim != 2 or one.ndim != 2 or any(np.array_equal(one, a) for a in (grid, grid.T)))

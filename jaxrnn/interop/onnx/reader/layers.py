@@ -130,15 +130,24 @@ def dropout(walk: Walk, node: Any, inputs: list[Value]) -> list[Value] | None:
 
 
 def cast(walk: Walk, node: Any, inputs: list[Value]) -> list[Value] | None:
-    """Cast: nothing for an input or a mask, and to the dtype that the parameters have."""
+    """Cast: nothing where no value changes; what it does to other integers is computed."""
     if not isinstance(inputs[0], Moved):
         return None
-    to = walk.file.onnx.helper.tensor_dtype_to_np_dtype(walk.file.attributes(node)["to"]).name
+    to = walk.file.onnx.helper.tensor_dtype_to_np_dtype(walk.file.attributes(node)["to"])
     for tensor in walk.labels.of(inputs[0].labels):
-        if tensor.chain.layers and not tensor.is_mask and tensor.chain.dtype != to:
-            walk.refuse(node, to, f"{tensor.chain.dtype}, the dtype of the weights", "jaxrnn computes in one dtype")
-    if to == "bool" and walk.ids(inputs[0]):
-        return walk.arithmetic(node, inputs)
+        had = walk.dtypes[tensor.chain.source]
+        if tensor.is_mask:
+            continue
+        if tensor.chain.layers:
+            dtype = tensor.chain.dtype or had.name
+            if to.name != dtype:
+                walk.refuse(node, to, f"{dtype}, the dtype of the layers below", "jaxrnn computes in one dtype")
+        elif walk.ids(inputs[0]):
+            if to != had and to.name not in ("int32", "int64"):
+                return walk.arithmetic(node, inputs)
+        elif not np.can_cast(had, to):
+            walk.refuse(node, to, f"a dtype that has all values of {tensor.chain.source!r}, {had}",
+                        "leave the cast to whoever calls the model")  # fmt: skip
     return [inputs[0]]
 
 
@@ -216,7 +225,7 @@ def less(walk: Walk, node: Any, inputs: list[Value]) -> list[Value] | None:
     steps, n = inputs if node.op_type == "Less" else inputs[::-1]
     if not (isinstance(steps, Constant) and isinstance(n, Moved)):
         return None
-    steps_, lengths = np.broadcast_arrays(steps.array, n.labels)
+    steps_, lengths = _broadcast(walk, node, steps.array, n.labels)
     found = walk.labels.of(n.labels)
     T, B = int(steps.array.max()) + 1, found[0].rows
     if len(found) != 1 or found[0].chain.layers or T == 1 or not np.array_equal(steps.array.ravel(), np.arange(T)):
@@ -236,7 +245,8 @@ def where(walk: Walk, node: Any, inputs: list[Value]) -> list[Value] | None:
     if not isinstance(otherwise, Constant) or otherwise.array.any():
         return None
     if isinstance(mask, Constant):
-        return [Moved(np.where(mask.array, x.labels, ZERO))]
+        steps, labels = _broadcast(walk, node, mask.array, x.labels)
+        return [Moved(np.where(steps, labels, ZERO))]
     return _masked(walk, node, x, mask) if isinstance(mask, Moved) else _last_step(walk, node, mask, x)
 
 
@@ -266,12 +276,19 @@ def _of_sequences(walk: Walk, node: Any, mask: Arithmetic, state: Moved, initial
     return [state]
 
 
+def _broadcast(walk: Walk, node: Any, a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, ...]:
+    try:
+        return np.broadcast_arrays(a, b)
+    except ValueError:
+        walk.refuse(node, f"{list(a.shape)} and {list(b.shape)}", "a mask of all steps of all sequences")
+
+
 def _masked(walk: Walk, node: Any, x: Moved, mask: Moved) -> list[Value] | None:
     """The outputs themselves, where lengths do the same here."""
     tensors = walk.labels.of(mask.labels)
     if len(tensors) != 1 or not tensors[0].is_mask:
         return None
-    steps, labels = np.broadcast_arrays(mask.labels - tensors[0].first, x.labels)
+    steps, labels = _broadcast(walk, node, mask.labels - tensors[0].first, x.labels)
     if any(tensor.chain.scan for tensor in walk.labels.of(x.labels)):
         _, rows = walk.read(node, Moved(labels))
         if not np.array_equal(steps, np.broadcast_to(rows[..., None], steps.shape)):

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import itertools
+import math
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 
 from jaxrnn.checks import refuse
 from jaxrnn.interop.onnx.reader.chains import Chain
-from jaxrnn.interop.onnx.reader.graph import ALONE, RECURRENT, File, place_of
-from jaxrnn.interop.onnx.reader.labels import OPEN_SIZES, Labels, Tensor, take
+from jaxrnn.interop.onnx.reader.graph import RECURRENT, File, place_of
+from jaxrnn.interop.onnx.reader.labels import Labels, Tensor, take
 
 
 class Constant(NamedTuple):
@@ -38,20 +40,24 @@ MOVES = (
     "Identity", "Transpose", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Slice", "Gather", "GatherElements",
     "GatherND", "Split", "Concat", "Expand", "Tile", "ReverseSequence",
 )  # fmt: skip
+NO_BOUND = 2**31 - 1  # from here on, the end of a slice is the end of the axis
 
 
 class Walk:
-    """The values of a graph by name, and the operators that give them."""
+    """The values of a graph by name, and the operators that give them; axes of open sizes have the given ones."""
 
-    def __init__(self, file: File, weights: dict[str, np.ndarray], operators: dict[str, Callable]) -> None:
+    def __init__(
+        self, file: File, weights: Mapping[str, np.ndarray], operators: dict[str, Callable], sizes: Iterator[int]
+    ) -> None:
         self.file, self.operators = file, operators
-        self.labels = Labels()
+        self.weights, self.labels = weights, Labels()
         self.dtypes: dict[str, np.dtype] = {}  # of the inputs
         self.nodes: list[Any] = []  # those that have been passed
         self.masks: set[str] = set()  # the inputs of lengths by which outputs are 0 in the padding
         self.values: dict[str, Value] = {"": None}
         self.values |= {name: Constant(array) for name, array in file.initializers()}
-        sizes: dict[str, int] = {}
+        self.sizes: dict[str, int] = {}  # of open axes
+        self.bound = 0  # the largest number that such a size meets
         for name, shape, dtype in file.inputs():
             self.dtypes[name] = dtype
             if name in weights:
@@ -61,12 +67,14 @@ class Walk:
         if unknown := sorted(set(weights) - set(self.dtypes)):
             refuse("weights", f"names of inputs of the graph, {', '.join(self.dtypes)}", ", ".join(unknown))
 
-    def _input(self, name: str, shape: list[int | str], sizes: dict[str, int]) -> Moved:
+    def _input(self, name: str, shape: list[int | str], sizes: Iterator[int]) -> Moved:
         """An input of the graph; an open size is the same wherever its name is."""
-        axes = [
-            size if isinstance(size, int) else sizes.setdefault(size or f"{name}.{axis}", _open_size(len(sizes)))
-            for axis, size in enumerate(shape)
-        ]
+        axes = []
+        for axis, size in enumerate(shape):
+            if not isinstance(size, int):
+                key = size or f"{name}.{axis}"
+                size = self.sizes[key] if key in self.sizes else self.sizes.setdefault(key, next(sizes))
+            axes.append(size)
         count = int(np.prod(axes))
         tensor = self.labels.new(Chain(name), count, 1 if np.issubdtype(self.dtypes[name], np.integer) else None)
         return Moved(tensor.first + np.arange(count).reshape(axes))
@@ -75,14 +83,27 @@ class Walk:
         """Pass nodes in order."""
         for node in nodes:
             inputs = [self.value(node, name) for name in node.input]
+            self.bound = max(self.bound, self._bound(node, inputs))
             outputs = self.step(node, inputs)
             self.values.update((name, value) for name, value in zip(node.output, outputs, strict=False) if name)
             self.nodes.append(node)
 
+    def _bound(self, node: Any, inputs: list[Value]) -> int:
+        """The largest constant of a slice of what is no constant, or of what is computed from sizes."""
+        constants = [value.array for value in inputs if isinstance(value, Constant) and not value.sized]
+        sized = any(isinstance(value, Constant) and value.sized for value in inputs)
+        if node.op_type == "Slice" and (sized or isinstance(inputs[0], Moved)):
+            attributes = self.file.attributes(node)
+            constants += [np.array(attributes[name]) for name in ("starts", "ends") if name in attributes]
+        elif node.op_type in MOVES or not sized:
+            return 0
+        numbers = np.abs(np.concatenate([[0.0], *(array.ravel().astype(float) for array in constants)]))
+        return math.ceil(numbers[numbers < NO_BOUND].max())
+
     def value(self, node: Any, name: str) -> Value:
         """The value of that name."""
         if name not in self.values:
-            refuse(f"input {name!r}", "a shape", "none", f"the exporter gives it; {ALONE}")
+            refuse(f"input {name!r}", "a shape", "none", f"the exporter gives it; {self.file.alone}")
         return self.values[name]
 
     def step(self, node: Any, inputs: list[Value]) -> list[Value]:
@@ -147,13 +168,15 @@ class Walk:
 
     # ---- for operators -------------------------------------------------------------------------------------------
 
-    def refuse(self, node: Any, got: str, expected: str = "", fix: str = ALONE) -> NoReturn:
+    def refuse(self, node: Any, got: str, expected: str = "", fix: str = "") -> NoReturn:
         """Refuse a node by its name."""
         expected = expected or "an operator that is a layer of jaxrnn, or moves elements"
-        refuse(place_of(node), expected, got, fix)
+        refuse(place_of(node), expected, got, fix or self.file.alone)
 
     def read(self, node: Any, value: Value) -> tuple[Tensor, np.ndarray]:
         """The tensor whose features are the last axis of a value, and its rows."""
+        if isinstance(value, Moved) and (reason := self.labels.other_step(value.labels)):
+            self.refuse(node, reason[0], "all steps of a layer, or the last one of each direction", reason[1])
         found = self.labels.read(value.labels) if isinstance(value, Moved) and value.labels.ndim else None
         if found is None:
             got = "a constant" if isinstance(value, Constant) else "parts of it, or of several in another order"
@@ -179,6 +202,11 @@ class Walk:
         return [Moved(take(self.labels.new(chain, tensor.rows, features), rows))]
 
 
+def primes(above: int) -> Iterator[int]:
+    """The prime numbers above a number, the sizes of open axes."""
+    return (n for n in itertools.count(above + 1) if all(n % d for d in range(2, math.isqrt(n) + 1)))
+
+
 def _arrays(node: Any, inputs: list[Value]) -> dict[str, np.ndarray]:
     """Constants, and labels, by name."""
     arrays = {}
@@ -188,8 +216,3 @@ def _arrays(node: Any, inputs: list[Value]) -> dict[str, np.ndarray]:
         elif isinstance(value, Moved):
             arrays[name] = value.labels
     return arrays
-
-
-def _open_size(n: int) -> int:
-    """The size of the nth open axis; from the eleventh on, no prime number."""
-    return OPEN_SIZES[n] if n < len(OPEN_SIZES) else OPEN_SIZES[-1] + 6 * n
