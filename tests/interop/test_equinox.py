@@ -267,8 +267,8 @@ def normalised(x):
 EMBEDDING, LSTM, LINEAR = drawn(nn.Embedding, V, I), drawn(nn.LSTMCell, I, H), drawn(nn.Linear, H, 2)
 KNOWN = "expected an LSTMCell, GRUCell, Linear, Embedding, Dropout, Identity, Lambda or Sequential of eqx.nn, or a …"
 REFUSED = {
-    f"TypeError module: {KNOWN}, got Own; pass its parts in the order in which they are applied: "
-    "[module.embedding, module.cell, module.heads]": Own(3, EMBEDDING, LSTM, [LINEAR]),
+    f"TypeError module: {KNOWN}, got Own; pass its parts in the order in which its __call__ applies them: "
+    "[module.embedding, module.cell, module.heads[0], eqx.nn.Lambda(module.act)]": Own(3, EMBEDDING, LSTM, [LINEAR]),
     f"TypeError module: {KNOWN}, got Subclass; jaxrnn has no counterpart of it": drawn(Subclass, I, H),
     f"TypeError module: {KNOWN}, got LayerNorm; jaxrnn has no counterpart of it": nn.LayerNorm(3),
     f"TypeError module: {KNOWN}, got MLP; pass its parts …: [module.layers]": drawn(nn.MLP, 3, 2, 4, 2),
