@@ -38,8 +38,8 @@ class Layer(keras.layers.Layer):
     a compiled program such as that of ``fit`` and ``predict``, makes outputs and states of its sequence NaN.
 
     Args:
-        model: a cell or layer, or a :class:`~jaxrnn.tasks.Classifier`, whose output is ``[B, classes]``. A file holds it
-            as its constructor call, so the module of a class or function of your own must be importable when it is
+        model: a cell or layer, or a :class:`~jaxrnn.tasks.Classifier`, whose output is ``[B, classes]``. A file holds
+            it as its constructor call, so the module of a class or function of your own must be importable when it is
             loaded.
         params: its parameters, in its own structure, which are copied; by default those of ``model.init``.
         return_sequences: whether the output is that of all steps, or, as in Keras by default, the last one.
@@ -97,7 +97,8 @@ class Layer(keras.layers.Layer):
         super().__init__(**({"dtype": policy if policy.variable_dtype == dtype else dtype} | options))
         if dtype not in (None, self.variable_dtype):
             checks.refuse("dtype", f"{dtype}, that of the parameters", self.dtype_policy.name,
-                          "rnn.MixedPrecision(model) computes in 16 bits; dtype= of its layers is that of parameters")  # fmt: skip
+                          "rnn.MixedPrecision(model) computes in 16 bits; dtype= of a cell is that of its parameters",
+                          )  # fmt: skip
         self.model, self.return_sequences, self.return_state = model, return_sequences, return_state
         self._structure, self.supports_masking = structure, True
         if return_state:

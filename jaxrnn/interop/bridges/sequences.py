@@ -109,12 +109,7 @@ def _array(nested: Any, path: tuple[str, ...], shape: tuple[int, ...]) -> Any:
 def _paths(model: Any) -> tuple[list[tuple[str, ...]], Any]:
     """The names that lead to each array of the parameters, and the shapes of these in their tree."""
     shapes = jax.eval_shape(model.init, jax.random.key(0))
-    paths = [_names(model, path) or ("value",) for path, _ in jax.tree_util.tree_leaves_with_path(shapes)]
-    folders = {path[:depth] for path in paths for depth in range(len(path))}
-    if twice := [path for n, path in enumerate(paths) if path in paths[:n] or path in folders]:
-        checks.refuse("model", "parameters with names of their own", f"{'.'.join(twice[0])} twice",
-                      "keys that print alike, such as 1 and '1', share a name")  # fmt: skip
-    return paths, shapes
+    return [_names(model, path) or ("value",) for path, _ in jax.tree_util.tree_leaves_with_path(shapes)], shapes
 
 
 def _names(model: Any, path: tuple) -> tuple[str, ...]:
