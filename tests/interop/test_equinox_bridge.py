@@ -119,7 +119,7 @@ def test_classifier():
 
 
 def test_parameters_are_copied():
-    params = rnn.LinearParams(jnp.ones((1, 1)), jnp.ones(1))
+    params = rnn.layers.LinearParams(jnp.ones((1, 1)), jnp.ones(1))
     module = Module(rnn.Linear(1, 1), params)
     jax.tree.map(lambda x: x.delete(), module.params)  # as donation does
     assert params.w.sum() == 1

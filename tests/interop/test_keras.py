@@ -764,7 +764,7 @@ def test_layer_refused():
     refuses("ValueError initial_state: expected return_sequences=True with it, …, got False; …",
             lambda: bridge(future).call(xs, [jnp.zeros((1, H))] * 2))  # fmt: skip
     ids = rnn.Embedding(V, IN)
-    refuses('TypeError sequences: expected token ids as integers, got float32[1, 3]; keras.Input(shape, dtype="int32") …',
+    refuses('TypeError sequences: expected token ids …, got float32[1, 3]; keras.Input(shape, dtype="int32")…',
             lambda: bridge(ids).call(jnp.ones((1, 3))))  # fmt: skip
     refuses("ValueError dtype: expected float32, that of the parameters, got float16; rnn.MixedPrecision(model) …",
             lambda: bridge(rnn.GRU(IN, H), dtype="float16"))  # fmt: skip

@@ -393,10 +393,10 @@ def test_parameters_that_do_not_fit():
     params = to_params(module, random_params(module.model))
     layer = params["weights"]["layers_0"]
     del layer["forward"]["w_hh"]
-    refuses("ValueError weights.layers_0.forward.w_hh: expected an array of shape [5, 15], got None; …",
+    refuses("ValueError weights.layers_0.forward.w_hh: expected an array of shape [4, 12], got None; …",
             lambda: module.apply({"params": params}, xs))  # fmt: skip
     layer["forward"]["w_hh"] = jnp.ones(3)
-    refuses("ValueError weights.layers_0.forward.w_hh: expected an array of shape [5, 15], got float32[3]; …",
+    refuses("ValueError weights.layers_0.forward.w_hh: expected an array of shape [4, 12], got float32[3]; …",
             lambda: module.apply({"params": params}, xs))  # fmt: skip
 
 

@@ -426,7 +426,7 @@ def test_streams():
 
 
 def test_parameters_are_copied():
-    params = rnn.LinearParams(jnp.ones((IN, 1)), jnp.ones(1))
+    params = rnn.layers.LinearParams(jnp.ones((IN, 1)), jnp.ones(1))
     module = Module(rnn.Linear(IN, 1), params)
     jax.tree.map(lambda x: x.delete(), nnx.to_pure_dict(nnx.state(module)))  # as donation does
     assert params.w.sum() == IN
@@ -446,11 +446,11 @@ def test_names_are_unique():
 
 CALLS = {
     "TypeError inputs: expected an array [..., T, I], got int 3; …": {"inputs": 3},
-    "ValueError inputs: expected [..., T, I], 2 axes or more, got float32[4]; …": {"inputs": jnp.ones(IN)},
+    f"ValueError inputs: expected [..., T, I], 2 axes or more, got float32[{IN}]; …": {"inputs": jnp.ones(IN)},
     f"ValueError inputs: expected last axis {IN} (LSTM.input_size), got float32[2, 5, 9]; …":
         {"inputs": jnp.ones((2, 5, 9))},
     "TypeError initial_carry: expected LSTMState(h, c), got float32[2]; …": {"initial_carry": jnp.ones(2)},
-    "ValueError initial_carry.c: expected shape [2, 5], got float32[2, 9]; …":
+    f"ValueError initial_carry.c: expected shape [2, {H}], got float32[2, 9]; …":
         {"initial_carry": (jnp.ones((2, H)), jnp.ones((2, 9)))},
     "ValueError seq_lengths: expected shape [2], the batch axes of the inputs, got int32[3]; …":
         {"seq_lengths": np.ones(3, "int32")},
