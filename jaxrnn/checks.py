@@ -276,10 +276,11 @@ def tree_summary(tree: PyTree) -> str:
     return describe(tree)
 
 
-def sequence(argument: str, model: Any, xs: PyTree) -> None:
-    """Time-major inputs ``[T, ..., I]`` with the number of axes that the model needs."""
+def sequence(argument: str, model: Any, xs: PyTree, time_axis: int = 0) -> None:
+    """Inputs with the number of axes that the model needs, time-major ``[T, ..., I]`` or, before those of one, last."""
     rank = input_ndim(model) + 1
     axes = {1: "[T, ...]", 2: "[T, ..., I]"}.get(rank, f"[T, ..., {rank - 1} axes of one input]")
+    axes = axes if time_axis == 0 else axes.replace("[T, ...", "[..., T")
     for leaf in jax.tree.leaves(xs) or [xs]:
         if not hasattr(leaf, "shape"):
             refuse(argument, f"an array {axes}", describe(xs), "jnp.asarray makes one", TypeError)
@@ -342,7 +343,7 @@ def lengths(value: Any, steps: int, batch: tuple[int, ...], argument: str = "len
     """Integers in [0, T] with the shape of the batch."""
     integers(argument, value, f"an integer array of shape {list(batch)}", "jnp.asarray(lengths) makes one")
     if tuple(value.shape) != batch:
-        refuse(argument, f"shape {list(batch)}, the batch axes of xs", describe(value), "one length a sequence")
+        refuse(argument, f"shape {list(batch)}, the batch axes of the inputs", describe(value), "one length a sequence")
     if not is_concrete(value):
         return
     value = np.asarray(value)

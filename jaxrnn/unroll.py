@@ -122,7 +122,7 @@ def _checked_unroll(
     checked = xs
     if lengths is not None:
         checks.lengths(lengths, steps, batch)
-        checked = jax.tree.map(lambda x: _hide_padding(x, lengths), xs)
+        checked = jax.tree.map(lambda x: hide_padding(x, lengths), xs)
     checks.input_of(model, "xs", checked)
     if resets is not None:
         checks.resets(resets, steps, batch)
@@ -156,7 +156,7 @@ _STATIC = ("model", "reverse", "return_states", "chunk", "derivative")
 _jit_unroll = jax.jit(_unroll, static_argnames=_STATIC, inline=True)
 
 
-def _hide_padding(ids: Array, lengths: Array) -> Array | np.ndarray:
+def hide_padding(ids: Array, lengths: Array) -> Array | np.ndarray:
     """Token ids with 0 in the padding, where any value is allowed; other inputs unchanged."""
     concrete = checks.is_concrete(ids) and checks.is_concrete(lengths)
     if not concrete or not jnp.issubdtype(ids.dtype, jnp.integer) or ids.ndim != 1 + lengths.ndim:

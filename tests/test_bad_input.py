@@ -93,7 +93,7 @@ CALLS = {
     "TypeError lengths: expected an integer array of shape [2], got int 3; jnp.asarray…": lambda: unroll(lengths=3),
     "TypeError lengths: expected an integer array…, got float32[2]; jnp.asarray…": lambda: unroll(lengths=jnp.ones(B)),
     "TypeError lengths: expected an integer array…, got bool[2]; …": lambda: unroll(lengths=jnp.ones(B, bool)),
-    "ValueError lengths: expected shape [2], the batch axes of xs, got int32[5]; …": lambda: unroll(
+    "ValueError lengths: expected shape [2], the batch axes of the inputs, got int32[5]; …": lambda: unroll(
         lengths=jnp.ones(T, int)
     ),
     "ValueError lengths: expected shape [2]…, got int32[]; one length a sequence": lambda: unroll(

@@ -287,7 +287,7 @@ REFUSED = {
         "lengths: expected values in [0, 5], T = 5, got 1 to 6; a length counts the steps before the padding"),
     "length shape": (
         lambda: losses.bernoulli(F, F, lengths=jnp.ones(T, int)), ValueError,
-        "lengths: expected shape [4], the batch axes of xs, got int32[5]; one length a sequence"),
+        "lengths: expected shape [4], the batch axes of the inputs, got int32[5]; one length a sequence"),
     "length kind": (
         lambda: losses.accuracy(F, Y, lengths=jnp.ones(B)), TypeError,
         "lengths: expected an integer array of shape [4], got float32[4]; jnp.asarray(lengths) makes one"),

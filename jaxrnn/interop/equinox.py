@@ -178,19 +178,35 @@ def _arrays(place: str, module: Any, kind: Any, shapes: list[tuple[int, ...]]) -
 
 def _refuse_module(eqx: Any, place: str, module: Any) -> NoReturn:
     """A module without counterpart; of a user's own, its parts are named."""
-
-    def holds_modules(value: Any) -> bool:
-        return isinstance(value, eqx.Module) or (isinstance(value, (list, tuple)) and any(map(holds_modules, value)))
-
     fix = "jaxrnn has no counterpart of it"
-    if isinstance(module, eqx.Module):
-        names = [field.name for field in dataclasses.fields(module) if holds_modules(getattr(module, field.name))]
-        parts = ", ".join(f"{place}.{name}" for name in names)
-        fix = f"pass its parts in the order in which they are applied: [{parts}]" if parts else fix
+    if type(module) is eqx.nn.MLP and module.scan:
+        fix = "make it with scan=False, which has the same layers one by one"
+    elif isinstance(module, eqx.Module):
+        parts = ", ".join(_parts(eqx, place, module))
+        order = "" if type(module) is eqx.nn.MLP else " in the order in which its __call__ applies them"
+        fix = f"pass its parts{order}: [{parts}]" if parts else fix
     elif callable(module):
         fix = "eqx.nn.Lambda(function) is the module of a function"
     checks.refuse(place, "an LSTMCell, GRUCell, Linear, Embedding, Dropout, Identity, Lambda or Sequential of "
                   "eqx.nn, or a sequence of them", class_name(module), fix, TypeError)  # fmt: skip
+
+
+def _parts(eqx: Any, place: str, module: Any) -> list[str]:
+    """The parts of a module as expressions: modules, and functions as modules."""
+    if type(module) is eqx.nn.MLP:
+        hidden = [(f"{place}.layers[{n}]", f"eqx.nn.Lambda({place}.activation)") for n in range(module.depth)]
+        final = [f"eqx.nn.Lambda({place}.final_activation)"] if hidden else []
+        return [*(part for pair in hidden for part in pair), f"{place}.layers[{module.depth}]", *final]
+
+    def expressions(place: str, value: Any) -> list[str]:
+        if isinstance(value, (list, tuple)):
+            return [part for n, item in enumerate(value) for part in expressions(f"{place}[{n}]", item)]
+        if isinstance(value, eqx.Module):
+            return [place]
+        return [f"eqx.nn.Lambda({place})"] if callable(value) and not isinstance(value, type) else []
+
+    fields = [field.name for field in dataclasses.fields(module)]
+    return [part for name in fields for part in expressions(f"{place}.{name}", getattr(module, name))]
 
 
 # ---- jaxrnn to Equinox -------------------------------------------------------------------------------------------

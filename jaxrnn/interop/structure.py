@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxrnn.layers import Bidirectional, Dropout, Residual, Reverse, Stack
+from jaxrnn.layers import Bidirectional, Residual, Reverse, Stack
 from jaxrnn.layers.pointwise import Pointwise
 from jaxrnn.types import PyTree
 
@@ -70,12 +70,3 @@ def batch_shape(state: PyTree) -> tuple[int, ...]:
     """The batch axes of the state of cells, ``()`` of one without arrays."""
     leaves = jax.tree.leaves(state)
     return jnp.shape(leaves[0])[:-1] if leaves else ()
-
-
-def has_dropout(model: Any) -> bool:
-    """Whether a model, or one of several, contains dropout, as far as attributes show."""
-    if isinstance(model, Dropout):
-        return model.rate > 0
-    is_layer = hasattr(model, "over_time")
-    parts = model if isinstance(model, (tuple, list)) else vars(model).values() if is_layer else ()
-    return any(map(has_dropout, parts))

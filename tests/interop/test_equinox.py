@@ -244,6 +244,8 @@ class Own(eqx.Module):
     embedding: nn.Embedding
     cell: nn.LSTMCell
     heads: list
+    act: object = jax.nn.relu
+    dtype: object = jnp.float32  # callable, but no part
 
     def __call__(self, x):
         return x
@@ -267,11 +269,11 @@ def normalised(x):
 EMBEDDING, LSTM, LINEAR = drawn(nn.Embedding, V, I), drawn(nn.LSTMCell, I, H), drawn(nn.Linear, H, 2)
 KNOWN = "expected an LSTMCell, GRUCell, Linear, Embedding, Dropout, Identity, Lambda or Sequential of eqx.nn, or a …"
 REFUSED = {
-    f"TypeError module: {KNOWN}, got Own; pass its parts in the order in which they are applied: "
-    "[module.embedding, module.cell, module.heads]": Own(3, EMBEDDING, LSTM, [LINEAR]),
+    f"TypeError module: {KNOWN}, got Own; pass its parts in the order in which its __call__ applies them: "
+    "[module.embedding, module.cell, module.heads[0], eqx.nn.Lambda(module.act)]": Own(3, EMBEDDING, LSTM, [LINEAR]),
     f"TypeError module: {KNOWN}, got Subclass; jaxrnn has no counterpart of it": drawn(Subclass, I, H),
     f"TypeError module: {KNOWN}, got LayerNorm; jaxrnn has no counterpart of it": nn.LayerNorm(3),
-    f"TypeError module: {KNOWN}, got MLP; pass its parts …: [module.layers]": drawn(nn.MLP, 3, 2, 4, 2),
+    f"TypeError module: {KNOWN}, got MLP; make it with scan=False, which …": drawn(nn.MLP, 3, 2, 4, 2, scan=True),
     f"TypeError module[1]: {KNOWN}, got Stateful; jaxrnn has no counterpart of it": [LSTM, Stateful()],
     f"TypeError module.layers[0]: {KNOWN}, got the class LSTMCell; …": nn.Sequential([nn.LSTMCell]),
     f"TypeError module[0]: {KNOWN}, got custom_jvp; eqx.nn.Lambda(function) is the module of a function": [jax.nn.relu],
@@ -294,6 +296,18 @@ REFUSED = {
 @pytest.mark.parametrize("text", REFUSED)
 def test_modules_without_counterpart(text):
     refuses(text, lambda: from_module(REFUSED[text]))
+
+
+@pytest.mark.parametrize("depth", [0, 2])
+def test_parts_of_an_mlp(depth):
+    """The list that the refusal names is the module."""
+    module = drawn(nn.MLP, 3, 2, 4, depth, activation=jax.nn.tanh)
+    with pytest.raises(TypeError, match="got MLP; pass its parts: ") as refusal:
+        from_module(module)
+    parts = eval(str(refusal.value).partition("pass its parts: ")[2], {"module": module, "eqx": eqx})
+    model, params = from_module(parts)
+    xs = jnp.array(np.random.default_rng(0).normal(size=(T, 3)), "float32")
+    np.testing.assert_allclose(rnn.unroll(model, params, xs)[1], jax.vmap(module)(xs), atol=1e-6)
 
 
 MODELS = {

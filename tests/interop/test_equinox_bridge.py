@@ -8,7 +8,7 @@ import numpy as np
 import optax
 import pytest
 from refusals import refuses
-from zoo import STEPPING, ZOO, B, H, I, T, V, few, inputs, random_params, random_state
+from zoo import STEPPING, ZOO, Average, B, H, I, T, V, few, inputs, random_params, random_state
 
 import jaxrnn as rnn
 
@@ -88,6 +88,41 @@ def test_dropout_follows_inference():
     assert eqx.nn.inference_mode(inside).layers[1].inference
     nested = rnn.Residual(rnn.Stack(rnn.GRU(I, I), rnn.MixedPrecision(rnn.Dropout(0.1))))
     refuses("TypeError key: …", lambda: Module(nested, random_params(nested))(inputs(nested, dtype="float32")))
+
+
+class OwnLayer(Average):
+    """A layer of a user, which may draw random numbers."""
+
+    def over_time(self, params, state, xs, options, key):
+        return rnn.unroll(Average(self.size), params, xs, state)
+
+
+def test_own_layers_may_have_dropout():
+    module, xs = Module(OwnLayer(I), key=KEY), jnp.ones((T, B, I))
+    refuses("TypeError key: expected a random key, for dropout, got None; …", lambda: module(xs))
+    assert Module(Average(I), key=KEY)(xs)[1].shape == (T, B, I)  # a cell takes no key
+
+
+def test_classifier():
+    model = rnn.tasks.Classifier(rnn.GRU(I, H), 2, dropout=0.5)
+    module, xs, key = Module(model, key=KEY), jnp.ones((T, B, I)), jax.random.PRNGKey(1)
+    lengths = jnp.array(LENGTHS)
+    close(module(xs, lengths=lengths, key=key), model.apply(module.params, xs, lengths=lengths, key=key))
+    refuses("TypeError key: expected a random key, for dropout, got None; …", lambda: module(xs))
+    refuses("ValueError state: expected nothing, got float32[3, 4]; a Classifier takes whole sequences",
+            lambda: module(xs, jnp.zeros((B, H)), key=key))  # fmt: skip
+    refuses("ValueError reverse: expected nothing, got bool True; …", lambda: module(xs, key=key, reverse=True))
+    refuses(
+        "TypeError model: expected …, got Classifier without initial_state, step; …", lambda: module.step(xs[0], ())
+    )
+    refuses("TypeError model: expected …", module.initial_state)
+
+
+def test_parameters_are_copied():
+    params = rnn.layers.LinearParams(jnp.ones((1, 1)), jnp.ones(1))
+    module = Module(rnn.Linear(1, 1), params)
+    jax.tree.map(lambda x: x.delete(), module.params)  # as donation does
+    assert params.w.sum() == 1
 
 
 def test_refusals():

@@ -763,6 +763,67 @@ def test_layer_refused():
             lambda: bridge(future, return_state=True))  # fmt: skip
     refuses("ValueError initial_state: expected return_sequences=True with it, …, got False; …",
             lambda: bridge(future).call(xs, [jnp.zeros((1, H))] * 2))  # fmt: skip
+    ids = rnn.Embedding(V, IN)
+    refuses('TypeError sequences: expected token ids …, got float32[1, 3]; keras.Input(shape, dtype="int32")…',
+            lambda: bridge(ids).call(jnp.ones((1, 3))))  # fmt: skip
+    refuses("ValueError dtype: expected float32, that of the parameters, got float16; rnn.MixedPrecision(model) …",
+            lambda: bridge(rnn.GRU(IN, H), dtype="float16"))  # fmt: skip
+    refuses("ValueError dtype: expected bfloat16, that of the parameters, got mixed_bfloat16; …",
+            lambda: bridge(rnn.GRU(IN, H, dtype="bfloat16"), dtype="mixed_bfloat16"))  # fmt: skip
+    refuses("TypeError go_backwards: expected no such option, got True; rnn.Reverse(layer) …",
+            lambda: bridge(rnn.GRU(IN, H), go_backwards=True))  # fmt: skip
+    refuses("TypeError stateful: expected …; pass initial_state=…", lambda: bridge(rnn.GRU(IN, H), stateful=True))
+    refuses("TypeError merge_mode: …; rnn.Bidirectional(…", lambda: bridge(rnn.GRU(IN, H), merge_mode="sum"))
+    refuses("ValueError sequences: expected last axis 4 (GRU.input_size), got float32[1, 3, 9]; …",
+            lambda: bridge(rnn.GRU(IN, H)).call(jnp.ones((1, 3, 9))))  # fmt: skip
+    refuses("ValueError mask: expected shape [1, 3], got bool[1, 2]",
+            lambda: bridge(rnn.GRU(IN, H)).call(xs, mask=late[:, :2]))  # fmt: skip
+    refuses("ValueError initial_state.h: expected shape [1, 5], got float32[1, 2]; …",
+            lambda: bridge(rnn.LSTM(IN, H)).call(xs, [jnp.zeros((1, 2))] * 2))  # fmt: skip
+    classifier = rnn.tasks.Classifier(rnn.GRU(IN, H), 2)
+    refuses("ValueError return_sequences: expected False, got True; a Classifier has one output …",
+            lambda: bridge(classifier, return_sequences=True))  # fmt: skip
+    refuses("ValueError initial_state: expected None, got list of 1; a Classifier keeps no state",
+            lambda: bridge(classifier).call(xs, [jnp.zeros((1, H))]))  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sequences", [False, True])
+def test_traced_mask_that_is_no_prefix(sequences):
+    """Where its values are not known, a mask that leaves out other steps than the last gives NaN, not numbers."""
+    module = keras.Sequential([keras.Input((None, IN)), masking(), bridge(rnn.LSTM(IN, H), return_sequences=sequences)])
+    xs = np.ones((B, T, IN), "float32") * MASK[..., None]
+    xs[1] = np.roll(xs[1], 1, 0)  # padding at the start
+    ys = module.predict(xs, verbose=0)
+    assert np.isnan(ys[1]).all()
+    assert np.isfinite(ys[[0, 2]]).all()
+
+
+@pytest.mark.slow
+def test_mixed_policies():
+    xs, model = np.ones((B, T, IN), "float32"), rnn.GRU(IN, H)
+    layer = bridge(model, random_params(model), dtype="mixed_bfloat16")
+    assert (layer.weights[0].dtype, layer(xs).dtype, layer.compute_dtype) == ("float32", jnp.bfloat16, "bfloat16")
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        assert bridge(model).compute_dtype == "bfloat16"
+        assert bridge(rnn.GRU(IN, H, dtype="float16")).compute_dtype == "float16"
+        module = keras.Sequential([keras.Input((T, IN)), bridge(model)])
+        assert module.predict(xs, verbose=0).shape == (B, H)
+    finally:
+        keras.config.set_dtype_policy("float32")
+
+
+@pytest.mark.slow
+def test_layer_of_a_classifier(tmp_path):
+    model = rnn.tasks.Classifier(rnn.Stack(rnn.Embedding(V, IN), rnn.Bidirectional(rnn.GRU(IN, H))), 3, dropout=0.5)
+    module = keras.Sequential([keras.Input((None,), dtype="int32"), bridge(model)])
+    assert module.output_shape == (None, 3)
+    ids = np.random.default_rng(0).integers(0, V, (B, T))
+    expected = strict(model.apply, module.layers[0].params, jnp.array(ids.T))
+    np.testing.assert_allclose(module(ids), expected, atol=1e-6)
+    module.save(tmp_path / "classifier.keras")
+    np.testing.assert_allclose(keras.models.load_model(tmp_path / "classifier.keras")(ids), expected, atol=1e-6)
 
 
 # ---- Keras is no dependency --------------------------------------------------------------------------------------

@@ -426,6 +426,18 @@ def test_refused_bridges():
     refuses("TypeError params: expected GRUParams(…), got tuple of 0; …", lambda: to_params(Module(rnn.GRU(3, 4)), ()))
 
 
+def test_parameters_that_do_not_fit():
+    module, xs = Module(rnn.Stack(rnn.Bidirectional(rnn.GRU(IN, H)), rnn.Linear(2 * H, 2))), jnp.ones((B, T, IN))
+    params = to_params(module, random_params(module.model))
+    layer = params["weights"]["layers_0"]
+    del layer["forward"]["w_hh"]
+    refuses("ValueError weights.layers_0.forward.w_hh: expected an array of shape [4, 12], got None; …",
+            lambda: module.apply({"params": params}, xs))  # fmt: skip
+    layer["forward"]["w_hh"] = jnp.ones(3)
+    refuses("ValueError weights.layers_0.forward.w_hh: expected an array of shape [4, 12], got float32[3]; …",
+            lambda: module.apply({"params": params}, xs))  # fmt: skip
+
+
 @pytest.fixture
 def standard_promotion():
     with jax.numpy_dtype_promotion("standard"):  # optax mixes dtypes

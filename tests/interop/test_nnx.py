@@ -456,6 +456,67 @@ def test_refused_bridges():
     refuses("TypeError params: expected GRUParams(…), got tuple of 0; …", lambda: Module(rnn.GRU(3, 4), ()))
 
 
+def test_streams():
+    model, params = rnn.Dropout(0.5), ()
+    xs, wants = jnp.ones((2, 3, IN)), "expected a stream 'dropout', got only params; nnx.Rngs(0, dropout=1) has it"
+    refuses(f"ValueError rngs: {wants}", lambda: Module(model, rngs=nnx.Rngs(params=0)))
+    refuses("ValueError rngs: expected a stream 'params', got only dropout; …",
+            lambda: Module(model, rngs=nnx.Rngs(dropout=0)))  # fmt: skip
+    refuses("TypeError rngs: expected a Rngs, got int 0; nnx.Rngs(0) makes one", lambda: Module(model, rngs=0))
+    assert (Module(model, rngs=nnx.Rngs(0).default)(xs) == 0).any()
+    module = Module(model, params)
+    refuses("TypeError rngs: expected a value, got None; dropout draws from them; module.eval() …", lambda: module(xs))
+    refuses(f"ValueError rngs: {wants}", lambda: module(xs, rngs=nnx.Rngs(params=0)))
+    assert (module(xs, rngs=nnx.Rngs(0)) == 0).any()
+    assert (module(xs, deterministic=True) == 1).all()
+
+
+def test_parameters_are_copied():
+    params = rnn.layers.LinearParams(jnp.ones((IN, 1)), jnp.ones(1))
+    module = Module(rnn.Linear(IN, 1), params)
+    jax.tree.map(lambda x: x.delete(), nnx.to_pure_dict(nnx.state(module)))  # as donation does
+    assert params.w.sum() == IN
+
+
+class Named(Average):
+    """A cell whose parameters have names that differ in punctuation."""
+
+    def init(self, key):
+        return {"a": jnp.array(0.0), "a'": jnp.array(1.0)}
+
+
+def test_names_are_unique():
+    module = Module(Named(IN), rngs=nnx.Rngs(0))
+    assert module.params == {"a": 0, "a'": 1}
+
+
+CALLS = {
+    "TypeError inputs: expected an array [..., T, I], got int 3; …": {"inputs": 3},
+    f"ValueError inputs: expected [..., T, I], 2 axes or more, got float32[{IN}]; …": {"inputs": jnp.ones(IN)},
+    f"ValueError inputs: expected last axis {IN} (LSTM.input_size), got float32[2, 5, 9]; …":
+        {"inputs": jnp.ones((2, 5, 9))},
+    "TypeError initial_carry: expected LSTMState(h, c), got float32[2]; …": {"initial_carry": jnp.ones(2)},
+    f"ValueError initial_carry.c: expected shape [2, {H}], got float32[2, 9]; …":
+        {"initial_carry": (jnp.ones((2, H)), jnp.ones((2, 9)))},
+    "ValueError seq_lengths: expected shape [2], the batch axes of the inputs, got int32[3]; …":
+        {"seq_lengths": np.ones(3, "int32")},
+    "ValueError seq_lengths: expected values in [0, 5], T = 5, got 6 to 6; …": {"seq_lengths": np.array([6, 6])},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("text", CALLS)
+def test_errors_name_what_was_given(text):
+    module = Module(rnn.LSTM(IN, H), rngs=nnx.Rngs(0))
+    arguments = {"inputs": jnp.ones((2, 5, IN))} | CALLS[text]
+    refuses(text, lambda: module(arguments.pop("inputs"), **arguments))
+
+
+def test_token_ids_are_checked_under_their_name():
+    module, ids = Module(rnn.Embedding(V, IN), rngs=nnx.Rngs(0)), jnp.array([[1, 2, V]])
+    refuses(f"ValueError inputs: expected token ids in [0, {V}), got values from 1 to {V}; …", lambda: module(ids))
+    assert module(ids, seq_lengths=jnp.array([2])).shape == (1, 3, IN)  # padding may be anything
+
+
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # Orbax has its own
 def test_bridge_in_a_checkpoint(tmp_path):

@@ -117,7 +117,7 @@ def test_learns_to_remember_the_first_token():
          lambda: Classifier(ZOO["user"].build("float32"), 2)),
         ("ValueError outputs of encoder: expected last axis 5 (Linear.input_size), got float32[3, 3]; …",
          lambda: wrong_width().apply(wrong_width().init(jax.random.key(0)), jnp.ones((T, B, I)))),
-        ("ValueError lengths: expected shape [3], the batch axes of xs, got int64[2]; one length a sequence",
+        ("ValueError lengths: expected shape [3], the batch axes of the inputs, got int64[2]; one length a sequence",
          lambda: make("gru", "mean", "float32")[0].apply(make("gru", "mean", "float32")[1], jnp.ones((T, B, I)),
                                                          lengths=np.array([1, 2]))),
     ],

@@ -170,7 +170,7 @@ def refused_last(model):
          lambda: pooling.mean((jnp.ones((T, B, H)), jnp.ones((T, B, H))))),
         ("ValueError ys: expected outputs [T, ..., H], 2 axes or more, got float64[5]",
          lambda: pooling.mean(jnp.ones(T))),
-        ("ValueError lengths: expected shape [3], the batch axes of xs, got int64[2]; one length a sequence",
+        ("ValueError lengths: expected shape [3], the batch axes of the inputs, got int64[2]; one length a sequence",
          lambda: pooling.maximum(jnp.ones((T, B, H)), np.array([1, 2]))),
         ("ValueError lengths: expected values in [0, 5], T = 5, got 6 to 6; …",
          lambda: pooling.mean(jnp.ones((T, B, H)), np.array([6, 6, 6]))),

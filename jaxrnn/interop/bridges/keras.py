@@ -9,12 +9,23 @@ import jax.numpy as jnp
 import keras
 
 from jaxrnn import checks
-from jaxrnn.interop.keras.tables import prefix_lengths
+from jaxrnn.interop.bridges import sequences as shared
+from jaxrnn.interop.keras.tables import prefix_lengths, prefixes
 from jaxrnn.layers.bidirectional import sees_future
 from jaxrnn.rebuild import class_modules, constructor_call, model_of_call
+from jaxrnn.tasks import Classifier
 from jaxrnn.tasks.pooling import last
 from jaxrnn.types import Array, Params, PyTree, State, input_ndim
 from jaxrnn.unroll import unroll
+
+ELSEWHERE = {  # options of the recurrent layers of Keras: what has their place here
+    "go_backwards": "rnn.Reverse(layer) is that direction, with outputs in the order of the inputs",
+    "reverse": "rnn.Reverse(layer) is that direction, with outputs in the order of the inputs",
+    "stateful": "pass initial_state=, which return_state=True returns, to the next call",
+    "merge_mode": "rnn.Bidirectional(layer, merge=...) has it",
+    "backward_layer": "rnn.Bidirectional(layer, backward) has it",
+    "dropout": "rnn.Dropout is a layer of a rnn.Stack",
+}
 
 
 @keras.saving.register_keras_serializable(package="jaxrnn")
@@ -23,27 +34,31 @@ class Layer(keras.layers.Layer):
 
     The weights are variables of Keras, named by their path in the parameters (``0.w_xh``), in optimizers, summaries
     and files. As in Keras inputs are batch-first, and ``training`` switches dropout. A mask, of Masking or
-    ``mask_zero``, must leave out the end of sequences only; the outputs there are 0.
+    ``mask_zero``, must leave out the end of sequences only; the outputs there are 0. Any other mask is an error or, in
+    a compiled program such as that of ``fit`` and ``predict``, makes outputs and states of its sequence NaN.
 
     Args:
-        model: a cell or layer. A file holds it as its constructor call, so the module of a class or function of your
-            own must be importable when it is loaded.
-        params: its parameters, in its own structure; by default those of ``model.init``.
+        model: a cell or layer, or a :class:`~jaxrnn.tasks.Classifier`, whose output is ``[B, classes]``. A file holds
+            it as its constructor call, so the module of a class or function of your own must be importable when it is
+            loaded.
+        params: its parameters, in its own structure, which are copied; by default those of ``model.init``.
         return_sequences: whether the output is that of all steps, or, as in Keras by default, the last one.
         return_state: whether the final state follows: ``(y, *states)``, the arrays of the state of jaxrnn in order,
             such as h and c of an LSTM.
         seed: an int, of initial weights and dropout.
-        **options: ``name``, ``trainable`` and ``dtype`` of a layer of Keras.
+        **options: ``name``, ``trainable`` and ``dtype`` of a layer of Keras. The dtype of variables is that of the
+            parameters; with ``"mixed_bfloat16"``, here or as the global policy, the layer computes in bfloat16.
 
     Call arguments:
-        sequences: ``[B, T, I]``, or token ids ``[B, T]`` as integers.
+        sequences: ``[B, T, I]``, or token ids ``[B, T]`` as integers: ``keras.Input((None,), dtype="int32")``.
         initial_state: the list of arrays that ``return_state=True`` returns.
         mask: bools ``[B, T]``; Keras passes it on.
         training: whether dropout acts.
 
     Raises:
-        TypeError, ValueError: the model is not a cell or layer, or the parameters are not its; a call has a mask that
-            is no prefix, or another state; the last output of a model that sees the future does not go with states.
+        TypeError, ValueError: the model is not a cell or layer, or the parameters or the dtype are not its; a call has
+            a mask that is no prefix, or another state; the last output of a model that sees the future does not go
+            with states.
 
     Example:
         .. code-block:: python
@@ -59,14 +74,16 @@ class Layer(keras.layers.Layer):
     def __init__(
         self,
         model: Any,
-        *,
         params: Params | None = None,
+        *,
         return_sequences: bool = False,
         return_state: bool = False,
         seed: int | None = None,
         **options: Any,
     ) -> None:
-        checks.layer("model", model)
+        shared.check_model(model)
+        for name in ELSEWHERE.keys() & options.keys():
+            checks.refuse(name, "no such option", options[name], ELSEWHERE[name], TypeError)
         checks.flag("return_sequences", return_sequences)
         checks.flag("return_state", return_state)
         shapes = jax.eval_shape(model.init, jax.random.key(0))
@@ -75,11 +92,21 @@ class Layer(keras.layers.Layer):
             shapes = jax.eval_shape(lambda: jax.tree.map(jnp.asarray, params))
         named, structure = jax.tree_util.tree_flatten_with_path(shapes)
         floating = [leaf.dtype.name for _, leaf in named if jnp.issubdtype(leaf.dtype, jnp.floating)]
-        super().__init__(**({"dtype": floating[0] if floating else None} | options))
+        dtype = floating[0] if floating else None
+        policy = keras.config.dtype_policy()
+        super().__init__(**({"dtype": policy if policy.variable_dtype == dtype else dtype} | options))
+        if dtype not in (None, self.variable_dtype):
+            checks.refuse("dtype", f"{dtype}, that of the parameters", self.dtype_policy.name,
+                          "rnn.MixedPrecision(model) computes in 16 bits; dtype= of a cell is that of its parameters",
+                          )  # fmt: skip
         self.model, self.return_sequences, self.return_state = model, return_sequences, return_state
         self._structure, self.supports_masking = structure, True
         if return_state:
             self._check_last_output("return_state")
+        if isinstance(model, Classifier):
+            for name in ("return_sequences", "return_state"):
+                if getattr(self, name):
+                    checks.refuse(name, "False", "True", "a Classifier has one output for a sequence, and no state")
         self.seed_generator = keras.random.SeedGenerator(seed)
         if params is None:
             params = model.init(jax.random.wrap_key_data(self.seed_generator.next(), impl="threefry2x32"))
@@ -106,18 +133,29 @@ class Layer(keras.layers.Layer):
     def call(
         self, sequences: PyTree, initial_state: Any = None, mask: Array | None = None, training: bool = False
     ) -> Any:
-        xs = jax.tree.map(lambda x: x.swapaxes(0, 1), sequences)
-        lengths = None if mask is None else prefix_lengths("mask", mask)
-        batch = jax.tree.leaves(sequences)[0].shape[:1]
-        state = None if initial_state is None else self._state(initial_state, batch)
+        first = jax.tree.leaves(sequences)[0]
+        if input_ndim(shared.encoder(self.model)) == 0 and jnp.issubdtype(first.dtype, jnp.floating):
+            checks.refuse("sequences", "token ids as integers", checks.describe(first),
+                          'keras.Input(shape, dtype="int32") keeps them integers', TypeError)  # fmt: skip
+        lengths = None
+        if mask is not None:
+            if mask.shape != first.shape[:2]:
+                checks.refuse("mask", f"shape {list(first.shape[:2])}", checks.describe(mask))
+            lengths = prefix_lengths("mask", mask)
+        state = None if initial_state is None else self._state(initial_state, first.shape[:1])
+        xs = shared.time_first(self.model, sequences, 1, None, lengths, ("sequences", "initial_state", "mask"))
         key = jax.random.wrap_key_data(self.seed_generator.next(), impl="threefry2x32") if training else None
         y, final = self._outputs(self._params(), xs, state, lengths, key)
+        if mask is not None and not checks.is_concrete(mask):
+            y, final = _nan_unless(prefixes(mask), (y, final))
         return (y, *jax.tree.leaves(final)) if self.return_state else y
 
     def _outputs(
         self, params: Params, xs: PyTree, state: State | None, lengths: Array | None, key: Array | None
     ) -> tuple[PyTree, State]:
         """The outputs ``[B, T, ...]``, or the last ones ``[B, ...]``, and the final state."""
+        if isinstance(self.model, Classifier):
+            return self.model.apply(params, xs, lengths=lengths, key=key), None
         if not self.return_sequences and sees_future(self.model):
             return last(self.model, params, xs, lengths=lengths, key=key), None
         final, ys = unroll(self.model, params, xs, state, lengths=lengths, key=key)
@@ -130,6 +168,8 @@ class Layer(keras.layers.Layer):
 
     def _state(self, arrays: Any, batch: tuple[int, ...]) -> State:
         """The state of jaxrnn that has these arrays."""
+        if isinstance(self.model, Classifier):
+            checks.refuse("initial_state", "None", checks.describe(arrays), "a Classifier keeps no state")
         self._check_last_output("initial_state")
         expected, structure = jax.tree.flatten(self.model.initial_state(batch))
         leaves = jax.tree.leaves(arrays)
@@ -146,8 +186,8 @@ class Layer(keras.layers.Layer):
     def compute_output_shape(self, sequences_shape: tuple, initial_state_shape: Any = None) -> Any:
         """The shape of the output, and of the states where they are returned."""
         batch, steps, *rest = sequences_shape
-        ids = input_ndim(self.model) == 0
-        xs = jax.ShapeDtypeStruct((steps or 1, batch or 1, *rest), jnp.int32 if ids else self.compute_dtype)
+        ids = input_ndim(shared.encoder(self.model)) == 0
+        xs = jax.ShapeDtypeStruct((steps or 1, batch or 1, *rest), jnp.int32 if ids else self.variable_dtype)
         shapes = jax.eval_shape(lambda params, xs: self._outputs(params, xs, None, None, None), self._params(), xs)
         axes = (batch, steps) if self.return_sequences else (batch,)
         y = jax.tree.map(lambda leaf: (*axes, *leaf.shape[len(axes) :]), shapes[0])
@@ -176,3 +216,12 @@ class Layer(keras.layers.Layer):
                           "make the module of its class importable, or make the Layer anew and load_weights",
                           )  # fmt: skip
         return cls(**config | {"model": model})
+
+
+def _nan_unless(valid: Array, tree: PyTree) -> PyTree:
+    """Floating arrays ``[B, ...]`` with NaN in the rows that are not valid."""
+
+    def rows(x: Array) -> Array:
+        return jnp.where(valid.reshape(-1, *[1] * (x.ndim - 1)), x, jnp.array(jnp.nan, x.dtype))
+
+    return jax.tree.map(lambda x: rows(x) if jnp.issubdtype(x.dtype, jnp.inexact) else x, tree)

@@ -61,7 +61,8 @@ class Module(nn.Module):
 
         Args:
             inputs: ``[..., T, I]`` (token ids: ``[..., T]``), with ``time_major`` ``[T, ..., I]``.
-            initial_carry: the state before the first step, a state of jaxrnn, by default the initial one.
+            initial_carry: the state before the first step, a state of jaxrnn, by default the initial one; of an
+                LSTM ``(h, c)``, not ``(c, h)`` as in Flax.
             seq_lengths: ``[...]`` ints; outputs after them are 0.
             return_carry: whether to return the final state too, by default as in the constructor.
             time_major: whether time is the first axis, by default as in the constructor.
@@ -69,9 +70,14 @@ class Module(nn.Module):
 
         Returns:
             Outputs ``[..., T, H]``, or ``(carry, outputs)``. Those of a Classifier are logits ``[..., classes]``.
+
+        Raises:
+            TypeError, ValueError: an argument does not fit the model; a parameter is missing or of another shape.
         """
         time_major = self.time_major if time_major is None else time_major
         return_carry = self.return_carry if return_carry is None else return_carry
+        if self.has_variable("params", "weights"):
+            sequences.unnest(self.model, nn.unbox(self.get_variable("params", "weights")))  # or an error with its name
         weights = self.param("weights", lambda key: sequences.nest(self.model, self.model.init(key)))
         key = None
         if sequences.draws(self.model) and not nn.merge_param("deterministic", self.deterministic, deterministic):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import jax
 from flax import nnx
 
 from jaxrnn import checks
@@ -28,14 +27,16 @@ class Module(nnx.Module):
 
     Args:
         model: a cell or a layer, or a :class:`~jaxrnn.tasks.Classifier`; your own too.
-        params: its parameters, for instance trained ones; by default they are drawn.
-        rngs: the streams ``params``, where ``params`` are not given, and ``dropout``, where the model has dropout.
+        params: its parameters, for instance trained ones, which are copied; by default they are drawn.
+        rngs: the streams ``params``, where ``params`` are not given, and ``dropout``, where the model has dropout or
+            layers of your own; or one stream for both.
         time_major: whether inputs and outputs are ``[T, ..., I]``, not ``[..., T, I]``.
         return_carry: whether a call returns ``(carry, outputs)``.
 
     Raises:
-        TypeError: the model cannot be called on a sequence, or is not hashable.
-        ValueError: there are neither ``params`` nor ``rngs``; the parameters are not those of the model.
+        TypeError: the model cannot be called on a sequence, or is not hashable; there are neither ``params`` nor
+            ``rngs``; a call lacks ``rngs`` for dropout.
+        ValueError: ``rngs`` has no such stream; the parameters are not those of the model.
 
     Example:
         >>> import jax.numpy as jnp, jaxrnn as rnn
@@ -62,13 +63,14 @@ class Module(nnx.Module):
         sequences.check_model(model)
         if params is None:
             checks.required("rngs", rngs, "Module(model, rngs=nnx.Rngs(0)) draws parameters, params= gives them")
-            params = model.init(rngs.params())  # type: ignore[union-attr]
+            params = model.init(_stream(rngs, "params")())
         self.model = model
         self.weights = Weights(sequences.nest(model, params))
         self.time_major = time_major
         self.return_carry = return_carry
         self.deterministic = False
-        self.rngs = (nnx.Rngs(0) if rngs is None else rngs)["dropout"].fork() if sequences.draws(model) else None
+        drops = rngs is not None and sequences.draws(model)
+        self.rngs = _stream(rngs, "dropout").fork() if drops else None
 
     @property
     def params(self) -> Params:
@@ -90,7 +92,8 @@ class Module(nnx.Module):
 
         Args:
             inputs: ``[..., T, I]`` (token ids: ``[..., T]``), with ``time_major`` ``[T, ..., I]``.
-            initial_carry: the state before the first step, a state of jaxrnn, by default the initial one.
+            initial_carry: the state before the first step, a state of jaxrnn, by default the initial one; of an
+                LSTM ``(h, c)``, not ``(c, h)`` as in Flax.
             seq_lengths: ``[...]`` ints; outputs after them are 0.
             return_carry: whether to return the final state too, by default as in the constructor.
             time_major: whether time is the first axis, by default as in the constructor.
@@ -104,7 +107,9 @@ class Module(nnx.Module):
         return_carry = self.return_carry if return_carry is None else return_carry
         key = None
         if not (self.deterministic if deterministic is None else deterministic) and sequences.draws(self.model):
-            key = _key(self.rngs if rngs is None else rngs)
+            rngs = self.rngs if rngs is None else rngs
+            checks.required("rngs", rngs, "dropout draws from them; module.eval() switches it off")
+            key = _stream(rngs, "dropout")()
         final, outputs = sequences.call(self.model, self.params, inputs, initial_carry, seq_lengths, key, time_major)
         return (final, outputs) if return_carry else outputs
 
@@ -114,5 +119,12 @@ class Module(nnx.Module):
             self.deterministic = deterministic
 
 
-def _key(rngs: Any) -> jax.Array:
-    return rngs["dropout"]() if isinstance(rngs, nnx.Rngs) else rngs()
+def _stream(rngs: Any, name: str) -> nnx.RngStream:
+    """The stream of random keys of that name, or the one that there is."""
+    if isinstance(rngs, nnx.RngStream):
+        return rngs
+    checks.instance("rngs", rngs, nnx.Rngs, "nnx.Rngs(0) makes one")
+    try:
+        return rngs[name]
+    except KeyError:
+        checks.refuse("rngs", f"a stream {name!r}", f"only {', '.join(rngs)}", f"nnx.Rngs(0, {name}=1) has it")

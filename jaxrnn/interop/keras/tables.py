@@ -54,11 +54,12 @@ def keras() -> Any:
 
 def prefix_lengths(argument: str, mask: Any) -> Any:
     """The lengths ``[B]`` of a mask ``[B, T]`` of padding at the end; other masks are refused where concrete."""
-    lengths = mask.sum(1, dtype="int32")
-    if (
-        checks.is_concrete(mask)
-        and ((np.arange(mask.shape[1]) < np.asarray(lengths)[:, None]) != np.asarray(mask)).any()
-    ):
+    if checks.is_concrete(mask) and not prefixes(np.asarray(mask)).all():
         checks.refuse(argument, "padding at the end only", "masked steps before the last one of a sequence",
                       "jaxrnn takes lengths, not masks: leave these steps out")  # fmt: skip
-    return lengths
+    return mask.sum(1, dtype="int32")
+
+
+def prefixes(mask: Any) -> Any:
+    """Whether each row of a mask ``[B, T]`` leaves out its end only, bools ``[B]``: no step after a masked one."""
+    return (mask[:, :-1] >= mask[:, 1:]).all(1)
