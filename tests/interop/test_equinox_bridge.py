@@ -103,6 +103,7 @@ def test_own_layers_may_have_dropout():
     assert Module(Average(I), key=KEY)(xs)[1].shape == (T, B, I)  # a cell takes no key
 
 
+@pytest.mark.slow
 def test_classifier():
     model = rnn.tasks.Classifier(rnn.GRU(I, H), 2, dropout=0.5)
     module, xs, key = Module(model, key=KEY), jnp.ones((T, B, I)), jax.random.PRNGKey(1)

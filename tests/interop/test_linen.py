@@ -164,6 +164,7 @@ def test_jaxrnn_to_linen_to_jaxrnn(merge):
     same_bits(converted, params)
 
 
+@pytest.mark.slow
 def test_dropout():
     model = rnn.Stack(rnn.Linear(IN, H), rnn.Stack(rnn.Dropout(0.5)), rnn.VanillaRNN(H, H))
     params, xs = random_params(model), jnp.ones((B, T, IN))

@@ -363,6 +363,7 @@ def test_traced_parameters_refused():
             lambda: jax.jit(lambda params: to_module(model, params))(random_params(model)))  # fmt: skip
 
 
+@pytest.mark.slow
 def test_gradients():
     model = rnn.Stack(rnn.Linear(IN, IN), rnn.Dropout(0.0), rnn.Linear(IN, 2))
     params = random_params(model)
@@ -505,6 +506,7 @@ CALLS = {
 
 
 @pytest.mark.parametrize("text", CALLS)
+@pytest.mark.slow
 def test_errors_name_what_was_given(text):
     module = Module(rnn.LSTM(IN, H), rngs=nnx.Rngs(0))
     arguments = {"inputs": jnp.ones((2, 5, IN))} | CALLS[text]
