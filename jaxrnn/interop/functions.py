@@ -30,11 +30,6 @@ def from_function(place: str, function: Any) -> Activation:
     return Activation(names.get(id(function), function))
 
 
-def gelu_exact(x: Array) -> Array:
-    """``x Φ(x)`` with the normal distribution function Φ, which ``jax.nn.gelu`` approximates unless told not to."""
-    return jax.nn.gelu(x, approximate=False)
-
-
 def to_function(function: str | Callable) -> Callable[[Any], Any]:
     """The function of an Activation or a VanillaRNN, which may be given by its name."""
     return function if callable(function) else FUNCTIONS[function]

@@ -17,7 +17,7 @@ from zoo import Average, few, random_params, random_state
 import jaxrnn as rnn
 from jaxrnn import learning
 from jaxrnn.interop import keras as interop
-from jaxrnn.interop.functions import gelu_exact
+from jaxrnn.interop.functions import Gelu
 from jaxrnn.interop.keras.tables import FUNCTIONS, OVER_FEATURES
 
 keras = pytest.importorskip("keras")
@@ -406,8 +406,8 @@ WRITTEN = {
         rnn.Stack(
             rnn.Residual(rnn.LSTM(IN, IN)),
             rnn.GRU(IN, H),
-            rnn.Residual(rnn.Stack(rnn.Linear(H, 2)), "concat"),
-            rnn.Residual(rnn.Activation(gelu_exact)),
+            rnn.Residual(rnn.Stack(rnn.Linear(H, 2), rnn.Dropout(0.1)), "concat"),
+            rnn.Residual(rnn.Activation(Gelu())),
         ),
         3,
         dropout=0.1,
@@ -562,7 +562,7 @@ READ = {
     "recurrent activation": (lambda: built(layers.LSTM(H, recurrent_activation="hard_sigmoid")),
                              "ValueError module.cell.recurrent_activation: expected 'sigmoid', got hard_sigmoid;…"),
     "activation": (lambda: built(layers.GRU(H, activation="relu")),
-                   "ValueError module.cell.activation: expected 'tanh', got relu; a cell has no other"),
+                   "ValueError module.cell.activation: expected 'tanh', got relu; the cell has no other"),
     "activation of SimpleRNN": (lambda: built(layers.SimpleRNN(H, activation="softmax")),
                                 "ValueError module.cell.activation: expected 'tanh' or …, got softmax…"),
     "unknown activation": (lambda: built(layers.Dense(2, activation="leaky_relu")),
@@ -611,6 +611,8 @@ READ = {
                    "TypeError module.inputs: expected one chain of layers, …, got 2 tensors; …"),
     "other merges": (lambda: graph(lambda x: layers.Multiply()([x, layers.GRU(IN, return_sequences=True)(x)])),
                      "TypeError module.get_layer('…'): expected one chain of layers, …, got a Multiply of 2 tensors…"),
+    "an array": (lambda: graph(lambda x: layers.Add()([x, np.ones((1, T, IN), "float32")])),
+                 "TypeError module.get_layer('…'): expected one chain …, got Add of an array, float32[1, 6, 4]; …"),
     "unrelated": (lambda: graph(lambda x: layers.Add()([layers.Dense(2)(x), layers.Dense(2)(x)])),
                   "TypeError …, got tensors of which none is computed from the other; …"),
     "other order": (lambda: graph(lambda x: layers.Concatenate()([layers.Dense(2)(x), x])),
@@ -641,7 +643,7 @@ READ = {
     "a direction": (lambda: graph(lambda x: layers.Dense(2)(both(gru(), merge_mode=None)()(x)[0])),
                     "ValueError …, got output 0 of 2, one direction; …both directions of merge_mode=None as one …"),
     "a direction of a Sequential": (lambda: graph(lambda x: sequential(both(gru(), merge_mode=None))(x)[1]),
-                                    "ValueError …, got output 1 of 2, a state; …"),
+                                    "ValueError …, got output 1 of 2, of a model; …"),
     "residual of the last": (lambda: graph(lambda x: layers.Add()([x, layers.GRU(IN)(x)]), (1, IN)),
                              "ValueError …: expected an input and an output of all steps, got the last output …"),
 }  # fmt: skip

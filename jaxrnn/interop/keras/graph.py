@@ -113,7 +113,11 @@ def _inputs_and_masks(keras: Any, path: str, layer: Any, node: Any) -> tuple[lis
         elif name != "mask" and value is not None:
             refuse(f"{path}.{name}", "None", tree_summary(value), "a state is an argument of the whole model: "
                    "rnn.unroll(model, params, xs, state)")  # fmt: skip
-    return jax.tree.leaves(inputs), jax.tree.leaves(call.arguments.get("mask"))
+    tensors = jax.tree.leaves(inputs)
+    for x in tensors:
+        if not isinstance(x, keras.KerasTensor):
+            _refuse_graph(path, f"{type(layer).__name__} of an array, {tree_summary(x)}")
+    return tensors, jax.tree.leaves(call.arguments.get("mask"))
 
 
 def _check_output(keras: Any, path: str, layer: Any, count: int, index: int) -> None:
@@ -123,7 +127,7 @@ def _check_output(keras: Any, path: str, layer: Any, count: int, index: int) -> 
     before_states = index == 0 and name in (*ONE_DIRECTION, "Bidirectional") and not pair
     same = index == 1 and name in ("LSTM", "GRU", "SimpleRNN") and not layer.return_sequences
     if count > 1 and not before_states and not same:
-        what = "one direction" if pair and index < 2 else "a state"
+        what = "one direction" if pair and index < 2 else "a state" if name else "of a model"
         refuse(path, "its first output", f"output {index} of {count}, {what}",
                "rnn.unroll returns the final state, and both directions of merge_mode=None as one output; h alone is "
                "the output of a layer with return_sequences=False")  # fmt: skip
@@ -147,12 +151,6 @@ def mask_value(keras: Any, layer: Any) -> Any:
 
 def _check_masks(keras: Any, steps: list[tuple[str, Any]], masks: list[tuple[str, Any]]) -> None:
     """Masks are explicit arguments in a graph: those that a layer of the chain makes, ``x != value``, not others."""
-
-    def check(path: str, own: bool) -> None:
-        if not own:
-            refuse(path, "the mask of a Masking layer or an Embedding below it", "another mask",
-                   "jaxrnn takes lengths= for the whole model")  # fmt: skip
-
     made = [
         (node.input_tensors[0], mask_value(keras, layer))
         for _, layer in flat(steps)
@@ -160,11 +158,13 @@ def _check_masks(keras: Any, steps: list[tuple[str, Any]], masks: list[tuple[str
         for node in layer._inbound_nodes
     ]
     for path, mask in masks:
-        check(path, isinstance(mask, keras.KerasTensor))
+        if not isinstance(mask, keras.KerasTensor):
+            _refuse_mask(path)
         for node in _nodes(mask, through=JOINS):
             x, value = node.arguments.args if _name(node) == "NotEqual" else (None, None)
             own = any(x is y and value == other for y, other in made)
-            check(path, own or _name(node) in (*JOINS, "ZerosLike"))
+            if not own and _name(node) not in (*JOINS, "ZerosLike"):
+                _refuse_mask(path)
 
 
 def _nodes(tensor: Any, through: tuple[str, ...] = ()) -> list[Any]:
@@ -187,6 +187,11 @@ def _origin(tensor: Any) -> tuple[Any, Any]:
     """The layer that made a symbolic tensor, and the node of that call."""
     layer, index, _ = tensor._keras_history
     return layer, layer._inbound_nodes[index]
+
+
+def _refuse_mask(place: str) -> NoReturn:
+    refuse(place, "the mask of a Masking layer or an Embedding below it", "another mask",
+           "jaxrnn takes lengths= for the whole model")  # fmt: skip
 
 
 def _refuse_graph(place: str, got: str) -> NoReturn:

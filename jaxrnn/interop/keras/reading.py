@@ -289,9 +289,8 @@ def _function(library: Any, place: str, function: Any, known: Any) -> Any:
     """What jaxrnn calls a function of keras.activations; refuses those that are not among the known names."""
     name = getattr(function, "__name__", repr(function))
     if name not in known or getattr(library.activations, name, None) is not function:
-        fix = (
-            "rnn.Activation and rnn.VanillaRNN take any function" if isinstance(known, dict) else "a cell has no other"
-        )
+        of_any = isinstance(known, dict)
+        fix = "rnn.Activation and rnn.VanillaRNN take any function" if of_any else "the cell has no other"
         checks.refuse(place, " or ".join(map(repr, known)), name, fix)
     return known[name] if isinstance(known, dict) else name
 
