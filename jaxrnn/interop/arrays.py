@@ -41,6 +41,8 @@ def concrete(argument: str, tree: PyTree) -> PyTree:
 
 def parameters(model: Any, params: Params) -> Params:
     """Concrete parameters with the structure and shapes that ``model.init`` returns."""
+    if isinstance(model, type):
+        checks.model("model", model)  # which says to make one
     return concrete("params", checks.parameters(model, params))
 
 

@@ -17,6 +17,7 @@ from zoo import Average, few, random_params, random_state
 import jaxrnn as rnn
 from jaxrnn import learning
 from jaxrnn.interop import keras as interop
+from jaxrnn.interop.functions import Gelu
 from jaxrnn.interop.keras.tables import FUNCTIONS, OVER_FEATURES
 
 keras = pytest.importorskip("keras")
@@ -34,6 +35,9 @@ def as_keras_expects():
     """Keras relies on promotion; jaxrnn is called within :func:`strict`."""
     with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
         yield
+
+
+ORTHOGONAL = keras.initializers.Orthogonal.__call__
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -379,7 +383,8 @@ def test_state_of_a_stack():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float64"])
-def test_dtype_is_kept(dtype):
+def test_dtype_is_kept(dtype, monkeypatch):
+    monkeypatch.setattr(keras.initializers.Orthogonal, "__call__", ORTHOGONAL)  # which has no 16 bits
     with enable_x64(dtype == "float64"):
         model = rnn.Stack(rnn.Embedding(V, IN, dtype=dtype), rnn.Dropout(0.1), rnn.LSTM(IN, H, dtype=dtype),
                           rnn.Activation("relu"), rnn.Linear(H, 2, dtype=dtype))  # fmt: skip
@@ -397,6 +402,16 @@ WRITTEN = {
     "concatenated": rnn.Stack(rnn.Residual(rnn.VanillaRNN(IN, 2, activation="relu"), "concat"), rnn.GRU(IN + 2, 2)),
     "dropout": rnn.Dropout(0.5),
     "classifier": rnn.tasks.Classifier(rnn.Stack(rnn.LSTM(IN, H), rnn.Reverse(rnn.GRU(H, 2))), 3),
+    "residuals of a classifier": rnn.tasks.Classifier(
+        rnn.Stack(
+            rnn.Residual(rnn.LSTM(IN, IN)),
+            rnn.GRU(IN, H),
+            rnn.Residual(rnn.Stack(rnn.Linear(H, 2), rnn.Dropout(0.1)), "concat"),
+            rnn.Residual(rnn.Activation(Gelu())),
+        ),
+        3,
+        dropout=0.1,
+    ),
 }
 
 
@@ -412,7 +427,49 @@ def test_jaxrnn_to_keras_to_jaxrnn(model):
         ours = model.apply(params, time_major)
     else:
         ours = jax.tree.map(lambda y: y.swapaxes(0, 1), rnn.unroll(model, params, time_major)[1])
+    assert jax.tree.map(jnp.shape, tuple(ours)) == jax.tree.map(jnp.shape, tuple(ys))
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), tuple(ours), tuple(ys))
+
+
+def above_the_last_output(layer, output=0):
+    """Residual connections around recurrent layers, and around a Dense above the last output."""
+    x = keras.Input((None, IN))
+    y = layers.Add()([x, layers.GRU(IN, return_sequences=True)(x)])
+    y = layer(y)[output] if layer.return_state else layer(y)
+    y = layers.Concatenate()([y, layers.Dense(2, activation="gelu")(y)])
+    return filled(keras.Model(x, layers.Dense(3)(y)))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("output", [0, 1])
+@pytest.mark.parametrize("kind", [layers.LSTM, layers.GRU, layers.SimpleRNN])
+def test_h_is_the_last_output(kind, output):
+    module = above_the_last_output(kind(H, return_state=True), output)
+    check(module, gradients=False)
+    round_trips(*interop.from_module(module))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("training", [None, False])
+def test_dropout_of_a_call_with_training_false_follows_the_model(training):
+    """Keras records None as False, and replaces it by the training of the model."""
+    part = keras.Sequential([keras.Input((None, IN)), layers.Dropout(0.9)])
+    module = graph(lambda x: layers.Dropout(0.9)(part(x, training=training), training=training))
+    xs = np.ones((B, T, IN), "float32")
+    assert (np.asarray(module(xs, training=True)) == 0).any()
+    np.testing.assert_array_equal(module(xs), xs)
+    assert interop.from_module(module)[0] == rnn.Stack(rnn.Dropout(0.9), rnn.Dropout(0.9))
+
+
+@pytest.mark.slow
+def test_last_output_of_length_0():
+    module = sequential(masking, lstm(return_sequences=False), dense(2), dense(3))
+    model, params = interop.from_module(module, lengths=True)
+    xs = np.zeros((B, T, IN), "float32")
+    ours = model.apply(params, jnp.array(xs.swapaxes(0, 1)), lengths=jnp.zeros(B, "int32"))
+    b, w, c = (weights for weights in module.get_weights()[-3:])
+    np.testing.assert_allclose(module(xs), np.tile(b @ w + c, (B, 1)), atol=1e-6)
+    np.testing.assert_allclose(ours, np.tile(c, (B, 1)), atol=1e-6)
 
 
 @pytest.mark.slow
@@ -474,12 +531,27 @@ def lora():
     return layer
 
 
+def patched(module, part=None):
+    """A module of which one part has a call of its own."""
+    (part or module).call = lambda x, *_, **__: x
+    return module
+
+
 TRAINING = "it acts in training only, and jaxrnn has no counterpart: from_module(module, inference=True)"
 READ = {
     "subclass": (lambda: built(OwnLSTM(H)), "TypeError module: expected one of LSTM, GRU, … got OwnLSTM; keras.Model"),
     "another layer": (lambda: sequential(gru(), layers.LayerNormalization),
                       "TypeError module.layers[1]: expected one of …, got LayerNormalization…"),
-    "no layer": (lambda: "LSTM", "TypeError module: expected one of …, got str…"),
+    "a path": (lambda: "a.keras", "TypeError module: expected one of …, got str; keras.models.load_model('a.keras') …"),
+    "a list": (lambda: [layers.LSTM(2)], "TypeError module: expected …, got list; keras.Sequential([...]) makes a …"),
+    "a class": (lambda: layers.LSTM, "TypeError module: expected …, got the class LSTM; make one: LSTM(...)"),
+    "no layer": (lambda: 3, "TypeError module: expected one of …, got int; keras.Model(input, output) selects…"),
+    "other call": (lambda: patched(built(layers.LSTM(H))),
+                   "TypeError module.call: expected the method of LSTM, got another one, set on the instance; write…"),
+    "other call of a cell": (lambda: patched(layer := built(layers.RNN(layers.GRUCell(2))), layer.cell),
+                             "TypeError module.cell.call: expected the method of GRUCell, got another one, …"),
+    "other call of a model": (lambda: patched(sequential(gru())),
+                              "TypeError module.call: expected the method of Sequential, got another one, …"),
     "a cell of one's own": (lambda: built(layers.RNN(OwnCell())),
                             "TypeError module.cell: expected one of SimpleRNNCell, …, got OwnCell; write it as a …"),
     "not built": (lambda: layers.LSTM(H), "ValueError module: expected a built layer, got lstm… without weights;…"),
@@ -490,11 +562,11 @@ READ = {
     "recurrent activation": (lambda: built(layers.LSTM(H, recurrent_activation="hard_sigmoid")),
                              "ValueError module.cell.recurrent_activation: expected 'sigmoid', got hard_sigmoid;…"),
     "activation": (lambda: built(layers.GRU(H, activation="relu")),
-                   "ValueError module.cell.activation: expected 'tanh', got relu; jaxrnn has no counterpart…"),
+                   "ValueError module.cell.activation: expected 'tanh', got relu; the cell has no other"),
     "activation of SimpleRNN": (lambda: built(layers.SimpleRNN(H, activation="softmax")),
                                 "ValueError module.cell.activation: expected 'tanh' or …, got softmax…"),
-    "unknown activation": (lambda: built(layers.Dense(2, activation="gelu")),
-                           "ValueError module.activation: expected 'tanh' or …, got gelu; …"),
+    "unknown activation": (lambda: built(layers.Dense(2, activation="leaky_relu")),
+                           "ValueError module.activation: expected 'tanh' or …, got leaky_relu; rnn.Activation and …"),
     "function": (lambda: layers.Activation(lambda x: x * 2), "ValueError module.activation: …, got <lambda>…"),
     "dropout": (lambda: built(layers.LSTM(H, dropout=0.1)),
                 f"ValueError module.dropout: expected 0, got 0.1; {TRAINING}"),
@@ -539,15 +611,39 @@ READ = {
                    "TypeError module.inputs: expected one chain of layers, …, got 2 tensors; …"),
     "other merges": (lambda: graph(lambda x: layers.Multiply()([x, layers.GRU(IN, return_sequences=True)(x)])),
                      "TypeError module.get_layer('…'): expected one chain of layers, …, got a Multiply of 2 tensors…"),
+    "an array": (lambda: graph(lambda x: layers.Add()([x, np.ones((1, T, IN), "float32")])),
+                 "TypeError module.get_layer('…'): expected one chain …, got Add of an array, float32[1, 6, 4]; …"),
     "unrelated": (lambda: graph(lambda x: layers.Add()([layers.Dense(2)(x), layers.Dense(2)(x)])),
-                  "TypeError …, got tensors of which the second is not computed from the first; …"),
+                  "TypeError …, got tensors of which none is computed from the other; …"),
     "other order": (lambda: graph(lambda x: layers.Concatenate()([layers.Dense(2)(x), x])),
-                    "TypeError …, got tensors …"),
+                    "ValueError module.get_layer('…'): expected [x, F(x)], …, got [F(x), x]; exchange the order, …"),
     "other axis": (lambda: graph(lambda x: layers.Concatenate(axis=1)([x, layers.Dense(IN)(x)])),
                    "ValueError module.get_layer('…').axis: expected -1, the features, got 1; …"),
     "an operation": (lambda: graph(lambda x: 2 * layers.GRU(2)(x)), "TypeError …: expected one of …, got Multiply…"),
     "always dropout": (lambda: graph(lambda x: layers.Dropout(0.1)(x, training=True)),
                        "ValueError …: expected a layer that follows the model's training, got … training=True; …"),
+    "initial state": (lambda: graph(lambda x: layers.GRU(2)(x, initial_state=keras.ops.ones((1, 2)))),
+                      "ValueError module.get_layer('…').initial_state: expected None, got float32[1, 2]; a state is …"),
+    "positional state": (lambda: graph(lambda x: layers.GRU(2)(x, keras.ops.ones((1, 2)))),
+                         "ValueError …initial_state: expected None, got float32[1, 2]; …rnn.unroll(model, params, xs…"),
+    "states": (lambda: graph(lambda x: both(lstm())()(x, initial_state=[np.ones((1, H), "float32")] * 4)),
+               "ValueError …initial_state: expected None, got list of 4; …"),
+    "state of the graph": (lambda: graph(lambda x: layers.GRU(IN)(x, initial_state=layers.GRU(IN)(x))),
+                           "ValueError …initial_state: expected None, got float32[None, 4]; …"),
+    "mask of arrays": (lambda: graph(lambda x: layers.GRU(2)(x, mask=np.ones((1, T), bool))),
+                       "ValueError …: expected the mask of a Masking layer …, got another mask; …"),
+    "layers above c": (lambda: graph(lambda x: layers.Dense(2)(lstm(return_state=True)()(x)[2])),
+                       "ValueError module.get_layer('…'): expected its first output, got output 2 of 3, a state; …"),
+    "h of all steps": (lambda: graph(lambda x: layers.Dense(2)(lstm(return_state=True)()(x)[1])),
+                       "ValueError …, got output 1 of 3, a state; …h alone is … return_sequences=False"),
+    "h of stacked cells": (lambda: graph(lambda x: layers.Dense(2)(rnn_layer(*CELLS, return_state=True)()(x)[1][0])),
+                           "ValueError …, got output 1 of …, a state; …"),
+    "h of one direction": (lambda: graph(lambda x: both(gru(return_sequences=False, return_state=True))()(x)[1]),
+                           "ValueError …, got output 1 of 3, a state; …"),
+    "a direction": (lambda: graph(lambda x: layers.Dense(2)(both(gru(), merge_mode=None)()(x)[0])),
+                    "ValueError …, got output 0 of 2, one direction; …both directions of merge_mode=None as one …"),
+    "a direction of a Sequential": (lambda: graph(lambda x: sequential(both(gru(), merge_mode=None))(x)[1]),
+                                    "ValueError …, got output 1 of 2, of a model; …"),
     "residual of the last": (lambda: graph(lambda x: layers.Add()([x, layers.GRU(IN)(x)]), (1, IN)),
                              "ValueError …: expected an input and an output of all steps, got the last output …"),
 }  # fmt: skip
@@ -610,6 +706,10 @@ NOT_WRITTEN = {
                        "TypeError model.forward.layers[1]: expected a VanillaRNN, LSTM or GRU, got Linear(5, 5); …"),
     "pooling": (rnn.tasks.Classifier(rnn.GRU(IN, H), 2, pooling="mean"),
                 "ValueError model.pooling: expected 'last', got 'mean'; convert model.encoder and model.readout"),
+    "class": (rnn.GRU, "TypeError model: expected a cell or layer, got the class GRU; make one: GRU(...)"),
+    "class of a task": (rnn.tasks.Classifier, "TypeError model: expected …, got the class Classifier; make one: …"),
+    "residual of the last": (rnn.tasks.Classifier(rnn.Stack(rnn.GRU(IN, H), rnn.Residual(rnn.GRU(H, H))), 2),
+                             "ValueError model.encoder.layers[1]: expected a last recurrent layer without …"),
     "no recurrence": (rnn.tasks.Classifier(rnn.Linear(IN, H), 2), "ValueError model.encoder: expected a recurrent …"),
 }  # fmt: skip
 
@@ -617,7 +717,7 @@ NOT_WRITTEN = {
 @pytest.mark.parametrize("name", few([*NOT_WRITTEN], ["peepholes"]))
 def test_model_refused(name):
     model, message = NOT_WRITTEN[name]
-    refuses(message, lambda: interop.to_module(model, random_params(model)))
+    refuses(message, lambda: interop.to_module(model, () if isinstance(model, type) else random_params(model)))
     if name in ("peepholes", "user"):
         refuses(message, lambda: interop.to_state(model, model.initial_state((B,))))
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection
 from typing import Any
 
 from jaxrnn import checks
+from jaxrnn.interop.checks import class_name
 from jaxrnn.interop.keras import graph
 from jaxrnn.interop.keras.tables import ONE_DIRECTION
 
@@ -35,8 +37,7 @@ def check_layers(library: Any, layers: list[tuple[str, Any]], known: Collection[
     for place, layer in layers:
         if graph.kind(library, layer) not in known:
             names = f"one of {', '.join(known)}, or a Sequential or functional model of them"
-            checks.refuse(place, names, type(layer).__name__,
-                          "keras.Model(input, output) selects the layers that convert", TypeError)  # fmt: skip
+            checks.refuse(place, names, class_name(layer), _how_to_make(layer), TypeError)
         if id(layer) in seen:
             checks.refuse(place, "a layer of its own", f"the layer {seen[id(layer)]} once more",
                           "jaxrnn has no shared weights within a Stack")  # fmt: skip
@@ -45,6 +46,7 @@ def check_layers(library: Any, layers: list[tuple[str, Any]], known: Collection[
             checks.refuse(place, "a built layer", f"{layer.name} without weights",
                           "call the module once, or begin it with keras.Input")  # fmt: skip
         for path, part in graph.parts(place, layer):
+            graph.check_methods(path, part)
             for name, (neutral, fix) in options.items():
                 value = getattr(part, name, neutral)
                 if value is not neutral and value != neutral:
@@ -56,6 +58,17 @@ def check_layers(library: Any, layers: list[tuple[str, Any]], known: Collection[
             if part.compute_dtype != first[1]:
                 checks.refuse(f"{path}.dtype", f"{first[1]}, that of {first[0]}", part.compute_dtype,
                               "jaxrnn does not cast between layers")  # fmt: skip
+
+
+def _how_to_make(value: Any) -> str:
+    """What to do to have a layer or model in place of another object."""
+    if isinstance(value, (str, os.PathLike)):
+        return f"keras.models.load_model({str(value)!r}) reads a file"
+    if isinstance(value, (list, tuple)):
+        return "keras.Sequential([...]) makes a model of layers"
+    if isinstance(value, type):
+        return f"make one: {value.__name__}(...)"
+    return "keras.Model(input, output) selects the layers that convert"
 
 
 def check_mask(library: Any, steps: list[tuple[str, Any]], lengths: bool) -> int | None:

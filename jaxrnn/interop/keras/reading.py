@@ -52,7 +52,12 @@ def from_module(
     :class:`~jaxrnn.tasks.Classifier`. Without that Dense the output of the module is
     ``rnn.tasks.pooling.last(model, params, xs)`` where ``rnn.unroll`` gives the outputs of all steps.
 
-    Keras is batch-first, ``[B, T, I]``, jaxrnn time-major: the inputs are ``xs.swapaxes(0, 1)``.
+    Keras is batch-first, ``[B, T, I]``, jaxrnn time-major: the inputs are ``xs.swapaxes(0, 1)``. Final states, of
+    ``return_state=True``, are those that ``rnn.unroll`` returns, and it takes the initial one: :func:`from_state`,
+    :func:`to_state`. Layers above a state, and a state given within a functional model, are refused.
+
+    A sequence of length 0 has the last output 0, in jaxrnn that of the whole encoder, in Keras that of the recurrent
+    layer: a Dense between this and the readout adds its bias there.
 
     Args:
         module: a layer, a cell or a model, built; not of a subclass, whose ``call`` may be different.
@@ -284,7 +289,9 @@ def _function(library: Any, place: str, function: Any, known: Any) -> Any:
     """What jaxrnn calls a function of keras.activations; refuses those that are not among the known names."""
     name = getattr(function, "__name__", repr(function))
     if name not in known or getattr(library.activations, name, None) is not function:
-        checks.refuse(place, " or ".join(map(repr, known)), name, "jaxrnn has no counterpart of it")
+        of_any = isinstance(known, dict)
+        fix = "rnn.Activation and rnn.VanillaRNN take any function" if of_any else "the cell has no other"
+        checks.refuse(place, " or ".join(map(repr, known)), name, fix)
     return known[name] if isinstance(known, dict) else name
 
 

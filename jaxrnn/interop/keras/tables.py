@@ -12,6 +12,7 @@ from jaxrnn import checks
 from jaxrnn.cells import GRU, LSTM, VanillaRNN
 from jaxrnn.cells.vanilla import ACTIVATIONS as ELEMENTWISE
 from jaxrnn.interop.checks import library
+from jaxrnn.interop.functions import Gelu
 from jaxrnn.interop.layouts import Layout
 
 FUNCTIONS: dict[str, Any] = {  # a name of keras.activations: the function of rnn.Activation and of a VanillaRNN
@@ -21,6 +22,7 @@ FUNCTIONS: dict[str, Any] = {  # a name of keras.activations: the function of rn
     "selu": jax.nn.selu,
     "celu": jax.nn.celu,
     "silu": jax.nn.silu,
+    "gelu": Gelu(),
     "mish": jax.nn.mish,
     "relu6": jax.nn.relu6,
     "softplus": jax.nn.softplus,

@@ -15,8 +15,8 @@ from jaxrnn.interop.keras.tables import FUNCTIONS, LAYOUTS, MERGES, OVER_FEATURE
 from jaxrnn.interop.layouts import from_params
 from jaxrnn.interop.structure import layers, parts_of_layers
 from jaxrnn.layers import Activation, Bidirectional, Dropout, Embedding, Linear, Residual, Reverse, Stack
-from jaxrnn.layers.pointwise import Pointwise
 from jaxrnn.tasks.classifier import Classifier
+from jaxrnn.tasks.pooling import is_pointwise
 from jaxrnn.types import Params, input_ndim
 
 
@@ -39,7 +39,8 @@ def to_module(model: Any, params: Params) -> Any:
     Raises:
         ImportError: Keras is not installed.
         TypeError: a part of the model has no counterpart.
-        ValueError: a hyperparameter has none, or the parameters are not those of the model.
+        ValueError: a hyperparameter has none, such as a residual connection around the last recurrent layer of a
+            Classifier; the parameters are not those of the model.
 
     Example:
         .. code-block:: python
@@ -62,8 +63,9 @@ def to_module(model: Any, params: Params) -> Any:
 class _Writer:
     """Makes built layers, all of one dtype."""
 
-    def __init__(self, library: Any, dtype: str | None) -> None:
+    def __init__(self, library: Any, dtype: str | None, axes: tuple[None, ...] = (None,)) -> None:
         self.keras, self.layers, self.dtype = library, library.layers, dtype
+        self.axes = axes  # of inputs between batch and features: time, or none above the last output
 
     def model(self, place: str, model: Any, params: Params) -> Any:
         """A layer, or a Sequential model of the layers of a stack."""
@@ -77,17 +79,20 @@ class _Writer:
         if model.pooling != "last":
             checks.refuse("model.pooling", "'last'", repr(model.pooling), "convert model.encoder and model.readout")
         named = list(layers("model.encoder", model.encoder))
-        recurrent = [n for n, (_, layer) in enumerate(named) if not isinstance(layer, Pointwise)]
-        if not recurrent:
+        top = max((n for n, (_, layer) in enumerate(named) if not is_pointwise(layer)), default=None)
+        if top is None:
             checks.refuse("model.encoder", "a recurrent layer", repr(model.encoder), "it has no last output in Keras")
+        if type(named[top][1]) is Residual:
+            checks.refuse(named[top][0], "a last recurrent layer without a residual connection", repr(named[top][1]),
+                          "Keras adds all steps, and has no layer for the last one: convert model.encoder")  # fmt: skip
+        above = _Writer(self.keras, self.dtype, axes=())
         parts = parts_of_layers(model.encoder, params.encoder)
         made = [
-            self.layer(place, layer, part, return_sequences=n != recurrent[-1])
+            (self if n <= top else above).layer(place, layer, part, return_sequences=n != top)
             for n, ((place, layer), part) in enumerate(zip(named, parts, strict=True))
         ]
         made += [self.layers.Dropout(model.dropout, dtype=self.dtype)] if model.dropout else []
-        readout = self.with_weights(self.dense(model.readout), (None, model.width), params.readout)
-        return self.sequential(model.encoder, [*made, readout])
+        return self.sequential(model.encoder, [*made, above.layer("model.readout", model.readout, params.readout)])
 
     def sequential(self, model: Any, made: list[Any]) -> Any:
         """A Sequential model with the inputs of a model of jaxrnn."""
@@ -95,8 +100,8 @@ class _Writer:
 
     def input(self, model: Any) -> Any:
         if input_ndim(model) == 0:
-            return self.keras.Input((None,), dtype="int32")
-        return self.keras.Input((None, getattr(model, "input_size", None)), dtype=self.dtype)
+            return self.keras.Input(self.axes, dtype="int32")
+        return self.keras.Input((*self.axes, getattr(model, "input_size", None)), dtype=self.dtype)
 
     def layer(self, place: str, model: Any, params: Any, return_sequences: bool = True) -> Any:
         """A built layer with its weights."""
@@ -104,9 +109,10 @@ class _Writer:
             return self.residual(place, model, params)
         if type(model) is Embedding:
             made = self.layers.Embedding(model.vocabulary_size, model.output_size, dtype=self.dtype)
-            return self.with_weights(made, (None, None), params)
+            return self.with_weights(made, (None, *self.axes), params)
         if type(model) is Linear:
-            return self.with_weights(self.dense(model), (None, None, model.input_size), params)
+            made = self.layers.Dense(model.output_size, use_bias=model.use_bias, dtype=self.dtype)
+            return self.with_weights(made, (None, *self.axes, model.input_size), params)
         if type(model) is Dropout:
             return self.layers.Dropout(model.rate, dtype=self.dtype)
         if type(model) is Activation:
@@ -120,9 +126,6 @@ class _Writer:
         made.build(shape)
         made.set_weights([np.asarray(leaf) for leaf in jax.tree.leaves(params)])
         return made
-
-    def dense(self, model: Linear) -> Any:
-        return self.layers.Dense(model.output_size, use_bias=model.use_bias, dtype=self.dtype)
 
     def residual(self, place: str, model: Residual, params: Any) -> Any:
         """A functional model: the input merged with the output of the layers."""
@@ -162,22 +165,23 @@ class _Writer:
         found = [counterpart(path, cell, LAYOUTS, "Keras") for path, cell in named]
         arrays = [array for (_, cell), part in zip(named, parts, strict=True) for array in _arrays(cell, part)]
         if type(model) is not Stack:
-            return getattr(self.layers, found[0].name)(**_options(*named[0]), **options), arrays
+            return getattr(self.layers, found[0].name)(**self.options(*named[0]), **options), arrays
         cells = [
-            getattr(self.layers, f"{layout.name}Cell")(**_options(path, cell), dtype=self.dtype)
+            getattr(self.layers, f"{layout.name}Cell")(**self.options(path, cell), dtype=self.dtype)
             for layout, (path, cell) in zip(found, named, strict=True)
         ]
         return self.layers.RNN(self.layers.StackedRNNCells(cells, dtype=self.dtype), **options), arrays
 
-
-def _options(place: str, cell: Any) -> dict[str, Any]:
-    """The arguments of a layer or cell of Keras that are hyperparameters of a cell."""
-    options = {"units": cell.hidden_size, "use_bias": cell.use_bias}
-    if type(cell) is VanillaRNN:
-        options["activation"] = _name(f"{place}.activation", cell.activation, FUNCTIONS)
-    if type(cell) is GRU:
-        options["reset_after"] = cell.reset_after
-    return options
+    def options(self, place: str, cell: Any) -> dict[str, Any]:
+        """The arguments of a layer or cell of Keras that are hyperparameters of a cell."""
+        options = {"units": cell.hidden_size, "use_bias": cell.use_bias}
+        if type(cell) is VanillaRNN:
+            options["activation"] = _name(f"{place}.activation", cell.activation, FUNCTIONS)
+        if type(cell) is GRU:
+            options["reset_after"] = cell.reset_after
+        if self.dtype in ("float16", "bfloat16"):  # in which Keras cannot draw orthogonal matrices
+            options["recurrent_initializer"] = "glorot_uniform"
+        return options
 
 
 def _arrays(cell: Any, params: Any) -> list[np.ndarray]:
