@@ -16,8 +16,8 @@ from zoo import Average, few, random_params, random_state
 
 import jaxrnn as rnn
 from jaxrnn import learning
+from jaxrnn.activations import Gelu
 from jaxrnn.interop import keras as interop
-from jaxrnn.interop.functions import Gelu
 from jaxrnn.interop.keras.tables import FUNCTIONS, OVER_FEATURES
 
 keras = pytest.importorskip("keras")

@@ -9,10 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxrnn import checks
+from jaxrnn.activations import Gelu
 from jaxrnn.cells import GRU, LSTM, VanillaRNN
 from jaxrnn.cells.vanilla import ACTIVATIONS as ELEMENTWISE
 from jaxrnn.interop.checks import library
-from jaxrnn.interop.functions import Gelu
 from jaxrnn.interop.layouts import Layout
 
 FUNCTIONS: dict[str, Any] = {  # a name of keras.activations: the function of rnn.Activation and of a VanillaRNN
