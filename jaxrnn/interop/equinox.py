@@ -179,7 +179,7 @@ def _arrays(place: str, module: Any, kind: Any, shapes: list[tuple[int, ...]]) -
 def _refuse_module(eqx: Any, place: str, module: Any) -> NoReturn:
     """A module without counterpart; of a user's own, its parts are named."""
     fix = "jaxrnn has no counterpart of it"
-    if type(module) is eqx.nn.MLP and module.scan:
+    if type(module) is eqx.nn.MLP and getattr(module, "scan", False):  # older versions have no such option
         fix = "make it with scan=False, which has the same layers one by one"
     elif isinstance(module, eqx.Module):
         parts = ", ".join(_parts(eqx, place, module))
