@@ -30,10 +30,11 @@ import numpy as np
 
 from jaxrnn import checks
 from jaxrnn.cells import GRU, LSTM, LSTMState
+from jaxrnn.interop import layouts
 from jaxrnn.interop.arrays import one_dtype, parameters, shape, to_numpy
 from jaxrnn.interop.checks import class_name, counterpart, library, one_each
 from jaxrnn.interop.functions import from_function, to_function
-from jaxrnn.interop.layouts import Layout, Weights, candidate_bias, from_params, state_bias, to_params
+from jaxrnn.interop.layouts import Layout, Weights
 from jaxrnn.interop.structure import batch_shape, cells, from_parts_of_cells, parts_of_cells
 from jaxrnn.layers import Activation, Bidirectional, Dropout, Embedding, EmbeddingParams, Linear, LinearParams, Stack
 from jaxrnn.types import Params, State
@@ -152,8 +153,8 @@ def _read_cell(kind: Any, place: str, module: Any) -> tuple[Any, Params]:
     w_ih, w_hh, *bias = arrays
     options = {name: values[0] for name, values in layout.options.items()}
     cell = kind(I, H, **options, use_bias=bool(bias), dtype=w_ih.dtype.name)
-    biases = [layout.ours(bias[0]), *map(state_bias, bias[1:])] if bias else []
-    return cell, to_params(cell, Weights(layout.ours(w_ih.T), layout.ours(w_hh.T), *biases))
+    biases = [layout.ours(bias[0]), *map(layouts.state_bias, bias[1:])] if bias else []
+    return cell, layouts.to_params(cell, Weights(layout.ours(w_ih.T), layout.ours(w_hh.T), *biases))
 
 
 def _read_linear(place: str, module: Any) -> tuple[Linear, Params]:
@@ -288,10 +289,10 @@ def _write(eqx: Any, place: str, layer: Any, params: Params) -> Any:
         arrays = [params.w.T] if params.b is None else [params.w.T, params.b]
         return _filled(eqx, nn.Linear, arrays, layer.input_size, layer.output_size, layer.use_bias)
     layout = counterpart(place, layer, LAYOUTS, "Equinox", NO_SCAN if type(layer) is Bidirectional else "")
-    weights: Any = from_params(params)
+    weights: Any = layouts.from_params(params)
     arrays = [layout.theirs(weights.w_xh).T, layout.theirs(weights.w_hh).T]
     if layer.use_bias and type(layer) is GRU:
-        b, b_n = candidate_bias(weights)  # type: ignore[misc]
+        b, b_n = layouts.candidate_bias(weights)  # type: ignore[misc]
         arrays += [layout.theirs(b), b_n]
     elif layer.use_bias:
         arrays += [layout.theirs(weights.b_x)]

@@ -5,13 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 
 from jaxrnn import checks
 from jaxrnn.cells import LSTM, LSTMState
 from jaxrnn.interop.checks import counterpart
 from jaxrnn.interop.flax.family import LAYOUTS
-from jaxrnn.interop.structure import cells, from_parts_of_cells, parts_of_cells
+from jaxrnn.interop.structure import batch_shape, cells, from_parts_of_cells, parts_of_cells
 from jaxrnn.types import State
 
 
@@ -37,8 +36,7 @@ def from_state(model: Any, state: Any) -> State:
         >>> state[0].h is h
         True
     """
-    leaves = jax.tree.leaves(state)
-    batch = jnp.shape(leaves[0])[:-1] if leaves else ()
+    batch = batch_shape(state)
     expected = jax.eval_shape(lambda: to_state(model, model.initial_state(batch)))
     state = checks.same_tree("state", expected, state, "(c, h) is the carry of an LSTM, () that of a layer without one")
     parts = zip(cells("model", model), parts_of_cells(model, state), strict=True)
@@ -67,8 +65,7 @@ def to_state(model: Any, state: State) -> Any:
         >>> c.shape
         (7, 5)
     """
-    leaves = jax.tree.leaves(state)
-    state = checks.state_like("state", model, state, jnp.shape(leaves[0])[:-1] if leaves else ())
+    state = checks.state_like("state", model, state, batch_shape(state))
     parts = []
     for (place, cell), part in zip(cells("model", model), parts_of_cells(model, state), strict=True):
         counterpart(place, cell, LAYOUTS, "Flax")

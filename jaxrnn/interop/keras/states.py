@@ -11,7 +11,7 @@ from jaxrnn import checks
 from jaxrnn.interop.arrays import to_numpy
 from jaxrnn.interop.checks import counterpart
 from jaxrnn.interop.keras.tables import LAYOUTS, keras
-from jaxrnn.interop.structure import cells
+from jaxrnn.interop.structure import batch_shape, cells
 from jaxrnn.layers import Bidirectional, Residual, Reverse, Stack
 from jaxrnn.layers.pointwise import Pointwise
 from jaxrnn.types import State
@@ -69,8 +69,7 @@ def to_state(model: Any, state: State) -> list[Any]:
             y = layer(more, initial_state=rnn.interop.keras.to_state(model, final))
     """
     _check(model)
-    leaves = jax.tree.leaves(state)
-    state = checks.state_like("state", model, state, jnp.shape(leaves[0])[:-1] if leaves else ())
+    state = checks.state_like("state", model, state, batch_shape(state))
     return _lists(keras().ops.convert_to_tensor, model, state)
 
 

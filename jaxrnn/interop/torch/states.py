@@ -11,7 +11,7 @@ import numpy as np
 from jaxrnn import checks
 from jaxrnn.cells import LSTM, LSTMState
 from jaxrnn.interop.arrays import concrete, one_dtype, to_numpy
-from jaxrnn.interop.structure import from_parts_of_cells, parts_of_cells
+from jaxrnn.interop.structure import batch_shape, from_parts_of_cells, parts_of_cells
 from jaxrnn.interop.torch.state_dicts import cells_of, runs, to_tensor
 from jaxrnn.layers.pointwise import Pointwise
 from jaxrnn.types import State
@@ -75,8 +75,7 @@ def to_state(model: Any, state: State) -> Any:
             ys, (h_n, c_n) = module(more_xs, rnn.interop.torch.to_state(model, final))
     """
     modules, alone = _recurrent(model)
-    leaves = jax.tree.leaves(concrete("state", state))
-    state = checks.state_like("state", model, state, jnp.shape(leaves[0])[:-1] if leaves else ())
+    state = checks.state_like("state", model, state, batch_shape(concrete("state", state)))
     parts = iter(parts_of_cells(model, state))
     hidden = []
     for cells in modules:
