@@ -59,7 +59,8 @@ CASES = [
 ]
 MORE = [("vanilla-tanh", {"derivative": "linearized"}), ("user", {"remat": 8})]
 MORE += [(name, {}) for name in ZOO if jax.tree.leaves(jax.eval_shape(ZOO[name].build("float32").init, KEY))]
-MORE = [case for case in MORE if case not in CASES and case[0] != "user-in-stack"]  # a difference of equal numbers
+CANCELLING = ("user-in-stack", "activation")  # their gradients are differences of equal numbers
+MORE = [case for case in MORE if case not in CASES and case[0] not in CANCELLING]
 
 
 @pytest.mark.parametrize(
