@@ -81,6 +81,9 @@ class ScanOptions(NamedTuple):
     return_states: bool  # return the state after every step, not only the final one
     chunk: int | None  # number of steps in a rematerialised chunk; None: store all residuals
     derivative: str  # "rule", "linearized" or "autodiff": how a cell is differentiated, see jaxrnn.bptt
+    initial: State | None = None  # the state after a reset; None: the initial state of the cell
+    parallel: str | None = None  # "sequential", "scan" or "newton", see unroll; None: chosen by backend and shape
+    tolerance: float | None = None  # of parallel="newton"
 
 
 class Layer(Cell, Protocol):

@@ -32,6 +32,8 @@ def unroll(
     key: Array | None = None,
     remat: int | bool = False,
     derivative: str = "rule",
+    parallel: str | None = None,
+    tolerance: float | None = None,
 ) -> tuple[State, PyTree]:
     r"""Apply a cell or a layer over a sequence.
 
@@ -58,6 +60,10 @@ def unroll(
             where the weights are large and the batch has few rows. With the batch split over devices by its sharding,
             autodiff sums the gradients of the parameters over the devices at every step, the other two once: there
             ``"linearized"`` saves a user's cell T - 1 such sums. Inside ``jax.shard_map`` autodiff too needs one only.
+        parallel: how time is computed: ``"sequential"``, step after step; ``"scan"``, by a parallel prefix scan where
+            the state enters linearly; ``"newton"``, all steps at once by Newton's method; None chooses between the
+            first two by backend and shape.
+        tolerance: of ``parallel="newton"``: the largest residual of a step at which the iterations end.
 
     Returns:
         ``(final, ys)``: the state after the last step, and the outputs ``[T, ..., H]``.
@@ -74,8 +80,9 @@ def unroll(
         ((7, 2, 5), 0.0)
     """
     final, ys, _ = _checked_unroll(
-        model, params, xs, state, lengths, resets, key, reverse, remat, derivative, return_states=False
-    )
+        model, params, xs, state, lengths, resets, key, reverse, remat, derivative, parallel, tolerance,
+        return_states=False,
+    )  # fmt: skip
     return final, ys
 
 
@@ -91,6 +98,8 @@ def trajectory(
     key: Array | None = None,
     remat: int | bool = False,
     derivative: str = "rule",
+    parallel: str | None = None,
+    tolerance: float | None = None,
 ) -> State:
     """Return the state after every step: the state's structure, each leaf with a leading ``[T, ...]``.
 
@@ -105,13 +114,15 @@ def trajectory(
         (7, 2, 5)
     """
     return _checked_unroll(
-        model, params, xs, state, lengths, resets, key, reverse, remat, derivative, return_states=True
-    )[2]
+        model, params, xs, state, lengths, resets, key, reverse, remat, derivative, parallel, tolerance,
+        return_states=True,
+    )[2]  # fmt: skip
 
 
 def _checked_unroll(
     model: Any, params: Params, xs: PyTree, state: State | None, lengths: Array | None, resets: Array | None,
-    key: Array | None, reverse: bool, remat: int | bool, derivative: str, *, return_states: bool,
+    key: Array | None, reverse: bool, remat: int | bool, derivative: str, parallel: str | None,
+    tolerance: float | None, *, return_states: bool,
 ) -> tuple[State, PyTree, PyTree]:  # fmt: skip
     """Check the arguments and unroll, compiled once for each immutable model."""
     checks.model("model", model)
@@ -130,15 +141,23 @@ def _checked_unroll(
     checks.random_key("key", key)
     chunk = checks.chunk("remat", remat, steps)
     checks.one_of("derivative", derivative, ("rule", "linearized", "autodiff"))
+    if parallel is not None:
+        checks.one_of("parallel", parallel, ("sequential", "scan", "newton"), also=" or None")
+    if tolerance is not None:
+        checks.number("tolerance", tolerance)
+        if parallel != "newton":
+            checks.refuse("tolerance", 'None without parallel="newton"', tolerance, "only Newton's method iterates")
     return (_jit_unroll if is_immutable(model) else _unroll)(
         model, params, xs, state, lengths, resets, key,
-        reverse=reverse, return_states=return_states, chunk=chunk, derivative=derivative,
+        reverse=reverse, return_states=return_states, chunk=chunk, derivative=derivative, parallel=parallel,
+        tolerance=tolerance,
     )  # fmt: skip
 
 
 def _unroll(
     model: Any, params: Params, xs: PyTree, state: State | None, lengths: Array | None, resets: Array | None,
     key: Array | None, *, reverse: bool, return_states: bool, chunk: int | None, derivative: str,
+    parallel: str | None, tolerance: float | None,
 ) -> tuple[State, PyTree, PyTree]:  # fmt: skip
     steps, _ = sequence_shape(model, xs)
     mask = None
@@ -148,11 +167,13 @@ def _unroll(
         resets = resets if resets is None else resets & mask  # no resets in the padding
     if state is None:
         state = default_state(model, params, xs)
-    options = ScanOptions(mask, resets, reverse, return_states, chunk, derivative)
+    options = ScanOptions(
+        mask, resets, reverse, return_states, chunk, derivative, parallel=parallel, tolerance=tolerance
+    )
     return over_time(model, params, state, xs, options, key)
 
 
-_STATIC = ("model", "reverse", "return_states", "chunk", "derivative")
+_STATIC = ("model", "reverse", "return_states", "chunk", "derivative", "parallel", "tolerance")
 _jit_unroll = jax.jit(_unroll, static_argnames=_STATIC, inline=True)
 
 
