@@ -45,10 +45,11 @@ def unroll_cell(
             cell = Linearized(cell)
         unroll = _unroll_by_rule if has_differential(cell) else _unroll_by_autodiff
     spec = ScanSpec(cell, options.reverse, options.return_states)
+    initial = state_after_reset(cell, state, options)
     wide_params = widen(params)  # the gradient is a sum over chunks
 
     def scan_chunk(state: State, inputs: tuple) -> tuple[State, tuple]:
-        final, ys, states = unroll(spec, cast_like(wide_params, params), state, *inputs)
+        final, ys, states = unroll(spec, cast_like(wide_params, params), initial, state, *inputs)
         return final, (ys, states)
 
     inputs = xs, options.mask, options.resets
@@ -66,14 +67,22 @@ class ScanSpec(NamedTuple):
     reverse: bool
     return_states: bool
 
-    def initial_state(self, state: State, resets: Array | None) -> State:
-        """The state after a reset, in the dtype of ``state``; None without resets."""
-        return None if resets is None else cast_like(self.cell.initial_state(resets.shape[1:]), state)
+
+def state_after_reset(cell: Any, state: State, options: ScanOptions) -> State | None:
+    """The state after a reset, rounded to the dtype of ``state``; None without resets.
+
+    It is returned in float32 or better, as its gradient is a sum over the resets.
+    """
+    if options.resets is None:
+        return None
+    initial = cell.initial_state(options.resets.shape[1:]) if options.initial is None else options.initial
+    return jax.tree.map(lambda s, like: pvary(s, mesh_axes(like)), widen(cast_like(initial, state)), state)
 
 
 def _unroll_by_autodiff(
-    spec: ScanSpec, params: Params, state: State, xs: PyTree, mask: Array | None, resets: Array | None
-) -> tuple[State, PyTree, PyTree | None]:
+    spec: ScanSpec, params: Params, initial: State | None, state: State, xs: PyTree, mask: Array | None,
+    resets: Array | None,
+) -> tuple[State, PyTree, PyTree | None]:  # fmt: skip
     """Scan the step of any cell; autodiff differentiates it."""
     axes = frozenset().union(*map(mesh_axes, jax.tree.leaves((state, xs))))
     params = jax.tree.map(lambda p: pvary(p, axes), params)  # in shard_map: one sum over devices, not one at every step
@@ -83,56 +92,58 @@ def _unroll_by_autodiff(
         new, y = cell_step(state, x)
         return cast_like(checks.next_state(state, new), state), y
 
-    initial_state = spec.initial_state(state, resets)
-    return masked_scan(
-        step, initial_state, state, xs, mask, resets, reverse=spec.reverse, return_states=spec.return_states
-    )
+    return masked_scan(step, initial, state, xs, mask, resets, reverse=spec.reverse, return_states=spec.return_states)
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
 def _unroll_by_rule(
-    spec: ScanSpec, params: Params, state: State, xs: Array, mask: Array | None, resets: Array | None
-) -> tuple[State, Array, PyTree | None]:
+    spec: ScanSpec, params: Params, initial: State | None, state: State, xs: Array, mask: Array | None,
+    resets: Array | None,
+) -> tuple[State, Array, PyTree | None]:  # fmt: skip
     """Scan a cell that declares its differential."""
-    return _forward_scan(spec, spec.cell.output, params, state, xs, mask, resets, spec.return_states)
+    return _forward_scan(spec, spec.cell.output, params, initial, state, xs, mask, resets, spec.return_states)
 
 
 @functools.partial(_unroll_by_rule.defjvp, symbolic_zeros=True)
 def _unroll_jvp(spec: ScanSpec, primals: tuple, tangents: tuple) -> tuple[tuple, tuple]:
     """Scan with residuals and states stored, then the linear recurrence that they define."""
-    params, state, xs, mask, resets = primals
-    dparams, dstate = jax.tree.map(_instantiate, tangents[:2], primals[:2], is_leaf=_is_zero)
-    dxs = None if _is_zero(tangents[2]) else tangents[2]  # inputs that are not differentiated cost nothing
-    cell, initial_state = spec.cell, spec.initial_state(state, resets)
+    params, initial, state, xs, mask, resets = primals
+    dparams, dinitial, dstate = jax.tree.map(_instantiate, tangents[:3], primals[:3], is_leaf=_is_zero)
+    if all(map(_is_zero, jax.tree.leaves(tangents[1], is_leaf=_is_zero))):
+        dinitial = None  # what is not differentiated, here and in the inputs, costs nothing
+    dxs = None if _is_zero(tangents[3]) else tangents[3]
+    cell = spec.cell
     final, residuals, states = _forward_scan(
-        spec, lambda _, residuals: residuals, params, state, xs, mask, resets, return_states=True
+        spec, lambda _, residuals: residuals, params, initial, state, xs, mask, resets, return_states=True
     )
     ys = cell.output(states, residuals)
     ys = ys if mask is None else where(mask, ys)
 
     @functools.partial(jax.checkpoint, prevent_cse=False)  # only its arguments are stored
     @compat.linear_map
-    def tangent_scan(primals: tuple, dparams: Params, dstate: State, dxs: Array | None) -> tuple:
-        params, state, xs, residuals, states = primals
+    def tangent_scan(
+        primals: tuple, dparams: Params, dinitial: State | None, dstate: State, dxs: Array | None
+    ) -> tuple:
+        params, initial, state, xs, residuals, states = primals
         before = _previous_states(state, states, spec.reverse)
         if resets is not None:
-            initial = jax.tree.map(lambda s, b: jnp.broadcast_to(s, b.shape), initial_state, before)
-            before = where(resets, initial, before)
+            before = where(resets, _at_every_step(initial, before), before)
         vs, step = cell.differential(params, dparams, xs, dxs, before, states, residuals)
         step = functools.partial(jax.checkpoint, prevent_cse=False)(step)
-        zero = jax.tree.map(jnp.zeros_like, dstate)  # the state after a reset is a constant
-        return masked_scan(step, zero, dstate, vs, mask, resets, reverse=spec.reverse, return_states=spec.return_states)
+        dreset = jax.tree.map(jnp.zeros_like, dstate) if dinitial is None else dinitial
+        return masked_scan(
+            step, dreset, dstate, vs, mask, resets, reverse=spec.reverse, return_states=spec.return_states
+        )
 
-    tangent = tangent_scan((params, state, xs, residuals, states), dparams, dstate, dxs)
+    tangent = tangent_scan((params, initial, state, xs, residuals, states), dparams, dinitial, dstate, dxs)
     return (final, ys, states if spec.return_states else None), tangent
 
 
 def _forward_scan(
-    spec: ScanSpec, collect: Any, params: Params, state: State, xs: PyTree, mask: Array | None, resets: Array | None,
-    return_states: bool,
+    spec: ScanSpec, collect: Any, params: Params, initial: State | None, state: State, xs: PyTree, mask: Array | None,
+    resets: Array | None, return_states: bool,
 ) -> tuple[State, PyTree, PyTree | None]:  # fmt: skip
     """Scan the recurrence of the cell, with ``collect(state, residuals)`` of each step as the output."""
-    initial_state = spec.initial_state(state, resets)
 
     def scan_chunk(state: State, inputs: tuple) -> tuple[State, tuple]:
         xs, mask, resets = inputs
@@ -143,7 +154,7 @@ def _forward_scan(
             return new, collect(new, residuals)
 
         final, ys, states = masked_scan(
-            step, initial_state, state, zs, mask, resets, reverse=spec.reverse, return_states=return_states
+            step, initial, state, zs, mask, resets, reverse=spec.reverse, return_states=return_states
         )
         return final, (ys, states)
 
@@ -222,6 +233,11 @@ def _previous_states(state: State, states: PyTree, reverse: bool) -> PyTree:
         return jnp.concatenate(before)[: after.shape[0]]  # empty where T is 0
 
     return jax.tree.map(shift, state, states)
+
+
+def _at_every_step(state: State, like: PyTree) -> PyTree:
+    """A state ``[...]`` in the shapes ``[T, ...]`` and dtypes of others."""
+    return jax.tree.map(lambda s, like: jnp.broadcast_to(s, like.shape), cast_like(state, like), like)
 
 
 def _is_zero(tangent: Any) -> bool:

@@ -11,6 +11,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from jaxrnn.precision import cast_like
 from jaxrnn.types import Array, PyTree, State
 
 
@@ -29,11 +30,12 @@ def masked_scan(
 
     Args:
         step: one step.
-        initial_state: the state after a reset.
+        initial_state: the state after a reset; it may have wider dtypes than ``state``.
         state: the state before the first step.
         xs: inputs ``[T, ...]``.
         mask: ``[T, ...]`` bools: where False the state is unchanged and the output is 0. None: everywhere True.
-        resets: ``[T, ...]`` bools: before these steps the state is set to ``initial_state``. None: no resets.
+        resets: ``[T, ...]`` bools: before these steps, masked or not, the state is set to ``initial_state``. None: no
+            resets.
         reverse: from the last step to the first.
         return_states: whether the state after every step is returned.
 
@@ -43,7 +45,9 @@ def masked_scan(
 
     def body(state: State, inputs: tuple) -> tuple[State, tuple]:
         x, mask, reset = inputs
-        new, y = step(state if reset is None else where(reset, initial_state, state), x)
+        if reset is not None:
+            state = where(reset, cast_like(initial_state, state), state)
+        new, y = step(state, x)
         if mask is not None:
             new, y = where(mask, new, state), where(mask, y)
         return new, (y, new if return_states else None)

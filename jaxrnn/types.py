@@ -81,9 +81,15 @@ class ScanOptions(NamedTuple):
     return_states: bool  # return the state after every step, not only the final one
     chunk: int | None  # number of steps in a rematerialised chunk; None: store all residuals
     derivative: str  # "rule", "linearized" or "autodiff": how a cell is differentiated, see jaxrnn.bptt
-    initial: State | None = None  # the state after a reset; None: the initial state of the cell
+    initial: State | None = None  # [..., *features]: the state after a reset; None: the initial state of the model
     parallel: str | None = None  # "sequential", "scan" or "newton", see unroll; None: chosen by backend and shape
     tolerance: float | None = None  # of parallel="newton"
+
+    def part(self, index: int | str) -> ScanOptions:
+        """The options of a part of a model, whose state is that entry or field of the model's state."""
+        if self.initial is None:
+            return self
+        return self._replace(initial=getattr(self.initial, index) if isinstance(index, str) else self.initial[index])
 
 
 class Layer(Cell, Protocol):

@@ -123,9 +123,9 @@ class Bidirectional:
     ) -> tuple[tuple, PyTree, PyTree | None]:
         keys = (None, None) if key is None else jax.random.split(key)
         forward, backward = self.directions
-        final, ys, states = over_time(forward, params[0], state[0], xs, options, keys[0])
+        final, ys, states = over_time(forward, params[0], state[0], xs, options.part(0), keys[0])
         final_back, ys_back, states_back = over_time(
-            backward, params[1], state[1], xs, backward_options(options), keys[1]
+            backward, params[1], state[1], xs, backward_options(options.part(1)), keys[1]
         )
         trajectories = (states, states_back) if options.return_states else None
         return (final, final_back), MERGES[self.merge](ys, ys_back), trajectories

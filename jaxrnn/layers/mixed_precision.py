@@ -68,8 +68,8 @@ class MixedPrecision(Wrapper):
     def over_time(
         self, params: Params, state: State, xs: PyTree, options: ScanOptions, key: Array | None
     ) -> tuple[State, PyTree, PyTree | None]:
-        params, narrow, xs = self.narrow(params, state, xs)
-        final, ys, states = over_time(self.layer, params, narrow, xs, options, key)
+        params, narrow, xs, initial = self.narrow(params, state, xs, options.initial)
+        final, ys, states = over_time(self.layer, params, narrow, xs, options._replace(initial=initial), key)
         states = cast_like(states, state) if options.return_states else None
         return cast_like(final, state), cast(ys, self.output_dtype), states
 

@@ -98,8 +98,8 @@ class Stack:
         self, params: Params, state: State, xs: PyTree, options: ScanOptions, key: Array | None
     ) -> tuple[tuple, PyTree, PyTree | None]:
         finals, trajectories = [], []
-        for layer, p, s, k in zip(self.layers, params, state, self._keys(key), strict=True):
-            final, xs, states = over_time(layer, p, s, xs, options, k)
+        for n, (layer, p, s, k) in enumerate(zip(self.layers, params, state, self._keys(key), strict=True)):
+            final, xs, states = over_time(layer, p, s, xs, options.part(n), k)
             finals.append(final)
             trajectories.append(states)
         return tuple(finals), xs, tuple(trajectories) if options.return_states else None
