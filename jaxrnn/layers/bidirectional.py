@@ -142,12 +142,15 @@ def backward_options(options: ScanOptions) -> ScanOptions:
     """The same scan in the other direction.
 
     A reset before step t is a boundary between step t and the step scanned before it. In the other direction the step
-    scanned after that boundary is the latter, so the resets move by one step; the first step needs none.
+    scanned after that boundary is the latter, so the resets move by one step; the first step needs none. Nor does a
+    step after which all are masked: there is no boundary after the last one.
     """
-    resets = options.resets
+    resets, mask = options.resets, options.mask
     if resets is not None:
         none = jnp.zeros_like(resets[:1])
         resets = jnp.concatenate([none, resets[:-1]] if options.reverse else [resets[1:], none])
+        if mask is not None:
+            resets &= jax.lax.cummax(mask.astype(jnp.int32), reverse=options.reverse) > 0
     return options._replace(resets=resets, reverse=not options.reverse)
 
 
