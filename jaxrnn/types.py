@@ -75,7 +75,7 @@ class Cell(Protocol):
 class ScanOptions(NamedTuple):
     """How a sequence is scanned; the same for every cell of a model."""
 
-    mask: Array | None  # [T, ...] bool: False in the padding; None: no padding
+    mask: Array | None  # [T, ...] bool: False in the padding and where there is no input; None: everywhere True
     resets: Array | None  # [T, ...] bool: the state is set to the initial state before step t
     reverse: bool  # from the last step to the first
     return_states: bool  # return the state after every step, not only the final one

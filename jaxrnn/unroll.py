@@ -27,6 +27,7 @@ def unroll(
     state: State | None = None,
     *,
     lengths: Array | None = None,
+    input_mask: Array | None = None,
     resets: Array | None = None,
     reverse: bool = False,
     key: Array | None = None,
@@ -47,6 +48,9 @@ def unroll(
             inputs. A long sequence may be processed in chunks: pass the final state of one to the next.
         lengths: ``[...]`` ints. Steps from ``lengths`` on are padding: outputs there are 0, the state does not change,
             and inputs get gradient 0, whatever their values; in reverse each sequence starts at its own end.
+        input_mask: ``[T, ...]`` bools, True where there is an input: for missing values anywhere in a sequence, such as
+            ``(xs != value).any(-1)``. At the other steps the state does not change, the output is 0 and the inputs get
+            gradient 0, in every layer of the model, as in the padding; time goes on, so resets there count.
         resets: ``[T, ...]`` bools. Before step t the state is set to ``model.initial_state``: a new episode or document
             starts. In :class:`~jaxrnn.Bidirectional` the backward direction is reset at the same boundaries.
         reverse: scan from the last step to the first. Outputs stay in the order of the inputs.
@@ -80,7 +84,7 @@ def unroll(
         ((7, 2, 5), 0.0)
     """
     final, ys, _ = _checked_unroll(
-        model, params, xs, state, lengths, resets, key, reverse, remat, derivative, parallel, tolerance,
+        model, params, xs, state, lengths, input_mask, resets, key, reverse, remat, derivative, parallel, tolerance,
         return_states=False,
     )  # fmt: skip
     return final, ys
@@ -93,6 +97,7 @@ def trajectory(
     state: State | None = None,
     *,
     lengths: Array | None = None,
+    input_mask: Array | None = None,
     resets: Array | None = None,
     reverse: bool = False,
     key: Array | None = None,
@@ -114,14 +119,14 @@ def trajectory(
         (7, 2, 5)
     """
     return _checked_unroll(
-        model, params, xs, state, lengths, resets, key, reverse, remat, derivative, parallel, tolerance,
+        model, params, xs, state, lengths, input_mask, resets, key, reverse, remat, derivative, parallel, tolerance,
         return_states=True,
     )[2]  # fmt: skip
 
 
 def _checked_unroll(
-    model: Any, params: Params, xs: PyTree, state: State | None, lengths: Array | None, resets: Array | None,
-    key: Array | None, reverse: bool, remat: int | bool, derivative: str, parallel: str | None,
+    model: Any, params: Params, xs: PyTree, state: State | None, lengths: Array | None, input_mask: Array | None,
+    resets: Array | None, key: Array | None, reverse: bool, remat: int | bool, derivative: str, parallel: str | None,
     tolerance: float | None, *, return_states: bool,
 ) -> tuple[State, PyTree, PyTree]:  # fmt: skip
     """Check the arguments and unroll, compiled once for each immutable model."""
@@ -135,6 +140,8 @@ def _checked_unroll(
         checks.lengths(lengths, steps, batch)
         checked = jax.tree.map(lambda x: hide_padding(x, lengths), xs)
     checks.input_of(model, "xs", checked)
+    if input_mask is not None:
+        checks.mask("input_mask", input_mask, (steps, *batch))
     if resets is not None:
         checks.resets(resets, steps, batch)
     checks.flag("reverse", reverse)
@@ -148,23 +155,26 @@ def _checked_unroll(
         if parallel != "newton":
             checks.refuse("tolerance", 'None without parallel="newton"', tolerance, "only Newton's method iterates")
     return (_jit_unroll if is_immutable(model) else _unroll)(
-        model, params, xs, state, lengths, resets, key,
+        model, params, xs, state, lengths, input_mask, resets, key,
         reverse=reverse, return_states=return_states, chunk=chunk, derivative=derivative, parallel=parallel,
         tolerance=tolerance,
     )  # fmt: skip
 
 
 def _unroll(
-    model: Any, params: Params, xs: PyTree, state: State | None, lengths: Array | None, resets: Array | None,
-    key: Array | None, *, reverse: bool, return_states: bool, chunk: int | None, derivative: str,
+    model: Any, params: Params, xs: PyTree, state: State | None, lengths: Array | None, input_mask: Array | None,
+    resets: Array | None, key: Array | None, *, reverse: bool, return_states: bool, chunk: int | None, derivative: str,
     parallel: str | None, tolerance: float | None,
 ) -> tuple[State, PyTree, PyTree]:  # fmt: skip
     steps, _ = sequence_shape(model, xs)
     mask = None
     if lengths is not None:
         mask = sequence_mask(steps, lengths)
-        xs = where(mask, xs)  # padding, even NaN, changes no value and no gradient
         resets = resets if resets is None else resets & mask  # no resets in the padding
+    if input_mask is not None:
+        mask = jnp.asarray(input_mask) if mask is None else input_mask & mask
+    if mask is not None:
+        xs = where(mask, xs)  # what is masked, even NaN, changes no value and no gradient
     if state is None:
         state = default_state(model, params, xs)
     options = ScanOptions(

@@ -125,6 +125,14 @@ def initial(model: Any) -> Any:
     kind = type(model).__name__
     if kind == "Stack":
         return tuple(initial(layer) for layer in model.layers)
+    if kind == "SkipStack":
+        return tuple(initial(layer) for layer in model.layers)
+    if kind == "LearnedState":
+        return initial(model.layer), True
+    if kind == "Highway":
+        return initial(model.layer)
+    if kind == "Clockwork":
+        return initial(model.layer), np.zeros(model.output_size), 0
     if kind == "Bidirectional":
         return initial(model.forward), initial(model.backward or model.forward)
     if kind in ("Residual", "Tied", "MixedPrecision", "Reverse"):
@@ -164,13 +172,66 @@ def unroll_sequence(model: Any, params: Any, state: Any, xs: list, resets: list)
         boundaries = ([False, *resets[:0:-1]])[: len(resets)]
         final, ys, states = unroll_sequence(model.layer, params, state, xs[::-1], boundaries)
         return final, ys[::-1], states[::-1]
-    step, start = CELLS[kind]
+    if kind == "SkipStack":
+        hs, finals, all_states = [], [], []
+        for n, layer in enumerate(model.layers):
+            seen = [np.concatenate([x, h]) for x, h in zip(xs, hs[-1], strict=True)] if n else xs
+            final, h, states = unroll_sequence(layer, params[n], state[n], seen, resets)
+            finals.append(final)
+            hs.append(h)
+            all_states.append(states)
+        ys = hs[-1] if model.outputs == "last" else [np.concatenate(h) for h in zip(*hs, strict=True)]
+        return tuple(finals), ys, list(zip(*all_states, strict=True))
+    if kind == "Highway":
+        final, ys, states = unroll_sequence(model.layer, params.layer, state, xs, resets)
+        ts = [sigmoid(x @ params.w_t + params.b_t) for x in xs]
+        return final, [t * y + (1 - t) * x for t, x, y in zip(ts, xs, ys, strict=True)], states
+    if kind in ("LearnedState", "Clockwork"):
+        return unroll_by_steps(
+            {"LearnedState": learned_state, "Clockwork": clockwork}[kind], initial, model, params, state, xs, resets
+        )
+    return unroll_by_steps(*CELLS[kind], model, params, state, xs, resets)
+
+
+def unroll_by_steps(step: Any, start: Any, model: Any, params: Any, state: Any, xs: list, resets: list) -> tuple:
+    """One step after the other; after a reset from ``start(model)``."""
     ys, states = [], []
     for x, reset in zip(xs, resets, strict=True):
         state, y = step(model, params, start(model) if reset else state, x)
         ys.append(y)
         states.append(state)
     return state, ys, states
+
+
+def one_step(layer: Any, params: Any, state: Any, x: np.ndarray) -> tuple:
+    state, [y], _ = unroll_sequence(layer, params, state, [x], [False])
+    return state, y
+
+
+def learned_state(model: Any, params: Any, state: tuple, x: np.ndarray) -> tuple:
+    inner, fresh = state
+    if fresh:
+        inner = start_of(model, params)
+    inner, y = one_step(model.layer, params.layer, inner, x)
+    return (inner, False), y
+
+
+def start_of(model: Any, params: Any) -> Any:
+    """The learned state of one sequence; integers are those of the layer."""
+    if model.context_size is None:
+        weights = params.state
+    else:
+        weights = jax.tree.map(lambda w, b: np.tensordot(params.context, w, 1) + b, params.w, params.state)
+    initial_leaves, structure = jax.tree.flatten(initial(model.layer))
+    learned = iter(jax.tree.leaves(weights))
+    return jax.tree.unflatten(structure, [s if isinstance(s, int) else next(learned) for s in initial_leaves])
+
+
+def clockwork(model: Any, params: Any, state: tuple, x: np.ndarray) -> tuple:
+    inner, y, steps = state
+    if steps % model.period == 0:
+        inner, y = one_step(model.layer, params, inner, x)
+    return (inner, y, steps + 1), y
 
 
 # ---- a batch of sequences ------------------------------------------------------------------------------------------

@@ -57,7 +57,7 @@ def test_shapes_and_dtypes(name, dtype):
 
     zeros = jax.tree.leaves(plain_loop.initial(model))
     state_shapes = [np.shape(zero) for zero in zeros]
-    state_dtypes = ["int32" if isinstance(zero, int) else dtype for zero in zeros]
+    state_dtypes = [{bool: "bool", int: "int32"}.get(type(zero), dtype) for zero in zeros]
     first = jax.eval_shape(lambda: model.initial_state((B,)))
     xs = inputs(model, dtype=dtype)
     final, ys = jax.eval_shape(functools.partial(rnn.unroll, model), params, xs)
@@ -109,7 +109,9 @@ def test_equals_plain_loop_op_by_op(name, case):
         final, ys = rnn.unroll(model, params, xs, **kwargs)
         states = rnn.trajectory(model, params, xs, **kwargs)
     if "lengths" in kwargs:  # states in the padding are tested elsewhere
-        states = jax.tree.map(lambda s: jnp.where(MASK.reshape(T, B, *[1] * (s.ndim - 2)), s, s * 0), states)
+        states = jax.tree.map(
+            lambda s: jnp.where(MASK.reshape(T, B, *[1] * (s.ndim - 2)), s, jnp.zeros_like(s)), states
+        )
     assert_close((final, ys, states), plain_loop.unroll(model, params, xs, **kwargs))
 
 

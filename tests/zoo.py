@@ -91,6 +91,16 @@ def tagger(dtype: str) -> rnn.Stack:
     return rnn.Stack(embedding(dtype), below, above, linear(dtype, H, 2))
 
 
+def recurrent_stack(dtype: str) -> rnn.Stack:
+    """A state that holds an integer, states of two arrays, and a layer without state."""
+    return rnn.Stack(Average(I, dtype), lstm(dtype), linear(dtype, H, H))
+
+
+def clockwork(dtype: str) -> rnn.SkipStack:
+    """A module that is slow, and a fast one that reads it."""
+    return rnn.SkipStack(rnn.Clockwork(gru(dtype), 3), rnn.Clockwork(lstm(dtype, I + H, H), 2))
+
+
 ZOO: dict[str, Entry] = {
     "vanilla-tanh": Entry(vanilla, H, "past"),
     "vanilla-relu": Entry(lambda d: vanilla(d, activation="relu"), H, "past"),
@@ -132,6 +142,12 @@ ZOO: dict[str, Entry] = {
     "tied": Entry(lambda d: rnn.Tied(embedding(d), rnn.Stack(gru(d), lstm(d, H, I))), V, "past"),
     "tied-no-bias": Entry(lambda d: rnn.Tied(embedding(d), gru(d, I, I), use_bias=False), V, "past"),
     "mixed-precision": Entry(lambda d: rnn.MixedPrecision(rnn.Stack(gru(d), linear(d, H)), d, d), H, "past"),
+    "learned-state": Entry(lambda d: rnn.LearnedState(recurrent_stack(d)), H, "past"),
+    "learned-state-of-cell": Entry(lambda d: rnn.Bidirectional(rnn.LearnedState(gru(d))), 2 * H, "all"),
+    "highway": Entry(lambda d: rnn.Highway(lstm(d, I, I), dtype=d), I, "past"),
+    "skip-stack": Entry(lambda d: rnn.SkipStack(lstm(d), gru(d, I + H, H), lstm(d, I + H, 2)), 2 * H + 2, "past"),
+    "skip-stack-last": Entry(lambda d: rnn.SkipStack(gru(d), gru(d, I + H, 2), outputs="last"), 2, "past"),
+    "clockwork": Entry(clockwork, 2 * H, "past"),
     "user": Entry(lambda d: Average(I, d), I, "past"),
     "user-in-stack": Entry(lambda d: rnn.Stack(Average(I, d), gru(d), Average(H, d)), H, "past"),
     "user-in-bidirectional": Entry(lambda d: rnn.Bidirectional(Average(I, d)), 2 * I, "all"),
@@ -158,6 +174,8 @@ def filled(tree: Any, seed: int = 0) -> Any:
     rng = np.random.default_rng(seed)
 
     def fill(leaf: Any) -> jax.Array:
+        if leaf.dtype == jnp.bool_:
+            return jnp.asarray(rng.integers(0, 2, leaf.shape), bool)
         if jnp.issubdtype(leaf.dtype, jnp.integer):
             return jnp.asarray(rng.integers(1, V, leaf.shape), leaf.dtype)
         return jnp.asarray(rng.normal(0, STDDEV, leaf.shape), leaf.dtype)

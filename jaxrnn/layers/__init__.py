@@ -1,22 +1,33 @@
 """Layers: they have the methods of a cell, and nest freely."""
 
 from jaxrnn.layers.bidirectional import Bidirectional
+from jaxrnn.layers.clockwork import Clockwork, ClockworkState
+from jaxrnn.layers.highway import Highway, HighwayParams
+from jaxrnn.layers.learned_state import FreshState, LearnedState, LearnedStateParams
 from jaxrnn.layers.mixed_precision import MixedPrecision
 from jaxrnn.layers.pointwise import Activation, Dropout, Embedding, EmbeddingParams, Linear, LinearParams
-from jaxrnn.layers.stack import Stack
+from jaxrnn.layers.stack import SkipStack, Stack
 from jaxrnn.layers.wrappers import Residual, Reverse, Tied, TiedParams
 
 __all__ = [
     "Activation",
     "Bidirectional",
+    "Clockwork",
+    "ClockworkState",
     "Dropout",
     "Embedding",
     "EmbeddingParams",
+    "FreshState",
+    "Highway",
+    "HighwayParams",
+    "LearnedState",
+    "LearnedStateParams",
     "Linear",
     "LinearParams",
     "MixedPrecision",
     "Residual",
     "Reverse",
+    "SkipStack",
     "Stack",
     "Tied",
     "TiedParams",

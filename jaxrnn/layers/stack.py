@@ -1,11 +1,13 @@
-"""Deep networks: layers applied one after another."""
+"""Deep networks: layers applied one after another, with or without skip connections."""
 
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from jaxrnn import checks
 from jaxrnn.constructor import hyperparameters
@@ -13,8 +15,50 @@ from jaxrnn.types import Array, Params, PyTree, ScanOptions, State, input_ndim
 from jaxrnn.unroll import one_step, over_time
 
 
+class Layers:
+    """Several layers, whose parameters and states are tuples with one entry per layer.
+
+    A subclass is a dataclass with a field ``layers``, and has ``output_size``, ``step`` and ``over_time``.
+    """
+
+    layers: tuple
+
+    @property
+    def input_ndim(self) -> int:
+        return input_ndim(self._sized[0]) if self._sized else 1
+
+    @property
+    def input_size(self) -> int | None:
+        return getattr(self._sized[0], "input_size", None) if self._sized else None
+
+    @property
+    def vocabulary_size(self) -> int | None:
+        return getattr(self._sized[0], "vocabulary_size", None) if self._sized else None
+
+    @property
+    def _sized(self) -> list:
+        """The layers that have sizes: all but those like dropout."""
+        return [layer for layer in self.layers if not getattr(layer, "preserves_size", False)]
+
+    def init(self, key: Array) -> tuple:
+        """Draw the parameters of every layer."""
+        keys = jax.random.split(key, len(self.layers))
+        return tuple(layer.init(k) for layer, k in zip(self.layers, keys, strict=True))
+
+    def initial_state(self, batch_shape: tuple[int, ...] = ()) -> tuple:
+        """The initial state of every layer."""
+        return tuple(layer.initial_state(batch_shape) for layer in self.layers)
+
+    def check_input(self, argument: str, x: Any) -> None:
+        """Raise an error for inputs that the first layer cannot take."""
+        checks.input_of(self.layers[0], argument, x)
+
+    def _keys(self, key: Array | None) -> Any:
+        return [None] * len(self.layers) if key is None else jax.random.split(key, len(self.layers))
+
+
 @hyperparameters
-class Stack:
+class Stack(Layers):
     r"""A stack of layers: the outputs of each are the inputs of the next.
 
     .. math:: H_t^{(l)} = φ_l(H_t^{(l-1)} w_{xh}^{(l)} + H_{t-1}^{(l)} w_{hh}^{(l)} + b_h^{(l)}), \qquad H_t^{(0)} = x_t
@@ -43,46 +87,13 @@ class Stack:
     layers: tuple = dataclasses.field(metadata={"star": True})
 
     def __init__(self, *layers: Any) -> None:
-        if not layers:
-            checks.refuse("layers", "at least one cell or layer", "none", "Stack(LSTM(8, 16), Linear(16, 2))")
-        for index, layer in enumerate(layers):
-            checks.layer(f"layers[{index}]", layer)
+        check_layers(layers, "Stack(LSTM(8, 16), Linear(16, 2))")
         checks.consecutive_sizes(layers)
         object.__setattr__(self, "layers", layers)
 
     @property
-    def input_ndim(self) -> int:
-        return input_ndim(self._sized[0]) if self._sized else 1
-
-    @property
-    def input_size(self) -> int | None:
-        return getattr(self._sized[0], "input_size", None) if self._sized else None
-
-    @property
     def output_size(self) -> int | None:
         return getattr(self._sized[-1], "output_size", None) if self._sized else None
-
-    @property
-    def vocabulary_size(self) -> int | None:
-        return getattr(self._sized[0], "vocabulary_size", None) if self._sized else None
-
-    @property
-    def _sized(self) -> list:
-        """The layers that have sizes: all but those like dropout."""
-        return [layer for layer in self.layers if not getattr(layer, "preserves_size", False)]
-
-    def init(self, key: Array) -> tuple:
-        """Draw the parameters of every layer."""
-        keys = jax.random.split(key, len(self.layers))
-        return tuple(layer.init(k) for layer, k in zip(self.layers, keys, strict=True))
-
-    def initial_state(self, batch_shape: tuple[int, ...] = ()) -> tuple:
-        """The initial state of every layer."""
-        return tuple(layer.initial_state(batch_shape) for layer in self.layers)
-
-    def check_input(self, argument: str, x: Any) -> None:
-        """Raise an error for inputs that the first layer cannot take."""
-        checks.input_of(self.layers[0], argument, x)
 
     def step(self, params: tuple, state: tuple, x: PyTree, *, key: Array | None = None) -> tuple[tuple, PyTree]:
         """One step through all layers: ``x [..., I]`` to the next state and the top layer's output."""
@@ -104,5 +115,91 @@ class Stack:
             trajectories.append(states)
         return tuple(finals), xs, tuple(trajectories) if options.return_states else None
 
-    def _keys(self, key: Array | None) -> Any:
-        return [None] * len(self.layers) if key is None else jax.random.split(key, len(self.layers))
+
+@hyperparameters
+class SkipStack(Layers):
+    r"""A stack with skip connections: every layer sees the input, and the output has the outputs of all layers.
+
+    .. math::
+        h_t^{(1)} = F_1(x)_t, \qquad h_t^{(l)} = F_l([x, h^{(l-1)}])_t, \qquad y_t = [h_t^{(1)}, …, h_t^{(L)}]
+
+    Parameters and state are tuples with one entry per layer. Dropout goes into a :class:`Stack` with its layer.
+
+    Args:
+        *layers: cells and layers; the input size of each after the first is that of the input plus the output size of
+            the layer below.
+        outputs: ``"all"``, or ``"last"`` for the output of the top layer alone.
+
+    Raises:
+        TypeError: one of them is not a hashable cell or layer.
+        ValueError: sizes do not fit; there is no layer.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, jaxrnn as rnn
+        >>> deep = rnn.SkipStack(rnn.LSTM(3, 8), rnn.LSTM(3 + 8, 8), rnn.LSTM(3 + 8, 8))
+        >>> model = rnn.Stack(deep, rnn.Linear(3 * 8, 2))
+        >>> final, ys = rnn.unroll(model, model.init(jax.random.key(0)), jnp.ones((7, 2, 3)))
+        >>> ys.shape
+        (7, 2, 2)
+
+    Source: Graves (2013), "Generating sequences with recurrent neural networks", section 2.
+    """
+
+    layers: tuple = dataclasses.field(metadata={"star": True})
+    outputs: str = "all"
+
+    def __init__(self, *layers: Any, outputs: str = "all") -> None:
+        check_layers(layers, "SkipStack(LSTM(3, 8), LSTM(3 + 8, 8))")
+        checks.one_of("outputs", outputs, ("all", "last"))
+        object.__setattr__(self, "layers", layers)
+        object.__setattr__(self, "outputs", outputs)
+        for index, (below, above) in enumerate(itertools.pairwise(layers), 1):
+            sizes = self.input_size, getattr(below, "output_size", None), getattr(above, "input_size", None)
+            if None not in sizes and sizes[0] + sizes[1] != sizes[2]:
+                checks.refuse(f"layers[{index}]", f"input size {sizes[0]} + {sizes[1]}, that of the input and of "
+                              "the layer below", f"{sizes[2]} in {above!r}")  # fmt: skip
+
+    @property
+    def output_size(self) -> int | None:
+        sizes = [getattr(layer, "output_size", None) for layer in self.layers]
+        return sizes[-1] if self.outputs == "last" else None if None in sizes else sum(sizes)  # type: ignore[arg-type]
+
+    def step(self, params: tuple, state: tuple, x: Array, *, key: Array | None = None) -> tuple[tuple, Array]:
+        """One step through all layers."""
+        checks.one_per_layer("params", params, len(self.layers), "SkipStack")
+        checks.one_per_layer("state", state, len(self.layers), "SkipStack")
+        states, hs = [], []
+        for layer, p, s, k in zip(self.layers, params, state, self._keys(key), strict=True):
+            s, h = one_step(layer, p, s, _join([x, *hs[-1:]]), k)
+            states.append(s)
+            hs.append(h)
+        return tuple(states), self._output(hs)
+
+    def over_time(
+        self, params: Params, state: State, xs: Array, options: ScanOptions, key: Array | None
+    ) -> tuple[tuple, Array, PyTree | None]:
+        finals, trajectories, hs = [], [], []
+        for n, (layer, p, s, k) in enumerate(zip(self.layers, params, state, self._keys(key), strict=True)):
+            final, h, states = over_time(layer, p, s, _join([xs, *hs[-1:]]), options.part(n), k)
+            finals.append(final)
+            trajectories.append(states)
+            hs.append(h)
+        return tuple(finals), self._output(hs), tuple(trajectories) if options.return_states else None
+
+    def _output(self, hs: list[Array]) -> Array:
+        return _join(hs) if self.outputs == "all" else hs[-1]
+
+
+def _join(parts: list[Array]) -> Array:
+    """Arrays concatenated along their features."""
+    for part in parts:
+        checks.array("layers", part, "SkipStack")
+    return parts[0] if len(parts) == 1 else jnp.concatenate(parts, -1)
+
+
+def check_layers(layers: tuple, example: str) -> None:
+    """At least one layer, and all of them hashable."""
+    if not layers:
+        checks.refuse("layers", "at least one cell or layer", "none", example)
+    for index, layer in enumerate(layers):
+        checks.layer(f"layers[{index}]", layer)

@@ -17,7 +17,7 @@ from jaxrnn import checks
 from jaxrnn.bptt import unroll_cell
 from jaxrnn.compat import typed_sharding
 from jaxrnn.constructor import hyperparameters
-from jaxrnn.layers import MixedPrecision, Residual, Stack, Tied
+from jaxrnn.layers import Clockwork, Highway, LearnedState, MixedPrecision, Residual, SkipStack, Stack, Tied
 from jaxrnn.precision import broadcast, cast
 from jaxrnn.scan import where
 from jaxrnn.tasks import checks as task_checks
@@ -36,14 +36,16 @@ class EncoderOutput(NamedTuple):
 
 
 def with_context(model: Any, params: Params, encoded: EncoderOutput) -> Params:
-    """The parameters of a decoder, with the encoder's output set in each ContextCell and AttentionCell."""
+    """The parameters of a decoder, with the encoder's output set in each layer with a context or a memory."""
     if isinstance(model, (ContextCell, AttentionCell)):
         return model.with_context(params, encoded)
-    if isinstance(model, Stack):
+    if isinstance(model, LearnedState) and model.context_size is not None:
+        params = model.with_context(params, encoded.vector)
+    if isinstance(model, (Stack, SkipStack)):
         return tuple(with_context(layer, p, encoded) for layer, p in zip(model.layers, params, strict=True))
-    if isinstance(model, (Residual, MixedPrecision)):
+    if isinstance(model, (Residual, MixedPrecision, Clockwork)):
         return with_context(model.layer, params, encoded)
-    if isinstance(model, Tied):
+    if isinstance(model, (Tied, LearnedState, Highway)):
         return params._replace(layer=with_context(model.layer, params.layer, encoded))
     return params
 

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from jaxrnn import checks, losses
 from jaxrnn.constructor import hyperparameters
 from jaxrnn.decoding.checks import token_model, vocabulary_fits
-from jaxrnn.layers import Linear
+from jaxrnn.layers import FreshState, Linear
 from jaxrnn.precision import cast_like, widen
 from jaxrnn.scan import sequence_mask, where
 from jaxrnn.tasks import checks as task_checks
@@ -47,8 +47,8 @@ class ConditionalGenerator:
         checks.flag("bridge", self.bridge)
         token_model("decoder", self.decoder)
         vocabulary_fits("decoder", self.decoder, getattr(self.decoder, "output_size", None) or 0)
-        encoded, needed = self.encoding_size, state_size(self.decoder.initial_state())
-        if not self.bridge and encoded != needed:
+        encoded, needed = self.encoding_size, self._given_size
+        if not self.bridge and needed not in (0, encoded):
             checks.refuse("bridge", f"True, or {needed} features from the encoder, the size of the decoder's state",
                           f"False and {encoded}", "the bridge maps one to the other")  # fmt: skip
 
@@ -66,13 +66,22 @@ class ConditionalGenerator:
     def init(self, key: Array) -> EncoderDecoderParams:
         """Draw the parameters of all parts."""
         keys = jax.random.split(key, 3)
-        bridge = self._bridge.init(keys[1]) if self.bridge else ()
+        bridge = self._bridge.init(keys[1]) if self._has_bridge else ()
         return EncoderDecoderParams(self.encoder.init(keys[0]), bridge, self.decoder.init(keys[2]))
 
     @property
+    def _given_size(self) -> int:
+        """Features of the decoder's state that the encoder gives: all that is not learned."""
+        return sum(leaf.size for leaf in given_leaves(self.decoder.initial_state()))
+
+    @property
+    def _has_bridge(self) -> bool:
+        return self.bridge and self._given_size > 0
+
+    @property
     def _bridge(self) -> Linear:
-        dtypes = [leaf.dtype.name for leaf in float_leaves(self.decoder.initial_state())]
-        return Linear(self.encoding_size, state_size(self.decoder.initial_state()), dtype=dtypes[0])
+        dtypes = [leaf.dtype.name for leaf in given_leaves(self.decoder.initial_state())]
+        return Linear(self.encoding_size, self._given_size, dtype=dtypes[0])
 
     def start_decoder(
         self, params: EncoderDecoderParams, xs: PyTree, *, lengths: Array | None = None, key: Array | None = None
@@ -81,7 +90,8 @@ class ConditionalGenerator:
 
         .. math:: s_0 = \tanh(v w + b)
 
-        The bridge maps the encoded vector v to the initial state; without a bridge the state is v.
+        The bridge maps the encoded vector v to the initial state; without a bridge the state is v. The states of a
+        :class:`~jaxrnn.LearnedState` in the decoder are left to it.
 
         Args:
             params: the parameters of all parts.
@@ -94,7 +104,7 @@ class ConditionalGenerator:
         """
         encoded = self.encode(params, xs, lengths=lengths, key=key)
         v = encoded.vector
-        if self.bridge:
+        if self._has_bridge:
             v = jnp.tanh(self._bridge.apply(params.bridge, v))
         return with_context(self.decoder, params.decoder, encoded), split_state(
             v, self.decoder.initial_state(v.shape[:-1])
@@ -360,6 +370,17 @@ def float_leaves(state: State) -> list[Array]:
     return [leaf for leaf in jax.tree.leaves(state) if jnp.issubdtype(leaf.dtype, jnp.floating)]
 
 
+def given_leaves(state: State) -> list[Array]:
+    """The floating arrays of a state, but those that are fresh states of a LearnedState."""
+    parts = jax.tree.leaves(state, is_leaf=is_learned)
+    return [leaf for part in parts if not is_learned(part) for leaf in float_leaves(part)]
+
+
+def is_learned(state: State) -> bool:
+    """Whether a part of a state is that of a LearnedState."""
+    return isinstance(state, FreshState)
+
+
 def state_size(state: State) -> int:
     """Features of a state without batch axes."""
     return sum(leaf.size for leaf in float_leaves(state))
@@ -371,11 +392,11 @@ def concatenate_state(state: State, batch: tuple[int, ...]) -> Array:
 
 
 def split_state(vector: Array, like: State) -> State:
-    """Split a vector ``[..., C]`` into the floating arrays of a state; the inverse of :func:`concatenate_state`."""
-    leaves, structure = jax.tree.flatten(like)
+    """Split a vector ``[..., C]`` into the floating arrays of a state that are not learned."""
+    leaves, structure = jax.tree.flatten(like, is_leaf=is_learned)
     batch, start, new = vector.shape[:-1], 0, []
     for leaf in leaves:
-        if jnp.issubdtype(leaf.dtype, jnp.floating):
+        if not is_learned(leaf) and jnp.issubdtype(leaf.dtype, jnp.floating):
             size = math.prod(leaf.shape[len(batch) :])
             leaf, start = vector[..., start : start + size].reshape(leaf.shape), start + size
         new.append(leaf)

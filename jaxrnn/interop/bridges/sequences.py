@@ -11,7 +11,8 @@ import jax.numpy as jnp
 
 from jaxrnn import checks
 from jaxrnn.constructor import is_library_class, parts
-from jaxrnn.layers import Bidirectional, Dropout, Stack
+from jaxrnn.layers import Bidirectional, Dropout
+from jaxrnn.layers.stack import Layers
 from jaxrnn.layers.wrappers import Wrapper
 from jaxrnn.tasks import Classifier
 from jaxrnn.types import Array, Params, PyTree, State, input_ndim, is_layer
@@ -114,11 +115,11 @@ def _paths(model: Any) -> tuple[list[tuple[str, ...]], Any]:
 
 def _names(model: Any, path: tuple) -> tuple[str, ...]:
     """A path in the parameters of a model, by the names of its layers."""
-    if isinstance(model, Wrapper):
+    if isinstance(model, Wrapper) and type(model).init is Wrapper.init:  # without parameters of its own
         return _names(model.layer, path)
     if not path:
         return ()
-    if isinstance(model, Stack):
+    if isinstance(model, Layers):
         return f"layers_{path[0].idx}", *_names(model.layers[path[0].idx], path[1:])
     if isinstance(model, Bidirectional):
         return ("forward", "backward")[path[0].idx], *_names(model.directions[path[0].idx], path[1:])
