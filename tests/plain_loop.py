@@ -187,9 +187,8 @@ def unroll_sequence(model: Any, params: Any, state: Any, xs: list, resets: list)
         ts = [sigmoid(x @ params.w_t + params.b_t) for x in xs]
         return final, [t * y + (1 - t) * x for t, x, y in zip(ts, xs, ys, strict=True)], states
     if kind in ("LearnedState", "Clockwork"):
-        return unroll_by_steps(
-            {"LearnedState": learned_state, "Clockwork": clockwork}[kind], initial, model, params, state, xs, resets
-        )
+        step = {"LearnedState": learned_state, "Clockwork": clockwork}[kind]
+        return unroll_by_steps(step, initial, model, params, state, xs, resets)
     return unroll_by_steps(*CELLS[kind], model, params, state, xs, resets)
 
 
@@ -263,9 +262,9 @@ def unroll(
 
 
 def to_float64(x: Any) -> np.ndarray:
-    """As a NumPy array, in float64 unless it is of integers."""
+    """As a NumPy array, in float64 unless it is of integers or bools."""
     x = np.asarray(x)
-    return x if np.issubdtype(x.dtype, np.integer) else x.astype(np.float64)
+    return x if x.dtype == bool or np.issubdtype(x.dtype, np.integer) else x.astype(np.float64)
 
 
 def unnamed(state: Any) -> Any:

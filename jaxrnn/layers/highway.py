@@ -74,7 +74,7 @@ class Highway(Wrapper):
     def init(self, key: Array) -> HighwayParams:
         """Draw the parameters of the layer and ``w_t [I, I]``; ``b_t [I]`` is ``transform_bias``."""
         layer_key, w_key = jax.random.split(key)
-        size = self.input_size
+        size: Any = self.input_size
         w_t = initializers.draw("w_init", self.w_init, w_key, (size, size), self.dtype)
         return HighwayParams(self.layer.init(layer_key), w_t, jnp.full(size, self.transform_bias, self.dtype))
 

@@ -157,10 +157,10 @@ class LearnedState(Wrapper):
 
     def _start(self, params: LearnedStateParams, state: FreshState) -> State:
         """The learned state, in the batch shape and the dtypes of ``state``."""
-        learned, context = params.state, params.context
+        learned = params.state
         if self.context_size is not None:
-            checks.required("params.context", context, "params = layer.with_context(params, context) sets it")
-            learned = jax.tree.map(lambda w, b: _affine(context, w, b), params.w, learned)
+            checks.required("params.context", params.context, "params = layer.with_context(params, context) sets it")
+            learned = jax.tree.map(lambda w, b: _affine(params.context, w, b), params.w, learned)
 
         def take(initial: Array, learned: Array | None, like: Array) -> Array:
             learned = initial if learned is None else learned
@@ -169,7 +169,7 @@ class LearnedState(Wrapper):
         return jax.tree.map(take, self.layer.initial_state(state.fresh.shape), learned, state.state)
 
 
-def _affine(context: Array, w: Array, b: Array) -> Array:
+def _affine(context: Any, w: Array, b: Array) -> Array:
     """``c w + b``, ``[..., *features]``."""
     s = jnp.tensordot(context, w, 1)
     return s + broadcast(b, s.shape)

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 
 from jaxrnn import checks
 from jaxrnn.constructor import hyperparameters
+from jaxrnn.layers.bidirectional import merged_size
 from jaxrnn.types import Array, Params, PyTree, ScanOptions, State, input_ndim
 from jaxrnn.unroll import one_step, over_time
 
@@ -154,10 +155,11 @@ class SkipStack(Layers):
         object.__setattr__(self, "layers", layers)
         object.__setattr__(self, "outputs", outputs)
         for index, (below, above) in enumerate(itertools.pairwise(layers), 1):
-            sizes = self.input_size, getattr(below, "output_size", None), getattr(above, "input_size", None)
-            if None not in sizes and sizes[0] + sizes[1] != sizes[2]:
-                checks.refuse(f"layers[{index}]", f"input size {sizes[0]} + {sizes[1]}, that of the input and of "
-                              "the layer below", f"{sizes[2]} in {above!r}")  # fmt: skip
+            needed = merged_size("concat", self.input_size, getattr(below, "output_size", None))
+            input_size = getattr(above, "input_size", None)
+            if None not in (needed, input_size) and needed != input_size:
+                checks.refuse(f"layers[{index}]", f"input size {needed}, that of the input and of the layer below",
+                              f"{input_size} in {above!r}")  # fmt: skip
 
     @property
     def output_size(self) -> int | None:
@@ -168,7 +170,8 @@ class SkipStack(Layers):
         """One step through all layers."""
         checks.one_per_layer("params", params, len(self.layers), "SkipStack")
         checks.one_per_layer("state", state, len(self.layers), "SkipStack")
-        states, hs = [], []
+        states: list[State] = []
+        hs: list[Array] = []
         for layer, p, s, k in zip(self.layers, params, state, self._keys(key), strict=True):
             s, h = one_step(layer, p, s, _join([x, *hs[-1:]]), k)
             states.append(s)
@@ -178,7 +181,9 @@ class SkipStack(Layers):
     def over_time(
         self, params: Params, state: State, xs: Array, options: ScanOptions, key: Array | None
     ) -> tuple[tuple, Array, PyTree | None]:
-        finals, trajectories, hs = [], [], []
+        finals: list[State] = []
+        trajectories: list[PyTree] = []
+        hs: list[Array] = []
         for n, (layer, p, s, k) in enumerate(zip(self.layers, params, state, self._keys(key), strict=True)):
             final, h, states = over_time(layer, p, s, _join([xs, *hs[-1:]]), options.part(n), k)
             finals.append(final)
