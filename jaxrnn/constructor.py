@@ -57,8 +57,11 @@ def remake(model: Any, **fields: Any) -> Any:
 
 
 def replace_cells(model: Any, new: Callable[[Any], Any]) -> Any:
-    """Return the model with ``new(cell)`` in place of every cell in it; the structure of the parameters is the same."""
-    if not hasattr(model, "over_time"):
+    """Return the model with ``new(cell)`` in place of every cell in it; the structure of the parameters is the same.
+
+    A layer with an attribute ``is_cell`` that is True, such as a cell with a learned initial state, is one.
+    """
+    if not hasattr(model, "over_time") or getattr(model, "is_cell", False):
         return new(model)
     if not dataclasses.is_dataclass(model):
         return model

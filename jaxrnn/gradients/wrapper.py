@@ -19,6 +19,14 @@ class CellWrapper:
     def input_ndim(self) -> int:
         return input_ndim(self.cell)
 
+    @property
+    def input_size(self) -> int | None:
+        return getattr(self.cell, "input_size", None)
+
+    @property
+    def output_size(self) -> int | None:
+        return getattr(self.cell, "output_size", None)
+
     def init(self, key: Array) -> Params:
         """The parameters of the cell."""
         return self.cell.init(key)

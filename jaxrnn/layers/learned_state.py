@@ -15,7 +15,7 @@ from jaxrnn.initializers import Initializer
 from jaxrnn.layers.wrappers import Wrapper
 from jaxrnn.precision import broadcast, cast_like
 from jaxrnn.scan import where
-from jaxrnn.types import Array, Params, PyTree, ScanOptions, State, exportable
+from jaxrnn.types import Array, Params, PyTree, ScanOptions, State, exportable, is_layer
 from jaxrnn.unroll import one_step, over_time
 
 
@@ -128,18 +128,24 @@ class LearnedState(Wrapper):
         self, params: LearnedStateParams, state: FreshState, x: PyTree, *, key: Array | None = None
     ) -> tuple[FreshState, PyTree]:
         """One step of the layer, from the learned state where ``state`` is fresh."""
-        before, fresh = state
-        before = where(fresh, self._start(params, state), before)
-        after, y = one_step(self.layer, params.layer, before, x, key)
-        return FreshState(after, jnp.zeros_like(fresh)), y
+        after, y = one_step(self.layer, params.layer, self._before(params, state), x, key)
+        return FreshState(after, jnp.zeros_like(state.fresh)), y
+
+    @property
+    def is_cell(self) -> bool:
+        """Whether it is a cell with another initial state, whose gates and states are looked into like a cell's."""
+        return not is_layer(self.layer)
+
+    def gates(self, params: LearnedStateParams, state: FreshState, x: PyTree) -> dict[str, Array]:
+        """The gates of the cell, by name; none of a layer or a cell without gates."""
+        gates = getattr(self.layer, "gates", None)
+        return {} if gates is None else gates(params.layer, self._before(params, state), x)
 
     def over_time(
         self, params: LearnedStateParams, state: FreshState, xs: PyTree, options: ScanOptions, key: Array | None
     ) -> tuple[FreshState, PyTree, PyTree | None]:
-        start = self._start(params, state)
-        final, ys, states = over_time(
-            self.layer, params.layer, where(state.fresh, start, state.state), xs, options._replace(initial=start), key
-        )
+        before, options = self._before(params, state), options._replace(initial=self._start(params, state))
+        final, ys, states = over_time(self.layer, params.layer, before, xs, options, key)
         # a sequence stays fresh until its first step that is not masked
         mask = options.mask
         if mask is None:
@@ -154,6 +160,10 @@ class LearnedState(Wrapper):
         if trajectory is not None:
             trajectory = jax.vmap(unless_fresh)(trajectory)
         return unless_fresh(FreshState(final, mask.any(0))), ys, trajectory
+
+    def _before(self, params: LearnedStateParams, state: FreshState) -> State:
+        """The state before a step: the learned one where ``state`` is fresh."""
+        return where(state.fresh, self._start(params, state), state.state)
 
     def _start(self, params: LearnedStateParams, state: FreshState) -> State:
         """The learned state, in the batch shape and the dtypes of ``state``."""
