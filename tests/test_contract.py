@@ -37,7 +37,13 @@ from jaxrnn.scan import where
 pytestmark = pytest.mark.usefixtures("x64")
 
 
-OTHERS = ["lstm-coupled", "lstm-peephole-previous", "gru", "bidirectional-product"]  # with other equations
+OTHERS = [
+    "lstm-coupled",
+    "lstm-peephole-previous",
+    "gru",
+    "bidirectional-product",
+    "learned-state",
+]  # with other equations
 
 
 def fast(names, slow=lambda name: name not in KINDS):

@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import plain_loop
 import pytest
-from contract import LENGTHS, RESETS, assert_close, assert_identical, weighted
-from refusals import refused
+from contract import LENGTHS, RESETS, assert_close, assert_identical, floats, weighted
+from refusals import refuses
 from test_bptt import first_order
 from zoo import B, H, I, T, filled, gru, inputs, lstm, random_params
 
@@ -20,13 +20,10 @@ def learned(cell=None, **options):
     return model, random_params(model)
 
 
-def slow(*case):
-    return pytest.param(*case, marks=pytest.mark.slow)
-
-
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("remat", "reverse", "derivative"),
-    [(2, False, "rule"), slow(False, True, "rule"), slow(2, True, "linearized"), slow(False, False, "linearized")],
+    [(2, False, "rule"), (False, True, "rule"), (2, True, "linearized"), (False, False, "linearized")],
 )
 def test_rule_equals_autodiff(remat, reverse, derivative):
     """Backward, forward and for an ensemble, the gradient of the learned state with resets in the middle included."""
@@ -38,7 +35,7 @@ def test_rule_equals_autodiff(remat, reverse, derivative):
             results = rnn.unroll(
                 model, *at, lengths=LENGTHS, resets=RESETS, reverse=reverse, remat=remat, derivative=derivative
             )
-            return weighted(jax.tree.map(jnp.sin, results))
+            return weighted([jnp.sin(leaf) for leaf in floats(results)])
 
         return value
 
@@ -89,6 +86,7 @@ def test_a_sequence_without_steps_stays_fresh():
     assert_close(ys[:, 2], rnn.unroll(model, params, xs[:, 2])[1])
 
 
+@pytest.mark.slow
 def test_real_time_recurrent_learning():
     """The first step replaces the state, so the influence of the learned state is that of backpropagation."""
     model, params = learned(gru("float64"))
@@ -186,7 +184,7 @@ def test_bfloat16_sums_in_float32():
 
 
 @pytest.mark.slow
-def test_state_init_and_mesh():
+def test_state_init():
     """The initializer draws every floating array of the state; integers have no parameter."""
     model = rnn.LearnedState(lstm("float64"), state_init="ones")
     assert_close(model.init(jax.random.key(0)).state, (jnp.ones(H), jnp.ones(H)))
@@ -194,17 +192,14 @@ def test_state_init_and_mesh():
 
 def test_refusals():
     """An argument that is wrong, or a context that is not set, is named."""
-    with refused(TypeError, "layer:", "a cell or layer"):
-        rnn.LearnedState(3)
-    with refused(ValueError, "context_size:", "a positive int"):
-        rnn.LearnedState(gru("float64"), context_size=0)
-    with refused(ValueError, "state_init:", "one of"):
-        rnn.LearnedState(gru("float64"), state_init="nought")
+    refuses("TypeError layer: …a cell or layer…", lambda: rnn.LearnedState(3))
+    refuses("ValueError context_size: …a positive int…", lambda: rnn.LearnedState(gru("float64"), context_size=0))
+    refuses("ValueError state_init: …one of…", lambda: rnn.LearnedState(gru("float64"), state_init="nought"))
     model, params = learned(context_size=2)
-    with refused(TypeError, "params.context:", "with_context"):
-        rnn.unroll(model, params, inputs(model))
-    with refused(ValueError, "context:", "last axis 2"):
-        model.with_context(params, jnp.ones((B, 3)))
+    refuses("TypeError params.context: …with_context…", lambda: rnn.unroll(model, params, inputs(model)))
+    refuses("ValueError context: …last axis 2…", lambda: model.with_context(params, jnp.ones((B, 3))))
     plain, params = learned()
-    with refused(ValueError, "context_size:", "LearnedState(..., context_size=C)"):
-        plain.with_context(params, jnp.ones((B, 3)))
+    refuses(
+        "ValueError context_size: …context_size=C…",
+        lambda: plain.with_context(params, jnp.ones((B, 3))),
+    )

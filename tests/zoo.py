@@ -98,7 +98,7 @@ def recurrent_stack(dtype: str) -> rnn.Stack:
 
 def clockwork(dtype: str) -> rnn.SkipStack:
     """A module that is slow, and a fast one that reads it."""
-    return rnn.SkipStack(rnn.Clockwork(gru(dtype), 3), rnn.Clockwork(lstm(dtype, I + H, H), 2))
+    return rnn.SkipStack(rnn.Clockwork(gru(dtype), 2), lstm(dtype, I + H, H))
 
 
 ZOO: dict[str, Entry] = {
@@ -142,8 +142,8 @@ ZOO: dict[str, Entry] = {
     "tied": Entry(lambda d: rnn.Tied(embedding(d), rnn.Stack(gru(d), lstm(d, H, I))), V, "past"),
     "tied-no-bias": Entry(lambda d: rnn.Tied(embedding(d), gru(d, I, I), use_bias=False), V, "past"),
     "mixed-precision": Entry(lambda d: rnn.MixedPrecision(rnn.Stack(gru(d), linear(d, H)), d, d), H, "past"),
-    "learned-state": Entry(lambda d: rnn.LearnedState(recurrent_stack(d)), H, "past"),
-    "learned-state-of-cell": Entry(lambda d: rnn.Bidirectional(rnn.LearnedState(gru(d))), 2 * H, "all"),
+    "user-in-learned-state": Entry(lambda d: rnn.LearnedState(recurrent_stack(d)), H, "past"),
+    "learned-state": Entry(lambda d: rnn.Bidirectional(rnn.LearnedState(gru(d))), 2 * H, "all"),
     "highway": Entry(lambda d: rnn.Highway(lstm(d, I, I), dtype=d), I, "past"),
     "skip-stack": Entry(lambda d: rnn.SkipStack(lstm(d), gru(d, I + H, H), lstm(d, I + H, 2)), 2 * H + 2, "past"),
     "skip-stack-last": Entry(lambda d: rnn.SkipStack(gru(d), gru(d, I + H, 2), outputs="last"), 2, "past"),
