@@ -146,20 +146,19 @@ class LearnedState(Wrapper):
     ) -> tuple[FreshState, PyTree, PyTree | None]:
         before, options = self._before(params, state), options._replace(initial=self._start(params, state))
         final, ys, states = over_time(self.layer, params.layer, before, xs, options, key)
-        # a sequence stays fresh until its first step that is not masked
         mask = options.mask
         if mask is None:
             mask = jnp.ones((jax.tree.leaves(xs)[0].shape[0], *state.fresh.shape), bool)
-        started = jax.lax.cummax(mask.astype(jnp.int32), reverse=options.reverse) > 0  # [T, ...]
-        trajectory = FreshState(states, started) if options.return_states else None
 
-        def unless_fresh(after: FreshState) -> FreshState:
-            fresh = state.fresh & ~after.fresh
-            return FreshState(where(fresh, cast_like(state.state, after.state), after.state), fresh)
+        def marked(after: State, started: Array) -> FreshState:
+            """A sequence stays fresh until its first step that is not masked."""
+            fresh = state.fresh & ~started
+            return FreshState(where(fresh, cast_like(state.state, after), after), fresh)
 
-        if trajectory is not None:
-            trajectory = jax.vmap(unless_fresh)(trajectory)
-        return unless_fresh(FreshState(final, mask.any(0))), ys, trajectory
+        if options.return_states:
+            started = jax.lax.cummax(mask.astype(jnp.int32), reverse=options.reverse) > 0  # [T, ...]
+            states = jax.vmap(marked)(states, started)
+        return marked(final, mask.any(0)), ys, states
 
     def _before(self, params: LearnedStateParams, state: FreshState) -> State:
         """The state before a step: the learned one where ``state`` is fresh."""
