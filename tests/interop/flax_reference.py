@@ -28,7 +28,7 @@ def same(ours, theirs, tolerance):
     for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(theirs), strict=True):
         assert a.dtype == b.dtype
         np.testing.assert_allclose(a, b, rtol=0, atol=tolerance)
-        errors.append(float(np.max(np.abs(np.asarray(a) - np.asarray(b)), initial=0)))
+        errors.append(float(np.max(np.abs(np.asarray(a, np.float64) - np.asarray(b, np.float64)), initial=0)))
     return max(errors)
 
 
