@@ -16,7 +16,7 @@ from jaxrnn import (
     plots,
     tasks,
 )
-from jaxrnn.cells import GRU, LSTM, GRUParams, LSTMParams, LSTMState, VanillaParams, VanillaRNN
+from jaxrnn.cells import GRU, LSTM, GRUParams, LeakyRNN, LSTMParams, LSTMState, VanillaParams, VanillaRNN
 from jaxrnn.constructor import from_repr
 from jaxrnn.layers import (
     Activation,
@@ -46,6 +46,7 @@ __all__ = [
     "LSTMParams",
     "LSTMState",
     "Layer",
+    "LeakyRNN",
     "Linear",
     "MixedPrecision",
     "Residual",

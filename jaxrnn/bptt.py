@@ -22,25 +22,31 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxrnn import checks, compat
+from jaxrnn.adaptor import KeyedCell
 from jaxrnn.compat import mesh_axes, pvary
 from jaxrnn.precision import cast_like, differentiable_step, wide_tangent, widen
 from jaxrnn.scan import fill_padding, masked_scan, scan_chunks, where
-from jaxrnn.types import Array, Params, PyTree, Recurrence, ScanOptions, State, has_differential
+from jaxrnn.types import Array, Params, PyTree, Recurrence, ScanOptions, State, has_differential, takes_key
 
 
 def unroll_cell(
-    cell: Any, params: Params, state: State, xs: PyTree, options: ScanOptions
+    cell: Any, params: Params, state: State, xs: PyTree, options: ScanOptions, key: Array | None = None
 ) -> tuple[State, PyTree, PyTree | None]:
-    """Scan a cell over time, and choose how it is differentiated."""
+    """Scan a cell over time, and choose how it is differentiated; step t of a cell with noise has its own key."""
     for mask in (options.mask, options.resets):
         if mask is not None:
             checks.batch_leading(state, mask.shape[1:])
     state = _carry_like_output(cell.step, params, state, xs)
     xs = xs if options.mask is None else fill_padding(options.mask, xs)
+    single_dtype = _single_dtype(params, state, xs)
+    if key is not None and takes_key(cell):
+        steps = jnp.arange(jax.tree.leaves(xs)[0].shape[0])
+        cell, xs = KeyedCell(cell), (xs, jax.vmap(jax.random.fold_in, (None, 0))(key, steps))
     unroll = _unroll_by_autodiff
-    if options.derivative != "autodiff" and _single_dtype(params, state, xs):
+    if options.derivative != "autodiff" and single_dtype:
         if options.derivative == "linearized":
             cell = Linearized(cell)
         unroll = _unroll_by_rule if has_differential(cell) else _unroll_by_autodiff
@@ -102,7 +108,8 @@ def _unroll_jvp(spec: ScanSpec, primals: tuple, tangents: tuple) -> tuple[tuple,
     """Scan with residuals and states stored, then the linear recurrence that they define."""
     params, state, xs, mask, resets = primals
     dparams, dstate = jax.tree.map(_instantiate, tangents[:2], primals[:2], is_leaf=_is_zero)
-    dxs = None if _is_zero(tangents[2]) else tangents[2]  # inputs that are not differentiated cost nothing
+    dxs = jax.tree.map(lambda dx: None if _is_zero(dx) else dx, tangents[2], is_leaf=_is_zero)
+    dxs = dxs if jax.tree.leaves(dxs) else None  # inputs that are not differentiated cost nothing
     cell, initial_state = spec.cell, spec.initial_state(state, resets)
     final, residuals, states = _forward_scan(
         spec, lambda _, residuals: residuals, params, state, xs, mask, resets, return_states=True
@@ -202,7 +209,7 @@ class Linearized:
 
         def v(state: State, x: PyTree, dx: PyTree) -> PyTree:
             ds = jax.tree.map(jnp.zeros_like, state)
-            like = jax.eval_shape(step, params, state, x)
+            like, dx = jax.eval_shape(step, params, state, x), jax.tree.map(_tangent, x, dx)
             return wide_tangent(step, (wide_params, state, x), (dwide, ds, dx), like)
 
         def tangent_step(ds: State, inputs: tuple) -> tuple[State, PyTree]:
@@ -210,7 +217,7 @@ class Linearized:
             from_state = jax.jvp(lambda state: step(params, state, x), (state,), (ds,))[1]
             return jax.tree.map(jnp.add, from_state, v_t)
 
-        dxs = jax.tree.map(jnp.zeros_like, xs) if dxs is None else dxs
+        dxs = jax.tree.map(lambda _: None, xs) if dxs is None else dxs
         return (before, xs, jax.vmap(v)(before, xs, dxs)), tangent_step
 
 
@@ -226,6 +233,13 @@ def _previous_states(state: State, states: PyTree, reverse: bool) -> PyTree:
 
 def _is_zero(tangent: Any) -> bool:
     return isinstance(tangent, jax.custom_derivatives.SymbolicZero)
+
+
+def _tangent(x: Array, dx: Array | None) -> Any:
+    """A tangent of 0 for None; keys and integers have none."""
+    if not jnp.issubdtype(x.dtype, jnp.inexact):
+        return np.zeros(x.shape, jax.dtypes.float0)
+    return jnp.zeros_like(x) if dx is None else dx
 
 
 def _instantiate(tangent: Any, primal: Array) -> Array:
