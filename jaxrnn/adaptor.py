@@ -21,6 +21,9 @@ class Adaptor:
 
     adapted: Any
 
+    def init(self, key: Array) -> Params:
+        return self.adapted.init(key)
+
     def initial_state(self, batch_shape: tuple[int, ...] = ()) -> State:
         return self.adapted.initial_state(batch_shape)
 
@@ -60,6 +63,11 @@ def replace_state(
     with jax.disable_jit():  # a compiled step would hide that its output is an array of its state
         new, y = step(state, x)
     changed = change(new)
-    for old, leaf in zip(jax.tree.leaves(new), jax.tree.leaves(changed), strict=True):
+    return changed, replace_output(y, new, changed)
+
+
+def replace_output(y: PyTree, state: State, changed: State) -> PyTree:
+    """The output, or where it is an array of the state that of the changed one."""
+    for old, leaf in zip(jax.tree.leaves(state), jax.tree.leaves(changed), strict=True):
         y = leaf if y is old else y
-    return changed, y
+    return y

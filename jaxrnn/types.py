@@ -140,6 +140,21 @@ class Differential(Cell, Protocol):
 
 
 Recurrence: TypeAlias = Callable[[State, PyTree], tuple[State, PyTree]]
+Mask: TypeAlias = Callable[[Array], Array]
+
+
+class Maskable(Cell, Protocol):
+    """A cell that lets :class:`~jaxrnn.RecurrentDropout` and :class:`~jaxrnn.VariationalDropout` into its equations.
+
+    ``masked_step`` is its step, with one function applied to h where it enters a product with ``w_hh``, another to the
+    candidate c̃ or h̃, which the step writes into the state. A cell in whose step h enters by products alone may also
+    have ``mask_state(state, mask)``, the state with h multiplied by the mask: then its differential is kept.
+    """
+
+    def masked_step(
+        self, params: Params, state: State, x: PyTree, *, recurrent: Mask, candidate: Mask
+    ) -> tuple[State, PyTree]:
+        """Take one step with ``recurrent(h)`` in the products and ``candidate(c̃)`` in the update."""
 
 
 def has_differential(cell: Any) -> bool:
@@ -156,6 +171,11 @@ def takes_key(model: Any) -> bool:
 def keyed_step(model: Any, key: Array | None) -> Callable[[Params, State, PyTree], tuple[State, PyTree]]:
     """The step of a model, with the key where it takes one."""
     return model.step if key is None or not takes_key(model) else partial(model.step, key=key)
+
+
+def unmasked(x: Array) -> Array:
+    """No mask: x itself."""
+    return x
 
 
 def is_layer(model: Any) -> bool:

@@ -13,7 +13,7 @@ from jaxrnn.cells import common
 from jaxrnn.cells.vanilla import ACTIVATIONS, SLOPES
 from jaxrnn.constructor import hyperparameters
 from jaxrnn.initializers import Initializer
-from jaxrnn.types import Array, PyTree, Recurrence, exportable
+from jaxrnn.types import Array, Mask, PyTree, Recurrence, exportable, unmasked
 
 
 @exportable
@@ -104,18 +104,26 @@ class LeakyRNN:
         """Raise an error for inputs whose last axis is not I."""
         checks.features(argument, x, self.input_size, "LeakyRNN")
 
-    def step(
-        self, params: LeakyParams, state: Array, x: Array, *, key: Array | None = None
-    ) -> tuple[Array, Array]:
+    def step(self, params: LeakyParams, state: Array, x: Array, *, key: Array | None = None) -> tuple[Array, Array]:
         """One step: ``x [..., I]``, ``h [..., H]`` to the next ``h`` and the output, which is ``h``."""
+        return self.masked_step(params, state, x, key=key)
+
+    def masked_step(
+        self, params: LeakyParams, state: Array, x: Array, *, key: Array | None = None,
+        recurrent: Mask = unmasked, candidate: Mask = unmasked,
+    ) -> tuple[Array, Array]:  # fmt: skip
+        """One step with ``recurrent(h)`` in the product and ``candidate(f(a))`` in the update, for dropout."""
         params, state = checks.step_arguments(self, params, state, x)
-        h, _ = self._equations(params, state, self._add_noise(common.input_projection(params, x), key))
+        z = self._add_noise(common.input_projection(params, x), key)
+        h, _ = self._equations(params, state, z, recurrent, candidate)
         return h, h
 
-    def _equations(self, params: LeakyParams, h: Array, z: Array) -> tuple[Array, tuple[Array, Array]]:
+    def _equations(
+        self, params: LeakyParams, h: Array, z: Array, recurrent: Mask = unmasked, candidate: Mask = unmasked
+    ) -> tuple[Array, tuple[Array, Array]]:
         """The equations above, from ``h_{t-1}`` and ``z = x w_xh + b_h`` with the noise; also a and ``f(a)``."""
-        a = h @ params.w_hh + z
-        rate = self._f(a)
+        a = recurrent(h) @ params.w_hh + z
+        rate = candidate(self._f(a))
         return (1 - self.alpha) * h + self.alpha * rate, (a, rate)
 
     def _add_noise(self, z: Array, key: Array | None) -> Array:

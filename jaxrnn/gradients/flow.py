@@ -93,10 +93,13 @@ def _perturbed(model: Any, params: Params, xs: PyTree, state: State | None, targ
     state = default_state(model, params, xs) if state is None else checks.state_like("state", model, state, batch)
     perturbed = replace_cells(model, lambda cell: PerturbedLayer(cell, steps, target))
     zeros, tree = jax.tree.flatten(perturbed.initial_state(batch), is_leaf=_is_perturbed)
-    if not all(map(_is_perturbed, zeros)):
+    if not all(_is_perturbed(zero) or jnp.issubdtype(zero.dtype, jnp.integer) for zero in zeros):
         checks.refuse("model", "cells, and layers that hold their cells in the fields of a frozen dataclass",
                       repr(model), "a layer with its own state hides it", TypeError)  # fmt: skip
-    starts = [zero._replace(state=s) for zero, s in zip(zeros, tree.flatten_up_to(state))]  # type: ignore[attr-defined]
+    starts = [  # integers are the clock of a layer
+        zero._replace(state=s) if isinstance(zero, PerturbedState) else s
+        for zero, s in zip(zeros, tree.flatten_up_to(state))  # type: ignore[attr-defined]
+    ]
     return perturbed, jax.tree.unflatten(tree, starts)
 
 
@@ -105,11 +108,11 @@ def _is_perturbed(value: Any) -> bool:
 
 
 def _perturbations(states: PyTree) -> PyTree:
-    return jax.tree.map(lambda s: s.perturbation, states, is_leaf=_is_perturbed)
+    return jax.tree.map(lambda s: s.perturbation if _is_perturbed(s) else None, states, is_leaf=_is_perturbed)
 
 
 def _unperturbed(states: PyTree) -> PyTree:
-    return jax.tree.map(lambda s: s.state, states, is_leaf=_is_perturbed)
+    return jax.tree.map(lambda s: s.state if _is_perturbed(s) else s, states, is_leaf=_is_perturbed)
 
 
 def _norm(gradient: Array, axes: int) -> Array:

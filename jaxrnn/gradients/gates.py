@@ -118,7 +118,9 @@ def gate_statistics(
         time_constant = 1 / jnp.abs(mean(jnp.log(gate))) if name == "keep" else None
         return GateStatistics(mean(gate < margin), mean(gate > 1 - margin), mean(gate), time_constant)
 
-    def of_record(record: GateRecord) -> dict[str, GateStatistics]:
+    def of_record(record: Any) -> dict[str, GateStatistics] | None:
+        if not isinstance(record, GateRecord):  # the clock of a layer
+            return None
         return {name: statistics(name, gate) for name, gate in record.gates.items()}
 
     return jax.tree.map(of_record, records, is_leaf=lambda r: isinstance(r, GateRecord))
