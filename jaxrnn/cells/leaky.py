@@ -156,7 +156,10 @@ class LeakyRNN:
         self, params: LeakyParams, dparams: LeakyParams, xs: Array, dxs: Array | None,
         before: Array, after: Array, residuals: Array,
     ) -> tuple[PyTree, Recurrence]:  # fmt: skip
-        """``v = dx w_xh + x dw_xh + db_h + h_{t-1} dw_hh``; ``dh_t = (1 - α) dh_{t-1} + α f'(a) ⊙ (dh_{t-1} w_hh + v)``."""
+        """``v = dx w_xh + x dw_xh + db_h + h_{t-1} dw_hh``, and the differential of the second equation.
+
+        ``dh_t = (1 - α) dh_{t-1} + α f'(a) ⊙ (dh_{t-1} w_hh + v)``.
+        """
         v = common.input_projection_tangent(params, dparams, xs, dxs) + common.weight_tangent(before, dparams.w_hh)
         matmul_w_hh = common.right_matmul(params.w_hh)
 

@@ -56,7 +56,9 @@ class WordDropout(ClockedWrapper):
     def cell(self) -> Embedding:
         return self.embedding
 
-    def step(self, params: Params, state: ClockState, x: Array, *, key: Array | None = None) -> tuple[ClockState, Array]:
+    def step(
+        self, params: Params, state: ClockState, x: Array, *, key: Array | None = None
+    ) -> tuple[ClockState, Array]:
         """One step; with the key of an unroll it drops the words that it does."""
         new, y = super().step(params, state, x)
         return new, self._drop(key, Clock(state[1], state[2], jnp.shape(x)), x, y)

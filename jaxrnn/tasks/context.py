@@ -7,7 +7,6 @@ cell is unrolled and decoded like any other: ``params.context`` and ``params.mem
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any, NamedTuple
 
 import jax
