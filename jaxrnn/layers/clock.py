@@ -55,7 +55,7 @@ class Clock(NamedTuple):
 class ClockedWrapper(Wrapper):
     """A layer around a cell whose masks follow a clock.
 
-    A subclass is a dataclass with a field ``cell``, and has ``prepare``.
+    A subclass is a dataclass with a field ``cell``, and overrides ``prepare``.
     """
 
     cell: Any
@@ -72,7 +72,7 @@ class ClockedWrapper(Wrapper):
         self, key: Array | None, clock: Clock, params: Params, x: PyTree
     ) -> tuple[Callable[[Any], Any], PyTree]:
         """What becomes of the cell, and the inputs that it then takes, of one step or of all."""
-        raise NotImplementedError
+        return unchanged, x
 
     def initial_state(self, batch_shape: tuple[int, ...] = ()) -> ClockState:
         """The initial state of the cell, and the clock at 0."""
@@ -98,6 +98,11 @@ class ClockedWrapper(Wrapper):
         model = replace_cells(self.cell, change)
         final, ys, states = over_time(model, params, state.state, xs, options, cell_key)
         return ClockState(final, *last), ys, ClockState(states, *after) if options.return_states else None
+
+
+def unchanged(cell: Any) -> Any:
+    """The cell itself."""
+    return cell
 
 
 def split(key: Array | None) -> Any:

@@ -16,16 +16,11 @@ import jax.numpy as jnp
 from jaxrnn import checks
 from jaxrnn.adaptor import Adaptor, first, replace_output, replace_state
 from jaxrnn.constructor import hyperparameters
-from jaxrnn.layers.clock import Clock, ClockedWrapper, bernoulli, check_cell, dropout_mask, innermost
+from jaxrnn.layers.clock import Clock, ClockedWrapper, bernoulli, check_cell, dropout_mask, innermost, unchanged
 from jaxrnn.types import Array, Params, PyTree, Recurrence, State, has_differential
 from jaxrnn.unroll import cast_state
 
 Change = Callable[[Any], Any]
-
-
-def unchanged(cell: Any) -> Any:
-    """The cell itself."""
-    return cell
 
 
 def state_of(cell: Any, params: Params, x: PyTree, batch: tuple[int, ...]) -> State:
