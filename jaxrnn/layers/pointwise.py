@@ -14,7 +14,7 @@ from jaxrnn.activations import FUNCTIONS
 from jaxrnn.compat import typed_sharding
 from jaxrnn.constructor import hyperparameters
 from jaxrnn.initializers import Initializer
-from jaxrnn.precision import add_bias, widen
+from jaxrnn.precision import add_bias, matmul, widen
 from jaxrnn.scan import where
 from jaxrnn.types import Array, Params, PyTree, ScanOptions, exportable
 
@@ -106,7 +106,7 @@ class Linear(Pointwise):
 
     def apply(self, params: LinearParams, x: Array, key: Array | None = None) -> Array:
         """``x w + b``."""
-        return add_bias(x @ params.w, params.b)
+        return add_bias(matmul(x, params.w), params.b)
 
 
 @exportable
@@ -174,7 +174,7 @@ class Embedding(Pointwise):
 
     def attend(self, params: EmbeddingParams, h: Array) -> Array:
         """The tied readout ``h wᵀ``: ``[..., size]`` to logits ``[..., V]``."""
-        return h @ params.w.T
+        return matmul(h, params.w.T)
 
 
 @hyperparameters

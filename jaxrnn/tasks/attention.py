@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from jaxrnn import checks, initializers
 from jaxrnn.constructor import hyperparameters
 from jaxrnn.initializers import Initializer
-from jaxrnn.precision import broadcast, widen
+from jaxrnn.precision import broadcast, matmul, widen
 from jaxrnn.scan import sequence_mask, where
 from jaxrnn.types import Array, exportable
 
@@ -149,11 +149,11 @@ class AdditiveAttention(Attention):
 
     def keys(self, params: AdditiveParams, memory: Array) -> Array:
         """``e w_k``."""
-        return memory @ params.w_k
+        return matmul(memory, params.w_k)
 
     def scores(self, params: AdditiveParams, query: Array, keys: Array) -> Array:
         """``tanh(h w_q + e w_k) · v``."""
-        q, keys = query @ params.w_q, expand_batch_axes(keys, query.ndim + 1)
+        q, keys = matmul(query, params.w_q), expand_batch_axes(keys, query.ndim + 1)
         shape = (keys.shape[0], *q.shape)
         return jnp.tanh(broadcast(q, shape) + broadcast(keys, shape)) @ params.v
 
@@ -255,7 +255,7 @@ class GeneralAttention(Attention):
 
     def keys(self, params: GeneralParams, memory: Array) -> Array:
         """``e w``."""
-        return memory @ params.w
+        return matmul(memory, params.w)
 
     def scores(self, params: GeneralParams, query: Array, keys: Array) -> Array:
         """``h · (e w)``."""

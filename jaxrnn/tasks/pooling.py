@@ -13,7 +13,7 @@ from jaxrnn.constructor import hyperparameters
 from jaxrnn.layers import Bidirectional, MixedPrecision, Residual, Reverse, Stack
 from jaxrnn.layers.bidirectional import MERGES, sees_future
 from jaxrnn.layers.pointwise import Pointwise
-from jaxrnn.precision import broadcast_rows, widen
+from jaxrnn.precision import broadcast_rows, matmul, widen
 from jaxrnn.scan import sequence_mask, where
 from jaxrnn.types import Array, Params, exportable
 from jaxrnn.unroll import unroll
@@ -204,7 +204,7 @@ class AttentionPooling:
         checks.features("ys", ys, self.input_size, "AttentionPooling")
         params, lengths = checks.parameters(self, params), _checked_lengths(ys, lengths)
         mask = sequence_mask(ys.shape[0], lengths)
-        z = where(mask, ys) @ params.w
+        z = matmul(where(mask, ys), params.w)
         scores = widen(jnp.tanh(z + broadcast_rows(params.b, z)) @ params.v)  # [T, ...]; a softmax is a sum over T
         largest = jax.lax.stop_gradient(jnp.where(mask, scores, -jnp.inf).max(0, initial=-jnp.inf))
         exponentials = where(mask, jnp.exp(scores - jnp.where(lengths > 0, largest, 0)[None]))
