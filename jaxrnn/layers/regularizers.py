@@ -17,7 +17,7 @@ from jaxrnn import checks
 from jaxrnn.adaptor import Adaptor, first, replace_output, replace_state
 from jaxrnn.constructor import hyperparameters
 from jaxrnn.layers.clock import Clock, ClockedWrapper, bernoulli, check_cell, dropout_mask, innermost, unchanged
-from jaxrnn.types import Array, Params, PyTree, Recurrence, State, has_differential
+from jaxrnn.types import Array, Params, PyTree, Recurrence, State, has_differential, is_layer
 from jaxrnn.unroll import cast_state
 
 Change = Callable[[Any], Any]
@@ -37,7 +37,9 @@ def masked_shape(cell: Any, hook: str, params: Params, x: PyTree, batch: tuple[i
         return a
 
     state = state_of(cell, params, x, batch)
-    jax.eval_shape(partial(innermost(cell).masked_step, **{hook: record}), params, state, x)
+    while is_layer(cell):
+        cell = cell.adapted
+    jax.eval_shape(partial(cell.masked_step, **{hook: record}), params, state, x)
     return jax.ShapeDtypeStruct(seen[0].shape, seen[0].dtype)
 
 
@@ -267,9 +269,7 @@ class VariationalDropout(ClockedWrapper):
         if self.state:
             mask = masks_of("recurrent", self, self.state, state_key, clock, params, x, "sequence")
         if self.inputs:
-            leaves, tree = jax.tree.flatten(x)
-            keys = jax.random.split(input_key, len(leaves))
-            x = jax.tree.unflatten(tree, [self._drop(k, clock, leaf) for k, leaf in zip(keys, leaves, strict=True)])
+            x = change_input(self.cell, x, partial(self._drop_inputs, input_key, clock))
         if not self.state:
             return unchanged, x
 
@@ -279,11 +279,25 @@ class VariationalDropout(ClockedWrapper):
 
         return change, (x, mask)
 
+    def _drop_inputs(self, key: Array, clock: Clock, x: PyTree) -> PyTree:
+        leaves, tree = jax.tree.flatten(x)
+        keys = jax.random.split(key, len(leaves))
+        return jax.tree.unflatten(tree, [self._drop(k, clock, leaf) for k, leaf in zip(keys, leaves, strict=True)])
+
     def _drop(self, key: Array, clock: Clock, x: Array) -> Array:
         """The inputs times their mask; integers are not dropped."""
         if not jnp.issubdtype(x.dtype, jnp.floating):
             return x
         return x * dropout_mask(key, clock.start, clock.batch, self.inputs, x.shape[clock.time.ndim :], x.dtype)
+
+
+def change_input(cell: Any, x: PyTree, change: Callable[[PyTree], PyTree]) -> PyTree:
+    """The inputs with those of the innermost cell changed, not the masks that other wrappers have added."""
+    if not hasattr(cell, "adapted"):
+        return change(x)
+    if is_layer(cell):
+        return change_input(cell.adapted, x, change)
+    return change_input(cell.adapted, x[0], change), x[1]
 
 
 def masks_of(
