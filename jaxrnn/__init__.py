@@ -16,7 +16,7 @@ from jaxrnn import (
     plots,
     tasks,
 )
-from jaxrnn.cells import GRU, LSTM, GRUParams, LSTMParams, LSTMState, VanillaParams, VanillaRNN
+from jaxrnn.cells import GRU, LSTM, GRUParams, LeakyRNN, LSTMParams, LSTMState, VanillaParams, VanillaRNN
 from jaxrnn.constructor import from_repr
 from jaxrnn.layers import (
     Activation,
@@ -28,11 +28,16 @@ from jaxrnn.layers import (
     LearnedState,
     Linear,
     MixedPrecision,
+    RecurrentDropout,
     Residual,
     Reverse,
     SkipStack,
     Stack,
     Tied,
+    VariationalDropout,
+    WeightDrop,
+    WordDropout,
+    Zoneout,
 )
 from jaxrnn.types import Cell, Layer
 from jaxrnn.unroll import trajectory, unroll
@@ -52,9 +57,11 @@ __all__ = [
     "LSTMParams",
     "LSTMState",
     "Layer",
+    "LeakyRNN",
     "LearnedState",
     "Linear",
     "MixedPrecision",
+    "RecurrentDropout",
     "Residual",
     "Reverse",
     "SkipStack",
@@ -62,6 +69,10 @@ __all__ = [
     "Tied",
     "VanillaParams",
     "VanillaRNN",
+    "VariationalDropout",
+    "WeightDrop",
+    "WordDropout",
+    "Zoneout",
     "data",
     "decoding",
     "distributions",

@@ -22,25 +22,31 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxrnn import checks, compat
+from jaxrnn.adaptor import KeyedCell
 from jaxrnn.compat import mesh_axes, pvary
 from jaxrnn.precision import cast_like, differentiable_step, wide_tangent, widen
 from jaxrnn.scan import fill_padding, masked_scan, scan_chunks, where
-from jaxrnn.types import Array, Params, PyTree, Recurrence, ScanOptions, State, has_differential
+from jaxrnn.types import Array, Params, PyTree, Recurrence, ScanOptions, State, has_differential, takes_key
 
 
 def unroll_cell(
-    cell: Any, params: Params, state: State, xs: PyTree, options: ScanOptions
+    cell: Any, params: Params, state: State, xs: PyTree, options: ScanOptions, key: Array | None = None
 ) -> tuple[State, PyTree, PyTree | None]:
-    """Scan a cell over time, and choose how it is differentiated."""
+    """Scan a cell over time, and choose how it is differentiated; step t of a cell with noise has its own key."""
     for mask in (options.mask, options.resets):
         if mask is not None:
             checks.batch_leading(state, mask.shape[1:])
     state = _carry_like_output(cell.step, params, state, xs)
     xs = xs if options.mask is None else fill_padding(options.mask, xs)
+    single_dtype = _single_dtype(params, state, xs)
+    if key is not None and takes_key(cell):
+        steps = jnp.arange(jax.tree.leaves(xs)[0].shape[0])
+        cell, xs = KeyedCell(cell), (xs, jax.vmap(jax.random.fold_in, (None, 0))(key, steps))
     unroll = _unroll_by_autodiff
-    if options.derivative != "autodiff" and _single_dtype(params, state, xs):
+    if options.derivative != "autodiff" and single_dtype:
         if options.derivative == "linearized":
             cell = Linearized(cell)
         unroll = _unroll_by_rule if has_differential(cell) else _unroll_by_autodiff
@@ -109,9 +115,8 @@ def _unroll_jvp(spec: ScanSpec, primals: tuple, tangents: tuple) -> tuple[tuple,
     """Scan with residuals and states stored, then the linear recurrence that they define."""
     params, initial, state, xs, mask, resets = primals
     dparams, dinitial, dstate = jax.tree.map(_instantiate, tangents[:3], primals[:3], is_leaf=_is_zero)
-    if all(map(_is_zero, jax.tree.leaves(tangents[1], is_leaf=_is_zero))):
-        dinitial = None  # what is not differentiated, here and in the inputs, costs nothing
-    dxs = None if _is_zero(tangents[3]) else tangents[3]
+    dinitial = None if _differentiated(tangents[1]) is None else dinitial  # what is not differentiated costs nothing
+    dxs = _differentiated(tangents[3])
     cell = spec.cell
     final, residuals, states = _forward_scan(
         spec, lambda _, residuals: residuals, params, initial, state, xs, mask, resets, return_states=True
@@ -213,7 +218,7 @@ class Linearized:
 
         def v(state: State, x: PyTree, dx: PyTree) -> PyTree:
             ds = jax.tree.map(jnp.zeros_like, state)
-            like = jax.eval_shape(step, params, state, x)
+            like, dx = jax.eval_shape(step, params, state, x), jax.tree.map(_tangent, x, dx)
             return wide_tangent(step, (wide_params, state, x), (dwide, ds, dx), like)
 
         def tangent_step(ds: State, inputs: tuple) -> tuple[State, PyTree]:
@@ -221,7 +226,7 @@ class Linearized:
             from_state = jax.jvp(lambda state: step(params, state, x), (state,), (ds,))[1]
             return jax.tree.map(jnp.add, from_state, v_t)
 
-        dxs = jax.tree.map(jnp.zeros_like, xs) if dxs is None else dxs
+        dxs = jax.tree.map(lambda _: None, xs) if dxs is None else dxs
         return (before, xs, jax.vmap(v)(before, xs, dxs)), tangent_step
 
 
@@ -242,6 +247,19 @@ def _at_every_step(state: State, like: PyTree) -> PyTree:
 
 def _is_zero(tangent: Any) -> bool:
     return isinstance(tangent, jax.custom_derivatives.SymbolicZero)
+
+
+def _differentiated(tangents: PyTree) -> PyTree | None:
+    """The tangents with None in place of 0; None where all are 0."""
+    tangents = jax.tree.map(lambda dx: None if _is_zero(dx) else dx, tangents, is_leaf=_is_zero)
+    return tangents if jax.tree.leaves(tangents) else None
+
+
+def _tangent(x: Array, dx: Array | None) -> Any:
+    """A tangent of 0 for None; keys and integers have none."""
+    if not jnp.issubdtype(x.dtype, jnp.inexact):
+        return np.zeros(x.shape, jax.dtypes.float0)
+    return jnp.zeros_like(x) if dx is None else dx
 
 
 def _instantiate(tangent: Any, primal: Array) -> Array:

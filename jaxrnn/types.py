@@ -23,6 +23,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
+from inspect import signature
 from typing import Any, NamedTuple, Protocol, TypeAlias, TypeVar
 
 import jax
@@ -60,6 +62,9 @@ class Cell(Protocol):
     An attribute ``input_ndim`` is the number of axes of one input without batch axes, by default 1: a token id has 0,
     an image 2 or 3. ``input_size`` and ``output_size``, where present, let :class:`~jaxrnn.Stack` check that sizes
     match.
+
+    A ``step`` that takes a keyword ``key`` has noise: an unroll with a key gives step t the key ``fold_in(key, t)``, t
+    the place in the inputs. Without a key it gives None, and the step is to be deterministic.
     """
 
     def init(self, key: Array) -> Params:
@@ -115,7 +120,7 @@ class Differential(Cell, Protocol):
     ``recurrence`` and ``differential`` are called once for a whole sequence. Both return scanned inputs, ``[T, ...]``,
     and a step that takes one entry of them: what does not depend on the state is computed before the scan. The methods
     must be defined in the class of the cell itself: a subclass, which may change the step, is differentiated by
-    autodiff.
+    autodiff. The ``recurrence`` of a cell with noise takes ``keys [T]`` too, by keyword, and draws it for all steps.
     """
 
     def recurrence(self, params: Params, xs: PyTree) -> tuple[PyTree, Recurrence]:
@@ -141,11 +146,42 @@ class Differential(Cell, Protocol):
 
 
 Recurrence: TypeAlias = Callable[[State, PyTree], tuple[State, PyTree]]
+Mask: TypeAlias = Callable[[Array], Array]
+
+
+class Maskable(Cell, Protocol):
+    """A cell that lets :class:`~jaxrnn.RecurrentDropout` and :class:`~jaxrnn.VariationalDropout` into its equations.
+
+    ``masked_step`` is its step, with one function applied to h where it enters a product with ``w_hh``, another to the
+    candidate c̃ or h̃, which the step writes into the state. A cell in whose step h enters by products alone may also
+    have ``mask_state(state, mask)``, the state with h multiplied by the mask: then its differential is kept.
+    """
+
+    def masked_step(
+        self, params: Params, state: State, x: PyTree, *, recurrent: Mask, candidate: Mask
+    ) -> tuple[State, PyTree]:
+        """Take one step with ``recurrent(h)`` in the products and ``candidate(c̃)`` in the update."""
 
 
 def has_differential(cell: Any) -> bool:
-    """Whether the class of the cell itself, not one of its bases, declares a differential."""
-    return "differential" in vars(type(cell))
+    """Whether the class of the cell itself, not one of its bases, declares a differential; so must a cell adapted."""
+    declared = "differential" in vars(type(cell))
+    return declared and (has_differential(cell.adapted) if hasattr(cell, "adapted") else True)
+
+
+def takes_key(model: Any) -> bool:
+    """Whether the step takes a random key: that of every layer, and of a cell with noise."""
+    return takes_key(model.adapted) if hasattr(model, "adapted") else "key" in signature(model.step).parameters
+
+
+def keyed_step(model: Any, key: Array | None) -> Callable[[Params, State, PyTree], tuple[State, PyTree]]:
+    """The step of a model, with the key where it takes one."""
+    return model.step if key is None or not takes_key(model) else partial(model.step, key=key)
+
+
+def unmasked(x: Array) -> Array:
+    """No mask: x itself."""
+    return x
 
 
 def is_layer(model: Any) -> bool:

@@ -17,7 +17,7 @@ from jaxrnn.bptt import unroll_cell
 from jaxrnn.constructor import is_immutable
 from jaxrnn.precision import cast, differentiable_step
 from jaxrnn.scan import sequence_mask, where
-from jaxrnn.types import Array, Params, PyTree, ScanOptions, State, input_ndim, is_layer
+from jaxrnn.types import Array, Params, PyTree, ScanOptions, State, input_ndim, is_layer, keyed_step
 
 
 def unroll(
@@ -54,7 +54,7 @@ def unroll(
         resets: ``[T, ...]`` bools. Before step t the state is set to ``model.initial_state``: a new episode or document
             starts. In :class:`~jaxrnn.Bidirectional` the backward direction is reset at the same boundaries.
         reverse: scan from the last step to the first. Outputs stay in the order of the inputs.
-        key: random key for dropout; without one the pass is deterministic.
+        key: random key for dropout and noise; without one the pass is deterministic.
         remat: exact back-propagation in less memory: only the states between chunks of so many steps are stored, the
             rest is recomputed in the backward pass. True takes chunks of √T steps, which needs the least memory. With
             the batch split over devices the gradients of the parameters are summed over them once for each chunk.
@@ -202,14 +202,14 @@ def over_time(
     """Unroll a model inside a layer: a layer unrolls itself, a cell is scanned. Users call :func:`unroll`."""
     if is_layer(model):
         return model.over_time(params, state, xs, options, key)
-    return unroll_cell(model, params, state, xs, options)
+    return unroll_cell(model, params, state, xs, options, key)
 
 
 def one_step(model: Any, params: Params, state: State, x: PyTree, key: Array | None) -> tuple[State, PyTree]:
-    """Take one step of a model inside a layer; only layers use the key."""
+    """Take one step of a model inside a layer; layers and cells with noise use the key."""
     if is_layer(model):
         return model.step(params, state, x, key=key)
-    return differentiable_step(model.step, params)(state, x)
+    return differentiable_step(keyed_step(model, key), params)(state, x)
 
 
 def sequence_shape(model: Any, xs: PyTree) -> tuple[int, tuple[int, ...]]:

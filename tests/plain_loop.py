@@ -43,6 +43,13 @@ def vanilla(model: Any, params: Any, h: np.ndarray, x: np.ndarray) -> tuple:
     return h, h
 
 
+def leaky(model: Any, params: Any, h: np.ndarray, x: np.ndarray) -> tuple:
+    a = h @ params.w_hh + x @ params.w_xh + (params.b_h if model.use_bias else 0)
+    f = model.activation if isinstance(model.activation, str) else model.activation.__name__
+    h = (1 - model.alpha) * h + model.alpha * ACTIVATIONS[f](a)
+    return h, h
+
+
 def lstm(model: Any, params: Any, state: tuple, x: np.ndarray) -> tuple:
     h, c = state
     H = model.hidden_size
@@ -108,6 +115,7 @@ def no_state(model: Any) -> tuple:
 
 CELLS = {  # step, and the initial state of a sequence
     "VanillaRNN": (vanilla, lambda model: np.zeros(model.hidden_size)),
+    "LeakyRNN": (leaky, lambda model: np.zeros(model.hidden_size)),
     "LSTM": (lstm, lambda model: (np.zeros(model.hidden_size), np.zeros(model.hidden_size))),
     "GRU": (gru, lambda model: np.zeros(model.hidden_size)),
     "Average": (average, lambda model: {"mean": np.full(model.size, 0.5), "steps": 0}),
@@ -116,6 +124,27 @@ CELLS = {  # step, and the initial state of a sequence
     "Dropout": (dropout, no_state),
     "Activation": (activation, no_state),
 }
+
+CLOCKED = ("Zoneout", "RecurrentDropout", "VariationalDropout", "WordDropout")
+
+
+def clocked(model: Any, params: Any, state: tuple, xs: list, resets: list) -> tuple[Any, list, list]:
+    """All steps without a key: the cell, except for zoneout, and the clock."""
+    ys, states = [], []
+    inner, time, start = state
+    for x, reset in zip(xs, resets, strict=True):
+        inner, start = (initial(model.cell), time) if reset else (inner, start)
+        new, y = CELLS[type(model.cell).__name__][0](model.cell, params, inner, x)
+        if type(model).__name__ == "Zoneout":
+            rates = model.rate if isinstance(model.rate, tuple) else (model.rate,) * len(jax.tree.leaves(new))
+            rates = jax.tree.unflatten(jax.tree.structure(new), rates)
+            new = jax.tree.map(lambda rate, old, new: rate * old + (1 - rate) * new, rates, inner, new)
+            y = jax.tree.leaves(new)[0]
+        inner, time = new, time + 1
+        ys.append(y)
+        states.append((inner, time, start))
+    return (inner, time, start), ys, states
+
 
 # ---- all steps of one sequence, in the order of the scan ----------------------------------------------------------
 
@@ -137,6 +166,10 @@ def initial(model: Any) -> Any:
         return initial(model.forward), initial(model.backward or model.forward)
     if kind in ("Residual", "Tied", "MixedPrecision", "Reverse"):
         return initial(model.layer)
+    if kind in CLOCKED:
+        return initial(model.cell), 0, 0
+    if kind == "WeightDrop":
+        return initial(model.layer)
     return CELLS[kind][1](model)
 
 
@@ -153,6 +186,10 @@ def unroll_sequence(model: Any, params: Any, state: Any, xs: list, resets: list)
     if kind == "Residual":
         final, ys, states = unroll_sequence(model.layer, params, state, xs, resets)
         return final, [MERGES[model.merge](x, y) for x, y in zip(xs, ys, strict=True)], states
+    if kind in CLOCKED:
+        return clocked(model, params, state, xs, resets)
+    if kind == "WeightDrop":
+        return unroll_sequence(model.layer, params, state, xs, resets)
     if kind == "MixedPrecision":  # tested with the same dtype inside
         return unroll_sequence(model.layer, params, state, xs, resets)
     if kind == "Tied":

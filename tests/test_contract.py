@@ -37,13 +37,8 @@ from jaxrnn.scan import where
 pytestmark = pytest.mark.usefixtures("x64")
 
 
-OTHERS = [
-    "lstm-coupled",
-    "lstm-peephole-previous",
-    "gru",
-    "bidirectional-product",
-    "learned-state",
-]  # with other equations
+# with other equations
+OTHERS = ["lstm-coupled", "lstm-peephole-previous", "gru", "bidirectional-product", "learned-state", "zoneout"]
 
 
 def fast(names, slow=lambda name: name not in KINDS):

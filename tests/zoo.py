@@ -71,6 +71,10 @@ def gru(dtype: str, takes: int = I, units: int = H, **options: Any) -> rnn.GRU:
     return rnn.GRU(takes, units, dtype=dtype, **options)
 
 
+def leaky(dtype: str, takes: int = I, units: int = H, **options: Any) -> rnn.LeakyRNN:
+    return rnn.LeakyRNN(takes, units, dtype=dtype, **options)
+
+
 def linear(dtype: str, takes: int = I, gives: int = H, **options: Any) -> rnn.Linear:
     return rnn.Linear(takes, gives, dtype=dtype, **options)
 
@@ -120,6 +124,8 @@ ZOO: dict[str, Entry] = {
     "gru-no-bias": Entry(lambda d: gru(d, use_bias=False), H, "past"),
     "gru-after": Entry(lambda d: gru(d, reset_after=True), H, "past"),
     "gru-after-no-bias": Entry(lambda d: gru(d, reset_after=True, use_bias=False), H, "past"),
+    "leaky": Entry(leaky, H, "past"),
+    "leaky-callable": Entry(lambda d: leaky(d, alpha=0.7, noise=0.1, activation=softsign), H, "past"),
     "linear": Entry(linear, H, "now"),
     "linear-no-bias": Entry(lambda d: linear(d, use_bias=False), H, "now"),
     "embedding": Entry(embedding, I, "now"),
@@ -141,6 +147,11 @@ ZOO: dict[str, Entry] = {
     "residual-concat": Entry(lambda d: rnn.Residual(lstm(d), "concat"), I + H, "past"),
     "tied": Entry(lambda d: rnn.Tied(embedding(d), rnn.Stack(gru(d), lstm(d, H, I))), V, "past"),
     "tied-no-bias": Entry(lambda d: rnn.Tied(embedding(d), gru(d, I, I), use_bias=False), V, "past"),
+    "zoneout": Entry(lambda d: rnn.Zoneout(lstm(d, peepholes="ifo"), (0.1, 0.4)), H, "past"),
+    "recurrent-dropout": Entry(lambda d: rnn.RecurrentDropout(gru(d), 0.3), H, "past"),
+    "variational-dropout": Entry(lambda d: rnn.VariationalDropout(lstm(d), inputs=0.2, state=0.3), H, "past"),
+    "word-dropout": Entry(lambda d: rnn.WordDropout(embedding(d), 0.3), I, "now"),
+    "weight-drop": Entry(lambda d: rnn.WeightDrop(lstm(d), 0.5), H, "past"),
     "mixed-precision": Entry(lambda d: rnn.MixedPrecision(rnn.Stack(gru(d), linear(d, H)), d, d), H, "past"),
     "user-in-learned-state": Entry(lambda d: rnn.LearnedState(recurrent_stack(d)), H, "past"),
     "learned-state": Entry(lambda d: rnn.Bidirectional(rnn.LearnedState(gru(d))), 2 * H, "all"),

@@ -15,7 +15,7 @@ from jaxrnn.cells import common
 from jaxrnn.constructor import hyperparameters
 from jaxrnn.initializers import Initializer
 from jaxrnn.precision import add_bias
-from jaxrnn.types import Array, PyTree, Recurrence, exportable
+from jaxrnn.types import Array, Mask, PyTree, Recurrence, exportable, unmasked
 
 
 @exportable
@@ -123,8 +123,15 @@ class GRU:
 
     def step(self, params: GRUParams, state: Array, x: Array) -> tuple[Array, Array]:
         """One step: ``x [..., I]``, ``h [..., H]`` to the next ``h`` and the output, which is ``h``."""
+        return self.masked_step(params, state, x)
+
+    def masked_step(
+        self, params: GRUParams, state: Array, x: Array, *, recurrent: Mask = unmasked, candidate: Mask = unmasked
+    ) -> tuple[Array, Array]:
+        """One step with ``recurrent(h)`` in the products and ``candidate(h̃)`` in the update, for dropout."""
         params, state = checks.step_arguments(self, params, state, x)
-        h, _ = self._equations(self._recurrent_weights(params), state, self._input_projection(params, x))
+        weights, z = self._recurrent_weights(params), self._input_projection(params, x)
+        h, _ = self._equations(weights, state, z, recurrent, candidate)
         return h, h
 
     def gates(self, params: GRUParams, state: Array, x: Array) -> dict[str, Array]:
@@ -133,18 +140,20 @@ class GRU:
         return {"z": gates.z, "r": gates.r, "keep": 1 - gates.z}
 
     def _equations(
-        self, weights: RecurrentWeights, h: Array, input_projection: tuple[Array, ...]
-    ) -> tuple[Array, GRUGates]:
+        self, weights: RecurrentWeights, h: Array, input_projection: tuple[Array, ...],
+        recurrent: Mask = unmasked, mask: Mask = unmasked,
+    ) -> tuple[Array, GRUGates]:  # fmt: skip
         """The equations above, from ``h_{t-1}`` and the input projection ``x_t w_x + b`` of each gate."""
         x_z, x_r, x_h = input_projection
+        h_read = recurrent(h)
         h_h: Any = None
         if self.reset_after:
-            h_z, h_r, h_h = common.split_gates(add_bias(h @ weights.w, weights.b), self._gate_sizes)
+            h_z, h_r, h_h = common.split_gates(add_bias(h_read @ weights.w, weights.b), self._gate_sizes)
         else:
-            h_z, h_r = common.split_gates(h @ weights.w, self._gate_sizes[1:])
+            h_z, h_r = common.split_gates(h_read @ weights.w, self._gate_sizes[1:])
         z = sigmoid(x_z + h_z)
         r = sigmoid(x_r + h_r)
-        candidate = tanh(x_h + (r * h_h if self.reset_after else (r * h) @ weights.w_candidate))
+        candidate = mask(tanh(x_h + (r * h_h if self.reset_after else (r * h_read) @ weights.w_candidate)))
         return (1 - z) * h + z * candidate, GRUGates(z, r, candidate, h_h)
 
     def _input_projection(self, params: GRUParams, x: Array) -> tuple[Array, ...]:

@@ -16,7 +16,7 @@ from jaxrnn.cells import common
 from jaxrnn.constructor import hyperparameters
 from jaxrnn.initializers import Initializer
 from jaxrnn.precision import broadcast_rows
-from jaxrnn.types import Array, PyTree, Recurrence, exportable
+from jaxrnn.types import Array, Mask, PyTree, Recurrence, exportable, unmasked
 
 
 @exportable
@@ -146,10 +146,20 @@ class LSTM:
 
     def step(self, params: LSTMParams, state: LSTMState, x: Array) -> tuple[LSTMState, Array]:
         """One step: ``x [..., I]`` and ``(h, c)`` to the next ``(h, c)`` and the output, which is ``h``."""
+        return self.masked_step(params, state, x)
+
+    def masked_step(
+        self, params: LSTMParams, state: LSTMState, x: Array, *, recurrent: Mask = unmasked, candidate: Mask = unmasked
+    ) -> tuple[LSTMState, Array]:
+        """One step with ``recurrent(h)`` in the products and ``candidate(c̃)`` in the update, for dropout."""
         params, state = checks.step_arguments(self, params, state, x)
         x_blocks, preactivations = common.precomputed_projection(params, x, self._block_sizes)
-        new, _ = self._equations(params, state, preactivations(x_blocks, state.h))
+        new, _ = self._equations(params, state, preactivations(x_blocks, recurrent(state.h)), candidate)
         return new, new.h
+
+    def mask_state(self, state: LSTMState, mask: Array) -> LSTMState:
+        """``(h ⊙ mask, c)``: h enters the equations by products alone."""
+        return state._replace(h=state.h * mask)
 
     def gates(self, params: LSTMParams, state: LSTMState, x: Array) -> dict[str, Array]:
         """The gates i, f, o of one step, each ``[..., H]``, and ``keep``: the fraction of the state that is kept, f."""
@@ -157,13 +167,15 @@ class LSTM:
         _, (i, f, o, _) = self._equations(params, state, preactivations(x_blocks, state.h))
         return {"i": 1 - f if i is None else i, "f": f, "o": o, "keep": f}
 
-    def _equations(self, params: LSTMParams, state: LSTMState, z: tuple[Array, ...]) -> tuple[LSTMState, LSTMGates]:
+    def _equations(
+        self, params: LSTMParams, state: LSTMState, z: tuple[Array, ...], mask: Mask = unmasked
+    ) -> tuple[LSTMState, LSTMGates]:
         """The equations above, from ``h_{t-1}, c_{t-1}`` and the pre-activations ``z = x w_xh + h w_hh + b_h``."""
         c, (*z_gates, z_c) = state.c, z
         gate = self._gate(params, z_gates)
         f = gate("f", c)
         i = None if self.coupled else gate("i", c)
-        candidate = tanh(z_c)
+        candidate = mask(tanh(z_c))
         c_new = f * c + (1 - f if i is None else i) * candidate
         o = gate("o", c_new if self.output_peephole == "current" else c)
         h_new = o * tanh(c_new)

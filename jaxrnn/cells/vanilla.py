@@ -13,7 +13,7 @@ from jaxrnn import checks
 from jaxrnn.cells import common
 from jaxrnn.constructor import hyperparameters
 from jaxrnn.initializers import Initializer
-from jaxrnn.types import Array, PyTree, Recurrence, exportable
+from jaxrnn.types import Array, Mask, PyTree, Recurrence, exportable, unmasked
 
 ACTIVATIONS: dict[str, Callable[[Array], Array]] = {"tanh": jnp.tanh, "relu": jax.nn.relu, "sigmoid": jax.nn.sigmoid}
 SLOPES: dict[str, Callable[[Array], Array]] = {  # f'(a) from h = f(a)
@@ -97,9 +97,19 @@ class VanillaRNN:
 
     def step(self, params: VanillaParams, state: Array, x: Array) -> tuple[Array, Array]:
         """One step: ``x [..., I]``, ``h [..., H]`` to the next ``h`` and the output, which is ``h``."""
+        return self.masked_step(params, state, x)
+
+    def masked_step(
+        self, params: VanillaParams, state: Array, x: Array, *, recurrent: Mask = unmasked, candidate: Mask = unmasked
+    ) -> tuple[Array, Array]:
+        """One step with ``recurrent(h_{t-1})`` in the product and ``candidate(h_t)``, for dropout."""
         params, state = checks.step_arguments(self, params, state, x)
-        h = self._f(state @ params.w_hh + common.input_projection(params, x))
+        h = candidate(self._f(recurrent(state) @ params.w_hh + common.input_projection(params, x)))
         return h, h
+
+    def mask_state(self, state: Array, mask: Array) -> Array:
+        """``h ⊙ mask``: h enters the equation by the product alone."""
+        return state * mask
 
     # ---- the differential, for jaxrnn.bptt ----
 

@@ -10,6 +10,7 @@ one backward pass gives the gradients with respect to all states, in memory line
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple, NoReturn
 
@@ -19,12 +20,13 @@ import numpy as np
 import optax
 
 from jaxrnn import checks
+from jaxrnn.adaptor import replace_state
 from jaxrnn.bptt import unroll_cell
 from jaxrnn.constructor import replace_cells
 from jaxrnn.gradients import checks as gradient_checks
 from jaxrnn.gradients.wrapper import CellWrapper
 from jaxrnn.precision import widen
-from jaxrnn.types import Array, Params, PyTree, ScanOptions, State
+from jaxrnn.types import Array, Params, PyTree, ScanOptions, State, keyed_step
 from jaxrnn.unroll import default_state, sequence_shape, unroll
 
 
@@ -55,7 +57,7 @@ class PerturbedLayer(CellWrapper):
         self, params: Params, state: PerturbedState, xs: PyTree, options: ScanOptions, key: Array | None
     ) -> tuple[PerturbedState, PyTree, PyTree | None]:
         final, ys, states = unroll_cell(
-            _PerturbedCell(self.cell, self.target), params, state.state, (xs, state.perturbation), options
+            _PerturbedCell(self.cell, self.target), params, state.state, (xs, state.perturbation), options, key
         )
         return PerturbedState(final, state.perturbation), ys, states
 
@@ -64,22 +66,18 @@ class PerturbedLayer(CellWrapper):
 class _PerturbedCell:
     """The cell of the scan: its inputs are pairs ``(x, perturbation)``."""
 
-    cell: Any
+    adapted: Any
     target: str
 
     def initial_state(self, batch_shape: tuple[int, ...] = ()) -> State:
-        return self.cell.initial_state(batch_shape)
+        return self.adapted.initial_state(batch_shape)
 
-    def step(self, params: Params, state: State, x: PyTree) -> tuple[State, PyTree]:
+    def step(self, params: Params, state: State, x: PyTree, *, key: Array | None = None) -> tuple[State, PyTree]:
         x, perturbation = x
+        step = keyed_step(self.adapted, key)
         if self.target == "params":
-            return self.cell.step(_add(params, perturbation), state, x)
-        with jax.disable_jit():  # a compiled step would hide that its output is an array of its state
-            new, y = self.cell.step(params, state, x)
-        perturbed = _add(new, perturbation)
-        for old, leaf in zip(jax.tree.leaves(new), jax.tree.leaves(perturbed), strict=True):
-            y = leaf if y is old else y  # an output that is an array of the state is perturbed with it
-        return perturbed, y
+            return step(_add(params, perturbation), state, x)
+        return replace_state(functools.partial(step, params), state, x, lambda new: _add(new, perturbation))
 
 
 def _add(tree: PyTree, perturbation: PyTree) -> PyTree:
@@ -95,10 +93,13 @@ def _perturbed(model: Any, params: Params, xs: PyTree, state: State | None, targ
     state = default_state(model, params, xs) if state is None else checks.state_like("state", model, state, batch)
     perturbed = replace_cells(model, lambda cell: PerturbedLayer(cell, steps, target))
     zeros, tree = jax.tree.flatten(perturbed.initial_state(batch), is_leaf=_is_perturbed)
-    if not all(map(_is_perturbed, zeros)):
+    if not all(_is_perturbed(zero) or jnp.issubdtype(zero.dtype, jnp.integer) for zero in zeros):
         checks.refuse("model", "cells, and layers that hold their cells in the fields of a frozen dataclass",
                       repr(model), "a layer with its own state hides it", TypeError)  # fmt: skip
-    starts = [zero._replace(state=s) for zero, s in zip(zeros, tree.flatten_up_to(state))]  # type: ignore[attr-defined]
+    starts = [  # integers are the clock of a layer
+        zero._replace(state=s) if isinstance(zero, PerturbedState) else s
+        for zero, s in zip(zeros, tree.flatten_up_to(state))  # type: ignore[attr-defined]
+    ]
     return perturbed, jax.tree.unflatten(tree, starts)
 
 
@@ -107,11 +108,11 @@ def _is_perturbed(value: Any) -> bool:
 
 
 def _perturbations(states: PyTree) -> PyTree:
-    return jax.tree.map(lambda s: s.perturbation, states, is_leaf=_is_perturbed)
+    return jax.tree.map(lambda s: s.perturbation if _is_perturbed(s) else None, states, is_leaf=_is_perturbed)
 
 
 def _unperturbed(states: PyTree) -> PyTree:
-    return jax.tree.map(lambda s: s.state, states, is_leaf=_is_perturbed)
+    return jax.tree.map(lambda s: s.state if _is_perturbed(s) else s, states, is_leaf=_is_perturbed)
 
 
 def _norm(gradient: Array, axes: int) -> Array:
@@ -291,14 +292,14 @@ class TruncatedCell(CellWrapper):
         """One step; ``x`` is the pair of the input and a bool: whether the gradient stops before the step."""
         x, stop = x
         state = jax.tree.map(lambda s: jnp.where(stop, jax.lax.stop_gradient(s), s), state)
-        return self.cell.step(params, state, x)
+        return keyed_step(self.cell, key)(params, state, x)
 
     def over_time(
         self, params: Params, state: State, xs: PyTree, options: ScanOptions, key: Array | None
     ) -> tuple[State, PyTree, PyTree | None]:
         steps, _ = sequence_shape(self.cell, xs)
         order = jnp.arange(steps)[::-1] if options.reverse else jnp.arange(steps)
-        return unroll_cell(self, params, state, (xs, order % self.every == 0), options)
+        return unroll_cell(self, params, state, (xs, order % self.every == 0), options, key)
 
 
 def truncation_error(

@@ -15,7 +15,7 @@ from jaxrnn.gradients import checks as gradient_checks
 from jaxrnn.gradients.wrapper import CellWrapper
 from jaxrnn.precision import widen
 from jaxrnn.scan import sequence_mask
-from jaxrnn.types import Array, Params, PyTree, ScanOptions, State
+from jaxrnn.types import Array, Params, PyTree, ScanOptions, State, keyed_step
 from jaxrnn.unroll import sequence_shape, trajectory
 
 
@@ -41,13 +41,13 @@ class GateRecorder(CellWrapper):
     def step(self, params: Params, state: State, x: PyTree, *, key: Array | None = None) -> tuple[State, PyTree]:
         """One step, with the output ``(y, gates)``."""
         gates = gradient_checks.gates(self.cell.gates(params, state, x)) if hasattr(self.cell, "gates") else {}
-        new, y = self.cell.step(params, state, x)
+        new, y = keyed_step(self.cell, key)(params, state, x)
         return new, (y, gates)
 
     def over_time(
         self, params: Params, state: State, xs: PyTree, options: ScanOptions, key: Array | None
     ) -> tuple[State, PyTree, PyTree | None]:
-        final, (ys, gates), _ = unroll_cell(self, params, state, xs, options._replace(return_states=False))
+        final, (ys, gates), _ = unroll_cell(self, params, state, xs, options._replace(return_states=False), key)
         return final, ys, GateRecord(gates) if options.return_states else None
 
 
@@ -118,7 +118,9 @@ def gate_statistics(
         time_constant = 1 / jnp.abs(mean(jnp.log(gate))) if name == "keep" else None
         return GateStatistics(mean(gate < margin), mean(gate > 1 - margin), mean(gate), time_constant)
 
-    def of_record(record: GateRecord) -> dict[str, GateStatistics]:
+    def of_record(record: Any) -> dict[str, GateStatistics] | None:
+        if not isinstance(record, GateRecord):  # the clock of a layer
+            return None
         return {name: statistics(name, gate) for name, gate in record.gates.items()}
 
     return jax.tree.map(of_record, records, is_leaf=lambda r: isinstance(r, GateRecord))

@@ -16,6 +16,11 @@ class CellWrapper:
     cell: Any
 
     @property
+    def adapted(self) -> Any:
+        """The cell whose step takes a key or does not."""
+        return self.cell
+
+    @property
     def input_ndim(self) -> int:
         return input_ndim(self.cell)
 

@@ -22,6 +22,7 @@ A mask ``[T, ..., q]`` selects single values of vectors, where some are missing:
 observed values.
 """
 
+from jaxrnn.losses.activations import activation_regularization, temporal_activation_regularization
 from jaxrnn.losses.labels import accuracy, bernoulli, bits, cross_entropy, perplexity
 from jaxrnn.losses.reduction import MEANS, count, reduce
 from jaxrnn.losses.values import absolute_error, huber, negative_log_likelihood, quantile, squared_error
@@ -30,6 +31,7 @@ __all__ = [
     "MEANS",
     "absolute_error",
     "accuracy",
+    "activation_regularization",
     "bernoulli",
     "bits",
     "count",
@@ -40,4 +42,5 @@ __all__ = [
     "quantile",
     "reduce",
     "squared_error",
+    "temporal_activation_regularization",
 ]

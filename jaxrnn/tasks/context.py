@@ -7,7 +7,6 @@ cell is unrolled and decoded like any other: ``params.context`` and ``params.mem
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any, NamedTuple
 
 import jax
@@ -234,26 +233,12 @@ class AttentionCell:
     def over_time(
         self, params: AttentionCellParams, state: AttentionCellState, xs: Array, options: ScanOptions, key: Array | None
     ) -> tuple[AttentionCellState, Array, PyTree | None]:
-        keys = None if key is None else jax.random.split(key, xs.shape[0])
-        return unroll_cell(KeyedCell(self), params, state, (xs, keys), options)
+        return unroll_cell(self, params, state, xs, options, key)
 
     def weights(self, params: AttentionCellParams, ys: Array) -> Array:
         """The attention weights α ``[T, S, ...]`` behind the outputs ``ys [T, ..., H + E]``."""
         hs = ys[..., : self.attention.query_size]
         return jnp.moveaxis(self.attention.attend(params.attention, hs, params.memory)[1], 0, 1)
-
-
-@dataclasses.dataclass(frozen=True)
-class KeyedCell:
-    """A layer as a cell whose inputs are pairs ``(x, key)``."""
-
-    layer: Any
-
-    def step(self, params: Params, state: State, x: tuple) -> tuple[State, Array]:
-        return self.layer.step(params, state, x[0], key=x[1])
-
-    def initial_state(self, batch_shape: tuple[int, ...]) -> State:
-        return self.layer.initial_state(batch_shape)
 
 
 def has_attention(model: Any) -> bool:

@@ -1,0 +1,292 @@
+"""Regularizers of recurrent networks against a NumPy loop with the very masks, drawn as the documentation says."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import plain_loop
+import pytest
+import zoo
+from contract import LENGTHS, RESETS, assert_close, assert_identical, floats, weighted
+from refusals import refuses
+from zoo import B, H, I, T, V, inputs, random_params
+
+import jaxrnn as rnn
+
+pytestmark = pytest.mark.usefixtures("x64")
+
+KEY, RATE = jax.random.key(7), 0.4
+fold_in, split, bernoulli = jax.random.fold_in, jax.random.split, jax.random.bernoulli
+
+
+def lstm(**options):
+    return zoo.lstm("float64", **options)
+
+
+def gru(**options):
+    return zoo.gru("float64", **options)
+
+
+WRAPPERS = {
+    "zoneout-lstm": lambda: rnn.Zoneout(lstm(peepholes="ifo"), (0.3, 0.5)),
+    "zoneout-gru": lambda: rnn.Zoneout(gru(), RATE),
+    "recurrent-lstm": lambda: rnn.RecurrentDropout(lstm(), RATE),
+    "recurrent-lstm-coupled": lambda: rnn.RecurrentDropout(lstm(coupled=True), RATE, per="sequence"),
+    "recurrent-gru": lambda: rnn.RecurrentDropout(gru(), RATE),
+    "recurrent-vanilla": lambda: rnn.RecurrentDropout(zoo.vanilla("float64"), RATE),
+    "recurrent-leaky": lambda: rnn.RecurrentDropout(zoo.leaky("float64"), RATE),
+    "variational-lstm": lambda: rnn.VariationalDropout(lstm(peepholes="ifo"), inputs=0.3, state=RATE),
+    "variational-gru": lambda: rnn.VariationalDropout(gru(), inputs=0.3, state=RATE),
+    "variational-gru-after": lambda: rnn.VariationalDropout(gru(reset_after=True), state=RATE),
+    "variational-vanilla": lambda: rnn.VariationalDropout(zoo.vanilla("float64"), inputs=0.3, state=RATE),
+    "variational-leaky": lambda: rnn.VariationalDropout(zoo.leaky("float64"), state=RATE),
+}
+FAST = ["zoneout-lstm", "recurrent-gru", "variational-gru"]
+NESTED = {
+    "nested": lambda: rnn.Zoneout(rnn.VariationalDropout(rnn.RecurrentDropout(lstm(), 0.2), state=0.3), 0.2),
+    "nested-noise": lambda: rnn.VariationalDropout(rnn.Zoneout(zoo.leaky("float64", noise=0.2), 0.2), state=0.3),
+    "weight-drop": lambda: rnn.WeightDrop(lstm(), RATE),
+    "zoneout-of-weight-drop": lambda: rnn.Zoneout(rnn.WeightDrop(lstm(), RATE), 0.3),
+}
+
+
+# ---- one step of one sequence, with masks given ---------------------------------------------------------------------
+
+
+def step(cell, params, state, x, h_mask, mask):
+    """The equations of a cell, with ``h_mask`` on h in the products and ``mask`` on the candidate."""
+    kind, n = type(cell).__name__, cell.hidden_size
+    w_x, w_h, b = params.w_xh, params.w_hh, params.b_h
+    if kind == "VanillaRNN":
+        h = mask * np.tanh(x @ w_x + (state * h_mask) @ w_h + b)
+        return h, h
+    if kind == "LeakyRNN":
+        rate = mask * np.maximum(x @ w_x + (state * h_mask) @ w_h + b, 0)
+        h = (1 - cell.alpha) * state + cell.alpha * rate
+        return h, h
+    sigmoid = plain_loop.sigmoid
+    if kind == "GRU":
+        h, read = state, state * h_mask
+        b_hh = params.b_hh if cell.reset_after else np.zeros(3 * n)
+        z, r = (sigmoid((x @ w_x + read @ w_h + b + b_hh)[k * n : (k + 1) * n]) for k in range(2))
+        recurrent = r * (read @ w_h + b_hh)[2 * n :] if cell.reset_after else (r * read) @ w_h[:, 2 * n :]
+        h = (1 - z) * h + z * mask * np.tanh((x @ w_x + b)[2 * n :] + recurrent)
+        return h, h
+    h, c = state
+    z = dict(zip("foc" if cell.coupled else "ifoc", np.split(x @ w_x + (h * h_mask) @ w_h + b, cell.num_gates)))
+    p = dict(zip(cell.peepholes, () if params.peepholes is None else params.peepholes))
+    p = {gate: p.get(gate, 0) for gate in "ifo"}
+    f = sigmoid(z["f"] + p["f"] * c)
+    i = 1 - f if cell.coupled else sigmoid(z["i"] + p["i"] * c)
+    c = f * c + i * mask * np.tanh(z["c"])
+    h = sigmoid(z["o"] + p["o"] * c) * np.tanh(c)
+    return (h, c), h
+
+
+def drop(key, rate, size):
+    """0 with probability ``rate``, else 1 / (1 - rate)."""
+    return np.where(bernoulli(key, rate, (size,)), 0, 1 / (1 - rate))
+
+
+def loop(model, params, xs, state=None, *, lengths=None, resets=None, reverse=False):
+    """``(final, ys)`` of a wrapper of a cell with ``KEY``, one sequence after another."""
+    params, xs, cell = jax.tree.map(np.asarray, params), np.asarray(xs), model.cell
+    key, kind = split(KEY)[0], type(model).__name__
+    ys = np.zeros((*xs.shape[:2], H))
+    finals = []
+    for row in range(xs.shape[1]):
+        inner, time, start = plain_loop.initial(model)
+        order = range(xs.shape[0] if lengths is None else lengths[row])[:: -1 if reverse else 1]
+        for t in order:
+            if resets is not None and resets[t, row]:
+                inner, start = plain_loop.initial(cell), time
+            each, whole = (fold_in(fold_in(key, at), row) for at in (time, start))
+            x, h_mask, mask = xs[t, row], 1.0, 1.0
+            if kind == "RecurrentDropout":
+                mask = drop(each if model.per == "step" else whole, model.rate, H)
+            if kind == "VariationalDropout":
+                input_key, state_key = split(key)
+                whole_x, whole_h = (fold_in(fold_in(k, start), row) for k in (split(input_key, 1)[0], state_key))
+                x = x * drop(whole_x, model.inputs, I) if model.inputs else x
+                h_mask = drop(whole_h, model.state, H)
+            new, y = step(cell, params, inner, x, h_mask, mask)
+            if kind == "Zoneout":
+                new, old = jax.tree.leaves(new), jax.tree.leaves(inner)
+                rates = model.rate if isinstance(model.rate, tuple) else (model.rate,)
+                keys = split(key, len(new))
+                keep = [bernoulli(fold_in(fold_in(k, time), row), r, (H,)) for k, r in zip(keys, rates, strict=True)]
+                new = [np.where(k, a, b) for k, a, b in zip(keep, old, new, strict=True)]
+                new, y = (tuple(new) if len(new) == 2 else new[0]), new[0]
+            inner, time = new, time + 1
+            ys[t, row] = y
+        finals.append((inner, time, start))
+    return plain_loop.stack_batch(finals, (xs.shape[1],), 0), ys
+
+
+def made(name):
+    model = {**WRAPPERS, **NESTED}[name]()
+    return model, random_params(model), inputs(model)
+
+
+@pytest.mark.parametrize(
+    ("name", "case"),
+    zoo.few([(n, c) for n in WRAPPERS for c in ("plain", "everything")], [(n, "everything") for n in FAST]),
+)
+def test_values_are_those_of_the_masks(name, case):
+    """Values with a key, with lengths, resets and reverse."""
+    model, params, xs = made(name)
+    kwargs = {"lengths": LENGTHS, "resets": RESETS, "reverse": True} if case == "everything" else {}
+    with jax.disable_jit(case == "plain"):
+        got = rnn.unroll(model, params, xs, key=KEY, **kwargs)
+    assert_close(got, loop(model, params, xs, **kwargs))
+
+
+@pytest.mark.parametrize("name", zoo.few([*WRAPPERS, *NESTED], ["variational-lstm"]))
+def test_the_rule_is_that_of_autodiff(name):
+    """Gradients by the rule, linearized and rematerialised, are those of autodiff of the scan."""
+    model, params, xs = made(name)
+
+    def loss(params, xs, **options):
+        kwargs = {"lengths": LENGTHS, "resets": RESETS, "key": KEY}
+        results = floats(rnn.unroll(model, params, xs, **kwargs, **options))
+        return weighted(list(map(jnp.sin, results)))
+
+    def gradient(**options):
+        return jax.jit(jax.grad(lambda at: loss(*at, **options)))((params, xs))
+
+    expected = gradient(derivative="autodiff")
+    assert_close(gradient(), expected)
+    if name != "variational-lstm":
+        assert_close(gradient(derivative="linearized"), expected)
+        assert_close(gradient(remat=2), expected)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("name", [*WRAPPERS, *[name for name in NESTED if name != "nested-noise"]])
+def test_chunks_and_steps_have_the_masks_of_one_unroll(name, reverse):
+    """The clock is carried, so that chunks with the same key, and single steps, give the results of the whole."""
+    model, params, xs = made(name)
+    with jax.disable_jit():
+        whole = rnn.unroll(model, params, xs, resets=RESETS, reverse=reverse, key=KEY)
+        state, ys = None, []
+        for part in (slice(2), slice(2, T))[:: -1 if reverse else 1]:
+            kwargs = {"resets": RESETS[part], "reverse": reverse, "key": KEY}
+            state, chunk = rnn.unroll(model, params, xs[part], state, **kwargs)
+            ys.append(chunk)
+        assert_close((state, jnp.concatenate(ys[:: -1 if reverse else 1])), whole)
+        if not reverse:
+            state, ys = model.initial_state((B,)), []
+            for x in xs:
+                state, y = model.step(params, state, x, key=KEY)
+                ys.append(y)
+            assert_close((state, jnp.stack(ys)), rnn.unroll(model, params, xs, key=KEY))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [name for name in [*WRAPPERS, "weight-drop"] if "zoneout" not in name])
+def test_without_a_key_it_is_the_cell(name):
+    """Values and gradients bit for bit; zoneout at rate 0 too."""
+    model, params, xs = made(name)
+    cell = model.layer
+
+    def value_and_gradient(model):
+        return jax.jit(jax.value_and_grad(lambda p: weighted(rnn.unroll(model, p, xs, resets=RESETS)[1])))(params)
+
+    assert_identical(value_and_gradient(model), value_and_gradient(cell))
+    assert_identical(rnn.unroll(rnn.Zoneout(cell, 0.0), params, xs, key=KEY)[1], rnn.unroll(cell, params, xs)[1])
+
+
+def test_masks_have_their_rates():
+    """Shares of zeros within four standard errors; masks of rows, steps and sequences differ as they should."""
+    many, ones = 400, jnp.ones((6, 400, I))
+    ys = np.asarray(rnn.unroll(rnn.VariationalDropout(zoo.Average(I, "float64"), inputs=RATE), ({"rate": jnp.zeros(I)}),
+                               ones, key=KEY)[0].state["mean"])  # fmt: skip
+    seen = ys > 0.5  # inputs of 0 draw the mean of an untouched unit below its start
+    assert abs(seen.mean() - (1 - RATE)) < 4 * np.sqrt(RATE * (1 - RATE) / seen.size)
+    words = rnn.WordDropout(zoo.embedding("float64"), RATE)
+    ids = jnp.asarray(np.random.default_rng(0).integers(0, V, (6, many)), jnp.int32)
+    _, ys = rnn.unroll(words, rnn.layers.EmbeddingParams(jnp.ones((V, I))), ids, key=KEY)
+    dropped = np.asarray(ys)[..., 0] == 0
+    assert set(np.unique(ys)) == {0.0, 1 / (1 - RATE)}
+    for word in range(V):  # all occurrences in a sequence together
+        there = np.asarray(ids) == word
+        per_row = [set(dropped[there[:, row], row]) for row in range(many)]
+        assert max(map(len, per_row)) == 1
+        share = np.mean([True in kinds for kinds in per_row if kinds])
+        assert abs(share - RATE) < 4 * np.sqrt(RATE * (1 - RATE) / (many / 2))
+    key = fold_in(fold_in(fold_in(split(KEY)[0], 0), 3), int(ids[2, 3]))
+    assert dropped[2, 3] == bool(bernoulli(key, RATE))
+
+
+def test_weight_drop_has_one_mask():
+    """The mask of ``w_hh`` follows from the key alone."""
+    model, params, xs = made("weight-drop")
+    mask = bernoulli(split(split(KEY)[0], 1)[0], RATE, params.w_hh.shape)
+    dropped = params._replace(w_hh=jnp.where(mask, 0, params.w_hh / (1 - RATE)))
+    with jax.disable_jit():
+        assert_close(rnn.unroll(model, params, xs, key=KEY), rnn.unroll(model.layer, dropped, xs))
+
+
+def test_activation_losses():
+    """The equations of the paper, with lengths."""
+    ys = np.random.default_rng(0).normal(size=(T, B, H))
+    mask = np.arange(T)[:, None] < LENGTHS
+    expected = 2 * (ys**2).mean(-1)[mask].mean()
+    assert_close(rnn.losses.activation_regularization(ys, 2.0, lengths=LENGTHS), expected)
+    expected = 3 * ((ys[1:] - ys[:-1]) ** 2).mean(-1)[mask[1:]].mean()
+    assert_close(rnn.losses.temporal_activation_regularization(ys, 3.0, lengths=LENGTHS), expected)
+    assert_close(rnn.losses.temporal_activation_regularization(ys, 3.0), 3 * ((ys[1:] - ys[:-1]) ** 2).mean())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["zoneout-lstm", "variational-gru", "nested"])
+def test_analysis(name):
+    """Gradient flow, gate statistics and truncation see the cell with its masks."""
+    model, params, xs = made(name)
+
+    def loss(final, ys):
+        return ys.sum()
+
+    flow = rnn.gradients.gradient_flow(model, params, xs, loss, key=KEY)
+    assert all(leaf.shape == (T, B) and (leaf > 0).any() for leaf in jax.tree.leaves(flow))
+    parts = rnn.gradients.temporal_components(model, params, xs, loss, key=KEY)
+    exact = jax.grad(lambda p: loss(*rnn.unroll(model, p, xs, key=KEY)))(params)
+    assert_close([leaf.sum(0) for leaf in jax.tree.leaves(parts)], jax.tree.leaves(exact))
+    assert float(rnn.gradients.truncation_error(model, params, xs, loss, every=T, key=KEY)) == 0
+    gates = rnn.gradients.gate_statistics(model, params, xs, key=KEY).state
+    assert "keep" in (gates.state.state if name == "nested" else gates)
+    assert rnn.from_repr(repr(model)) == model
+
+
+REFUSALS = {
+    "TypeError cell: expected a cell for Zoneout, got Stack(…; wrap each cell in it": lambda: rnn.Zoneout(
+        rnn.Stack(gru()), 0.1
+    ),
+    "ValueError rate: expected a number in [0, 1), got 1.0; it is the share that keeps its state": lambda: rnn.Zoneout(
+        gru(), 1.0
+    ),
+    "ValueError rate: expected a number, or 2, one for each array of the state, got (0.1,)": lambda: rnn.Zoneout(
+        lstm(), (0.1,)
+    ),
+    "TypeError cell: expected a cell with a masked_step for RecurrentDropout, got Average(…; …Zoneout…": lambda: (
+        rnn.RecurrentDropout(zoo.Average(I), 0.1)
+    ),
+    "TypeError cell: expected a cell with a masked_step for VariationalDropout, got Average(…": lambda: (
+        rnn.VariationalDropout(zoo.Average(I), state=0.1)
+    ),
+    "ValueError per: expected one of 'step', 'sequence', got 'batch'": lambda: rnn.RecurrentDropout(
+        gru(), 0.1, "batch"
+    ),
+    "TypeError embedding: expected an Embedding, got GRU…": lambda: rnn.WordDropout(gru(), 0.1),
+    "ValueError names: expected one of 'w_xh', 'w_hh', 'b_h', 'peepholes', got 'w'": lambda: rnn.WeightDrop(
+        lstm(), 0.1, names=("w",)
+    ),
+    "ValueError alpha: expected a number in (0, 1], got 0; …time constant": lambda: rnn.LeakyRNN(I, H, alpha=0),
+    "ValueError noise: expected a number of at least 0, got -1; …": lambda: rnn.LeakyRNN(I, H, noise=-1),
+}
+
+
+@pytest.mark.parametrize("text", REFUSALS)
+def test_refusals(text):
+    """The message of each wrong argument."""
+    refuses(text, REFUSALS[text])
