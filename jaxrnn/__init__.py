@@ -16,7 +16,19 @@ from jaxrnn import (
     plots,
     tasks,
 )
-from jaxrnn.cells import GRU, LSTM, GRUParams, LSTMParams, LSTMState, VanillaParams, VanillaRNN
+from jaxrnn.cells import (
+    GRU,
+    JANET,
+    LSTM,
+    MGU,
+    SLSTM,
+    GRUParams,
+    LSTMParams,
+    LSTMState,
+    MultiplicativeLSTM,
+    VanillaParams,
+    VanillaRNN,
+)
 from jaxrnn.constructor import from_repr
 from jaxrnn.layers import (
     Activation,
@@ -36,7 +48,10 @@ from jaxrnn.unroll import trajectory, unroll
 __version__ = "0.1.0"
 __all__ = [
     "GRU",
+    "JANET",
     "LSTM",
+    "MGU",
+    "SLSTM",
     "Activation",
     "Bidirectional",
     "Cell",
@@ -48,6 +63,7 @@ __all__ = [
     "Layer",
     "Linear",
     "MixedPrecision",
+    "MultiplicativeLSTM",
     "Residual",
     "Reverse",
     "Stack",
