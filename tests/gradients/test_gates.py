@@ -18,6 +18,10 @@ GATED = [
     rnn.LSTM(N, N, peepholes="fo", coupled=True, **D),
     rnn.GRU(N, N, **D),
     rnn.GRU(N, N, reset_after=True, **D),
+    rnn.MGU(N, N, reset="keep", **D),
+    rnn.JANET(N, N, **D),
+    rnn.MultiplicativeLSTM(N, N, **D),
+    rnn.SLSTM(N, N, **D),
 ]
 XS = np.random.default_rng(2).normal(size=(T, B, N))
 
