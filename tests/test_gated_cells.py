@@ -1,4 +1,4 @@
-"""What the equations of the gated cells imply: the stabiliser of an sLSTM has no effect, and relations between cells."""
+"""What the equations of the gated cells imply: an sLSTM without its stabiliser, and relations between cells."""
 
 import jax
 import jax.numpy as jnp
@@ -51,7 +51,7 @@ def test_the_stabiliser_changes_nothing(forget):
 
 @pytest.mark.slow
 def test_the_stabiliser_changes_nothing_at_ties():
-    """log f + m = ĩ at every step, where the maximum has no derivative."""
+    """At every step log f + m = ĩ, where the maximum has no derivative."""
     cell = slstm(forget="exponential")
     params = jax.tree.map(jnp.zeros_like, random_params(cell))
     params = params._replace(b_h=params.b_h.at[3 * H :].set(0.5))
@@ -63,7 +63,7 @@ def test_the_stabiliser_changes_nothing_at_ties():
 
 @FORGETS
 def test_large_preactivations(forget):
-    """c / n is the mean of tanh(z̃) with weights of the softmax of ĩ and the sum of log f, at ± 1000 too."""
+    """The mean of tanh(z̃) is c / n: its weights are the softmax of ĩ plus the sum of log f, at ± 1000 too."""
     cell = slstm(forget=forget)
     params = random_params(cell)
     params = params._replace(w_xh=1000 * params.w_xh, w_hh=0 * params.w_hh)
@@ -97,7 +97,7 @@ def test_large_preactivations_in_narrow_dtypes(dtype):
 
 @pytest.mark.slow
 def test_gates_of_an_slstm_are_weights_of_a_mean():
-    """i + f = 1; keep is ``∂(c_t / n_t) / ∂(c_{t-1} / n_{t-1})`` without recurrent weights, and 1 at the first step."""
+    """Of c / n: i + f = 1, and keep is its derivative by the previous one without recurrent weights; first 1."""
     cell = slstm()
     params = random_params(cell)
     params = params._replace(w_hh=0 * params.w_hh)

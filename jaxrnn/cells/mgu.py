@@ -132,7 +132,8 @@ class MGU:
     ) -> tuple[Array, MGUGates]:
         """The equations above, from ``h_{t-1}`` and the input projection ``x_t w_x + b`` of f and h̃."""
         x_f, x_h = input_projection
-        h_f, h_h = h @ weights.w, None
+        h_f = h @ weights.w
+        h_h: Any = None
         if self.reset_after:
             h_f, h_h = common.split_gates(h_f, self._gate_sizes)
             h_h = add_bias(h_h, weights.b)
@@ -155,7 +156,8 @@ class MGU:
         if self.reset_after:
             return RecurrentWeights(params.w_hh, None, params.b_hh)
         w, w_candidate = common.split_gates(params.w_hh, self._gate_sizes)
-        return RecurrentWeights(*jax.lax.optimization_barrier((w, w_candidate)), None)  # as in a GRU
+        w, w_candidate = jax.lax.optimization_barrier((w, w_candidate))  # as in a GRU
+        return RecurrentWeights(w, w_candidate, None)
 
     @property
     def _gate_sizes(self) -> tuple[int, ...]:

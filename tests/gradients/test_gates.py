@@ -45,7 +45,7 @@ def by_hand(cell, params, xs, state=None, *, lengths=None, resets=None, reverse=
                 closed[unit] += gate[unit] < margin
                 opened[unit] += gate[unit] > 1 - margin
                 mean[unit] += gate[unit]
-                logs[unit] += np.log(gate[unit])
+                logs[unit] += np.log(gate[unit]) if name == "keep" else 0
         n = len(gates)
         statistics[name] = (closed / n, opened / n, mean / n, -n / logs if name == "keep" else None)
     return statistics
