@@ -135,7 +135,7 @@ class JANET:
     # ---- the differential, for jaxrnn.bptt ----
 
     def precompute_projection(self, rows: int) -> bool:
-        """Whether it is faster on a CPU: as for an LSTM, whose products have the same shapes."""
+        """Whether it is faster on a CPU: the rule of an LSTM, not measured for this cell."""
         return rows <= 20 or self.hidden_size >= 256
 
     def recurrence(self, params: JANETParams, xs: Array) -> tuple[PyTree, Recurrence]:

@@ -166,7 +166,7 @@ class MGU:
     # ---- the differential, for jaxrnn.bptt ----
 
     def precompute_projection(self, rows: int) -> bool:
-        """Whether it is faster on a CPU: as for a GRU, whose products have the same shapes."""
+        """Whether it is faster on a CPU: the rule of a GRU, not measured for this cell."""
         return rows * self.hidden_size <= 8192
 
     def recurrence(self, params: MGUParams, xs: Array) -> tuple[PyTree, Recurrence]:
