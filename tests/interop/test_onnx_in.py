@@ -491,7 +491,8 @@ def test_float64(operator, x64):
 
 NATIVE = [
     name for name in ZOO
-    if name not in ("vanilla-callable", "lstm-peephole-previous", "mixed-precision") and "user" not in name and not name.startswith(RARE)
+    if name not in ("vanilla-callable", "lstm-peephole-previous", "mixed-precision")
+    and "user" not in name and not name.startswith(RARE)
 ]  # fmt: skip
 RICH = [("stack-of-bidirectional", True), ("residual-concat", False), ("tied", True)]
 
