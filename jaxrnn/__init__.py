@@ -16,7 +16,20 @@ from jaxrnn import (
     plots,
     tasks,
 )
-from jaxrnn.cells import GRU, LSTM, GRUParams, LeakyRNN, LSTMParams, LSTMState, VanillaParams, VanillaRNN
+from jaxrnn.cells import (
+    GRU,
+    JANET,
+    LSTM,
+    MGU,
+    SLSTM,
+    GRUParams,
+    LeakyRNN,
+    LSTMParams,
+    LSTMState,
+    MultiplicativeLSTM,
+    VanillaParams,
+    VanillaRNN,
+)
 from jaxrnn.constructor import from_repr
 from jaxrnn.layers import (
     Activation,
@@ -45,7 +58,10 @@ from jaxrnn.unroll import trajectory, unroll
 __version__ = "0.1.0"
 __all__ = [
     "GRU",
+    "JANET",
     "LSTM",
+    "MGU",
+    "SLSTM",
     "Activation",
     "Bidirectional",
     "Cell",
@@ -61,6 +77,7 @@ __all__ = [
     "LearnedState",
     "Linear",
     "MixedPrecision",
+    "MultiplicativeLSTM",
     "RecurrentDropout",
     "Residual",
     "Reverse",

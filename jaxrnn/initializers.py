@@ -69,6 +69,24 @@ class identity:
         return self.scale * jnp.eye(shape[0], shape[1], dtype=dtype)
 
 
+@hyperparameters
+class chrono:
+    """Biases of a forget gate for memories of up to ``steps`` steps: ``log u``, u uniform on ``[1, steps - 1]``.
+
+    A gate of this bias alone keeps a value for about u steps (Tallec & Ollivier 2018).
+    """
+
+    steps: float
+
+    def __post_init__(self) -> None:
+        checks.number("steps", self.steps)
+        if self.steps <= 2:
+            checks.refuse("steps", "a number above 2", self.steps, "it is the longest memory, in steps")
+
+    def __call__(self, key: Array, shape: tuple[int, ...], dtype: Any) -> Array:
+        return jnp.log(jax.random.uniform(key, shape, dtype, 1, self.steps - 1))
+
+
 NAMED: dict[str, Initializer] = {
     "zeros": jax.nn.initializers.zeros,
     "ones": jax.nn.initializers.ones,

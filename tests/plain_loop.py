@@ -87,6 +87,51 @@ def gru(model: Any, params: Any, h: np.ndarray, x: np.ndarray) -> tuple:
     return h, h
 
 
+def mgu(model: Any, params: Any, h: np.ndarray, x: np.ndarray) -> tuple:
+    (w_xf, w_xh), (w_hf, w_hh) = np.split(params.w_xh, 2, 1), np.split(params.w_hh, 2, 1)
+    b_f, b_h = np.split(params.b_h, 2) if model.use_bias else (0, 0)
+    f = sigmoid(x @ w_xf + h @ w_hf + b_f)
+    r = {"update": f, "keep": 1 - f, "none": np.ones_like(f)}[model.reset]
+    if model.reset_after:
+        candidate = np.tanh(x @ w_xh + b_h + r * (h @ w_hh + (0 if params.b_hh is None else params.b_hh)))
+    else:
+        candidate = np.tanh(x @ w_xh + b_h + (r * h) @ w_hh)
+    h = (1 - f) * h + f * candidate
+    return h, h
+
+
+def janet(model: Any, params: Any, h: np.ndarray, x: np.ndarray) -> tuple:
+    z = x @ params.w_xh + h @ params.w_hh + (params.b_h if model.use_bias else 0)
+    s, z = np.split(z, 2)
+    h = sigmoid(s) * h + (1 - sigmoid(s - model.beta)) * np.tanh(z)
+    return h, h
+
+
+def multiplicative_lstm(model: Any, params: Any, state: tuple, x: np.ndarray) -> tuple:
+    h, c = state
+    m = (x @ params.w_xm) * (h @ params.w_hm)
+    i, f, o, z = np.split(x @ params.w_xh + m @ params.w_mh + (params.b_h if model.use_bias else 0), 4)
+    c = sigmoid(f) * c + sigmoid(i) * np.tanh(z)
+    h = np.tanh(sigmoid(o) * c) if model.output_gate == "inside" else sigmoid(o) * np.tanh(c)
+    return (h, c), h
+
+
+def slstm(model: Any, params: Any, state: tuple, x: np.ndarray) -> tuple:
+    h, c, n, m = state
+    H, N = model.hidden_size, model.heads
+    w_hh = np.zeros((H, 4 * H))  # of all heads
+    for head in np.split(np.arange(H), N):
+        for gate in range(4):
+            w_hh[np.ix_(head, gate * H + head)] = params.w_hh[:, gate * H + head]
+    i, f, o, z = np.split(x @ params.w_xh + h @ w_hh + (params.b_h if model.use_bias else 0), 4)
+    log_f = np.log(sigmoid(f)) if model.forget == "sigmoid" else f
+    m_new = np.where(n == 0, i, np.maximum(log_f + m, i))
+    c = np.exp(log_f + m - m_new) * c + np.exp(i - m_new) * np.tanh(z)
+    n = np.exp(log_f + m - m_new) * n + np.exp(i - m_new)
+    h = sigmoid(o) * c / n
+    return (h, c, n, m_new), h
+
+
 def linear(model: Any, params: Any, state: tuple, x: np.ndarray) -> tuple:
     return (), x @ params.w + (params.b if model.use_bias else 0)
 
@@ -118,6 +163,10 @@ CELLS = {  # step, and the initial state of a sequence
     "LeakyRNN": (leaky, lambda model: np.zeros(model.hidden_size)),
     "LSTM": (lstm, lambda model: (np.zeros(model.hidden_size), np.zeros(model.hidden_size))),
     "GRU": (gru, lambda model: np.zeros(model.hidden_size)),
+    "MGU": (mgu, lambda model: np.zeros(model.hidden_size)),
+    "JANET": (janet, lambda model: np.zeros(model.hidden_size)),
+    "MultiplicativeLSTM": (multiplicative_lstm, lambda model: (np.zeros(model.hidden_size),) * 2),
+    "SLSTM": (slstm, lambda model: (np.zeros(model.hidden_size),) * 4),
     "Average": (average, lambda model: {"mean": np.full(model.size, 0.5), "steps": 0}),
     "Linear": (linear, no_state),
     "Embedding": (embedding, no_state),

@@ -18,6 +18,7 @@ INITIALIZERS = {  # by the name of the argument
     "w_hh_init": lambda init: rnn.VanillaRNN(I, H, w_hh_init=init),
     "b_h_init": lambda init: rnn.LSTM(I, H, b_h_init=init),
     "peepholes_init": lambda init: rnn.LSTM(I, H, peepholes_init=init),
+    "forget_bias_init": lambda init: rnn.JANET(I, H, forget_bias_init=init),
     "w_init": lambda init: rnn.Embedding(V, I, w_init=init),
     "w_init ": lambda init: rnn.Linear(V, I, w_init=init),
     "b_init": lambda init: rnn.Linear(I, H, b_init=init),
@@ -45,6 +46,23 @@ HYPERPARAMETERS = {
     "TypeError forget_bias: expected a number, got bool True": lambda: rnn.LSTM(I, H, forget_bias=True),
     "ValueError forget_bias: expected a finite number, got nan": lambda: rnn.LSTM(I, H, forget_bias=float("nan")),
     "ValueError forget_bias: expected a finite number, got inf": lambda: rnn.LSTM(I, H, forget_bias=float("inf")),
+    "ValueError reset: expected one of 'update', 'keep', 'none', got 'f'": lambda: rnn.MGU(I, H, reset="f"),
+    "TypeError reset_after: expected True or False, got str no": lambda: rnn.MGU(I, H, reset_after="no"),
+    "TypeError beta: expected a number, got None": lambda: rnn.JANET(I, H, beta=None),
+    "ValueError steps: expected a number above 2, got 2; it is the longest memory, in steps": lambda: (
+        rnn.initializers.chrono(2)
+    ),
+    "TypeError steps: expected a number, got str 9": lambda: rnn.initializers.chrono("9"),
+    "ValueError output_gate: expected one of 'inside', 'outside', got 'in'": lambda: rnn.MultiplicativeLSTM(
+        I, H, output_gate="in"
+    ),
+    "TypeError forget_bias: expected a number, got None": lambda: rnn.MultiplicativeLSTM(I, H, forget_bias=None),
+    "ValueError heads: expected a divisor of hidden_size 4, got 3; heads are of one size": lambda: rnn.SLSTM(
+        I, H, heads=3
+    ),
+    "ValueError heads: expected a positive int, got 0": lambda: rnn.SLSTM(I, H, heads=0),
+    "ValueError forget: expected one of 'sigmoid', 'exponential', got 'exp'": lambda: rnn.SLSTM(I, H, forget="exp"),
+    "TypeError forget_bias: expected a number, got str 2": lambda: rnn.SLSTM(I, H, forget_bias="2"),
     "ValueError rate: expected a number in [0, 1), got 1.0; …dropped, not kept": lambda: rnn.Dropout(1.0),
     "ValueError rate: expected a number in [0, 1), got -0.1; …dropped, not kept": lambda: rnn.Dropout(-0.1),
     "TypeError rate: expected a number, got str half": lambda: rnn.Dropout("half"),

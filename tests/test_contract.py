@@ -38,7 +38,7 @@ pytestmark = pytest.mark.usefixtures("x64")
 
 
 # with other equations
-OTHERS = ["lstm-coupled", "lstm-peephole-previous", "gru", "bidirectional-product", "learned-state", "zoneout"]
+OTHERS = ["lstm-coupled", "lstm-peephole-previous", "gru", "bidirectional-product", "learned-state", "zoneout", "mgu"]
 
 
 def fast(names, slow=lambda name: name not in KINDS):

@@ -21,6 +21,9 @@ GATED = {
     "lstm-coupled": (rnn.LSTM(I, H, peepholes="fo", coupled=True, peepholes_init="normal"), 3),
     "gru": (rnn.GRU(I, H), 3),
     "gru-after": (rnn.GRU(I, H, reset_after=True), 3),
+    "mgu": (rnn.MGU(I, H), 2),
+    "janet": (rnn.JANET(I, H), 2),
+    "slstm": (rnn.SLSTM(I, H), 4),
 }
 
 
@@ -36,7 +39,7 @@ def test_shapes_of_parameters(name):
     params = cell.init(KEY)
     shapes = {field: leaf.shape for field, leaf in params._asdict().items() if leaf is not None}
     expected = {"w_xh": (I, G * H), "w_hh": (H, G * H), "b_h": (G * H,)}
-    if name.startswith("lstm"):
+    if name in ("lstm", "lstm-coupled"):
         expected["peepholes"] = (len(cell.peepholes), H)
     if name == "gru-after":
         expected["b_hh"] = (G * H,)

@@ -1,18 +1,31 @@
 """The recurrent cells, one family per file: the equations of one step and their differential. No scan is in here."""
 
 from jaxrnn.cells.gru import GRU, GRUParams
+from jaxrnn.cells.janet import JANET, JANETParams
 from jaxrnn.cells.leaky import LeakyParams, LeakyRNN
 from jaxrnn.cells.lstm import LSTM, LSTMParams, LSTMState
+from jaxrnn.cells.mgu import MGU, MGUParams
+from jaxrnn.cells.multiplicative_lstm import MultiplicativeLSTM, MultiplicativeLSTMParams
+from jaxrnn.cells.slstm import SLSTM, SLSTMParams, SLSTMState
 from jaxrnn.cells.vanilla import VanillaParams, VanillaRNN
 
 __all__ = [
     "GRU",
+    "JANET",
     "LSTM",
+    "MGU",
+    "SLSTM",
     "GRUParams",
+    "JANETParams",
     "LSTMParams",
     "LSTMState",
     "LeakyParams",
     "LeakyRNN",
+    "MGUParams",
+    "MultiplicativeLSTM",
+    "MultiplicativeLSTMParams",
+    "SLSTMParams",
+    "SLSTMState",
     "VanillaParams",
     "VanillaRNN",
 ]

@@ -2,7 +2,7 @@
 
 All libraries concatenate or list the gates of a cell; they differ in the order, in the sign of the update gate, in
 transposes and in the number of biases. Here gates are letters, ``h`` of a vanilla network, ``ifoc`` of an LSTM,
-``zrh`` of a GRU, and a layout is a string of them.
+``zrh`` of a GRU, ``zh`` of an MGU, and a layout is a string of them.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrnn.cells import GRU, LSTM, GRUParams, LSTMParams, VanillaParams, VanillaRNN
+from jaxrnn.cells import GRU, LSTM, MGU, GRUParams, LSTMParams, MGUParams, VanillaParams, VanillaRNN
 
 
 class Layout(NamedTuple):
@@ -78,22 +78,26 @@ class Weights(NamedTuple):
 
 
 def to_params(cell: Any, weights: Weights, peepholes: np.ndarray | None = None) -> Any:
-    """Parameters of a VanillaRNN, LSTM or GRU. Two biases are summed, but for a GRU that resets after the product."""
-    rest: tuple = {VanillaRNN: (), LSTM: (peepholes,), GRU: (None,)}[type(cell)]
+    """Parameters of a cell. Two biases are summed, but for a GRU or an MGU that resets after the product."""
+    rest: tuple = {VanillaRNN: (), LSTM: (peepholes,), GRU: (None,), MGU: (None,)}[type(cell)]
     b = None
     if cell.use_bias:
         zeros = np.zeros(weights.w_hh.shape[1:], weights.w_hh.dtype)
         b = one_bias(weights)
         if getattr(cell, "reset_after", False):
-            b, rest = weights.b_x, (zeros if weights.b_h is None else weights.b_h,)
+            b, b_hh = weights.b_x, zeros if weights.b_h is None else weights.b_h
+            rest = (b_hh if type(cell) is GRU else b_hh[-cell.hidden_size :],)
         b = zeros if b is None else b
-    kind: Any = {VanillaRNN: VanillaParams, LSTM: LSTMParams, GRU: GRUParams}[type(cell)]
+    kind: Any = {VanillaRNN: VanillaParams, LSTM: LSTMParams, GRU: GRUParams, MGU: MGUParams}[type(cell)]
     return kind(*[None if a is None else jnp.array(a) for a in (weights.w_xh, weights.w_hh, b, *rest)])
 
 
 def from_params(params: Any) -> Weights:
     """The weights of parameters; ``b_h`` is None for a cell with one bias, both are without biases."""
-    arrays = (params.w_xh, params.w_hh, params.b_h, getattr(params, "b_hh", None))
+    b_hh = getattr(params, "b_hh", None)
+    if isinstance(params, MGUParams) and b_hh is not None:
+        b_hh = np.concatenate([np.zeros_like(b_hh), b_hh])  # of the candidate only
+    arrays = (params.w_xh, params.w_hh, params.b_h, b_hh)
     return Weights(*[None if a is None else np.asarray(a) for a in arrays])  # type: ignore[arg-type]
 
 
@@ -105,12 +109,12 @@ def one_bias(weights: Weights) -> np.ndarray | None:
 
 
 def candidate_bias(weights: Weights) -> tuple[np.ndarray, np.ndarray] | None:
-    """``b [3H]`` of the inputs and ``b_n [H]`` of the state in a GRU that resets after; those of gates z, r summed."""
+    """``b [G·H]`` of the inputs and ``b_n [H]`` of the state in a cell that resets after; those of its gates summed."""
     if weights.b_x is None:
         return None
-    b = split(weights.b_x, "zrh")
-    b_state = split(np.zeros_like(weights.b_x) if weights.b_h is None else weights.b_h, "zrh")
-    return fuse({"z": b["z"] + b_state["z"], "r": b["r"] + b_state["r"], "h": b["h"]}, "zrh"), b_state["h"]
+    b_state = np.zeros_like(weights.b_x) if weights.b_h is None else weights.b_h
+    gates, H = weights.b_x + b_state, len(weights.w_hh)  # the candidate is last
+    return np.concatenate([gates[:-H], weights.b_x[-H:]]), b_state[-H:]
 
 
 def state_bias(b_n: np.ndarray) -> np.ndarray:

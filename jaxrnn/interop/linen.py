@@ -13,7 +13,7 @@ import numpy as np
 from flax import linen as nn
 
 from jaxrnn import checks
-from jaxrnn.cells import GRU, LSTM, VanillaRNN
+from jaxrnn.cells import GRU, LSTM, MGU, VanillaRNN
 from jaxrnn.interop.arrays import parameters
 from jaxrnn.interop.bridges.linen import Module
 from jaxrnn.interop.bridges.sequences import nest
@@ -38,7 +38,8 @@ class Linen(Family):
         nn.LSTMCell: LSTM_NAMES,
         nn.OptimizedLSTMCell: LSTM_NAMES,
         nn.GRUCell: Names(GRU, ("ir", "iz", "in"), ("hr", "hz", "hn"), ("ir", "iz", "in", "hn")),
-    }  # nn.MGUCell, ("if", "in"), ("hf", "hn"), has no counterpart among the cells of jaxrnn yet
+        nn.MGUCell: Names(MGU, ("if", "in"), ("hf", "hn"), ("if", "in", "hn")),
+    }
 
     def __init__(self, deterministic: bool = True) -> None:
         super().__init__()
@@ -132,7 +133,8 @@ def to_module(model: Any, *, deterministic: bool = True) -> nn.Module:
 
     Args:
         model: an Embedding, Linear, Dropout or Activation, a VanillaRNN, an LSTM without peepholes or coupled gates, a
-            GRU with ``reset_after``, a Reverse or a Bidirectional of such a cell, or a Stack of these.
+            GRU with ``reset_after``, an MGU with ``reset="keep", reset_after=True`` or ``reset="none"``, a Reverse or a
+            Bidirectional of such a cell, or a Stack of these.
         deterministic: whether dropout is off, in the constructor of every nn.Dropout: an nn.Sequential cannot pass it
             to some of its layers. For training, ``deterministic=False`` and ``rngs={"dropout": key}`` in ``apply``.
 

@@ -18,6 +18,10 @@ GATED = [
     rnn.LSTM(N, N, peepholes="fo", coupled=True, **D),
     rnn.GRU(N, N, **D),
     rnn.GRU(N, N, reset_after=True, **D),
+    rnn.MGU(N, N, reset="keep", **D),
+    rnn.JANET(N, N, **D),
+    rnn.MultiplicativeLSTM(N, N, **D),
+    rnn.SLSTM(N, N, **D),
 ]
 XS = np.random.default_rng(2).normal(size=(T, B, N))
 
@@ -41,7 +45,7 @@ def by_hand(cell, params, xs, state=None, *, lengths=None, resets=None, reverse=
                 closed[unit] += gate[unit] < margin
                 opened[unit] += gate[unit] > 1 - margin
                 mean[unit] += gate[unit]
-                logs[unit] += np.log(gate[unit])
+                logs[unit] += np.log(gate[unit]) if name == "keep" else 0
         n = len(gates)
         statistics[name] = (closed / n, opened / n, mean / n, -n / logs if name == "keep" else None)
     return statistics

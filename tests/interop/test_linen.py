@@ -189,6 +189,38 @@ def test_the_biases_of_a_gru_are_summed_but_for_the_candidate():
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("reset_gate", [True, False])
+def test_the_minimal_gated_unit(reset_gate, x64):
+    """Its f is 1 - f of jaxrnn; the same values, gradients and parameters both ways."""
+    module = nn.RNN(nn.MGUCell(H, param_dtype="float64", reset_gate=reset_gate))
+    params = drawn(module, jnp.zeros((B, T, IN)))
+    check_module(module, params, 1e-10)
+    model, converted = from_params(module, params)
+    options = {"reset": "keep", "reset_after": True} if reset_gate else {"reset": "none"}
+    assert model == rnn.MGU(IN, H, **options, dtype="float64")
+    same_bits(to_params(model, converted), params)
+    assert to_module(model).cell.reset_gate == reset_gate
+    state = random_state(model)
+    same_bits(from_state(model, to_state(model, state)), state)
+
+
+MGU_REASON = "the f of MGUCell both keeps and resets the state, and it always has a bias"
+NO_MODULE = {
+    f"ValueError model.reset: expected 'keep' or 'none', got 'update'; {MGU_REASON}": rnn.MGU(IN, H),
+    f"ValueError model.use_bias: expected True, got False; {MGU_REASON}": rnn.MGU(IN, H, reset="none", use_bias=False),
+    "ValueError model.reset_after: expected True with reset='keep', got False; …": rnn.MGU(IN, H, reset="keep"),
+    "TypeError model: expected a VanillaRNN, …, got JANET(3, 4); linen has no counterpart of it": rnn.JANET(IN, H),
+    "TypeError model: …, got MultiplicativeLSTM(3, 4); linen has …": rnn.MultiplicativeLSTM(IN, H),
+    "TypeError model: …, got SLSTM(3, 4); linen has no counterpart of it": rnn.SLSTM(IN, H),
+}
+
+
+@pytest.mark.parametrize("text", NO_MODULE)
+def test_gated_cells_without_a_counterpart(text):
+    refuses(text, lambda: to_module(NO_MODULE[text]))
+
+
+@pytest.mark.slow
 def test_cells_alone_and_boxed_parameters():
     init = nn.with_partitioning(nn.initializers.ones, (None, "model"))
     dense = nn.Dense(2, kernel_init=init)
@@ -234,7 +266,11 @@ FROM = {
         {},
         "TypeError module: expected a layer, or a cell among …, got BatchNorm; jaxrnn has no counterpart of it",
     ),
-    "MGU": (nn.RNN(nn.MGUCell(H)), {"cell": {}}, "TypeError module.cell: expected …, got MGUCell; jaxrnn has no …"),
+    "MGU": (
+        nn.RNN(nn.MGUCell(H, reset_gate=False)),
+        {"cell": {"hn": {"bias": np.zeros(4)}}},
+        "ValueError module.cell: expected parameters 'if.kernel', …, got none called 'if.kernel'",
+    ),
     "subclass": (
         OwnRNN(cell("gru")),
         parameters(),

@@ -309,11 +309,11 @@ def test_refused_modules(name):
 TO = {
     "kind": (
         rnn.Residual(rnn.GRU(3, 3)),
-        "TypeError model: expected a VanillaRNN, LSTM or GRU, got Residual(GRU(3, 3)); Flax has no counterpart of it",
+        "TypeError model: expected a VanillaRNN, LSTM or GRU, got Residual(GRU(3, 3)); nnx has no counterpart of it",
     ),
     "deep": (
         rnn.Reverse(rnn.Stack(rnn.LSTM(3, 3))),
-        "TypeError model.layer: expected a VanillaRNN, LSTM or GRU, got Stack(LSTM(3, 3)); Flax has no …",
+        "TypeError model.layer: expected a VanillaRNN, LSTM or GRU, got Stack(LSTM(3, 3)); nnx has no …",
     ),
     "peepholes": (
         rnn.Stack(rnn.LSTM(3, 3, peepholes="f")),
@@ -331,6 +331,7 @@ TO = {
         rnn.GRU(3, 3, reset_after=True),
         "ValueError model: params.b_hh: expected 0 for the candidate, got up to …; flax.nnx.GRUCell has no …",
     ),
+    "MGU": (rnn.MGU(3, 4), "TypeError model: expected a VanillaRNN, LSTM or GRU, got MGU(3, 4); nnx has no …"),
     "function": (
         rnn.Activation("relu"),
         "ValueError model: expected a Stack around an Activation, got Activation('relu'); nnx has functions in …",
@@ -352,7 +353,7 @@ def test_refused_states():
         lambda: from_state(model, np.zeros((2, 4), "float32")),
     )
     refuses(
-        "TypeError model: expected a VanillaRNN, LSTM or GRU, got Average(…; Flax has no counterpart of it",
+        "TypeError model: expected a VanillaRNN, LSTM, GRU or MGU, got Average(…; Flax has no counterpart of it",
         lambda: to_state(Average(3), random_state(Average(3))),
     )
 

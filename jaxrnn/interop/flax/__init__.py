@@ -9,6 +9,8 @@ Flax                                              jaxrnn
 ``LSTMCell``, ``OptimizedLSTMCell``               ``LSTM``, which becomes the optimized one
 ``GRUCell``                                       ``GRU(..., reset_after=True)``
 ``SimpleCell``                                    ``VanillaRNN``
+``MGUCell`` of linen                              ``MGU(..., reset="keep", reset_after=True)``
+``MGUCell(reset_gate=False)`` of linen            ``MGU(..., reset="none")``
 ``Embed``, ``Linear`` or ``Dense``, ``Dropout``   ``Embedding``, ``Linear``, ``Dropout``
 ``Sequential``, and a function in it              ``Stack``, ``Activation``
 ================================================  ===========================================

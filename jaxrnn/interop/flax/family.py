@@ -10,7 +10,7 @@ import numpy as np
 from flax.traverse_util import flatten_dict
 
 from jaxrnn import checks
-from jaxrnn.cells import GRU, LSTM, VanillaRNN
+from jaxrnn.cells import GRU, LSTM, MGU, VanillaRNN
 from jaxrnn.interop import layouts
 from jaxrnn.interop.arrays import one_dtype, shape, to_numpy
 from jaxrnn.interop.bridges.sequences import unnest
@@ -38,6 +38,8 @@ LAYOUTS = {
     GRU: Layout("GRUCell", "rzh", "z", {"reset_after": (True,), "use_bias": (True,)},
                 "GRUCell always has a bias and resets after the product, and the two forms do not convert into each "
                 "other"),
+    MGU: Layout("MGUCell", "zh", "z", {"reset": ("keep", "none"), "use_bias": (True,)},
+                "the f of MGUCell both keeps and resets the state, and it always has a bias"),
 }  # fmt: skip
 
 
@@ -165,6 +167,9 @@ class Family:
             )
         if names.cell is GRU:
             options["reset_after"] = True
+        if names.cell is MGU:
+            options = {"reset": "keep", "reset_after": True} if module.reset_gate else {"reset": "none"}
+            names = names if module.reset_gate else names._replace(biased=names.x)
 
         kernels = {name: f"{name}.kernel" for name in (*names.x, *names.h)}
         arrays = self.read(place, module, params, *kernels.values(), *[f"{name}.bias" for name in names.biased])
@@ -256,12 +261,22 @@ class Family:
         return self.nn.RNN(module, **options), {"cell": weights}
 
     def _to_cell(self, place: str, cell: Any, params: Any) -> tuple[Any, dict]:
-        layout = counterpart(place, cell, LAYOUTS, "Flax")
+        known_cells = {names.cell: LAYOUTS[names.cell] for names in self.cells.values()}
+        layout = counterpart(place, cell, known_cells, self.nn.__name__.removeprefix("flax."))
         kind = getattr(self.nn, layout.name)
         names, weights = self.cells[kind], layouts.from_params(params)
+        options: dict[str, Any] = {}
+        if type(cell) is VanillaRNN:
+            options["activation_fn"] = to_function(cell.activation)
+        if type(cell) is MGU:
+            options["reset_gate"] = cell.reset != "none"
+            names = names if options["reset_gate"] else names._replace(biased=names.x)
+            if options["reset_gate"] and not cell.reset_after:
+                checks.refuse(f"{place}.reset_after", "True with reset='keep'", "False",
+                              "MGUCell resets after the product, and the two forms do not convert")  # fmt: skip
         b: Any = layouts.one_bias(weights)
         rest = np.zeros_like(b)
-        if type(cell) is GRU:
+        if type(cell) in (GRU, MGU):
             b, rest[-cell.hidden_size :] = layouts.candidate_bias(weights)  # type: ignore[misc]
         b_x, b_h = (b, rest) if names.x[0] in names.biased else (rest, b)
 
@@ -275,7 +290,4 @@ class Family:
                 elif bias.any():
                     checks.refuse(f"{place}: params.b_hh", "0 for the candidate", f"up to {np.abs(bias).max():.3g}",
                                   f"{self.nn.__name__}.{layout.name} has no bias there; linen's has one")  # fmt: skip
-        options: dict[str, Any] = {}
-        if type(cell) is VanillaRNN:
-            options["activation_fn"] = to_function(cell.activation)
         return self.make(kind, cell.input_size, cell.hidden_size, params.w_xh.dtype, **options), tree
