@@ -15,6 +15,8 @@ from jaxrnn.compat import mesh_axes
 from jaxrnn.precision import add_bias
 from jaxrnn.types import Array, PyTree
 
+NO_NORMS = ProjectionNorms()
+
 # ---- the two forms of a step: how the pre-activations x w_xh + h w_hh + b_h are computed ----
 
 
@@ -26,7 +28,7 @@ def input_projection(
 
 
 def precomputed_projection(
-    params: Any, xs: Array, sizes: tuple[int, ...], norms: Any = ProjectionNorms()
+    params: Any, xs: Array, sizes: tuple[int, ...], norms: Any = NO_NORMS
 ) -> tuple[PyTree, Callable[[PyTree, Array], tuple[Array, ...]]]:
     """The input projection of all steps before the scan: one large product, and less work in each step.
 

@@ -133,7 +133,7 @@ class GRU:
         return self.hidden_size
 
     def init(self, key: Array) -> GRUParams:
-        """Draw ``w_xh [I, 3H]``, ``w_hh [H, 3H]``, ``b_h [3H]`` and, with ``reset_after``, ``b_hh [3H]``; gains are 1."""
+        """Draw ``w_xh [I, 3H]``, ``w_hh [H, 3H]``, ``b_h [3H]``, with ``reset_after`` ``b_hh [3H]``; gains are 1."""
         keys = jax.random.split(key, 4)
         weights = common.init_weights(self, keys[:3], self.num_gates)
         b_hh = norms = None

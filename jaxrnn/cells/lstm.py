@@ -129,8 +129,8 @@ class LSTM:
         ((7, 2, 5), (2, 5))
 
     Source: Hochreiter & Schmidhuber (1997), Neural Computation 9; forget gate: Gers, Schmidhuber & Cummins (2000);
-    peepholes: Gers & Schmidhuber (2000); coupled gates: Greff et al. (2017), "LSTM: a search space odyssey"; layer norm:
-    Ba et al. (2016), equations 20 to 22; projection: Sak, Senior & Beaufays (2014), "Long short-term memory recurrent
+    peepholes: Gers & Schmidhuber (2000); coupled gates: Greff et al. (2017), "LSTM: a search space odyssey"; layer
+    norm: Ba et al. (2016), the supplement; projection: Sak, Senior & Beaufays (2014), "Long short-term memory recurrent
     neural network architectures for large scale acoustic modeling"; the clips are ``cell_clip`` and ``proj_clip`` of
     TensorFlow's LSTMCell.
     """

@@ -74,10 +74,11 @@ def affine(norm: LayerNormParams, u: Standardized) -> Array:
     return add_bias(broadcast_rows(norm.gain, u.values) * u.values, norm.bias)
 
 
-def along_input(
-    norm: LayerNormParams | None, u: Standardized | None, du: Array, sizes: tuple[int, ...] = ()
-) -> Array:
-    """The tangent of LN along its input, ``α ⊙ (du - mean(du) - û ⊙ mean(û ⊙ du)) / √(σ² + ε)``; without norm ``du``."""
+def along_input(norm: LayerNormParams | None, u: Standardized | None, du: Array, sizes: tuple[int, ...] = ()) -> Array:
+    """The tangent of LN along its input; without norm ``du``.
+
+    It is ``α ⊙ (du - mean(du) - û ⊙ mean(û ⊙ du)) / √(σ² + ε)``.
+    """
     if norm is None or u is None:
         return du
     wide, values = widen(du), widen(u.values)

@@ -125,7 +125,7 @@ class VanillaRNN:
         return self.hidden_size > 32
 
     def recurrence(self, params: VanillaParams, xs: Array) -> tuple[PyTree, Recurrence]:
-        """The step; its residual is ``a = h_{t-1} w_hh + x_t w_xh + b_h`` where the differential is no function of h."""
+        """The step; its residual is ``a = h_{t-1} w_hh + x_t w_xh + b_h`` where the differential needs more than h."""
         precomputed = common.should_precompute(self, xs)
 
         def step(h: Array, z: Array) -> tuple[Array, Array | None]:
