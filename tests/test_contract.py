@@ -37,6 +37,7 @@ pytestmark = pytest.mark.usefixtures("x64")
 
 
 OTHERS = ["lstm-coupled", "lstm-options", "lstm-peephole-previous", "gru", "bidirectional-product"]
+OPTIONS = [name for name in ALL if {"norm", "projection", "clip"} & {*name.split("-")}]  # lstm-options has them all
 
 
 def fast(names, slow=lambda name: name not in KINDS):
@@ -90,7 +91,7 @@ def cases_of(name):
     """Every kind is tested with no arguments and with all of them; a few models are tested with each of them."""
     if name in ("lstm-peephole-ifo", "stack-mixed", "bidirectional-of-stack", "user"):
         return CASES
-    return ["plain", "forwards", "everything"] if name in KINDS else ["plain"]
+    return ["plain", "forwards", "everything"] if name in KINDS else ["plain"] * (name not in OPTIONS)
 
 
 @pytest.mark.parametrize(
