@@ -245,7 +245,7 @@ def test_dtype_is_kept(kind, dtype):
 
 def test_float64_is_kept(x64):
     _, params = from_module(make("gru", dtype=torch.float64))
-    assert {x.dtype.name for x in params} == {"float64"}
+    assert {x.dtype.name for x in jax.tree.leaves(params)} == {"float64"}
 
 
 def test_conversion_copies():
