@@ -197,7 +197,7 @@ class GRU:
         w, w_candidate = jax.lax.optimization_barrier((w, w_candidate))
         if norm is None:
             return RecurrentWeights(w, w_candidate, None, None, None)
-        parts = zip(*(common.split_gates(p, self._norm_sizes) for p in norm), strict=True)
+        parts = zip(*(common.split_gates(p, self._norm_sizes) for p in jax.tree.leaves(norm)), strict=True)
         return RecurrentWeights(w, w_candidate, None, *(LayerNormParams(*part) for part in parts))
 
     @property

@@ -223,7 +223,7 @@ class LSTM:
         c_new = clipped(self.cell_clip, f * c + (1 - f if i is None else i) * candidate)
         o = gate("o", c_new if self.output_peephole == "current" else c)
         h_new = o * tanh(layer_norm(_norms(params).c, c_new))
-        if self.projection_size:
+        if params.w_hr is not None:
             h_new = clipped(self.projection_clip, h_new @ params.w_hr)
         return LSTMState(h_new, c_new), LSTMGates(i, f, o, candidate)
 
@@ -292,11 +292,11 @@ class LSTM:
                 c = after.c if name == "o" and self.output_peephole == "current" else before.c
                 v_gates[name] += broadcast_rows(dp, c) * c
             v = jnp.concatenate(list(v_gates.values()), -1)
-        v_c = affine(dnorms.c, standardized(after.c)) if self.layer_norm else None
+        v_c = None if dnorms.c is None else affine(dnorms.c, standardized(after.c))
         v_h = None
-        if self.projection_size:
+        if dparams.w_hr is not None:
             v_h = common.weight_tangent(gates.o * tanh(layer_norm(norms.c, after.c)), dparams.w_hr)
-        h = None if self.projection_clip is None else after.h
+        h: Any = None if self.projection_clip is None else after.h
         vs = before.c, LSTMState(h, after.c), gates, LSTMTangents(v, v_c, v_h), hw
         matmuls = [None if w is None else common.right_matmul(w) for w in (params.w_hh, params.w_hr)]
         return vs, lambda ds, inputs: self._tangent(params, matmuls, ds, *inputs)
@@ -327,7 +327,7 @@ class LSTM:
             n, dn = affine(norms.c, ĉ), along_input(norms.c, ĉ, dc) + v.c
         tanh_c = tanh(n)
         dh = o * (1 - tanh_c**2) * dn + tanh_c * do
-        if self.projection_size:
+        if v.h is not None:
             dh = clipped_tangent(self.projection_clip, after.h, matmul_w_hr(dh) + v.h)
         return LSTMState(dh, dc), dh
 

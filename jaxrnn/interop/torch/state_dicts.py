@@ -103,7 +103,7 @@ def _read(state_dict: Mapping[str, Any], prefix: str) -> tuple[dict[str, dict[st
     depth = max((int(m[3]) + 1 for m in matches if m[3]), default=1)
     directions = 2 if any(m[4] for m in matches) else 1
     suffixes = [""] if "weight_hh" in found else _suffixes(depth, directions)  # "": an nn.LSTMCell or the like
-    names = NAMES if any(m[1] == "bias" for m in matches) else NAMES[:2]
+    names: tuple[str, ...] = NAMES if any(m[1] == "bias" for m in matches) else NAMES[:2]
     names += (PROJECTION,) if any(name.startswith(PROJECTION) for name in found) else ()
     expected = [name + suffix for suffix in suffixes for name in names]
     missing = [f"none called {prefix + name!r}" for name in expected if name not in found]
@@ -129,10 +129,10 @@ def _sizes(weights: dict[str, dict[str, np.ndarray]], directions: int, prefix: s
     rows, outputs = first["weight_hh"].shape
     H = first[PROJECTION].shape[1] if PROJECTION in first else outputs
     if rows not in [gates * H for gates in kinds]:
-        shapes = "H columns and H, 3H or 4H rows: an nn.RNN, nn.GRU or nn.LSTM"
+        expected = "H columns and H, 3H or 4H rows: an nn.RNN, nn.GRU or nn.LSTM"
         if PROJECTION in first:
-            shapes = f"{4 * H} rows, four times the columns of {PROJECTION}: an nn.LSTM"
-        checks.refuse(prefix + "weight_hh" + suffix, shapes, checks.describe(first["weight_hh"]))
+            expected = f"{4 * H} rows, four times the columns of {PROJECTION}: an nn.LSTM"
+        checks.refuse(prefix + "weight_hh" + suffix, expected, checks.describe(first["weight_hh"]))
     widths = [first["weight_ih"].shape[1]] + [directions * outputs] * (len(weights) // directions - 1)
     for index, (suffix, arrays) in enumerate(weights.items()):
         shapes = {
