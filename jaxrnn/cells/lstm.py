@@ -75,7 +75,7 @@ class LSTMTangents(NamedTuple):
     """The tangents along parameters and inputs: of z ``[T, ..., G·H]``, of ``LN(c)`` and of the projected h."""
 
     z: Array
-    c: Array | None
+    c: Any  # None without layer norm
     h: Array | None
 
 
