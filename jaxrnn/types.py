@@ -52,7 +52,9 @@ def _short_repr(named: Any) -> str:
         size = math.prod(value.shape) if hasattr(value, "shape") and hasattr(value, "dtype") else 0
         return repr(value) if isinstance(size, int) and size <= 10 else f"{value.dtype}{list(value.shape)}"
 
-    fields = ", ".join(f"{name}={short(value)}" for name, value in zip(named._fields, named, strict=True))
+    options = named._field_defaults  # parameters of options that a cell may have: not shown where it has not
+    shown = [(name, value) for name, value in named._asdict().items() if value is not None or name not in options]
+    fields = ", ".join(f"{name}={short(value)}" for name, value in shown)
     return f"{type(named).__name__}({fields})"
 
 

@@ -34,9 +34,17 @@ MERGES = {
 # ---- one step of one sequence: (model, params, state, x) -> (state, y) ---------------------------------------------
 
 
+def layer_norm(u: np.ndarray, norm: Any, part: slice = slice(None)) -> np.ndarray:
+    """Of the part of gain and bias that belongs to u."""
+    u = (u - u.mean()) / np.sqrt(u.var() + 1e-5)
+    return norm.gain[part] * u + (0 if norm.bias is None else norm.bias[part])
+
+
 def vanilla(model: Any, params: Any, h: np.ndarray, x: np.ndarray) -> tuple:
     z = h @ params.w_hh + x @ params.w_xh
-    if model.use_bias:
+    if model.layer_norm:
+        z = layer_norm(z, params.layer_norm)
+    elif model.use_bias:
         z = z + params.b_h
     f = model.activation if isinstance(model.activation, str) else model.activation.__name__
     h = ACTIVATIONS[f](z)
@@ -54,6 +62,9 @@ def lstm(model: Any, params: Any, state: tuple, x: np.ndarray) -> tuple:
     h, c = state
     H = model.hidden_size
     z = np.concatenate([x, h]) @ np.concatenate([params.w_xh, params.w_hh])
+    norms = params.layer_norm
+    if model.layer_norm:
+        z = layer_norm(x @ params.w_xh, norms.x) + layer_norm(h @ params.w_hh, norms.h)
     if model.use_bias:
         z = z + params.b_h
     gates = ["f", "o", "c"] if model.coupled else ["i", "f", "o", "c"]
@@ -64,9 +75,15 @@ def lstm(model: Any, params: Any, state: tuple, x: np.ndarray) -> tuple:
     f = sigmoid(z["f"] + weight["f"] * c)
     i = 1 - f if model.coupled else sigmoid(z["i"] + weight["i"] * c)
     c_new = f * c + i * np.tanh(z["c"])
+    if model.cell_clip is not None:
+        c_new = np.clip(c_new, -model.cell_clip, model.cell_clip)
     seen = {"current": c_new, "previous": c}[model.output_peephole]
     o = sigmoid(z["o"] + weight["o"] * seen)
-    h_new = o * np.tanh(c_new)
+    h_new = o * np.tanh(layer_norm(c_new, norms.c) if model.layer_norm else c_new)
+    if model.projection_size is not None:
+        h_new = h_new @ params.w_hr
+        if model.projection_clip is not None:
+            h_new = np.clip(h_new, -model.projection_clip, model.projection_clip)
     return (h_new, c_new), h_new
 
 
@@ -77,12 +94,18 @@ def gru(model: Any, params: Any, h: np.ndarray, x: np.ndarray) -> tuple:
     b_z, b_r, b_h = np.reshape(params.b_h, (3, H)) if model.use_bias else np.zeros((3, H))
     two = model.use_bias and model.reset_after
     bb_z, bb_r, bb_h = np.reshape(params.b_hh, (3, H)) if two else np.zeros((3, H))
-    z = sigmoid(x @ w_xz + h @ w_hz + b_z + bb_z)
-    r = sigmoid(x @ w_xr + h @ w_hr + b_r + bb_r)
+    x_zr, h_zr = np.concatenate([x @ w_xz, x @ w_xr]), np.concatenate([h @ w_hz, h @ w_hr])
+    x_c, normed = x @ w_xh, lambda u: u
+    if model.layer_norm:
+        norms, zr, c = params.layer_norm, slice(2 * H), slice(2 * H, None)
+        x_zr, h_zr, x_c = layer_norm(x_zr, norms.x, zr), layer_norm(h_zr, norms.h, zr), layer_norm(x_c, norms.x, c)
+        normed = lambda u: layer_norm(u, norms.h, c)  # noqa: E731
+    z = sigmoid(x_zr[:H] + h_zr[:H] + b_z + bb_z)
+    r = sigmoid(x_zr[H:] + h_zr[H:] + b_r + bb_r)
     if model.reset_after:
-        candidate = np.tanh(x @ w_xh + b_h + r * (h @ w_hh + bb_h))
+        candidate = np.tanh(x_c + b_h + r * (normed(h @ w_hh) + bb_h))
     else:
-        candidate = np.tanh(x @ w_xh + (r * h) @ w_hh + b_h)
+        candidate = np.tanh(x_c + normed((r * h) @ w_hh) + b_h)
     h = (1 - z) * h + z * candidate
     return h, h
 
@@ -161,7 +184,7 @@ def no_state(model: Any) -> tuple:
 CELLS = {  # step, and the initial state of a sequence
     "VanillaRNN": (vanilla, lambda model: np.zeros(model.hidden_size)),
     "LeakyRNN": (leaky, lambda model: np.zeros(model.hidden_size)),
-    "LSTM": (lstm, lambda model: (np.zeros(model.hidden_size), np.zeros(model.hidden_size))),
+    "LSTM": (lstm, lambda model: (np.zeros(model.projection_size or model.hidden_size), np.zeros(model.hidden_size))),
     "GRU": (gru, lambda model: np.zeros(model.hidden_size)),
     "MGU": (mgu, lambda model: np.zeros(model.hidden_size)),
     "JANET": (janet, lambda model: np.zeros(model.hidden_size)),

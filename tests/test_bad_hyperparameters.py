@@ -19,6 +19,7 @@ INITIALIZERS = {  # by the name of the argument
     "b_h_init": lambda init: rnn.LSTM(I, H, b_h_init=init),
     "peepholes_init": lambda init: rnn.LSTM(I, H, peepholes_init=init),
     "forget_bias_init": lambda init: rnn.JANET(I, H, forget_bias_init=init),
+    "w_hr_init": lambda init: rnn.LSTM(I, H, w_hr_init=init),
     "w_init": lambda init: rnn.Embedding(V, I, w_init=init),
     "w_init ": lambda init: rnn.Linear(V, I, w_init=init),
     "b_init": lambda init: rnn.Linear(I, H, b_init=init),
@@ -39,6 +40,19 @@ HYPERPARAMETERS = {
     "TypeError output_size: expected a positive int, got float 1.5": lambda: rnn.Embedding(V, 1.5),
     "TypeError use_bias: expected True or False, got int 1": lambda: rnn.LSTM(I, H, use_bias=1),
     "TypeError coupled: expected True or False, got str yes": lambda: rnn.LSTM(I, H, coupled="yes"),
+    "TypeError layer_norm: expected True or False, got int 1": lambda: rnn.LSTM(I, H, layer_norm=1),
+    "TypeError layer_norm: expected True or False, got None": lambda: rnn.GRU(I, H, layer_norm=None),
+    "TypeError layer_norm: expected True or False, got str yes": lambda: rnn.VanillaRNN(I, H, layer_norm="yes"),
+    "ValueError projection_size: expected a positive int, got 0": lambda: rnn.LSTM(I, H, projection_size=0),
+    "TypeError projection_size: expected a positive int, got bool True": lambda: rnn.LSTM(I, H, projection_size=True),
+    "ValueError cell_clip: expected a positive number or None, got 0": lambda: rnn.LSTM(I, H, cell_clip=0),
+    "TypeError cell_clip: expected a number, got str 1": lambda: rnn.LSTM(I, H, cell_clip="1"),
+    "ValueError projection_clip: expected a positive number or None, got -1": lambda: rnn.LSTM(
+        I, H, projection_size=2, projection_clip=-1
+    ),
+    "ValueError projection_clip: expected None without projection_size, got 3.0; cell_clip…": lambda: rnn.LSTM(
+        I, H, projection_clip=3.0
+    ),
     "TypeError reset_after: expected True or False, got int 0": lambda: rnn.GRU(I, H, reset_after=0),
     "TypeError use_bias: expected True or False, got None": lambda: rnn.Linear(I, H, use_bias=None),
     "TypeError use_bias: expected True or False, got str no": lambda: rnn.Tied(EMBEDDING, rnn.GRU(I, I), use_bias="no"),

@@ -24,8 +24,8 @@ def unroll(model=GRU, params=None, xs=XS, *args, **kwargs):
 
 
 CALLS = {
-    "TypeError params: expected GRUParams(w_xh, w_hh, b_h, b_hh), got tuple of 0; …GRU(3, 4)…": lambda: unroll(
-        params=()
+    "TypeError params: expected GRUParams(w_xh, w_hh, b_h, b_hh, layer_norm), got tuple of 0; …GRU(3, 4)…": lambda: (
+        unroll(params=())
     ),
     "TypeError params: expected GRUParams…, got LSTMParams…model.init(key)": lambda: unroll(params=PARAMS[LSTM]),
     "ValueError params.w_xh: expected shape [3, 12], got float32[3, 27]; …GRU(3, 4)…model.init(key)": lambda: unroll(

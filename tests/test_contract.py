@@ -38,7 +38,9 @@ pytestmark = pytest.mark.usefixtures("x64")
 
 
 # with other equations
-OTHERS = ["lstm-coupled", "lstm-peephole-previous", "gru", "bidirectional-product", "learned-state", "zoneout", "mgu"]
+OTHERS = ["lstm-coupled", "lstm-options", "lstm-peephole-previous", "gru", "bidirectional-product"]
+OTHERS += ["learned-state", "zoneout", "mgu"]
+OPTIONS = [name for name in ALL if {"norm", "projection", "clip"} & {*name.split("-")}]  # lstm-options has them all
 
 
 def fast(names, slow=lambda name: name not in KINDS):
@@ -92,7 +94,7 @@ def cases_of(name):
     """Every kind is tested with no arguments and with all of them; a few models are tested with each of them."""
     if name in ("lstm-peephole-ifo", "stack-mixed", "bidirectional-of-stack", "user"):
         return CASES
-    return ["plain", "forwards", "everything"] if name in KINDS else ["plain"]
+    return ["plain", "forwards", "everything"] if name in KINDS else ["plain"] * (name not in OPTIONS)
 
 
 @pytest.mark.parametrize(

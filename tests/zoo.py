@@ -122,12 +122,16 @@ def clockwork(dtype: str) -> rnn.SkipStack:
     return rnn.SkipStack(rnn.Clockwork(gru(dtype), 2), lstm(dtype, I + H, H))
 
 
+ALL_OPTIONS = {"layer_norm": True, "projection_size": 2, "cell_clip": 0.8, "projection_clip": 0.5}  # of an LSTM
+
 ZOO: dict[str, Entry] = {
     "vanilla-tanh": Entry(vanilla, H, "past"),
     "vanilla-relu": Entry(lambda d: vanilla(d, activation="relu"), H, "past"),
     "vanilla-sigmoid": Entry(lambda d: vanilla(d, activation="sigmoid"), H, "past"),
     "vanilla-callable": Entry(lambda d: vanilla(d, activation=softsign), H, "past"),
     "vanilla-no-bias": Entry(lambda d: vanilla(d, use_bias=False), H, "past"),
+    "vanilla-norm": Entry(lambda d: vanilla(d, layer_norm=True), H, "past"),
+    "vanilla-norm-callable": Entry(lambda d: vanilla(d, layer_norm=True, activation=softsign), H, "past"),
     "lstm": Entry(lstm, H, "past"),
     "lstm-peephole-i": Entry(lambda d: lstm(d, peepholes="i"), H, "past"),
     "lstm-peephole-o": Entry(lambda d: lstm(d, peepholes="o"), H, "past"),
@@ -137,6 +141,11 @@ ZOO: dict[str, Entry] = {
     "lstm-coupled": Entry(lambda d: lstm(d, coupled=True), H, "past"),
     "lstm-coupled-peephole-fo": Entry(lambda d: lstm(d, coupled=True, peepholes="fo"), H, "past"),
     "lstm-no-bias": Entry(lambda d: lstm(d, peepholes="f", use_bias=False), H, "past"),
+    "lstm-norm": Entry(lambda d: lstm(d, layer_norm=True), H, "past"),
+    "lstm-norm-coupled-peephole-fo": Entry(lambda d: lstm(d, layer_norm=True, coupled=True, peepholes="fo"), H, "past"),
+    "lstm-projection": Entry(lambda d: lstm(d, projection_size=2), 2, "past"),
+    "lstm-clip": Entry(lambda d: lstm(d, cell_clip=0.5, peepholes="o", use_bias=False), H, "past"),
+    "lstm-options": Entry(lambda d: lstm(d, peepholes="ifo", **ALL_OPTIONS), 2, "past"),
     "gru": Entry(gru, H, "past"),
     "gru-no-bias": Entry(lambda d: gru(d, use_bias=False), H, "past"),
     "gru-after": Entry(lambda d: gru(d, reset_after=True), H, "past"),
@@ -160,6 +169,9 @@ ZOO: dict[str, Entry] = {
     "slstm-heads": Entry(lambda d: slstm(d, heads=2), H, "past"),
     "slstm-exponential": Entry(lambda d: slstm(d, forget="exponential"), H, "past"),
     "slstm-no-bias": Entry(lambda d: slstm(d, use_bias=False, heads=4), H, "past"),
+    "gru-norm": Entry(lambda d: gru(d, layer_norm=True), H, "past"),
+    "gru-norm-after": Entry(lambda d: gru(d, layer_norm=True, reset_after=True), H, "past"),
+    "gru-norm-no-bias": Entry(lambda d: gru(d, layer_norm=True, reset_after=True, use_bias=False), H, "past"),
     "linear": Entry(linear, H, "now"),
     "linear-no-bias": Entry(lambda d: linear(d, use_bias=False), H, "now"),
     "embedding": Entry(embedding, I, "now"),

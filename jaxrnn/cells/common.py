@@ -10,20 +10,25 @@ import jax
 import jax.numpy as jnp
 
 from jaxrnn import checks, initializers
+from jaxrnn.cells.normalization import LayerNormParams, ProjectionNorms, layer_norm, standardized, tangent
 from jaxrnn.compat import mesh_axes
 from jaxrnn.precision import add_bias
 from jaxrnn.types import Array, PyTree
 
+NO_NORMS = ProjectionNorms()
+
 # ---- the two forms of a step: how the pre-activations x w_xh + h w_hh + b_h are computed ----
 
 
-def input_projection(params: Any, x: Array) -> Array:
+def input_projection(
+    params: Any, x: Array, norm: LayerNormParams | None = None, norm_sizes: tuple[int, ...] = ()
+) -> Array:
     """``x w_xh + b_h [..., G·H]``, the part of the pre-activations that does not depend on the state."""
-    return add_bias(x @ params.w_xh, params.b_h)
+    return add_bias(layer_norm(norm, x @ params.w_xh, norm_sizes), params.b_h)
 
 
 def precomputed_projection(
-    params: Any, xs: Array, sizes: tuple[int, ...]
+    params: Any, xs: Array, sizes: tuple[int, ...], norms: Any = NO_NORMS
 ) -> tuple[PyTree, Callable[[PyTree, Array], tuple[Array, ...]]]:
     """The input projection of all steps before the scan: one large product, and less work in each step.
 
@@ -33,9 +38,10 @@ def precomputed_projection(
     """
 
     def preactivations(x_blocks: tuple[Array, ...], h: Array) -> tuple[Array, ...]:
-        return tuple(a + b for a, b in zip(x_blocks, split_gates(h @ params.w_hh, sizes), strict=True))
+        h_blocks = split_gates(layer_norm(norms.h, h @ params.w_hh), sizes)
+        return tuple(a + b for a, b in zip(x_blocks, h_blocks, strict=True))
 
-    return split_gates(input_projection(params, xs), sizes), preactivations
+    return split_gates(input_projection(params, xs, norms.x), sizes), preactivations
 
 
 def fused_projection(
@@ -69,10 +75,16 @@ def should_precompute(cell: Any, xs: Array) -> bool:
 # ---- the differential ----
 
 
-def input_projection_tangent(params: Any, dparams: Any, x: Array, dx: Array | None) -> Array:
+def input_projection_tangent(
+    params: Any, dparams: Any, x: Array, dx: Array | None, norm: LayerNormParams | None = None,
+    dnorm: LayerNormParams | None = None, norm_sizes: tuple[int, ...] = (),
+) -> Array:  # fmt: skip
     """The tangent of :func:`input_projection`, ``dx w_xh + x dw_xh + db_h``; a ``dx`` of None is 0."""
     v = weight_tangent(x, dparams.w_xh)
-    return add_bias(v if dx is None else v + dx @ params.w_xh, dparams.b_h)
+    v = v if dx is None else v + dx @ params.w_xh
+    if norm is not None:
+        v = tangent(norm, dnorm, standardized(x @ params.w_xh, norm_sizes), v, norm_sizes)
+    return add_bias(v, dparams.b_h)
 
 
 def weight_tangent(x: Array, dw: Array) -> Array:
@@ -105,10 +117,10 @@ def split_gates(z: Array, sizes: tuple[int, ...]) -> tuple[Array, ...]:
     return tuple(jax.lax.split(z, sizes, axis=z.ndim - 1))
 
 
-def zero_state(cell: Any, batch_shape: tuple[int, ...]) -> Array:
-    """The state before the first step, ``[*batch_shape, H]``."""
+def zero_state(cell: Any, batch_shape: tuple[int, ...], size: int | None = None) -> Array:
+    """The state before the first step, ``[*batch_shape, H]``, or of another size."""
     checks.dtype_available(cell.dtype)
-    return jnp.zeros((*batch_shape, cell.hidden_size), cell.dtype)
+    return jnp.zeros((*batch_shape, size or cell.hidden_size), cell.dtype)
 
 
 def check_hyperparameters(cell: Any) -> None:
@@ -129,11 +141,14 @@ class Weights(NamedTuple):
     b_h: Array | None
 
 
-def init_weights(cell: Any, keys: Array, gates: int) -> Weights:
-    """Draw ``w_xh [I, G·H]``, ``w_hh [H, G·H]`` and ``b_h [G·H]``, gate by gate, from three keys."""
+def init_weights(cell: Any, keys: Array, gates: int, fed_back: int | None = None) -> Weights:
+    """Draw ``w_xh [I, G·H]``, ``w_hh [H, G·H]`` and ``b_h [G·H]``, gate by gate, from three keys.
+
+    Where the state that is fed back to the gates has another size than H, ``w_hh`` has as many rows.
+    """
     H = cell.hidden_size
     return Weights(
         initializers.per_gate("w_xh_init", cell.w_xh_init, keys[0], gates, (cell.input_size, H), cell.dtype),
-        initializers.per_gate("w_hh_init", cell.w_hh_init, keys[1], gates, (H, H), cell.dtype),
+        initializers.per_gate("w_hh_init", cell.w_hh_init, keys[1], gates, (fed_back or H, H), cell.dtype),
         initializers.per_gate("b_h_init", cell.b_h_init, keys[2], gates, (H,), cell.dtype) if cell.use_bias else None,
     )

@@ -12,6 +12,16 @@ from jax.numpy import tanh
 
 from jaxrnn import checks, initializers
 from jaxrnn.cells import common
+from jaxrnn.cells.normalization import (
+    LayerNormParams,
+    ProjectionNorms,
+    Standardized,
+    along_input,
+    init_layer_norm,
+    layer_norm,
+    standardized,
+    tangent,
+)
 from jaxrnn.constructor import hyperparameters
 from jaxrnn.initializers import Initializer
 from jaxrnn.precision import add_bias
@@ -26,23 +36,26 @@ class GRUParams(NamedTuple):
     w_hh: Array
     b_h: Array | None
     b_hh: Array | None
+    layer_norm: ProjectionNorms | None = None
 
 
 class GRUGates(NamedTuple):
-    """Intermediate values of a step, each ``[..., H]``; with ``reset_after``, r multiplies ``h_h = h w_hh̃ + b_hh̃``."""
+    """Intermediate values of a step, each ``[..., H]``; with ``reset_after``, r multiplies ``h_h``."""
 
     z: Array
     r: Array
     candidate: Array
-    h_h: Any  # None without reset_after
+    h_h: Any  # LN(h w_hh̃) + b_hh̃; None without reset_after
 
 
 class RecurrentWeights(NamedTuple):
-    """``w_hh`` and ``b_hh``; with the reset before the product the columns of h̃ are apart, in ``w_candidate``."""
+    """``w_hh``, ``b_hh`` and norm; with the reset before the product the columns of h̃ are apart, in ``…_candidate``."""
 
     w: Array
     w_candidate: Any  # None with reset_after
     b: Array | None
+    norm: LayerNormParams | None
+    norm_candidate: LayerNormParams | None
 
 
 @hyperparameters
@@ -59,11 +72,25 @@ class GRU:
     after the product, and every gate has a second bias: :math:`\tilde h = \tanh(x_t w_{x\tilde h} + b_{\tilde h}
     + r ⊙ (h_{t-1} w_{h\tilde h} + b_{hh}))`. The state is ``h [..., H]``, and so is the output.
 
+    With *layer norm* (:mod:`jaxrnn.cells.normalization`) each of these products is normalized before the biases are
+    added: those of z and r together, over 2H, those of the candidate over H:
+
+    .. math::
+        [z, r] &= σ(\mathrm{LN}(x_t w_{x}) + \mathrm{LN}(h_{t-1} w_{h}) + b) \\
+        \tilde h &= \tanh(\mathrm{LN}(x_t w_{x\tilde h}) + b_{\tilde h}
+                    + \mathrm{LN}((r ⊙ h_{t-1}) w_{h\tilde h})) \\
+        \tilde h &= \tanh(\mathrm{LN}(x_t w_{x\tilde h}) + b_{\tilde h}
+                    + r ⊙ (\mathrm{LN}(h_{t-1} w_{h\tilde h}) + b_{hh})) \quad \text{(reset\_after)}
+
+    The paper's GRU is the last one.
+
     Args:
         input_size: I, the features of one input.
         hidden_size: H, the number of units.
         reset_after: whether the reset gate acts after the product with ``w_hh``.
         use_bias: whether there is a ``b_h``, and with ``reset_after`` a ``b_hh``.
+        layer_norm: whether both projections are normalized; ``params.layer_norm`` are the gains and biases ``[3H]``,
+            initially 1 and 0.
         w_xh_init, w_hh_init, b_h_init: initializers, by name or callable, gate by gate; ``b_hh`` is
             drawn by ``b_h_init`` too.
         dtype: dtype of parameters and initial state.
@@ -79,7 +106,8 @@ class GRU:
         >>> ys.shape, final.shape
         ((7, 2, 5), (2, 5))
 
-    Source: Cho et al. (2014), "Learning phrase representations using RNN encoder-decoder".
+    Source: Cho et al. (2014), "Learning phrase representations using RNN encoder-decoder"; layer norm: Ba et al.
+    (2016), the supplement.
     """
 
     input_size: int
@@ -87,6 +115,7 @@ class GRU:
     _: dataclasses.KW_ONLY
     reset_after: bool = False
     use_bias: bool = True
+    layer_norm: bool = False
     w_xh_init: str | Initializer = "glorot_uniform"
     w_hh_init: str | Initializer = "orthogonal"
     b_h_init: str | Initializer = "zeros"
@@ -97,21 +126,25 @@ class GRU:
     def __post_init__(self) -> None:
         common.check_hyperparameters(self)
         checks.flag("reset_after", self.reset_after)
+        checks.flag("layer_norm", self.layer_norm)
 
     @property
     def output_size(self) -> int:
         return self.hidden_size
 
     def init(self, key: Array) -> GRUParams:
-        """Draw ``w_xh [I, 3H]``, ``w_hh [H, 3H]``, ``b_h [3H]`` and, with ``reset_after``, ``b_hh [3H]``."""
+        """Draw ``w_xh [I, 3H]``, ``w_hh [H, 3H]``, ``b_h [3H]``, with ``reset_after`` ``b_hh [3H]``; gains are 1."""
         keys = jax.random.split(key, 4)
         weights = common.init_weights(self, keys[:3], self.num_gates)
-        b_hh = None
+        b_hh = norms = None
         if self.use_bias and self.reset_after:
             b_hh = initializers.per_gate(
                 "b_h_init", self.b_h_init, keys[3], self.num_gates, (self.hidden_size,), self.dtype
             )
-        return GRUParams(*weights, b_hh)
+        if self.layer_norm:
+            size = self.num_gates * self.hidden_size
+            norms = ProjectionNorms(init_layer_norm(size, self.dtype), init_layer_norm(size, self.dtype))
+        return GRUParams(*weights, b_hh, norms)
 
     def initial_state(self, batch_shape: tuple[int, ...] = ()) -> Array:
         """``h_0 = 0``, of shape ``[*batch_shape, H]``."""
@@ -148,30 +181,44 @@ class GRU:
         h_read = recurrent(h)
         h_h: Any = None
         if self.reset_after:
-            h_z, h_r, h_h = common.split_gates(add_bias(h_read @ weights.w, weights.b), self._gate_sizes)
+            hw = layer_norm(weights.norm, h_read @ weights.w, self._norm_sizes)
+            h_z, h_r, h_h = common.split_gates(add_bias(hw, weights.b), self._gate_sizes)
         else:
-            h_z, h_r = common.split_gates(h_read @ weights.w, self._gate_sizes[1:])
+            h_z, h_r = common.split_gates(layer_norm(weights.norm, h_read @ weights.w), self._gate_sizes[1:])
         z = sigmoid(x_z + h_z)
         r = sigmoid(x_r + h_r)
-        candidate = mask(tanh(x_h + (r * h_h if self.reset_after else (r * h_read) @ weights.w_candidate)))
+        product = (
+            r * h_h if self.reset_after else layer_norm(weights.norm_candidate, (r * h_read) @ weights.w_candidate)
+        )
+        candidate = mask(tanh(x_h + product))
         return (1 - z) * h + z * candidate, GRUGates(z, r, candidate, h_h)
 
     def _input_projection(self, params: GRUParams, x: Array) -> tuple[Array, ...]:
         """``x w_xh + b_h`` of z, r and h̃."""
-        return common.split_gates(common.input_projection(params, x), self._gate_sizes)
+        projection = common.input_projection(params, x, _norms(params).x, self._norm_sizes)
+        return common.split_gates(projection, self._gate_sizes)
 
     def _recurrent_weights(self, params: GRUParams) -> RecurrentWeights:
-        """The weights and bias of the products with the state."""
+        """The weights, the bias and the norms of the products with the state."""
+        norm = _norms(params).h
         if self.reset_after:
-            return RecurrentWeights(params.w_hh, None, params.b_hh)
-        w, w_candidate = common.split_gates(params.w_hh, (2 * self.hidden_size, self.hidden_size))
+            return RecurrentWeights(params.w_hh, None, params.b_hh, norm, None)
+        w, w_candidate = common.split_gates(params.w_hh, self._norm_sizes)
         # without the barrier XLA moves the slices into the products of a loop: a CPU decoded at half the speed
         w, w_candidate = jax.lax.optimization_barrier((w, w_candidate))
-        return RecurrentWeights(w, w_candidate, None)
+        if norm is None:
+            return RecurrentWeights(w, w_candidate, None, None, None)
+        parts = zip(*(common.split_gates(p, self._norm_sizes) for p in jax.tree.leaves(norm)), strict=True)
+        return RecurrentWeights(w, w_candidate, None, *(LayerNormParams(*part) for part in parts))
 
     @property
     def _gate_sizes(self) -> tuple[int, ...]:
         return (self.hidden_size,) * self.num_gates
+
+    @property
+    def _norm_sizes(self) -> tuple[int, ...]:
+        """The blocks that are normalized: z and r together, and h̃."""
+        return 2 * self.hidden_size, self.hidden_size
 
     # ---- the differential, for jaxrnn.bptt ----
 
@@ -206,27 +253,48 @@ class GRU:
     ) -> tuple[PyTree, Recurrence]:  # fmt: skip
         """``v = dx w_xh + x dw_xh + db_h``, plus ``h_{t-1} dw_hh`` with the reset gate as in the equations."""
         weights, dweights = self._recurrent_weights(params), self._recurrent_weights(dparams)
-        v_h = common.weight_tangent(before, dweights.w)
+        sizes = self._norm_sizes if self.reset_after else ()
+        hw = standardized(before @ weights.w, sizes) if self.layer_norm else None
+        rhw = None
+        v_h = tangent(weights.norm, dweights.norm, hw, common.weight_tangent(before, dweights.w), sizes)
         if self.reset_after:
             v_hz, v_hr, v_hh = common.split_gates(add_bias(v_h, dweights.b), self._gate_sizes)
             v_h = jnp.concatenate([v_hz, v_hr, gates.r * v_hh], -1)
         else:
-            v_h = jnp.concatenate([v_h, common.weight_tangent(gates.r * before, dweights.w_candidate)], -1)
-        v = common.input_projection_tangent(params, dparams, xs, dxs) + v_h
+            rhw = standardized((gates.r * before) @ weights.w_candidate) if self.layer_norm else None
+            v_hh = common.weight_tangent(gates.r * before, dweights.w_candidate)
+            v_h = jnp.concatenate([v_h, tangent(weights.norm_candidate, dweights.norm_candidate, rhw, v_hh)], -1)
+        norm, dnorm = _norms(params).x, _norms(dparams).x
+        v = common.input_projection_tangent(params, dparams, xs, dxs, norm, dnorm, self._norm_sizes) + v_h
         matmuls = [common.right_matmul(w) for w in weights[:2] if w is not None]
-        return (before, gates, v), lambda dh, inputs: self._tangent(matmuls, dh, *inputs)
+        return (before, gates, v, hw, rhw), lambda dh, inputs: self._tangent(weights, matmuls, dh, *inputs)
 
-    def _tangent(self, matmuls: list, dh: Array, before: Array, gates: GRUGates, v: Array) -> tuple[Array, Array]:
-        """The differential of the equations, line by line; ``matmuls`` multiply by the recurrent weights."""
+    def _tangent(
+        self, weights: RecurrentWeights, matmuls: list, dh: Array, before: Array, gates: GRUGates, v: Array,
+        hw: Standardized | None, rhw: Standardized | None,
+    ) -> tuple[Array, Array]:  # fmt: skip
+        """The differential of the equations, line by line; ``matmuls`` multiply by the recurrent weights.
+
+        ``hw`` and ``rhw`` are the standardized products with them, ``h w`` and ``(r ⊙ h) w_h̃``.
+        """
         z, r, candidate, h_h = gates
         v_z, v_r, v_h = common.split_gates(v, self._gate_sizes)
         if self.reset_after:
-            dh_z, dh_r, dh_h = common.split_gates(matmuls[0](dh), self._gate_sizes)
+            dhw = along_input(weights.norm, hw, matmuls[0](dh), self._norm_sizes)
+            dh_z, dh_r, dh_h = common.split_gates(dhw, self._gate_sizes)
         else:
-            dh_z, dh_r = common.split_gates(matmuls[0](dh), self._gate_sizes[1:])
+            dh_z, dh_r = common.split_gates(along_input(weights.norm, hw, matmuls[0](dh)), self._gate_sizes[1:])
         dz = z * (1 - z) * (v_z + dh_z)
         dr = r * (1 - r) * (v_r + dh_r)
-        dproduct = r * dh_h + h_h * dr if self.reset_after else matmuls[1](r * dh + before * dr)
+        if self.reset_after:
+            dproduct = r * dh_h + h_h * dr
+        else:
+            dproduct = along_input(weights.norm_candidate, rhw, matmuls[1](r * dh + before * dr))
         dcandidate = (1 - candidate**2) * (v_h + dproduct)
         dh = (1 - z) * dh + (candidate - before) * dz + z * dcandidate
         return dh, dh
+
+
+def _norms(params: GRUParams) -> ProjectionNorms:
+    """The layer norms of both projections, None for each without them."""
+    return params.layer_norm or ProjectionNorms()

@@ -32,10 +32,8 @@ def counterpart(place: str, cell: Any, layouts: Mapping[type, Layout], library: 
             fix or f"{library} has no counterpart of it",
             TypeError,
         )
-    for name, values in layout.options.items():
-        value = getattr(cell, name)
-        if value not in values:
-            refuse(f"{place}.{name}", " or ".join(map(repr, values)), repr(value), layout.reason)
+    for name, values, reason in layout.lacking(cell):
+        refuse(f"{place}.{name}", " or ".join(map(repr, values)), repr(getattr(cell, name)), reason)
     return layout
 
 

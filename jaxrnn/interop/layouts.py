@@ -7,13 +7,15 @@ transposes and in the number of biases. Here gates are letters, ``h`` of a vanil
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
 
 from jaxrnn.cells import GRU, LSTM, MGU, GRUParams, LSTMParams, MGUParams, VanillaParams, VanillaRNN
+
+PLAIN = {"layer_norm": False, "projection_size": None, "cell_clip": None, "projection_clip": None}  # what most lack
 
 
 class Layout(NamedTuple):
@@ -24,6 +26,16 @@ class Layout(NamedTuple):
     negated: str = ""  # gates that are 1 minus those of jaxrnn: σ(-a) = 1 - σ(a), so their weights change sign
     options: Mapping[str, tuple] = {}  # hyperparameters, and their values that the library has
     reason: str = ""  # why it has no others
+    extras: tuple[str, ...] = ()  # the options in PLAIN that the library has, with any value
+
+    def lacking(self, cell: Any) -> Iterator[tuple[str, tuple, str]]:
+        """The options of a cell that the library lacks, with the values that it has, and why it has no others."""
+        for name, values in self.options.items():
+            if getattr(cell, name) not in values:
+                yield name, values, self.reason
+        for name, plain in PLAIN.items():
+            if name not in self.extras and getattr(cell, name, plain) != plain:
+                yield name, (plain,), f"the {self.name} there has no such option"
 
     def ours(self, a: np.ndarray, axis: int = -1) -> np.ndarray:
         """Reorder the gates along one axis from the order of the library to that of jaxrnn."""

@@ -372,8 +372,6 @@ MODULES = {
     "tied": (tied(), ValueError, r"module\[2\]\.weight: expected weights of its own, got those of "
              r"module\[0\]\.weight; rnn\.Tied"),
     "twice": ([LINEAR, nn.Tanh(), LINEAR], ValueError, r"module\[2\]\.weight: expected weights of its own, got those"),
-    "projection": ([LINEAR, nn.LSTM(IN, H, proj_size=2)], ValueError,
-                   r"expected no projection, got 'module\[1\]\.weight_hr_l0'"),
     "sizes": ([LINEAR, nn.LSTM(3, H)], ValueError, r"layers\[1\]: expected input size 4, the output size of la"),
 }  # fmt: skip
 

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxrnn import checks
-from jaxrnn.cells import VanillaRNN
+from jaxrnn.cells import LSTM, VanillaRNN
 from jaxrnn.interop.arrays import one_dtype, parameters, to_numpy
 from jaxrnn.interop.structure import layers, parts_of_layers
 from jaxrnn.interop.torch.checks import check_embedding, check_own_weights, check_plain, refuse_module
@@ -60,7 +60,7 @@ def from_module(module: Any, *, inference: bool = False) -> tuple[Any, Params]:
     Raises:
         ImportError: PyTorch is not installed.
         TypeError: a module is of another class, or of a subclass, whose ``forward`` may be different.
-        ValueError: an option has no counterpart (``proj_size``, ``padding_idx``, …), a module has hooks or a patched
+        ValueError: an option has no counterpart (``padding_idx``, …), a module has hooks or a patched
             ``forward``, sizes do not follow from each other, or two parts share their weights.
 
     Example:
@@ -207,6 +207,7 @@ def _to_part(run: Run, params: list[Params]) -> Any:
         bidirectional=directions == 2,
         dropout=next((other.rate for _, other in run if type(other) is Dropout), 0.0),
         **({"nonlinearity": cell.activation} if type(cell) is VanillaRNN else {}),
+        **({"proj_size": cell.projection_size or 0} if type(cell) is LSTM else {}),
     )
 
 

@@ -23,10 +23,11 @@ from jaxrnn.layers import Bidirectional, Dropout, Stack
 from jaxrnn.types import Params
 
 NAMES = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")  # of one cell; here w_xh, w_hh and one or two biases
+PROJECTION = "weight_hr"  # of an nn.LSTM with proj_size; here w_hr
 LAYOUTS = {
     VanillaRNN: Layout("nn.RNN", "h", "", {"activation": ("tanh", "relu")}, "nn.RNN has these two, by name"),
     LSTM: Layout("nn.LSTM", "ifco", "", {"peepholes": ("",), "coupled": (False,)},
-                 "nn.LSTM has neither peepholes nor coupled gates"),
+                 "nn.LSTM has neither peepholes nor coupled gates", ("projection_size",)),
     GRU: Layout("nn.GRU", "rzh", "z", {"reset_after": (True,)},
                 "nn.GRU resets after the product, and the two forms do not convert into each other"),
 }  # fmt: skip
@@ -59,8 +60,7 @@ def from_state_dict(
 
     Raises:
         TypeError: the argument or a value in it is of the wrong kind.
-        ValueError: names are missing or unknown, there is a projection (``proj_size``), shapes or dtypes do not match,
-            float64 is disabled in jax.
+        ValueError: names are missing or unknown, shapes or dtypes do not match, float64 is disabled in jax.
 
     Example:
         >>> import numpy as np, jaxrnn as rnn
@@ -79,33 +79,32 @@ def from_state_dict(
     elif nonlinearity != "tanh":
         checks.refuse("nonlinearity", f"'tanh', the only one of an {LAYOUTS[kind].name}", repr(nonlinearity))
 
-    w_ih, _, *biases = next(iter(weights.values()))
-    options |= {"use_bias": bool(biases), "dtype": w_ih.dtype.name}
+    first = next(iter(weights.values()))
+    options |= {"use_bias": "bias_ih" in first, "dtype": first["weight_ih"].dtype.name}
+    if PROJECTION in first:
+        options["projection_size"] = len(first[PROJECTION])
     cells = [kind(width, hidden_size, **options) for width in widths]
     deep = [Bidirectional(cell) if directions == 2 else cell for cell in cells]
     if dropout:
         deep = [part for layer in deep for part in (Dropout(dropout), layer)][1:]
     model = Stack(*deep) if len(cells) > 1 else deep[0]
-    converted = [to_params(cells[0], _from_arrays(LAYOUTS[kind], arrays)) for arrays in weights.values()]
+    converted = [_from_arrays(cells[0], arrays) for arrays in weights.values()]
     return model, from_parts_of_cells(model, iter(converted))
 
 
-def _read(state_dict: Mapping[str, Any], prefix: str) -> tuple[dict[str, list[np.ndarray]], int]:
-    """The arrays of each layer and direction in the order of ``NAMES``, by suffix, and the number of directions."""
+def _read(state_dict: Mapping[str, Any], prefix: str) -> tuple[dict[str, dict[str, np.ndarray]], int]:
+    """The arrays of each layer and direction, by suffix and by name without it, and the number of directions."""
     if not isinstance(state_dict, Mapping):
         checks.refuse(
             "state_dict", "tensors by name", type(state_dict).__name__, "from_module takes a module", TypeError
         )
     found = {name.removeprefix(prefix): value for name, value in state_dict.items() if name.startswith(prefix)}
-    for name in found:
-        if name.startswith("weight_hr"):
-            checks.refuse("state_dict", "no projection", repr(prefix + name), "jaxrnn has no counterpart of proj_size")
-
     matches = [m for name in found if (m := re.fullmatch("(weight|bias)_[ih]h(_l([0-9]+)(_reverse)?)?", name))]
     depth = max((int(m[3]) + 1 for m in matches if m[3]), default=1)
     directions = 2 if any(m[4] for m in matches) else 1
     suffixes = [""] if "weight_hh" in found else _suffixes(depth, directions)  # "": an nn.LSTMCell or the like
-    names = NAMES if any(m[1] == "bias" for m in matches) else NAMES[:2]
+    names: tuple[str, ...] = NAMES if any(m[1] == "bias" for m in matches) else NAMES[:2]
+    names += (PROJECTION,) if any(name.startswith(PROJECTION) for name in found) else ()
     expected = [name + suffix for suffix in suffixes for name in names]
     missing = [f"none called {prefix + name!r}" for name in expected if name not in found]
     unknown = [f"{prefix + name!r} besides" for name in found if name not in expected]
@@ -117,32 +116,40 @@ def _read(state_dict: Mapping[str, Any], prefix: str) -> tuple[dict[str, list[np
         )  # fmt: skip
     arrays = {name: to_numpy(prefix + name, found[name]) for name in expected}
     one_dtype("state_dict", arrays.values(), "module.to(dtype) makes it one")
-    return {suffix: [arrays[name + suffix] for name in names] for suffix in suffixes}, directions
+    return {suffix: {name: arrays[name + suffix] for name in names} for suffix in suffixes}, directions
 
 
-def _sizes(weights: dict[str, list[np.ndarray]], directions: int, prefix: str) -> tuple[Any, list[int], int]:
+def _sizes(weights: dict[str, dict[str, np.ndarray]], directions: int, prefix: str) -> tuple[Any, list[int], int]:
     """The class, the input size of each layer and the hidden size; refuses arrays of other shapes."""
-    first, (w_ih, w_hh, *_) = next(iter(weights.items()))
-    kinds = {len(layout.gates): kind for kind, layout in LAYOUTS.items()}
-    for name, w in zip(NAMES, (w_ih, w_hh), strict=False):
-        if w.ndim != 2 or not w.size:
-            checks.refuse(prefix + name + first, "a matrix", checks.describe(w))
-    rows, H = w_hh.shape
+    suffix, first = next(iter(weights.items()))
+    kinds = {len(layout.gates): kind for kind, layout in LAYOUTS.items() if PROJECTION not in first or kind is LSTM}
+    for name, w in first.items():
+        if name.startswith("weight") and (w.ndim != 2 or not w.size):
+            checks.refuse(prefix + name + suffix, "a matrix", checks.describe(w))
+    rows, outputs = first["weight_hh"].shape
+    H = first[PROJECTION].shape[1] if PROJECTION in first else outputs
     if rows not in [gates * H for gates in kinds]:
-        checks.refuse(prefix + "weight_hh" + first, "H columns and H, 3H or 4H rows: an nn.RNN, nn.GRU or nn.LSTM",
-                      checks.describe(w_hh))  # fmt: skip
-    widths = [w_ih.shape[1]] + [directions * H] * (len(weights) // directions - 1)
+        expected = "H columns and H, 3H or 4H rows: an nn.RNN, nn.GRU or nn.LSTM"
+        if PROJECTION in first:
+            expected = f"{4 * H} rows, four times the columns of {PROJECTION}: an nn.LSTM"
+        checks.refuse(prefix + "weight_hh" + suffix, expected, checks.describe(first["weight_hh"]))
+    widths = [first["weight_ih"].shape[1]] + [directions * outputs] * (len(weights) // directions - 1)
     for index, (suffix, arrays) in enumerate(weights.items()):
-        shapes = ((rows, widths[index // directions]), (rows, H), (rows,), (rows,))
-        for name, array, expected in zip(NAMES, arrays, shapes, strict=False):
-            shape(prefix + name + suffix, array, expected)
+        shapes = {
+            "weight_ih": (rows, widths[index // directions]),
+            "weight_hh": (rows, outputs),
+            PROJECTION: (outputs, H),
+        }
+        for name, array in arrays.items():
+            shape(prefix + name + suffix, array, shapes.get(name, (rows,)))
     return kinds[rows // H], widths, H
 
 
-def _from_arrays(layout: Layout, arrays: list[np.ndarray]) -> Weights:
-    """The weights of one cell, from its arrays in the order of ``NAMES``; missing ones are None."""
-    w_ih, w_hh, *biases = arrays
-    return Weights(layout.ours(w_ih.T), layout.ours(w_hh.T), *map(layout.ours, biases))
+def _from_arrays(cell: Any, arrays: dict[str, np.ndarray]) -> Params:
+    """The parameters of a cell, from its arrays by name."""
+    layout = LAYOUTS[type(cell)]
+    params = to_params(cell, Weights(*[layout.ours(arrays[name].T) for name in NAMES if name in arrays]))
+    return params._replace(w_hr=jnp.array(arrays[PROJECTION].T)) if PROJECTION in arrays else params
 
 
 # ---- jaxrnn to PyTorch -------------------------------------------------------------------------------------------
@@ -155,10 +162,10 @@ def to_state_dict(model: Any, params: Params) -> dict[str, Any]:
     remove ``_l0`` from the names.
 
     Args:
-        model: VanillaRNN (tanh or relu), LSTM (no peepholes, not coupled) or GRU (``reset_after=True``) cells, one a
-            layer or a concatenating Bidirectional of them, all of one kind and hidden size; several in a Stack.
-            Dropout between them is ignored, since a state dict has none: pass ``dropout=`` to nn.LSTM.
-            :func:`~jaxrnn.interop.torch.to_module` takes more.
+        model: VanillaRNN (tanh or relu), LSTM (no peepholes, not coupled; a projection is ``proj_size``) or GRU
+            (``reset_after=True``) cells, one a layer or a concatenating Bidirectional of them, all of one kind and
+            size; several in a Stack. Dropout between them is ignored, since a state dict has none: pass ``dropout=`` to
+            nn.LSTM. :func:`~jaxrnn.interop.torch.to_module` takes more.
         params: its parameters, or a tree of the same structure, such as gradients.
 
     Returns:
@@ -191,17 +198,20 @@ def state_dict_of(run: Run, params: list[Params]) -> dict[str, Any]:
     return {
         name + suffix: to_tensor(array)
         for suffix, part in zip(_suffixes(len(cells) // directions, directions), parts, strict=True)
-        for name, array in zip(NAMES, _to_arrays(LAYOUTS[type(cells[0])], part), strict=False)
+        for name, array in _to_arrays(LAYOUTS[type(cells[0])], part).items()
     }
 
 
-def _to_arrays(layout: Layout, params: Any) -> list[np.ndarray]:
-    """The arrays of one cell in the order of ``NAMES``, from its parameters: the inverse of :func:`_from_arrays`."""
+def _to_arrays(layout: Layout, params: Any) -> dict[str, np.ndarray]:
+    """The arrays of one cell by name, from its parameters: the inverse of :func:`_from_arrays`."""
     w_xh, w_hh, b_x, b_h = from_params(params)
-    matrices = [layout.theirs(w_xh).T, layout.theirs(w_hh).T]
-    if b_x is None:
-        return matrices
-    return [*matrices, layout.theirs(b_x), np.zeros_like(b_x) if b_h is None else layout.theirs(b_h)]
+    arrays = {"weight_ih": layout.theirs(w_xh).T, "weight_hh": layout.theirs(w_hh).T}
+    if b_x is not None:
+        arrays["bias_ih"] = layout.theirs(b_x)
+        arrays["bias_hh"] = np.zeros_like(b_x) if b_h is None else layout.theirs(b_h)
+    if getattr(params, "w_hr", None) is not None:
+        arrays[PROJECTION] = np.asarray(params.w_hr).T
+    return arrays
 
 
 # ---- layers that are one module ----------------------------------------------------------------------------------
@@ -245,7 +255,7 @@ def _settings(layer: Any) -> list[tuple] | None:
 
 def _options(cell: Any) -> tuple[str, ...]:
     """The hyperparameters that all cells of one module share."""
-    return "hidden_size", "use_bias", *LAYOUTS[type(cell)].options
+    return "hidden_size", "use_bias", *LAYOUTS[type(cell)].options, *LAYOUTS[type(cell)].extras
 
 
 def cells_of(run: Run) -> tuple[list[Any], int]:
@@ -279,6 +289,9 @@ def _same_settings(place: str, cell: Any, first_place: str, first: Any) -> None:
     if type(cell) is not type(first):
         checks.refuse(place, f"{type(first).__name__}, the kind of {first_place}", repr(cell), ONE_SETTING, TypeError)
     counterpart(place, cell, LAYOUTS, "PyTorch")
+    if (size := getattr(cell, "projection_size", None)) and size >= cell.hidden_size:
+        checks.refuse(f"{place}.projection_size", f"fewer than hidden_size, {cell.hidden_size}", size,
+                      "an nn.LSTM has no larger proj_size")  # fmt: skip
     for name in _options(cell):
         value, expected = getattr(cell, name), getattr(first, name)
         if value != expected:

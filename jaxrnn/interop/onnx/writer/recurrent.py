@@ -33,8 +33,7 @@ class Options(NamedTuple):
 def is_native(cell: Any, options: Options) -> bool:
     """Whether ONNX has an operator for the cell, and ONNX Runtime computes it: it does in float32 only."""
     layout = LAYOUTS.get(type(cell))
-    known = layout is not None and all(getattr(cell, name) in values for name, values in layout.options.items())
-    return known and options.dtype == np.float32
+    return layout is not None and not [*layout.lacking(cell)] and options.dtype == np.float32
 
 
 def share_an_operator(cells: Sequence[Any], options: Options) -> bool:
