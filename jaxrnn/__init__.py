@@ -16,7 +16,7 @@ from jaxrnn import (
     plots,
     tasks,
 )
-from jaxrnn.cells import GRU, LSTM, GRUParams, LSTMParams, LSTMState, VanillaParams, VanillaRNN
+from jaxrnn.cells import GRU, GRUD, LSTM, ConvLSTM, GRUParams, LSTMParams, LSTMState, VanillaParams, VanillaRNN
 from jaxrnn.constructor import from_repr
 from jaxrnn.layers import (
     Activation,
@@ -36,10 +36,12 @@ from jaxrnn.unroll import trajectory, unroll
 __version__ = "0.1.0"
 __all__ = [
     "GRU",
+    "GRUD",
     "LSTM",
     "Activation",
     "Bidirectional",
     "Cell",
+    "ConvLSTM",
     "Dropout",
     "Embedding",
     "GRUParams",

@@ -18,6 +18,7 @@ from jaxrnn.cells import common
 from jaxrnn.types import has_differential
 
 CELLS = [name for name, entry in ZOO.items() if name.split("-")[0] in ("vanilla", "lstm", "gru")]
+CELLS += ["conv", "conv-2d", "conv-3d", "conv-peepholes", "conv-no-bias", "conv-strided", "conv-valid", "conv-dilated"]
 FEW = ["vanilla-tanh", "lstm-peephole-ifo", "gru"]  # the rest: pytest -m slow
 CLOSE = 1e-10
 
