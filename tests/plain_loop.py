@@ -24,7 +24,7 @@ ACTIVATIONS = {
 }
 FUNCTIONS = {**ACTIVATIONS, "softmax": lambda x: np.exp(x) / np.exp(x).sum()}
 MERGES = {
-    "concat": lambda a, b: np.concatenate([a, b]),
+    "concat": lambda a, b: np.concatenate([a, b], -1),
     "sum": lambda a, b: a + b,
     "mean": lambda a, b: 0.5 * (a + b),
     "product": lambda a, b: a * b,
