@@ -36,7 +36,14 @@ import jaxrnn as rnn
 pytestmark = pytest.mark.usefixtures("x64")
 
 
-OTHERS = ["gru_d", "conv-peepholes", "lstm-coupled", "lstm-peephole-previous", "gru", "bidirectional-product"]  # with other equations
+OTHERS = [
+    "gru_d",
+    "conv-peepholes",
+    "lstm-coupled",
+    "lstm-peephole-previous",
+    "gru",
+    "bidirectional-product",
+]  # with other equations
 
 
 def fast(names, slow=lambda name: name not in KINDS):

@@ -67,9 +67,7 @@ def test_linen(kind):
     ifoc = lambda a: jnp.concatenate([jnp.split(a, 4, -1)[n] for n in (0, 2, 3, 1)], -1)  # noqa: E731
     for name, w in (("ih", ours.w_xh), ("hh", ours.w_hh)):
         assert_close((ifoc(again["cell"][name]["kernel"]), ifoc(again["cell"][name]["bias"])), (w, ours.b_h))
-    assert_close(
-        rnn.interop.linen.from_params(module, theirs, spatial_shape=cell.input_shape[:-1]), (cell, params), 0
-    )
+    assert_close(rnn.interop.linen.from_params(module, theirs, spatial_shape=cell.input_shape[:-1]), (cell, params), 0)
     final, _ = rnn.unroll(cell, params, xs)
     c, h = rnn.interop.linen.to_state(cell, final)
     assert_close((h, c), final, 0)

@@ -9,6 +9,7 @@ Flax                                              jaxrnn
 ``LSTMCell``, ``OptimizedLSTMCell``               ``LSTM``, which becomes the optimized one
 ``GRUCell``                                       ``GRU(..., reset_after=True)``
 ``SimpleCell``                                    ``VanillaRNN``
+``ConvLSTMCell`` of linen                         ``ConvLSTM``, its 1 in the forget gate in ``b_h``
 ``Embed``, ``Linear`` or ``Dense``, ``Dropout``   ``Embedding``, ``Linear``, ``Dropout``
 ``Sequential``, and a function in it              ``Stack``, ``Activation``
 ================================================  ===========================================
