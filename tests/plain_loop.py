@@ -97,7 +97,7 @@ def gru_d(model: Any, params: Any, state: tuple, x: np.ndarray) -> tuple:
 
 
 def convolution(x: np.ndarray, w: np.ndarray, strides: Any = 1, padding: str = "SAME", dilation: Any = 1) -> np.ndarray:
-    """One image ``[*spatial, C]``: at each place the sum over the kernel ``[*kernel, C, H]``, 0 outside of the image."""
+    """One image ``[*spatial, C]``: at each place the sum over the kernel ``[*kernel, C, H]``, 0 outside."""
     axes = w.ndim - 2
     size, kernel = np.array(x.shape[:axes]), np.array(w.shape[:axes])
     strides, dilation = np.broadcast_to(strides, axes), np.broadcast_to(dilation, axes)

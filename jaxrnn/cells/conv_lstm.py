@@ -223,8 +223,8 @@ class ConvLSTM:
             v += self._input_convolution(params._replace(b_h=None), dxs)
         v_i, v_f, v_o, v_c = common.split_gates(v, self._gate_sizes)
         dpeep = self._peepholes(dparams)
-        v = v_i + dpeep("i", before.c), v_f + dpeep("f", before.c), v_o + dpeep("o", after.c), v_c
-        return (before.c, after.c, gates, v), lambda ds, inputs: self._tangent(params, ds, *inputs)
+        vs = v_i + dpeep("i", before.c), v_f + dpeep("f", before.c), v_o + dpeep("o", after.c), v_c
+        return (before.c, after.c, gates, vs), lambda ds, inputs: self._tangent(params, ds, *inputs)
 
     def _tangent(
         self, params: ConvLSTMParams, ds: LSTMState, c_before: Array, c: Array, gates: ConvLSTMGates, v: tuple

@@ -168,7 +168,7 @@ class GRUD:
         D, H = self.num_values, self.hidden_size
         x, m, time = x[..., :D], x[..., D : 2 * D], x[..., 2 * D :]
         observed = m > 0
-        δ = state.elapsed + (time if time.shape[-1] else jnp.ones_like(x))  # noqa: PLC2401
+        δ = state.elapsed + (time if time.shape[-1] else jnp.ones_like(x))
         decay_x = jnp.exp(-jnp.maximum(0, add_bias(broadcast_rows(params.w_decay_x, δ) * δ, params.b_decay_x)))
         decay_h = jnp.exp(-jnp.maximum(0, add_bias(δ @ params.w_decay_h, params.b_decay_h)))
         x_hat = jnp.where(observed, x, decay_x * state.last)

@@ -39,12 +39,13 @@ def to_model(
     use_bias = bool(adds) or arrays.b_x is not None
     cell = ConvLSTM((*spatial, C), H, tuple(kernel), use_bias=use_bias, dtype=dtype, **options)
     b = jnp.array(b_x + add_to_gate(b_h, "f", adds)) if use_bias else None
-    return cell, ConvLSTMParams(*map(jnp.array, (layout.ours(arrays.w_x), layout.ours(arrays.w_h))), b, None)
+    w_xh, w_hh = jnp.array(layout.ours(arrays.w_x)), jnp.array(layout.ours(arrays.w_h))
+    return cell, ConvLSTMParams(w_xh, w_hh, b, None)
 
 
 def from_params(params: ConvLSTMParams, layout: Layout, adds: float = 0.0) -> Convolutions:
     """The inverse of :func:`to_model`. What the library adds is taken off in ``b_h``, which ``b_x`` leaves exact."""
-    w_x, w_h = layout.theirs(params.w_xh), layout.theirs(params.w_hh)
-    b_x = None if params.b_h is None else layout.theirs(params.b_h)
+    w_x, w_h = layout.theirs(np.asarray(params.w_xh)), layout.theirs(np.asarray(params.w_hh))
+    b_x = None if params.b_h is None else layout.theirs(np.asarray(params.b_h))
     b_h = layout.theirs(add_to_gate(np.zeros(w_h.shape[-1:], w_h.dtype), "f", -adds)) if adds else None
     return Convolutions(w_x, b_x, w_h, b_h)

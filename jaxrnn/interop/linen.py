@@ -155,7 +155,8 @@ def to_module(model: Any, *, deterministic: bool = True) -> nn.Module:
 
     Args:
         model: an Embedding, Linear, Dropout or Activation, a VanillaRNN, an LSTM without peepholes or coupled gates, a
-            GRU with ``reset_after``, a ConvLSTM without peepholes, strides and dilation, a Reverse or a Bidirectional of such a cell, or a Stack of these.
+            GRU with ``reset_after``, a ConvLSTM without peepholes, strides and dilation, a Reverse or a Bidirectional
+            of such a cell, or a Stack of these.
         deterministic: whether dropout is off, in the constructor of every nn.Dropout: an nn.Sequential cannot pass it
             to some of its layers. For training, ``deterministic=False`` and ``rngs={"dropout": key}`` in ``apply``.
 

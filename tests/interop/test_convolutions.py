@@ -25,10 +25,10 @@ ALL = few(list(SHAPES), [])  # each compiles four programs
 @pytest.fixture(autouse=True)
 def in_float64():
     """Keras computes in float64 too, and relies on promotion."""
-    with enable_x64(True), jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setitem(dtypes.BIT64_TO_BIT32_DTYPE, "float64", "float64")
-            yield
+    promotion = jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow")
+    with enable_x64(True), promotion[0], promotion[1], pytest.MonkeyPatch.context() as patch:
+        patch.setitem(dtypes.BIT64_TO_BIT32_DTYPE, "float64", "float64")
+        yield
 
 
 def made(kind, **options):

@@ -270,10 +270,10 @@ class Family:
         kind = getattr(self.nn, layout.name)
         if type(cell) is ConvLSTM:
             arrays = convolutions.from_params(params, layout, adds=1)
-            tree = {name: {"kernel": jnp.array(w), "bias": jnp.array(b)}
+            maps = {name: {"kernel": jnp.array(w), "bias": jnp.array(b)}
                     for name, w, b in (("ih", *arrays[:2]), ("hh", *arrays[2:]))}  # fmt: skip
             kernel = jnp.shape(params.w_xh)[:-2]
-            return self.make(kind, cell.input_size, cell.hidden_size, params.w_xh.dtype, kernel_size=kernel), tree
+            return self.make(kind, cell.input_size, cell.hidden_size, params.w_xh.dtype, kernel_size=kernel), maps
         names, weights = self.cells[kind], layouts.from_params(params)
         b: Any = layouts.one_bias(weights)
         rest = np.zeros_like(b)

@@ -150,7 +150,8 @@ def to_module(model: Any) -> Callable[[], Any]:
 
     Args:
         model: VanillaRNN (relu), LSTM (no peepholes, not coupled) or GRU (``reset_after=False``) cells, all with a
-            bias, ConvLSTM (no peepholes, strides or dilation), Linear, Embedding, Activation or Dropout(0.0), or a Stack of these, which becomes an hk.DeepRNN.
+            bias, ConvLSTM (no peepholes, strides or dilation), Linear, Embedding, Activation or Dropout(0.0), or a
+            Stack of these, which becomes an hk.DeepRNN.
 
     Returns:
         The function, to be called inside of ``hk.transform``.

@@ -28,9 +28,9 @@ def to_module(model: Any, params: Params) -> Any:
     Keras is batch-first, ``[B, T, I]``, jaxrnn time-major: the outputs are ``module(xs.swapaxes(0, 1))``.
 
     Args:
-        model: VanillaRNN, LSTM (no peepholes, not coupled) and GRU cells, ConvLSTM (no peepholes), Bidirectional of them or of stacks of them,
-            Embedding, Linear, Dropout, Activation and Residual layers, a Stack of these, or a Classifier of it with
-            ``pooling="last"``.
+        model: VanillaRNN, LSTM (no peepholes, not coupled), GRU and ConvLSTM (no peepholes) cells, Bidirectional of
+            them or of stacks of them, Embedding, Linear, Dropout, Activation and Residual layers, a Stack of these, or
+            a Classifier of it with ``pooling="last"``.
         params: its parameters, or a tree of the same structure, such as gradients; of one dtype, which the layers get.
 
     Returns:
