@@ -148,6 +148,9 @@ def module_and_params(**options):
 
 
 REFUSED = {
+    "ValueError model: expected inputs that are vectors or token ids, got inputs of 3 axes": lambda: (
+        rnn.interop.onnx.to_model(CELL, random_params(CELL))
+    ),
     "TypeError model: expected a VanillaRNN, LSTM or GRU, got ConvLSTM(…; linen has a ConvLSTMCell, nnx has none": (
         lambda: rnn.interop.nnx.to_module(CELL, random_params(CELL))
     ),
