@@ -358,7 +358,7 @@ MODELS = {
     "ValueError model.peepholes: expected '', got 'o'; hk.LSTM has a bias, and neither peepholes nor coupled gates":
         rnn.LSTM(I, H, peepholes="o"),
     "ValueError model.use_bias: expected True, got False; hk.LSTM has a bias, …": rnn.LSTM(I, H, use_bias=False),
-    "TypeError model.layers[1]: expected a VanillaRNN, LSTM, GRU or ConvLSTM, got Dropout(0.5); hk.dropout is a function with a "
+    "TypeError model.layers[1]: expected …GRU or ConvLSTM, got Dropout(0.5); hk.dropout is a function with a "
     "key: Dropout(0.0) in its place converts, to hk.IdentityCore()": rnn.Stack(rnn.GRU(I, H), rnn.Dropout(0.5)),
     "TypeError model: expected …, got Bidirectional(GRU(3, 4)); Haiku has none: convert both directions, one for "
     "hk.dynamic_unroll(..., reverse=True)": rnn.Bidirectional(rnn.GRU(I, H)),
