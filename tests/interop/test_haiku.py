@@ -283,7 +283,7 @@ def test_states():
 # ---- refusals ----------------------------------------------------------------------------------------------------
 
 
-KNOWN = "expected an hk.DeepRNN, hk.IdentityCore, hk.VanillaRNN, hk.LSTM, hk.GRU, hk.Linear, hk.Embed or a function"
+KNOWN = "expected an hk.DeepRNN, …hk.Embed, hk.Conv1DLSTM, hk.Conv2DLSTM, hk.Conv3DLSTM or a function"
 VECTOR = "expected a function of each vector of features by itself, of any size, which it keeps"
 MODULES = {
     f"TypeError module: {KNOWN}, got _DeepRNN; deep_rnn_with_skip_connections returns the outputs of all layers, …":
