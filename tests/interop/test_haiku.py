@@ -290,7 +290,6 @@ MODULES = {
         lambda: hk.deep_rnn_with_skip_connections([hk.LSTM(H)]),
     f"TypeError module: {KNOWN}, got ResetCore; …: convert its core, then rnn.unroll(..., resets=should_reset)":
         lambda: hk.ResetCore(hk.LSTM(H)),
-    f"TypeError module: {KNOWN}, got Conv1DLSTM; jaxrnn has no counterpart of it": lambda: hk.Conv1DLSTM([3], 2, 2),
     f"TypeError module: {KNOWN}, got Subclass; jaxrnn has no counterpart of it": lambda: Subclass(H),
     f"TypeError module.layers[0]: {KNOWN}, got BatchApply; …give the modules in order, lambda: [core, BatchApply(f)]":
         lambda: hk.DeepRNN([hk.BatchApply(hk.Linear(3))]),
