@@ -18,10 +18,12 @@ from jaxrnn import (
 )
 from jaxrnn.cells import (
     GRU,
+    GRUD,
     JANET,
     LSTM,
     MGU,
     SLSTM,
+    ConvLSTM,
     GRUParams,
     LeakyRNN,
     LSTMParams,
@@ -58,6 +60,7 @@ from jaxrnn.unroll import trajectory, unroll
 __version__ = "0.1.0"
 __all__ = [
     "GRU",
+    "GRUD",
     "JANET",
     "LSTM",
     "MGU",
@@ -66,6 +69,7 @@ __all__ = [
     "Bidirectional",
     "Cell",
     "Clockwork",
+    "ConvLSTM",
     "Dropout",
     "Embedding",
     "GRUParams",

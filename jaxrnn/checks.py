@@ -355,7 +355,7 @@ def lengths(value: Any, steps: int, batch: tuple[int, ...], argument: str = "len
 def step_arguments(cell: Any, params: Params, state: State, x: Array) -> tuple[Params, State]:
     """The arguments of one step of a built-in cell; returns parameters and state as named tuples."""
     cell.check_input("x", x)
-    return parameters(cell, params), state_like("state", cell, state, x.shape[:-1])
+    return parameters(cell, params), state_like("state", cell, state, x.shape[: x.ndim - input_ndim(cell)])
 
 
 def one_per_layer(argument: str, value: Any, count: int, owner: str) -> None:

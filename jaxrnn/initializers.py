@@ -11,6 +11,7 @@ gate.
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable
 from typing import Any, TypeAlias, TypeVar
 
@@ -48,15 +49,19 @@ class normal:
 
 @hyperparameters
 class orthogonal:
-    """``scale`` times a random orthogonal matrix (Saxe et al. 2014): every singular value is ``scale``."""
+    """``scale`` times a random orthogonal matrix (Saxe et al. 2014): every singular value is ``scale``.
+
+    An array of more axes is a matrix whose columns are its last axis.
+    """
 
     scale: float = 1.0
 
     def __call__(self, key: Array, shape: tuple[int, ...], dtype: Any) -> Array:
         wide = wide_dtype(dtype)  # the QR decomposition needs float32
-        q, r = jnp.linalg.qr(jax.random.normal(key, (max(shape), min(shape)), wide))
+        rows, columns = math.prod(shape[:-1]), shape[-1]
+        q, r = jnp.linalg.qr(jax.random.normal(key, (max(rows, columns), min(rows, columns)), wide))
         q = self.scale * q * jnp.sign(jnp.diag(r))[None]  # uniform over orthogonal matrices
-        return (q if shape[0] >= shape[1] else q.T).astype(dtype)
+        return (q if rows >= columns else q.T).reshape(shape).astype(dtype)
 
 
 @hyperparameters

@@ -24,7 +24,7 @@ ACTIVATIONS = {
 }
 FUNCTIONS = {**ACTIVATIONS, "softmax": lambda x: np.exp(x) / np.exp(x).sum()}
 MERGES = {
-    "concat": lambda a, b: np.concatenate([a, b]),
+    "concat": lambda a, b: np.concatenate([a, b], -1),
     "sum": lambda a, b: a + b,
     "mean": lambda a, b: 0.5 * (a + b),
     "product": lambda a, b: a * b,
@@ -155,6 +155,52 @@ def slstm(model: Any, params: Any, state: tuple, x: np.ndarray) -> tuple:
     return (h, c, n, m_new), h
 
 
+def gru_d(model: Any, params: Any, state: tuple, x: np.ndarray) -> tuple:
+    h, last, elapsed = state
+    D, H = len(last), model.hidden_size
+    m = 1.0 * (x[D : 2 * D] > 0)
+    delta = elapsed + (x[2 * D] if len(x) > 2 * D else 1)
+    x = np.where(m == 1, x[:D], np.exp(-np.maximum(0, params.w_decay_x * delta + params.b_decay_x)) * last)
+    h = np.exp(-np.maximum(0, delta @ params.w_decay_h + params.b_decay_h)) * h
+    w, v, u = params.w_xh[:D], params.w_xh[D:], params.w_hh
+    b = params.b_h if model.use_bias else np.zeros(3 * H)
+    seen = np.split(x @ w + m @ v + b, 3)
+    z = sigmoid(seen[0] + h @ u[:, :H])
+    r = sigmoid(seen[1] + h @ u[:, H : 2 * H])
+    h = (1 - z) * h + z * np.tanh(seen[2] + (r * h) @ u[:, 2 * H :])
+    return (h, np.where(m == 1, x, last), (1 - m) * delta), h
+
+
+def convolution(x: np.ndarray, w: np.ndarray, strides: Any = 1, padding: str = "SAME", dilation: Any = 1) -> np.ndarray:
+    """One image ``[*spatial, C]``: at each place the sum over the kernel ``[*kernel, C, H]``, 0 outside."""
+    axes = w.ndim - 2
+    size, kernel = np.array(x.shape[:axes]), np.array(w.shape[:axes])
+    strides, dilation = np.broadcast_to(strides, axes), np.broadcast_to(dilation, axes)
+    reach = (kernel - 1) * dilation + 1
+    places = -(-size // strides) if padding == "SAME" else (size - reach) // strides + 1
+    before = np.maximum((places - 1) * strides + reach - size, 0) // 2 if padding == "SAME" else 0 * size
+    y = np.zeros((*places, w.shape[-1]))
+    for place in np.ndindex(*places):
+        for tap in np.ndindex(*kernel):
+            at = place * strides - before + tap * dilation
+            if (at >= 0).all() and (at < size).all():
+                y[place] += x[tuple(at)] @ w[tap]
+    return y
+
+
+def conv_lstm(model: Any, params: Any, state: tuple, x: np.ndarray) -> tuple:
+    h, c = state
+    z = convolution(x, params.w_xh, model.strides, model.padding, model.dilation) + convolution(h, params.w_hh)
+    if model.use_bias:
+        z = z + params.b_h
+    z_i, z_f, z_o, z_c = np.split(z, 4, axis=-1)
+    p_i, p_f, p_o = params.peepholes if model.peepholes else (0, 0, 0)
+    i, f = sigmoid(z_i + p_i * c), sigmoid(z_f + p_f * c)
+    c = f * c + i * np.tanh(z_c)
+    h = sigmoid(z_o + p_o * c) * np.tanh(c)
+    return (h, c), h
+
+
 def linear(model: Any, params: Any, state: tuple, x: np.ndarray) -> tuple:
     return (), x @ params.w + (params.b if model.use_bias else 0)
 
@@ -190,6 +236,8 @@ CELLS = {  # step, and the initial state of a sequence
     "JANET": (janet, lambda model: np.zeros(model.hidden_size)),
     "MultiplicativeLSTM": (multiplicative_lstm, lambda model: (np.zeros(model.hidden_size),) * 2),
     "SLSTM": (slstm, lambda model: (np.zeros(model.hidden_size),) * 4),
+    "GRUD": (gru_d, lambda model: tuple(map(np.zeros, (model.hidden_size, *[model.input_size // 2] * 2)))),
+    "ConvLSTM": (conv_lstm, lambda model: (np.zeros((*model.grid, model.hidden_size)),) * 2),
     "Average": (average, lambda model: {"mean": np.full(model.size, 0.5), "steps": 0}),
     "Linear": (linear, no_state),
     "Embedding": (embedding, no_state),
@@ -351,7 +399,7 @@ def unroll(
     """Return ``(final, ys, states)`` for ``xs [T, ..., I]``; past its length, a sequence's ys and states are 0."""
     params, state, xs = jax.tree.map(to_float64, params), unnamed(state), to_float64(xs)
     ids = np.issubdtype(xs.dtype, np.integer)
-    steps, batch = xs.shape[0], xs.shape[1:] if ids else xs.shape[1:-1]
+    steps, batch = xs.shape[0], xs.shape[1 : xs.ndim - (0 if ids else getattr(model, "input_ndim", 1))]
     lengths = np.full(batch, steps) if lengths is None else np.asarray(lengths)
     resets = np.zeros((steps, *batch), bool) if resets is None else np.asarray(resets)
     finals, all_ys, all_states = [], [], []

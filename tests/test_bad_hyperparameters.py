@@ -20,6 +20,10 @@ INITIALIZERS = {  # by the name of the argument
     "peepholes_init": lambda init: rnn.LSTM(I, H, peepholes_init=init),
     "forget_bias_init": lambda init: rnn.JANET(I, H, forget_bias_init=init),
     "w_hr_init": lambda init: rnn.LSTM(I, H, w_hr_init=init),
+    "peepholes_init ": lambda init: rnn.ConvLSTM((4, 1), H, 3, peepholes_init=init),
+    "w_decay_x_init": lambda init: rnn.GRUD(I, H, w_decay_x_init=init),
+    "w_decay_h_init": lambda init: rnn.GRUD(I, H, w_decay_h_init=init),
+    "b_decay_init": lambda init: rnn.GRUD(I, H, b_decay_init=init),
     "w_init": lambda init: rnn.Embedding(V, I, w_init=init),
     "w_init ": lambda init: rnn.Linear(V, I, w_init=init),
     "b_init": lambda init: rnn.Linear(I, H, b_init=init),
@@ -94,6 +98,23 @@ HYPERPARAMETERS = {
     "ValueError peepholes: expected a subset of 'fo' with coupled=True, got 'io'; …1 - f…": lambda: rnn.LSTM(
         I, H, peepholes="io", coupled=True
     ),
+    "ValueError input_size: expected 2 D or 2 D + 1, at least 2, got 1; an input is D values…": lambda: rnn.GRUD(1, H),
+    "TypeError input_shape: expected a tuple (*spatial, C), got int 4; (64, 64, 1)…": lambda: rnn.ConvLSTM(4, H, 3),
+    "ValueError input_shape: expected 1 to 3 spatial axes and the channels, got (4,); …": lambda: rnn.ConvLSTM(
+        (4,), H, 3
+    ),
+    "ValueError input_shape[1]: expected a positive int, got 0": lambda: rnn.ConvLSTM((4, 0), H, 3),
+    "ValueError strides: expected an int, or 1, one for each spatial axis, got (1, 1)": lambda: rnn.ConvLSTM(
+        (4, 1), H, 3, strides=(1, 1)
+    ),
+    "ValueError kernel_shape[1]: expected a positive int, got 0": lambda: rnn.ConvLSTM((4, 4, 1), H, (3, 0)),
+    "ValueError padding: expected one of 'SAME', 'VALID', got 'same'": lambda: rnn.ConvLSTM(
+        (4, 1), H, 3, padding="same"
+    ),
+    'ValueError kernel_shape: expected a kernel within the input [4], got 5; padding="SAME" lets…': lambda: (
+        rnn.ConvLSTM((4, 1), H, 5, padding="VALID")
+    ),
+    "TypeError peepholes: expected True or False, got str ifo": lambda: rnn.ConvLSTM((4, 1), H, 3, peepholes="ifo"),
     "ValueError output_peephole: expected one of 'current', 'previous', got 'now'": lambda: rnn.LSTM(
         I, H, output_peephole="now"
     ),

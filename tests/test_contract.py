@@ -39,7 +39,7 @@ pytestmark = pytest.mark.usefixtures("x64")
 
 # with other equations
 OTHERS = ["lstm-coupled", "lstm-options", "lstm-peephole-previous", "gru", "bidirectional-product"]
-OTHERS += ["learned-state", "zoneout", "mgu"]
+OTHERS += ["learned-state", "zoneout", "mgu", "gru_d", "conv-peepholes"]
 OPTIONS = [name for name in ALL if {"norm", "projection", "clip"} & {*name.split("-")}]  # lstm-options has them all
 
 
@@ -70,7 +70,9 @@ def test_shapes_and_dtypes(name, dtype):
         assert [leaf.shape for leaf in jax.tree.leaves(tree)] == [(*axes, *shape) for shape in state_shapes]
         assert [leaf.dtype.name for leaf in jax.tree.leaves(tree)] == state_dtypes
         assert jax.tree.structure(tree) == jax.tree.structure(first)
-    assert [y.shape for y in jax.tree.leaves(ys)] == [(T, B, width) for width in zoo.widths(ZOO[name])]
+    grid = xs.shape[2:-1] if name.startswith("conv") else ()
+    grid = getattr(model, "grid", grid)  # the spatial axes of an output
+    assert [y.shape for y in jax.tree.leaves(ys)] == [(T, B, *grid, width) for width in zoo.widths(ZOO[name])]
     assert {y.dtype.name for y in jax.tree.leaves(ys)} == {dtype}
 
 
@@ -332,7 +334,7 @@ def test_gradients_and_padding(name):
         return weighted((final, ys)), (final, ys)
 
     run = jax.jit(jax.value_and_grad(loss, argnums=0 if ids else (0, 1), has_aux=True))
-    padding = ~MASK if ids else ~MASK[..., None]
+    padding = ~MASK.reshape(T, B, *[1] * (xs.ndim - 2))
     dirty = jnp.where(padding, (xs + 1) % zoo.V if ids else jnp.nan, xs)
     (value, (final, ys)), gradients = run(params, xs, kwargs)
     assert_identical(run(params, dirty, kwargs), ((value, (final, ys)), gradients))
@@ -376,7 +378,7 @@ def influence(model, params, xs, steps, **kwargs):
 
     with jax.disable_jit():
         if not reads_ids(model):
-            return np.asarray(jax.grad(chosen)(xs)).any(axis=(1, 2))
+            return np.asarray(jax.grad(chosen)(xs)).reshape(T, -1).any(axis=1)
         other = (xs + 1) % zoo.V
         here = np.arange(T)[:, None]
         return np.array([chosen(jnp.where(here == t, other, xs)) != chosen(xs) for t in range(T)])

@@ -100,6 +100,15 @@ def embedding(dtype: str, size: int = I) -> rnn.Embedding:
     return rnn.Embedding(V, size, dtype=dtype)
 
 
+def gru_d(dtype: str, takes: int = I, units: int = H, **options: Any) -> rnn.GRUD:
+    return rnn.GRUD(takes, units, dtype=dtype, **options)
+
+
+def conv(dtype: str, *shape: int, kernel: Any = 3, **options: Any) -> rnn.ConvLSTM:
+    """A convolutional LSTM of inputs of this shape."""
+    return rnn.ConvLSTM(shape, 2, kernel, dtype=dtype, **options)
+
+
 def mixed(dtype: str) -> rnn.Stack:
     """Every kind of cell in one stack, with dropout and a readout."""
     peephole = lstm(dtype, H, 5, peepholes="ifo")
@@ -172,6 +181,19 @@ ZOO: dict[str, Entry] = {
     "gru-norm": Entry(lambda d: gru(d, layer_norm=True), H, "past"),
     "gru-norm-after": Entry(lambda d: gru(d, layer_norm=True, reset_after=True), H, "past"),
     "gru-norm-no-bias": Entry(lambda d: gru(d, layer_norm=True, reset_after=True, use_bias=False), H, "past"),
+    "gru_d": Entry(gru_d, H, "past"),
+    "gru_d-no-bias": Entry(lambda d: gru_d(d, use_bias=False), H, "past"),
+    "gru_d-stack": Entry(lambda d: rnn.Stack(gru_d(d), linear(d, H, 2)), 2, "past"),
+    "conv": Entry(lambda d: conv(d, 4, 1), 2, "past"),
+    "conv-2d": Entry(lambda d: conv(d, 3, 4, 2, kernel=(2, 3)), 2, "past"),
+    "conv-3d": Entry(lambda d: conv(d, 2, 2, 3, 1, kernel=2), 2, "past"),
+    "conv-peepholes": Entry(lambda d: conv(d, 3, 2, 1, peepholes=True), 2, "past"),
+    "conv-no-bias": Entry(lambda d: conv(d, 4, 1, use_bias=False), 2, "past"),
+    "conv-strided": Entry(lambda d: conv(d, 5, 4, 1, strides=(2, 1), peepholes=True), 2, "past"),
+    "conv-valid": Entry(lambda d: conv(d, 5, 2, padding="VALID", strides=2), 2, "past"),
+    "conv-dilated": Entry(lambda d: conv(d, 5, 1, padding="VALID", dilation=2), 2, "past"),
+    "conv-stack": Entry(lambda d: rnn.Stack(conv(d, 4, 1), conv(d, 4, 2), linear(d, 2, 3)), 3, "past"),
+    "conv-bidirectional": Entry(lambda d: rnn.Bidirectional(conv(d, 4, 1)), 4, "all"),
     "linear": Entry(linear, H, "now"),
     "linear-no-bias": Entry(lambda d: linear(d, use_bias=False), H, "now"),
     "embedding": Entry(embedding, I, "now"),
@@ -260,11 +282,17 @@ def random_state(model: Any, batch: tuple[int, ...] = (B,), seed: int = 1) -> An
 def inputs(
     model: Any, steps: int = T, batch: tuple[int, ...] = (B,), seed: int = 2, dtype: str = "float64"
 ) -> jax.Array:
-    """Random inputs: vectors ``[T, ..., I]`` or token ids ``[T, ...]``."""
+    """Random inputs: vectors ``[T, ..., I]``, token ids ``[T, ...]`` or images of the shape that the model takes."""
     rng = np.random.default_rng(seed)
     if reads_ids(model):
         return jnp.asarray(rng.integers(0, V, (steps, *batch)), jnp.int32)
-    return jnp.asarray(rng.normal(size=(steps, *batch, I)), dtype)
+    return jnp.asarray(rng.normal(size=(steps, *batch, *input_shape(model))), dtype)
+
+
+def input_shape(model: Any) -> tuple[int, ...]:
+    """The shape of one input that is not a token id: that of the first part of a model which has one."""
+    parts = getattr(model, "layers", None) or [getattr(model, "forward", None) or getattr(model, "layer", None)]
+    return getattr(model, "input_shape", (I,) if parts[0] is None else input_shape(parts[0]))
 
 
 def widths(entry: Entry) -> list[int]:

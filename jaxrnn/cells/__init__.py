@@ -1,6 +1,8 @@
 """The recurrent cells, one family per file: the equations of one step and their differential. No scan is in here."""
 
+from jaxrnn.cells.conv_lstm import ConvLSTM, ConvLSTMParams
 from jaxrnn.cells.gru import GRU, GRUParams
+from jaxrnn.cells.gru_d import GRUD, GRUDParams, GRUDState
 from jaxrnn.cells.janet import JANET, JANETParams
 from jaxrnn.cells.leaky import LeakyParams, LeakyRNN
 from jaxrnn.cells.lstm import LSTM, LSTMParams, LSTMState
@@ -11,10 +13,15 @@ from jaxrnn.cells.vanilla import VanillaParams, VanillaRNN
 
 __all__ = [
     "GRU",
+    "GRUD",
     "JANET",
     "LSTM",
     "MGU",
     "SLSTM",
+    "ConvLSTM",
+    "ConvLSTMParams",
+    "GRUDParams",
+    "GRUDState",
     "GRUParams",
     "JANETParams",
     "LSTMParams",

@@ -141,14 +141,17 @@ class Weights(NamedTuple):
     b_h: Array | None
 
 
-def init_weights(cell: Any, keys: Array, gates: int, fed_back: int | None = None) -> Weights:
-    """Draw ``w_xh [I, G·H]``, ``w_hh [H, G·H]`` and ``b_h [G·H]``, gate by gate, from three keys.
+def init_weights(
+    cell: Any, keys: Array, gates: int, *, input_size: int | None = None, fed_back: int | None = None,
+    kernel: tuple[int, ...] = (),
+) -> Weights:  # fmt: skip
+    """Draw ``w_xh [*kernel, I, G·H]``, ``w_hh [*kernel, H, G·H]``, ``b_h [G·H]``, gate by gate, from three keys.
 
     Where the state that is fed back to the gates has another size than H, ``w_hh`` has as many rows.
     """
-    H = cell.hidden_size
+    I, H = input_size or cell.input_size, cell.hidden_size  # noqa: E741
     return Weights(
-        initializers.per_gate("w_xh_init", cell.w_xh_init, keys[0], gates, (cell.input_size, H), cell.dtype),
-        initializers.per_gate("w_hh_init", cell.w_hh_init, keys[1], gates, (fed_back or H, H), cell.dtype),
+        initializers.per_gate("w_xh_init", cell.w_xh_init, keys[0], gates, (*kernel, I, H), cell.dtype),
+        initializers.per_gate("w_hh_init", cell.w_hh_init, keys[1], gates, (*kernel, fed_back or H, H), cell.dtype),
         initializers.per_gate("b_h_init", cell.b_h_init, keys[2], gates, (H,), cell.dtype) if cell.use_bias else None,
     )

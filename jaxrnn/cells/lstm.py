@@ -176,7 +176,7 @@ class LSTM:
     def init(self, key: Array) -> LSTMParams:
         """Draw ``w_xh [I, G·H]``, ``w_hh [H, G·H]``, ``b_h [G·H]``, ``peepholes`` and ``w_hr [H, P]``; gains are 1."""
         keys = jax.random.split(key, 4)
-        w_xh, w_hh, b_h = common.init_weights(self, keys[:3], self.num_gates, self.output_size)
+        w_xh, w_hh, b_h = common.init_weights(self, keys[:3], self.num_gates, fed_back=self.output_size)
         peepholes = w_hr = norms = None
         if b_h is not None:
             first = 0 if self.coupled else self.hidden_size

@@ -117,7 +117,7 @@ def from_state(model: Any, state: Any) -> State:
     parts = [state] if type(model) in LAYOUTS else state
     one_each("state", parts, len(kinds), "cell")
     converted = [LSTMState(*part) if kind is LSTM else part for kind, part in zip(kinds, parts, strict=True)]
-    return checks.state_like("state", model, from_parts_of_cells(model, iter(converted)), batch_shape(state))
+    return checks.state_like("state", model, from_parts_of_cells(model, iter(converted)), batch_shape(model, state))
 
 
 def _read(eqx: Any, place: str, module: Any) -> tuple[Any, Params]:
@@ -265,7 +265,7 @@ def to_state(model: Any, state: State) -> Any:
             h, c = cell(x, rnn.interop.equinox.to_state(model, final))
     """
     kinds = _kinds(model)
-    state = checks.state_like("state", model, state, batch_shape(state))
+    state = checks.state_like("state", model, state, batch_shape(model, state))
     parts = parts_of_cells(model, state)
     converted = tuple(tuple(part) if kind is LSTM else part for kind, part in zip(kinds, parts, strict=True))
     return converted[0] if type(model) in LAYOUTS else converted

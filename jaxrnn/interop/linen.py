@@ -13,11 +13,12 @@ import numpy as np
 from flax import linen as nn
 
 from jaxrnn import checks
-from jaxrnn.cells import GRU, LSTM, MGU, VanillaRNN
+from jaxrnn.cells import GRU, LSTM, MGU, ConvLSTM, VanillaRNN
+from jaxrnn.interop import convolutions
 from jaxrnn.interop.arrays import parameters
 from jaxrnn.interop.bridges.linen import Module
 from jaxrnn.interop.bridges.sequences import nest
-from jaxrnn.interop.flax.family import Family, Names
+from jaxrnn.interop.flax.family import LAYOUTS, Family, Names
 from jaxrnn.interop.flax.states import from_state, to_state
 from jaxrnn.types import Params
 
@@ -41,9 +42,9 @@ class Linen(Family):
         nn.MGUCell: Names(MGU, ("if", "in"), ("hf", "hn"), ("if", "in", "hn")),
     }
 
-    def __init__(self, deterministic: bool = True) -> None:
+    def __init__(self, deterministic: bool = True, spatial_shape: tuple[int, ...] | None = None) -> None:
         super().__init__()
-        self.deterministic = deterministic
+        self.deterministic, self.spatial_shape = deterministic, spatial_shape
 
     def layers(self, place: str, module: Any, params: Mapping) -> list[tuple[str, Any, Mapping]]:
         named = {f"layers_{n}": layer for n, layer in enumerate(module.layers)}  # whatever name= they have
@@ -54,6 +55,24 @@ class Linen(Family):
     def parts(self, place: str, module: Any, params: Mapping) -> str:
         names = ", ".join(map(repr, params)) or "of no name"
         return f"from_params(part, params[name]) converts a part of it; it has the parameters {names}"
+
+    def from_convolution(self, place: str, module: Any, params: Mapping) -> tuple[ConvLSTM, Params] | None:
+        if type(module) is not nn.ConvLSTMCell:
+            return None
+        self.check(place, module)
+        axes = len(module.kernel_size)
+        if module.padding != "SAME" or any(stride != 1 for stride in module.strides or ()):
+            checks.refuse(f"{place}.padding, strides", "'SAME' and 1", f"{module.padding!r} and {module.strides}",
+                          "the output would not have the shape of the state")  # fmt: skip
+        if self.spatial_shape is None or len(self.spatial_shape) != axes:
+            checks.refuse("spatial_shape", f"the {axes} spatial axes of the inputs of {place}", self.spatial_shape,
+                          "a ConvLSTMCell does not know them")  # fmt: skip
+        names = [f"{of}.{name}" for of in ("ih", "hh") for name in ("kernel", "bias") if name == "kernel" or
+                 module.use_bias]  # fmt: skip
+        found = self.read(place, module, params, *names)
+        arrays = [found.get(f"{of}.{name}") for of in ("ih", "hh") for name in ("kernel", "bias")]
+        given = convolutions.Convolutions(*arrays)  # type: ignore[arg-type]
+        return convolutions.to_model(place, given, LAYOUTS[ConvLSTM], self.spatial_shape, adds=1)
 
     def make(self, kind: type, input_size: int, size: int, dtype: Any, **options: Any) -> Any:
         sizes = (input_size, size) if kind is nn.Embed else (size,)
@@ -66,7 +85,9 @@ class Linen(Family):
         return nn.Sequential(layers), {f"layers_{n}": tree for n, tree in enumerate(trees) if tree}
 
 
-def from_params(module: Any, params: Mapping[str, Any]) -> tuple[Any, Params]:
+def from_params(
+    module: Any, params: Mapping[str, Any], *, spatial_shape: tuple[int, ...] | None = None
+) -> tuple[Any, Params]:
     """Convert a module of linen and its parameters to a model and its parameters.
 
     Args:
@@ -75,6 +96,8 @@ def from_params(module: Any, params: Mapping[str, Any]) -> tuple[Any, Params]:
         params: its parameters, or variables: a dict with them as ``"params"``. A tree of the same structure, such as
             gradients, is converted too. A module of your own is converted part by part: ``nn.RNN(nn.GRUCell(5))`` in
             its ``__call__`` has the parameters ``{"cell": params["GRUCell_0"]}``.
+        spatial_shape: of the inputs of an nn.ConvLSTMCell, without batch and channels; the module does not know it.
+            Gradients of it do not convert: it adds 1 to its forget gate, and has two biases.
 
     Returns:
         ``(model, params)`` in the dtype of the parameters. The model is time-major, ``[T, B, I]``, whatever the module;
@@ -98,7 +121,7 @@ def from_params(module: Any, params: Mapping[str, Any]) -> tuple[Any, Params]:
         checks.refuse("module", "a module of linen", checks.describe(module), error=TypeError)
     if not isinstance(params, Mapping):
         checks.refuse("params", "parameters by name", checks.describe(params), error=TypeError)
-    return Linen().from_layer("module", module, nn.unbox(params.get("params", params)))
+    return Linen(spatial_shape=spatial_shape).from_layer("module", module, nn.unbox(params.get("params", params)))
 
 
 def to_params(model: Any, params: Params) -> dict[str, Any]:
@@ -133,8 +156,8 @@ def to_module(model: Any, *, deterministic: bool = True) -> nn.Module:
 
     Args:
         model: an Embedding, Linear, Dropout or Activation, a VanillaRNN, an LSTM without peepholes or coupled gates, a
-            GRU with ``reset_after``, an MGU with ``reset="keep", reset_after=True`` or ``reset="none"``, a Reverse or a
-            Bidirectional of such a cell, or a Stack of these.
+            GRU with ``reset_after``, an MGU with ``reset="keep", reset_after=True`` or ``reset="none"``, a ConvLSTM
+            without peepholes, strides and dilation, a Reverse or a Bidirectional of such a cell, or a Stack of these.
         deterministic: whether dropout is off, in the constructor of every nn.Dropout: an nn.Sequential cannot pass it
             to some of its layers. For training, ``deterministic=False`` and ``rngs={"dropout": key}`` in ``apply``.
 

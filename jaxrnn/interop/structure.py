@@ -66,7 +66,7 @@ def from_parts_of_cells(model: Any, parts: Iterator[Any]) -> PyTree:
     return () if isinstance(model, Pointwise) else next(parts)
 
 
-def batch_shape(state: PyTree) -> tuple[int, ...]:
-    """The batch axes of the state of cells, ``()`` of one without arrays."""
-    leaves = jax.tree.leaves(state)
-    return jnp.shape(leaves[0])[:-1] if leaves else ()
+def batch_shape(model: Any, state: PyTree) -> tuple[int, ...]:
+    """The batch axes of the state of a model, ``()`` of one without arrays."""
+    leaves, own = jax.tree.leaves(state), jax.tree.leaves(jax.eval_shape(model.initial_state))
+    return jnp.shape(leaves[0])[: jnp.ndim(leaves[0]) - own[0].ndim] if leaves and own else ()

@@ -283,14 +283,13 @@ def test_states():
 # ---- refusals ----------------------------------------------------------------------------------------------------
 
 
-KNOWN = "expected an hk.DeepRNN, hk.IdentityCore, hk.VanillaRNN, hk.LSTM, hk.GRU, hk.Linear, hk.Embed or a function"
+KNOWN = "expected an hk.DeepRNN, …hk.Embed, hk.Conv1DLSTM, hk.Conv2DLSTM, hk.Conv3DLSTM or a function"
 VECTOR = "expected a function of each vector of features by itself, of any size, which it keeps"
 MODULES = {
     f"TypeError module: {KNOWN}, got _DeepRNN; deep_rnn_with_skip_connections returns the outputs of all layers, …":
         lambda: hk.deep_rnn_with_skip_connections([hk.LSTM(H)]),
     f"TypeError module: {KNOWN}, got ResetCore; …: convert its core, then rnn.unroll(..., resets=should_reset)":
         lambda: hk.ResetCore(hk.LSTM(H)),
-    f"TypeError module: {KNOWN}, got Conv1DLSTM; jaxrnn has no counterpart of it": lambda: hk.Conv1DLSTM([3], 2, 2),
     f"TypeError module: {KNOWN}, got Subclass; jaxrnn has no counterpart of it": lambda: Subclass(H),
     f"TypeError module.layers[0]: {KNOWN}, got BatchApply; …give the modules in order, lambda: [core, BatchApply(f)]":
         lambda: hk.DeepRNN([hk.BatchApply(hk.Linear(3))]),
@@ -358,7 +357,7 @@ MODELS = {
     "ValueError model.peepholes: expected '', got 'o'; hk.LSTM has a bias, and neither peepholes nor coupled gates":
         rnn.LSTM(I, H, peepholes="o"),
     "ValueError model.use_bias: expected True, got False; hk.LSTM has a bias, …": rnn.LSTM(I, H, use_bias=False),
-    "TypeError model.layers[1]: expected a VanillaRNN, LSTM or GRU, got Dropout(0.5); hk.dropout is a function with a "
+    "TypeError model.layers[1]: expected …GRU or ConvLSTM, got Dropout(0.5); hk.dropout is a function with a "
     "key: Dropout(0.0) in its place converts, to hk.IdentityCore()": rnn.Stack(rnn.GRU(I, H), rnn.Dropout(0.5)),
     "TypeError model: expected …, got Bidirectional(GRU(3, 4)); Haiku has none: convert both directions, one for "
     "hk.dynamic_unroll(..., reverse=True)": rnn.Bidirectional(rnn.GRU(I, H)),

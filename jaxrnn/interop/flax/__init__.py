@@ -11,6 +11,7 @@ Flax                                              jaxrnn
 ``SimpleCell``                                    ``VanillaRNN``
 ``MGUCell`` of linen                              ``MGU(..., reset="keep", reset_after=True)``
 ``MGUCell(reset_gate=False)`` of linen            ``MGU(..., reset="none")``
+``ConvLSTMCell`` of linen                         ``ConvLSTM``, its 1 in the forget gate in ``b_h``
 ``Embed``, ``Linear`` or ``Dense``, ``Dropout``   ``Embedding``, ``Linear``, ``Dropout``
 ``Sequential``, and a function in it              ``Stack``, ``Activation``
 ================================================  ===========================================

@@ -10,8 +10,8 @@ import numpy as np
 from flax.traverse_util import flatten_dict
 
 from jaxrnn import checks
-from jaxrnn.cells import GRU, LSTM, MGU, VanillaRNN
-from jaxrnn.interop import layouts
+from jaxrnn.cells import GRU, LSTM, MGU, ConvLSTM, VanillaRNN
+from jaxrnn.interop import convolutions, layouts
 from jaxrnn.interop.arrays import one_dtype, shape, to_numpy
 from jaxrnn.interop.bridges.sequences import unnest
 from jaxrnn.interop.checks import counterpart
@@ -40,6 +40,8 @@ LAYOUTS = {
                 "other"),
     MGU: Layout("MGUCell", "zh", "z", {"reset": ("keep", "none"), "use_bias": (True,)},
                 "the f of MGUCell both keeps and resets the state, and it always has a bias"),
+    ConvLSTM: Layout("ConvLSTMCell", "icfo", "", convolutions.TWO_BIASES,
+                     "ConvLSTMCell has a bias, no peepholes, and the same kind of convolution for input and state"),
 }  # fmt: skip
 
 
@@ -150,7 +152,13 @@ class Family:
         self.check(place, module)
         return self._from_cell(f"{place}.cell", module.cell, self.take(place, module, params, ("cell",))["cell"])
 
+    def from_convolution(self, place: str, module: Any, params: Mapping) -> tuple[ConvLSTM, Params] | None:
+        """The cell of a convolutional LSTM, or None of another module."""
+        return None
+
     def _from_cell(self, place: str, module: Any, params: Mapping) -> tuple[Any, Params]:
+        if (found := self.from_convolution(place, module, params)) is not None:
+            return found
         if type(module) not in self.cells:
             kinds = ", ".join(kind.__name__ for kind in self.cells)
             checks.refuse(place, f"a layer, or a cell among {kinds}", type(module).__name__,
@@ -261,9 +269,16 @@ class Family:
         return self.nn.RNN(module, **options), {"cell": weights}
 
     def _to_cell(self, place: str, cell: Any, params: Any) -> tuple[Any, dict]:
-        known_cells = {names.cell: LAYOUTS[names.cell] for names in self.cells.values()}
-        layout = counterpart(place, cell, known_cells, self.nn.__name__.removeprefix("flax."))
+        known = {kind: layout for kind, layout in LAYOUTS.items() if hasattr(self.nn, layout.name)}
+        fix = "linen has a ConvLSTMCell, nnx has none" if type(cell) is ConvLSTM else ""
+        layout = counterpart(place, cell, known, self.nn.__name__.removeprefix("flax."), fix)
         kind = getattr(self.nn, layout.name)
+        if type(cell) is ConvLSTM:
+            arrays = convolutions.from_params(params, layout, adds=1)
+            maps = {name: {"kernel": jnp.array(w), "bias": jnp.array(b)}
+                    for name, w, b in (("ih", *arrays[:2]), ("hh", *arrays[2:]))}  # fmt: skip
+            kernel = jnp.shape(params.w_xh)[:-2]
+            return self.make(kind, cell.input_size, cell.hidden_size, params.w_xh.dtype, kernel_size=kernel), maps
         names, weights = self.cells[kind], layouts.from_params(params)
         options: dict[str, Any] = {}
         if type(cell) is VanillaRNN:

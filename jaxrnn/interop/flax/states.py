@@ -7,7 +7,7 @@ from typing import Any
 import jax
 
 from jaxrnn import checks
-from jaxrnn.cells import LSTM, LSTMState
+from jaxrnn.cells import LSTM, ConvLSTM, LSTMState
 from jaxrnn.interop.checks import counterpart
 from jaxrnn.interop.flax.family import LAYOUTS
 from jaxrnn.interop.structure import batch_shape, cells, from_parts_of_cells, parts_of_cells
@@ -36,12 +36,12 @@ def from_state(model: Any, state: Any) -> State:
         >>> state[0].h is h
         True
     """
-    batch = batch_shape(state)
+    batch = batch_shape(model, state)
     expected = jax.eval_shape(lambda: to_state(model, model.initial_state(batch)))
     state = checks.same_tree("state", expected, state, "(c, h) is the carry of an LSTM, () that of a layer without one")
     parts = zip(cells("model", model), parts_of_cells(model, state), strict=True)
     return from_parts_of_cells(
-        model, iter([LSTMState(*part[::-1]) if type(cell) is LSTM else part for (_, cell), part in parts])
+        model, iter([LSTMState(*part[::-1]) if type(cell) in (LSTM, ConvLSTM) else part for (_, cell), part in parts])
     )
 
 
@@ -65,9 +65,9 @@ def to_state(model: Any, state: State) -> Any:
         >>> c.shape
         (7, 5)
     """
-    state = checks.state_like("state", model, state, batch_shape(state))
+    state = checks.state_like("state", model, state, batch_shape(model, state))
     parts = []
     for (place, cell), part in zip(cells("model", model), parts_of_cells(model, state), strict=True):
         counterpart(place, cell, LAYOUTS, "Flax")
-        parts.append(tuple(part[::-1]) if type(cell) is LSTM else part)
+        parts.append(tuple(part[::-1]) if type(cell) in (LSTM, ConvLSTM) else part)
     return from_parts_of_cells(model, iter(parts))

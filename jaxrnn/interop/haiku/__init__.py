@@ -10,6 +10,7 @@ Haiku                             jaxrnn
 hk.LSTM(H)                        LSTM(I, H): it adds 1 to the forget gate in every step, which is in ``b_h`` here
 hk.GRU(H)                         GRU(I, H)
 hk.VanillaRNN(H)                  VanillaRNN(I, H, activation="relu"); a second bias is added to the first
+hk.Conv2DLSTM(shape, H, k)        ConvLSTM((*shape, C), H, k), the 1 as in an LSTM; 1 to 3 axes
 hk.Linear(O), hk.Embed(V, E)      Linear(I, O), Embedding(V, E)
 hk.DeepRNN(layers)                Stack of the layers; those of an hk.Sequential in it are its own
 jax.nn.relu and other functions   Activation("relu")
@@ -28,7 +29,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxrnn import checks
-from jaxrnn.cells import GRU, LSTM, LSTMState, VanillaRNN
+from jaxrnn.cells import GRU, LSTM, ConvLSTM, LSTMState, VanillaRNN
 from jaxrnn.interop.arrays import parameters
 from jaxrnn.interop.checks import class_name, counterpart, library, one_each
 from jaxrnn.interop.functions import from_function, to_function
@@ -118,14 +119,15 @@ def from_state(model: Any, state: Any) -> State:
             one_each("state", state, sum(map(_is_core, layer.layers)), "core")
             entries = iter(state)
             return tuple(convert(part, next(entries)) if _is_core(part) else () for part in layer.layers)
-        return LSTMState(*state) if type(layer) is LSTM else state
+        return LSTMState(*state) if type(layer) in (LSTM, ConvLSTM) else state
 
-    return checks.state_like("state", model, convert(model, state), batch_shape(state))
+    return checks.state_like("state", model, convert(model, state), batch_shape(model, state))
 
 
 def _read(hk: Any, place: str, module: Any, arrays: dict[str, Any]) -> tuple[Any, Params]:
     """The layer of a module and its parameters, which are taken from ``arrays``."""
     kinds = {hk.VanillaRNN: VanillaRNN, hk.LSTM: LSTM, hk.GRU: GRU, hk.Linear: Linear, hk.Embed: Embedding}
+    kinds |= dict.fromkeys((hk.Conv1DLSTM, hk.Conv2DLSTM, hk.Conv3DLSTM), ConvLSTM)
     if type(module) in (hk.DeepRNN, hk.Sequential):
         parts = [_read(hk, *part, arrays) for part in _layers(hk, place, module)]
         return Stack(*(model for model, _ in parts)), tuple(params for _, params in parts)
@@ -148,7 +150,8 @@ def to_module(model: Any) -> Callable[[], Any]:
 
     Args:
         model: VanillaRNN (relu), LSTM (no peepholes, not coupled) or GRU (``reset_after=False``) cells, all with a
-            bias, Linear, Embedding, Activation or Dropout(0.0), or a Stack of these, which becomes an hk.DeepRNN.
+            bias, ConvLSTM (no peepholes, strides or dilation), Linear, Embedding, Activation or Dropout(0.0), or a
+            Stack of these, which becomes an hk.DeepRNN.
 
     Returns:
         The function, to be called inside of ``hk.transform``.
@@ -245,9 +248,9 @@ def to_state(model: Any, state: State) -> Any:
     def convert(layer: Any, state: State) -> Any:
         if type(layer) is Stack:
             return tuple(convert(p, s) for p, s in zip(layer.layers, state, strict=True) if _is_core(p))
-        return hk.LSTMState(*state) if type(layer) is LSTM else state
+        return hk.LSTMState(*state) if type(layer) in (LSTM, ConvLSTM) else state
 
-    return convert(model, checks.state_like("state", model, state, batch_shape(state)))
+    return convert(model, checks.state_like("state", model, state, batch_shape(model, state)))
 
 
 def _to_module(hk: Any, place: str, layer: Any) -> Any:
@@ -265,6 +268,9 @@ def _to_module(hk: Any, place: str, layer: Any) -> Any:
     counterpart(place, layer, LAYOUTS, "Haiku", FIXES.get(type(layer), ""))
     if type(layer) is VanillaRNN:
         return hk.VanillaRNN(layer.hidden_size, double_bias=False)
+    if type(layer) is ConvLSTM:
+        make = (hk.Conv1DLSTM, hk.Conv2DLSTM, hk.Conv3DLSTM)[layer.input_ndim - 2]
+        return make(layer.input_shape[:-1], layer.hidden_size, layer.kernel_shape)
     return {LSTM: hk.LSTM, GRU: hk.GRU}[type(layer)](layer.hidden_size)
 
 

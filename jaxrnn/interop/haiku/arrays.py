@@ -12,7 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxrnn import checks
-from jaxrnn.cells import GRU, LSTM, VanillaRNN
+from jaxrnn.cells import GRU, LSTM, ConvLSTM, VanillaRNN
+from jaxrnn.interop import convolutions
 from jaxrnn.interop.arrays import one_dtype, shape, to_numpy
 from jaxrnn.interop.layouts import Layout, Weights, add_to_gate, from_params, to_params
 from jaxrnn.layers import Embedding, EmbeddingParams, Linear, LinearParams
@@ -25,12 +26,15 @@ LAYOUTS = {
                  "hk.LSTM has a bias, and neither peepholes nor coupled gates"),
     GRU: Layout("hk.GRU", "zrh", "", {"reset_after": (False,), "use_bias": (True,)},
                 "hk.GRU has a bias and resets before the product; the two forms do not convert into each other"),
+    ConvLSTM: Layout("hk.Conv2DLSTM", "icfo", "", convolutions.TWO_BIASES,
+                     "the ConvLSTM of Haiku has a bias, no peepholes, and the same kind of convolution for both"),
 }  # fmt: skip
 
 ENTRIES = {  # the parameters of a module, under its name; the last one is absent without a (second) bias
     VanillaRNN: ("linear/w", "linear/b", "linear_1/w", "linear_1/b"),
     LSTM: ("linear/w", "linear/b"),
     GRU: ("w_i", "w_h", "b"),
+    ConvLSTM: ("input_to_hidden/w", "input_to_hidden/b", "hidden_to_hidden/w", "hidden_to_hidden/b"),
     Linear: ("w", "b"),
     Embedding: ("embeddings",),
 }
@@ -92,6 +96,9 @@ def read(kind: Any, module: Any, arrays: dict[str, Any]) -> tuple[Any, Params]:
     """A cell, Linear or Embedding with its parameters, from the arrays of its module."""
     names = paths(kind, module)
     found = {name: _take(arrays, name) for name in names}
+    if kind is ConvLSTM:
+        arrays_of = convolutions.Convolutions(*found.values())
+        return convolutions.to_model(module.module_name, arrays_of, LAYOUTS[kind], module.input_shape, adds=1)
     first = found[names[0]]
     if first.ndim != 2:
         checks.refuse(place_of(names[0]), "a matrix", checks.describe(first))
@@ -119,6 +126,8 @@ def write(place: str, layer: Any, params: Params, rounding: bool) -> list[np.nda
     """The inverse of :func:`read`: the arrays of a cell, Linear or Embedding in the order of ``ENTRIES``."""
     if type(layer) in (Linear, Embedding):
         return [np.asarray(array) for array in params if array is not None]
+    if type(layer) is ConvLSTM:
+        return list(convolutions.from_params(params, LAYOUTS[ConvLSTM], adds=1))  # type: ignore[arg-type]
     layout, weights = LAYOUTS[type(layer)], from_params(params)
     w_xh, w_hh, b, _ = map(np.asarray, weights)
     if type(layer) is LSTM:

@@ -4,6 +4,7 @@
 Keras                                                  jaxrnn
 =====================================================  ==========================================================
 ``LSTM``, ``GRU``, ``SimpleRNN``; ``RNN`` of cells     ``LSTM``, ``GRU``, ``VanillaRNN``; of several: a ``Stack``
+``ConvLSTM1D``, ``2D``, ``3D``, channels last           ``ConvLSTM``
 ``Bidirectional``, of any merge mode                   ``Bidirectional``
 ``Embedding``, ``Dense``, ``TimeDistributed`` of it    ``Embedding``, ``Linear`` and ``Activation``
 ``Dropout``, ``Activation``, ``ReLU``, ``Softmax``     ``Dropout``, ``Activation``

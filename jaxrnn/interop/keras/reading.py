@@ -9,11 +9,21 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxrnn import checks
-from jaxrnn.cells import GRU, LSTM, VanillaRNN
+from jaxrnn.cells import GRU, LSTM, ConvLSTM, VanillaRNN
+from jaxrnn.interop import convolutions
 from jaxrnn.interop.arrays import to_numpy
 from jaxrnn.interop.keras import graph
 from jaxrnn.interop.keras.checks import check_layers, check_mask
-from jaxrnn.interop.keras.tables import FUNCTIONS, LAYOUTS, MERGES, ONE_DIRECTION, OVER_FEATURES, keras, prefix_lengths
+from jaxrnn.interop.keras.tables import (
+    CONVOLUTIONS,
+    FUNCTIONS,
+    LAYOUTS,
+    MERGES,
+    ONE_DIRECTION,
+    OVER_FEATURES,
+    keras,
+    prefix_lengths,
+)
 from jaxrnn.interop.layouts import Weights, to_params
 from jaxrnn.layers import (
     Activation,
@@ -198,7 +208,21 @@ def _cells_of(library: Any, place: str, layer: Any) -> list[Part]:
     if layer.zero_output_for_mask and not layer.return_sequences:
         checks.refuse(f"{place}.zero_output_for_mask", "False", "True",
                       "the last output of a padded sequence is 0 then, in jaxrnn that of its last step")  # fmt: skip
+    if graph.kind(library, layer) in CONVOLUTIONS:
+        return [_convolution(library, f"{place}.cell", layer.cell)]
     return _cells(library, f"{place}.cell", layer.cell)
+
+
+def _convolution(library: Any, place: str, cell: Any) -> Part:
+    """The cell of a ConvLSTM1D, 2D or 3D."""
+    _function(library, f"{place}.activation", cell.activation, ["tanh"])
+    _function(library, f"{place}.recurrent_activation", cell.recurrent_activation, ["sigmoid"])
+    if cell.data_format != "channels_last":
+        checks.refuse(f"{place}.data_format", "'channels_last'", repr(cell.data_format), "transpose the images")
+    w_x, w_h, *bias = _weights(library, cell)
+    arrays = convolutions.Convolutions(w_x, bias[0] if bias else None, w_h)
+    options = {"strides": cell.strides, "dilation": cell.dilation_rate, "padding": cell.padding.upper()}
+    return Part(*convolutions.to_model(place, arrays, LAYOUTS[ConvLSTM], cell.spatial_dims, **options))
 
 
 def _cells(library: Any, place: str, cell: Any) -> list[Part]:

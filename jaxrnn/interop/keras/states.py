@@ -69,7 +69,7 @@ def to_state(model: Any, state: State) -> list[Any]:
             y = layer(more, initial_state=rnn.interop.keras.to_state(model, final))
     """
     _check(model)
-    state = checks.state_like("state", model, state, batch_shape(state))
+    state = checks.state_like("state", model, state, batch_shape(model, state))
     return _lists(keras().ops.convert_to_tensor, model, state)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from jaxrnn import checks
 from jaxrnn.activations import Gelu
-from jaxrnn.cells import GRU, LSTM, VanillaRNN
+from jaxrnn.cells import GRU, LSTM, ConvLSTM, VanillaRNN
 from jaxrnn.cells.vanilla import ACTIVATIONS as ELEMENTWISE
 from jaxrnn.interop.checks import library
 from jaxrnn.interop.layouts import Layout
@@ -39,9 +39,11 @@ LAYOUTS = {
     LSTM: Layout("LSTM", "ifco", "", {"peepholes": ("",), "coupled": (False,)},
                  "keras.layers.LSTM has neither peepholes nor coupled gates"),
     GRU: Layout("GRU", "zrh", "z"),
+    ConvLSTM: Layout("ConvLSTM", "ifco", "", {"peepholes": (False,)}, "keras.layers.ConvLSTM2D has no peepholes"),
 }  # fmt: skip
 
-ONE_DIRECTION = ("LSTM", "GRU", "SimpleRNN", "RNN")  # the recurrent layers besides Bidirectional
+CONVOLUTIONS = ("ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D")
+ONE_DIRECTION = ("LSTM", "GRU", "SimpleRNN", "RNN", *CONVOLUTIONS)  # the recurrent layers besides Bidirectional
 MERGES = {"concat": "concat", "sum": "sum", "ave": "mean", "mul": "product", None: "both"}  # of Bidirectional
 RESIDUALS: dict[str, str] = {
     "Add": "sum",

@@ -8,7 +8,8 @@ import jax
 import numpy as np
 
 from jaxrnn import checks
-from jaxrnn.cells import GRU, VanillaRNN
+from jaxrnn.cells import GRU, ConvLSTM, VanillaRNN
+from jaxrnn.interop import convolutions
 from jaxrnn.interop.arrays import one_dtype, parameters
 from jaxrnn.interop.checks import counterpart
 from jaxrnn.interop.keras.tables import FUNCTIONS, LAYOUTS, MERGES, OVER_FEATURES, RESIDUALS, keras
@@ -27,9 +28,9 @@ def to_module(model: Any, params: Params) -> Any:
     Keras is batch-first, ``[B, T, I]``, jaxrnn time-major: the outputs are ``module(xs.swapaxes(0, 1))``.
 
     Args:
-        model: VanillaRNN, LSTM (no peepholes, not coupled) and GRU cells, Bidirectional of them or of stacks of them,
-            Embedding, Linear, Dropout, Activation and Residual layers, a Stack of these, or a Classifier of it with
-            ``pooling="last"``.
+        model: VanillaRNN, LSTM (no peepholes, not coupled), GRU and ConvLSTM (no peepholes) cells, Bidirectional of
+            them or of stacks of them, Embedding, Linear, Dropout, Activation and Residual layers, a Stack of these, or
+            a Classifier of it with ``pooling="last"``.
         params: its parameters, or a tree of the same structure, such as gradients; of one dtype, which the layers get.
 
     Returns:
@@ -101,7 +102,8 @@ class _Writer:
     def input(self, model: Any) -> Any:
         if input_ndim(model) == 0:
             return self.keras.Input(self.axes, dtype="int32")
-        return self.keras.Input((*self.axes, getattr(model, "input_size", None)), dtype=self.dtype)
+        image = getattr(first(model), "input_shape", (getattr(model, "input_size", None),))
+        return self.keras.Input((*self.axes, *image), dtype=self.dtype)
 
     def layer(self, place: str, model: Any, params: Any, return_sequences: bool = True) -> Any:
         """A built layer with its weights."""
@@ -155,7 +157,7 @@ class _Writer:
             mode = next(mode for mode, merge in MERGES.items() if merge == model.merge)
             made = self.layers.Bidirectional(forward, merge_mode=mode, backward_layer=backward, dtype=self.dtype)
             arrays = arrays + more
-        made.build((None, None, model.input_size))
+        made.build((None, None, *getattr(first(model), "input_shape", (model.input_size,))))
         made.set_weights(arrays)
         return made
 
@@ -165,7 +167,8 @@ class _Writer:
         found = [counterpart(path, cell, LAYOUTS, "Keras") for path, cell in named]
         arrays = [array for (_, cell), part in zip(named, parts, strict=True) for array in _arrays(cell, part)]
         if type(model) is not Stack:
-            return getattr(self.layers, found[0].name)(**self.options(*named[0]), **options), arrays
+            name = found[0].name + (f"{model.input_ndim - 1}D" if type(model) is ConvLSTM else "")
+            return getattr(self.layers, name)(**self.options(*named[0]), **options), arrays
         cells = [
             getattr(self.layers, f"{layout.name}Cell")(**self.options(path, cell), dtype=self.dtype)
             for layout, (path, cell) in zip(found, named, strict=True)
@@ -174,6 +177,9 @@ class _Writer:
 
     def options(self, place: str, cell: Any) -> dict[str, Any]:
         """The arguments of a layer or cell of Keras that are hyperparameters of a cell."""
+        if type(cell) is ConvLSTM:
+            return {"filters": cell.hidden_size, "kernel_size": cell.kernel_shape, "strides": cell.strides,
+                    "padding": cell.padding, "dilation_rate": cell.dilation, "use_bias": cell.use_bias}  # fmt: skip
         options = {"units": cell.hidden_size, "use_bias": cell.use_bias}
         if type(cell) is VanillaRNN:
             options["activation"] = _name(f"{place}.activation", cell.activation, FUNCTIONS)
@@ -186,9 +192,18 @@ class _Writer:
 
 def _arrays(cell: Any, params: Any) -> list[np.ndarray]:
     """Kernel, recurrent kernel and bias: two rows for a GRU that resets after the product."""
+    if type(cell) is ConvLSTM:
+        w_x, b_x, w_h, _ = convolutions.from_params(params, LAYOUTS[ConvLSTM])
+        return [array for array in (w_x, w_h, b_x) if array is not None]
     layout, weights = LAYOUTS[type(cell)], from_params(params)
     arrays = [layout.theirs(array) for array in weights if array is not None]
     return arrays[:2] + ([np.stack(arrays[2:])] if len(arrays) == 4 else arrays[2:])
+
+
+def first(model: Any) -> Any:
+    """The first layer of a stack, or of one direction; what the shape of the inputs is read from."""
+    inner = getattr(model, "layers", None) or [getattr(model, "forward", None) or getattr(model, "layer", None)]
+    return model if inner[0] is None else first(inner[0])
 
 
 def _name(place: str, function: Any, known: dict[str, Any]) -> str:

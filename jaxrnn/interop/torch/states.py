@@ -75,7 +75,7 @@ def to_state(model: Any, state: State) -> Any:
             ys, (h_n, c_n) = module(more_xs, rnn.interop.torch.to_state(model, final))
     """
     modules, alone = _recurrent(model)
-    state = checks.state_like("state", model, state, batch_shape(concrete("state", state)))
+    state = checks.state_like("state", model, state, batch_shape(model, concrete("state", state)))
     parts = iter(parts_of_cells(model, state))
     hidden = []
     for cells in modules:
