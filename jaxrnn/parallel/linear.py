@@ -1,0 +1,126 @@
+r"""Linear recurrences over time: step after step, by a parallel prefix scan, or in chunks.
+
+.. math:: s_t = a_t ⊙ s_{t-1} + b_t
+
+Two steps are one step of the same form: :math:`(a, b)` and then :math:`(a', b')` is :math:`(a' a,\; a' b + b')`. This
+operation is associative, so that all states are a prefix scan, of :math:`\log_2 T` levels (Blelloch 1990).
+
+The recurrence is also a system of equations, :math:`s_t - a_t ⊙ s_{t-1} = b_t`, and each algorithm solves it. It is
+given to JAX as such (:func:`jax.lax.custom_linear_solve`), with the consequences of :mod:`jaxrnn.bptt`: the
+differential is the same recurrence with :math:`db_t + da_t ⊙ s_{t-1}` in place of :math:`b_t`, and the gradient is its
+transpose, a recurrence from the last step to the first. Both run by the algorithm that was chosen; nothing inside of
+it is stored or differentiated.
+
+Source: Martin and Cundy (2018), "Parallelizing linear recurrent neural nets over sequence length".
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jaxrnn.types import Array, Complex, PyTree, State
+
+
+def linear_recurrence(
+    decay: PyTree, update: PyTree, initial: State, *, reverse: bool = False, algorithm: str = "sequential"
+) -> PyTree:
+    """All states of ``s_t = decay_t ⊙ s_{t-1} + update_t``.
+
+    Args:
+        decay, update: trees of arrays ``[T, ..., H]``, or of :class:`~jaxrnn.types.Complex` pairs of them.
+        initial: the state before the first step, ``[..., H]``.
+        reverse: from the last step to the first.
+        algorithm: a name in ``ALGORITHMS``; the states are equal to rounding.
+
+    Returns:
+        The states after each step, ``[T, ..., H]``.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from jaxrnn.parallel import linear_recurrence
+        >>> linear_recurrence(jnp.full(4, 0.5), jnp.ones(4), jnp.array(0.0), algorithm="scan").tolist()
+        [1.0, 1.5, 1.75, 1.875]
+    """
+    run = ALGORITHMS[algorithm]
+
+    def difference(unknown: tuple[State, PyTree]) -> tuple[State, PyTree]:
+        initial, states = unknown
+        kept = multiply(decay, shift(states, initial, reverse))
+        return initial, jax.tree.map(jnp.subtract, states, kept)
+
+    def solve(_: Any, right: tuple[State, PyTree]) -> tuple[State, PyTree]:
+        initial, update = right
+        return initial, run(decay, update, initial, reverse)
+
+    def solve_transposed(_: Any, right: tuple[State, PyTree]) -> tuple[State, PyTree]:
+        initial, update = right
+        kept, zero = conjugate(decay), jax.tree.map(jnp.zeros_like, initial)
+        states = run(shift(kept, zero, not reverse), update, zero, not reverse)
+        first = jax.tree.map(lambda x: x[-1:] if reverse else x[:1], (kept, states))
+        return jax.tree.map(lambda s, d: s + d.sum(0), initial, multiply(*first)), states
+
+    return jax.lax.custom_linear_solve(difference, (initial, update), solve, solve_transposed)[1]
+
+
+# ---- algorithms: (decay, update, initial, reverse) -> states -------------------------------------------------------
+
+
+def sequential(decay: PyTree, update: PyTree, initial: State, reverse: bool) -> PyTree:
+    """Step after step."""
+
+    def step(state: State, inputs: tuple) -> tuple[State, State]:
+        state = jax.tree.map(jnp.add, multiply(inputs[0], state), inputs[1])
+        return state, state
+
+    return jax.lax.scan(step, initial, (decay, update), reverse=reverse)[1]
+
+
+def prefix_scan(decay: PyTree, update: PyTree, initial: State, reverse: bool) -> PyTree:
+    """All steps at once, in log₂ T levels."""
+
+    def both(early: tuple, late: tuple) -> tuple:
+        return multiply(late[0], early[0]), jax.tree.map(jnp.add, multiply(late[0], early[1]), late[1])
+
+    if jax.tree.leaves(update)[0].shape[0] == 0:
+        return update
+    decays, states = jax.lax.associative_scan(both, (decay, update), reverse=reverse)
+    return jax.tree.map(jnp.add, multiply(decays, initial), states)
+
+
+ALGORITHMS = {"sequential": sequential, "scan": prefix_scan}
+
+
+# ---- products of states --------------------------------------------------------------------------------------------
+
+
+def multiply(a: PyTree, b: PyTree) -> PyTree:
+    """The product, leaf by leaf; that of complex pairs is the complex one."""
+
+    def product(a: Any, b: Any) -> Any:
+        if isinstance(a, Complex):
+            return Complex(a.real * b.real - a.imag * b.imag, a.real * b.imag + a.imag * b.real)
+        return a * b
+
+    return jax.tree.map(product, a, b, is_leaf=is_complex)
+
+
+def conjugate(tree: PyTree) -> PyTree:
+    """The tree with the complex conjugate of its pairs, which is the transpose of a product with them."""
+    return jax.tree.map(lambda a: Complex(a.real, -a.imag) if is_complex(a) else a, tree, is_leaf=is_complex)
+
+
+def is_complex(value: Any) -> bool:
+    return isinstance(value, Complex)
+
+
+def shift(states: PyTree, initial: State, reverse: bool) -> PyTree:
+    """The state before each step, ``[T, ...]``, from the states after them."""
+
+    def previous(s: Array, after: Array) -> Array:
+        before = [after[1:], s[None]] if reverse else [s[None], after[:-1]]
+        return jnp.concatenate(before)[: after.shape[0]]  # empty where T is 0
+
+    return jax.tree.map(previous, initial, states)
