@@ -13,10 +13,23 @@ from jaxrnn import (
     learning,
     losses,
     metrics,
+    parallel,
     plots,
     tasks,
 )
-from jaxrnn.cells import GRU, LSTM, GRUParams, LSTMParams, LSTMState, VanillaParams, VanillaRNN
+from jaxrnn.cells import (
+    GRU,
+    LRU,
+    LSTM,
+    SRU,
+    GRUParams,
+    LSTMParams,
+    LSTMState,
+    MinGRU,
+    MinLSTM,
+    VanillaParams,
+    VanillaRNN,
+)
 from jaxrnn.constructor import from_repr
 from jaxrnn.layers import (
     Activation,
@@ -36,7 +49,9 @@ from jaxrnn.unroll import trajectory, unroll
 __version__ = "0.1.0"
 __all__ = [
     "GRU",
+    "LRU",
     "LSTM",
+    "SRU",
     "Activation",
     "Bidirectional",
     "Cell",
@@ -47,6 +62,8 @@ __all__ = [
     "LSTMState",
     "Layer",
     "Linear",
+    "MinGRU",
+    "MinLSTM",
     "MixedPrecision",
     "Residual",
     "Reverse",
@@ -64,6 +81,7 @@ __all__ = [
     "learning",
     "losses",
     "metrics",
+    "parallel",
     "plots",
     "tasks",
     "trajectory",

@@ -87,7 +87,7 @@ def prefix_scan(decay: PyTree, update: PyTree, initial: State, reverse: bool) ->
     if jax.tree.leaves(update)[0].shape[0] == 0:
         return update
     decays, states = jax.lax.associative_scan(both, (decay, update), reverse=reverse)
-    return jax.tree.map(jnp.add, multiply(decays, initial), states)
+    return jax.tree.map(jnp.add, multiply(decays, jax.tree.map(lambda s: s[None], initial)), states)
 
 
 ALGORITHMS = {"sequential": sequential, "scan": prefix_scan}
@@ -124,3 +124,18 @@ def shift(states: PyTree, initial: State, reverse: bool) -> PyTree:
         return jnp.concatenate(before)[: after.shape[0]]  # empty where T is 0
 
     return jax.tree.map(previous, initial, states)
+
+
+def ones_like(tree: PyTree) -> PyTree:
+    """The factor that changes nothing: 1, of a complex pair 1 + 0i."""
+
+    def one(a: Any) -> Any:
+        return Complex(jnp.ones_like(a.real), jnp.zeros_like(a.imag)) if is_complex(a) else jnp.ones_like(a)
+
+    return jax.tree.map(one, tree, is_leaf=is_complex)
+
+
+def last(initial: State, states: PyTree, reverse: bool) -> State:
+    """The state after all steps; the initial one where there is none."""
+    at = 0 if reverse else -1
+    return jax.tree.map(lambda s, after: after[at] if after.shape[0] != 0 else s, initial, states)
