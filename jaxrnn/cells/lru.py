@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jaxrnn import checks
 from jaxrnn.cells import common
 from jaxrnn.constructor import hyperparameters
-from jaxrnn.precision import broadcast_rows, widen
+from jaxrnn.precision import broadcast_rows, wide_dtype, widen
 from jaxrnn.types import Array, Complex, exportable
 
 
@@ -96,13 +96,14 @@ class LRU:
         I, H = self.input_size, self.hidden_size  # noqa: E741
         keys = jax.random.split(key, 5)
         tiny = 1e-6  # of the unit interval: log and phase are finite
-        u, v = (jax.random.uniform(k, (H,), jnp.promote_types(self.dtype, "float32"), tiny, 1 - tiny) for k in keys[:2])
+        u, v = (jax.random.uniform(k, (H,), wide_dtype(self.dtype), tiny, 1 - tiny) for k in keys[:2])
         squared = self.r_min**2 + u * (self.r_max**2 - self.r_min**2)  # of the radius: uniform by area
-        nu, theta, gamma = jnp.log(-jnp.log(squared) / 2), jnp.log(self.max_phase * v), jnp.log(1 - squared) / 2
+        nu, theta, gamma = jnp.log(-jnp.log(squared) / 2), jnp.log(self.max_phase * v), jnp.log1p(-squared) / 2
         w_xh = jax.random.normal(keys[2], (I, 2 * H), self.dtype) / (2 * I) ** 0.5
         w_hy = jax.random.normal(keys[3], (2 * H, H), self.dtype) / H**0.5
         w_xy = jax.random.normal(keys[4], (I, H), self.dtype) / I**0.5
-        return LRUParams(*(p.astype(self.dtype) for p in (nu, theta, gamma)), w_xh, w_hy, w_xy)
+        nu, theta, gamma = (p.astype(self.dtype) for p in (nu, theta, gamma))
+        return LRUParams(nu, theta, gamma, w_xh, w_hy, w_xy)
 
     def initial_state(self, batch_shape: tuple[int, ...] = ()) -> Complex:
         """``h_0 = 0``, each part of shape ``[*batch_shape, H]``."""

@@ -151,7 +151,7 @@ class SRU:
         return self._gate(params, 1, r, c), alpha * (projected[0] if projected else x)
 
     def _gate(self, params: SRUParams, n: int, z: Array, c: Array | None) -> Array:
-        """``σ(z + v_n ⊙ c + b_n)``."""
+        """``σ(z + v_n ⊙ c + b_n)``; without the state there are no peepholes."""
         H = self.hidden_size
         z = z if params.b_h is None else add_bias(z, params.b_h[n * H : (n + 1) * H])
-        return sigmoid(z if params.peepholes is None else z + broadcast_rows(params.peepholes[n], z) * c)
+        return sigmoid(z if c is None or params.peepholes is None else z + broadcast_rows(params.peepholes[n], z) * c)
