@@ -78,6 +78,28 @@ def test_every_algorithm(pair, algorithm, steps, reverse, x64):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("only", ["decay", "update", "initial", "real"])
+def test_derivatives_of_one_argument(only, x64):
+    """Gradient and Hessian, reverse over reverse too, with respect to one argument or a part of one."""
+    rng = np.random.default_rng(0)
+    tree = {
+        name: Complex(*jnp.asarray(rng.normal(0, 0.5, (2, *shape))))
+        for name, shape in {"decay": (5, 2), "update": (5, 2), "initial": (2,)}.items()
+    }
+    chosen = tree["update"].real if only == "real" else tree[only]
+
+    def loss(run, value):
+        changed = {"update": tree["update"]._replace(real=value)} if only == "real" else {only: value}
+        states = run(**tree | changed, reverse=False)
+        return jnp.sin(states.real[3]).sum() + states.imag.sum()
+
+    by_scan = functools.partial(loss, functools.partial(linear_recurrence, algorithm="scan"))
+    plain = functools.partial(loss, linear.sequential)
+    for derive in (jax.grad, jax.hessian, lambda f: jax.jacrev(jax.grad(f)), jax.jacfwd):
+        assert_close(jax.jit(derive(by_scan))(chosen), jax.jit(derive(plain))(chosen))
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("name", LINEAR)
 def test_every_argument(name, x64):
     """In parallel with chunks of remat, resets and lengths: values, states, gradients, and no NaN from the padding."""

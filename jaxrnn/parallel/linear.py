@@ -45,6 +45,8 @@ def linear_recurrence(
         [1.0, 1.5, 1.75, 1.875]
     """
     run = ALGORITHMS[algorithm]
+    # JAX transposes a solve only where its whole right side is differentiated: a barrier has all tangents or none
+    decay, update, initial = jax.lax.optimization_barrier((decay, update, initial))
 
     def difference(unknown: tuple[State, PyTree]) -> tuple[State, PyTree]:
         initial, states = unknown
@@ -62,7 +64,8 @@ def linear_recurrence(
         first = jax.tree.map(lambda x: x[-1:] if reverse else x[:1], (kept, states))
         return jax.tree.map(lambda s, d: s + d.sum(0), initial, multiply(*first)), states
 
-    return jax.lax.custom_linear_solve(difference, (initial, update), solve, solve_transposed)[1]
+    solution = jax.lax.custom_linear_solve(difference, (initial, update), solve, solve_transposed)
+    return jax.lax.optimization_barrier(solution)[1]
 
 
 # ---- algorithms: (decay, update, initial, reverse) -> states -------------------------------------------------------
