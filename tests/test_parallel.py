@@ -9,10 +9,10 @@ import pytest
 import zoo
 from contract import arguments, assert_close, make, weighted
 from test_bptt import first_order, second_order
-from zoo import ZOO, B, few, inputs
+from zoo import ZOO, B, T, few, inputs
 
 import jaxrnn as rnn
-from jaxrnn.parallel import linear, linear_recurrence
+from jaxrnn.parallel import linear, linear_recurrence, unrolled
 from jaxrnn.types import Complex, is_linear
 
 LINEAR = [name for name in ZOO if is_linear(ZOO[name].build("float32"))]
@@ -93,10 +93,12 @@ def test_derivatives_of_one_argument(only, x64):
         states = run(**tree | changed, reverse=False)
         return jnp.sin(states.real[3]).sum() + states.imag.sum()
 
-    by_scan = functools.partial(loss, functools.partial(linear_recurrence, algorithm="scan"))
     plain = functools.partial(loss, linear.sequential)
     for derive in (jax.grad, jax.hessian, lambda f: jax.jacrev(jax.grad(f)), jax.jacfwd):
-        assert_close(jax.jit(derive(by_scan))(chosen), jax.jit(derive(plain))(chosen))
+        expected = jax.jit(derive(plain))(chosen)
+        for algorithm in linear.ALGORITHMS:
+            f = functools.partial(loss, functools.partial(linear_recurrence, algorithm=algorithm))
+            assert_close(jax.jit(derive(f))(chosen), expected)
 
 
 @pytest.mark.slow
@@ -120,7 +122,7 @@ def test_every_argument(name, x64):
 
 @pytest.mark.slow
 def test_layers_pass_the_option_on(x64):
-    """Through stacks, both directions and wrappers: the program has no loop over time."""
+    """Through stacks, both directions and wrappers: the program has no loop over all steps."""
     cells = rnn.LRU(3, 4, dtype="float64"), rnn.MinGRU(4, 4, dtype="float64"), rnn.SRU(8, 4, dtype="float64")
     model = rnn.Stack(cells[0], rnn.Bidirectional(rnn.Residual(cells[1])), rnn.Reverse(cells[2]))
     params, xs = zoo.random_params(model), inputs(model)
@@ -129,8 +131,8 @@ def test_layers_pass_the_option_on(x64):
         return jax.grad(lambda params: weighted(rnn.unroll(model, params, xs, parallel=parallel)))
 
     assert_close(gradient("scan")(params), gradient("sequential")(params))
-    assert "scan[" not in str(jax.make_jaxpr(gradient("scan"))(params))
-    assert "scan[" in str(jax.make_jaxpr(gradient("sequential"))(params))
+    assert f"length={T}" not in str(jax.make_jaxpr(gradient("scan"))(params))
+    assert f"length={T}" in str(jax.make_jaxpr(gradient("sequential"))(params))
 
 
 def test_residuals_are_decays_and_states():
@@ -146,7 +148,7 @@ def test_residuals_are_decays_and_states():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["lru", "mingru"])
-def test_long_sequences_in_float32(name, x64):
+def test_long_sequences_in_float32(name, x64, monkeypatch):
     """After 100,000 steps the error of either algorithm is a few roundings of the largest state."""
     model = rnn.LRU(3, 4, r_min=0.99, r_max=0.99999) if name == "lru" else rnn.MinGRU(3, 4)
     params = model.init(jax.random.key(0))
@@ -154,11 +156,23 @@ def test_long_sequences_in_float32(name, x64):
     xs = inputs(model, steps=100_000, batch=(), dtype="float32")
     exact, xs_exact = jax.tree.map(lambda p: p.astype("float64"), (params, xs))
     expected = np.asarray(rnn.unroll(exact_model, exact, xs_exact)[1])
-    for parallel in ("sequential", "scan"):
-        got = np.asarray(rnn.unroll(model, params, xs, parallel=parallel)[1])
+    for algorithm in linear.ALGORITHMS:
+        monkeypatch.setattr(unrolled, "choose_algorithm", lambda parallel, decay, name=algorithm: name)
+        jax.clear_caches()
+        got = np.asarray(rnn.unroll(model, params, xs)[1])
         error = np.abs(got - expected).max() / np.abs(expected).max()
-        print(name, parallel, error)
+        print(name, algorithm, error)
         assert error < 1e-4
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", ["cpu", "gpu"])
+def test_choice(backend, monkeypatch):
+    """None is a loop on a CPU, a prefix scan on an accelerator."""
+    monkeypatch.setattr(jax, "default_backend", lambda: backend)
+    chosen = [unrolled.choose_algorithm(parallel, jnp.ones((5, 2))) for parallel in (None, "sequential", "scan")]
+    parallel = {"cpu": "chunks", "gpu": "prefix"}[backend]
+    assert chosen == ["sequential" if backend == "cpu" else "prefix", "sequential", parallel]
 
 
 def test_refusals():

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 
 from jaxrnn import checks, initializers
 from jaxrnn.compat import mesh_axes
-from jaxrnn.parallel.linear import multiply
+from jaxrnn.parallel.linear import from_state
 from jaxrnn.precision import add_bias, cast_like, widen
 from jaxrnn.types import Array, PyTree
 
@@ -116,7 +116,7 @@ def linear_step(cell: Any, params: Any, state: Any, x: Array) -> tuple[Any, Arra
     """One step of a cell that declares its linear recurrence (:class:`jaxrnn.types.LinearRecurrence`)."""
     params, state = checks.step_arguments(cell, params, state, x)
     decay, update = widen(cell.linear_recurrence(params, x))  # in 16 bits a decay near 1 would be 1
-    new = cast_like(jax.tree.map(jnp.add, multiply(decay, widen(state)), update), state)
+    new = cast_like(from_state(decay, update, widen(state)), state)
     return new, cell.readout(params, new, x)
 
 

@@ -16,6 +16,7 @@ Source: Martin and Cundy (2018), "Parallelizing linear recurrent neural nets ove
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import jax
@@ -41,7 +42,7 @@ def linear_recurrence(
     Example:
         >>> import jax.numpy as jnp
         >>> from jaxrnn.parallel import linear_recurrence
-        >>> linear_recurrence(jnp.full(4, 0.5), jnp.ones(4), jnp.array(0.0), algorithm="scan").tolist()
+        >>> linear_recurrence(jnp.full(4, 0.5), jnp.ones(4), jnp.array(0.0), algorithm="chunks").tolist()
         [1.0, 1.5, 1.75, 1.875]
     """
     run = ALGORITHMS[algorithm]
@@ -75,7 +76,7 @@ def sequential(decay: PyTree, update: PyTree, initial: State, reverse: bool) -> 
     """Step after step."""
 
     def step(state: State, inputs: tuple) -> tuple[State, State]:
-        state = jax.tree.map(jnp.add, multiply(inputs[0], state), inputs[1])
+        state = from_state(*inputs, state)
         return state, state
 
     return jax.lax.scan(step, initial, (decay, update), reverse=reverse)[1]
@@ -83,24 +84,61 @@ def sequential(decay: PyTree, update: PyTree, initial: State, reverse: bool) -> 
 
 def prefix_scan(decay: PyTree, update: PyTree, initial: State, reverse: bool) -> PyTree:
     """All steps at once, in log₂ T levels."""
-
-    def both(early: tuple, late: tuple) -> tuple:
-        return multiply(late[0], early[0]), jax.tree.map(jnp.add, multiply(late[0], early[1]), late[1])
-
     if jax.tree.leaves(update)[0].shape[0] == 0:
         return update
-    decays, states = jax.lax.associative_scan(both, (decay, update), reverse=reverse)
-    return jax.tree.map(jnp.add, multiply(decays, jax.tree.map(lambda s: s[None], initial)), states)
+    return from_state(*jax.lax.associative_scan(compose, (decay, update), reverse=reverse), initial)
 
 
-ALGORITHMS = {"sequential": sequential, "scan": prefix_scan}
+def chunks(decay: PyTree, update: PyTree, initial: State, reverse: bool) -> PyTree:
+    """Step after step within √T chunks of √T steps, all chunks at once; then from chunk to chunk."""
+
+    def split(x: Array) -> Array:
+        filled = jnp.concatenate([x, jnp.zeros((count * length - steps, *x.shape[1:]), x.dtype)])
+        return filled.reshape(count, length, *x.shape[1:]).swapaxes(0, 1)
+
+    def backwards(x: Array) -> Array:
+        return x[::-1]
+
+    def within(early: tuple, step: tuple) -> tuple[tuple, tuple]:
+        return (both := compose(early, step)), both
+
+    def between(state: State, chunk: tuple) -> tuple[State, State]:
+        return from_state(*chunk, state), state
+
+    if reverse:
+        flipped = jax.tree.map(backwards, (decay, update))
+        return jax.tree.map(backwards, chunks(*flipped, initial, False))
+    steps = jax.tree.leaves(update)[0].shape[0]
+    if steps == 0:
+        return update
+    length = math.isqrt(steps)
+    count = -(-steps // length)
+    decay, update = jax.tree.map(split, (decay, update))
+    first = jax.tree.map(lambda x: x[0], decay)
+    whole, each = jax.lax.scan(within, (ones_like(first), jax.tree.map(jnp.zeros_like, first)), (decay, update))
+    states = from_state(*each, jax.lax.scan(between, initial, whole)[1])
+    return jax.tree.map(lambda x: x.swapaxes(0, 1).reshape(count * length, *x.shape[2:])[:steps], states)
+
+
+ALGORITHMS = {"sequential": sequential, "prefix": prefix_scan, "chunks": chunks}
+
+
+def compose(early: tuple, late: tuple) -> tuple:
+    """Two steps, or runs of steps, as one."""
+    return multiply(late[0], early[0]), from_state(*late, early[1])
+
+
+def from_state(decay: PyTree, update: PyTree, state: State) -> PyTree:
+    """``decay ⊙ state + update``."""
+    return jax.tree.map(jnp.add, multiply(decay, state), update)
 
 
 # ---- products of states --------------------------------------------------------------------------------------------
 
 
 def multiply(a: PyTree, b: PyTree) -> PyTree:
-    """The product, leaf by leaf; that of complex pairs is the complex one."""
+    """The product, leaf by leaf; that of complex pairs is the complex one. A state is the same for leading axes."""
+    b = jax.tree.map(lambda a, b: b.reshape((1,) * (a.ndim - b.ndim) + b.shape), a, b)
 
     def product(a: Any, b: Any) -> Any:
         if isinstance(a, Complex):

@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import Any, NoReturn
 
 import jax
-import jax.numpy as jnp
 
 from jaxrnn import checks
-from jaxrnn.parallel.linear import last, linear_recurrence, multiply, ones_like
+from jaxrnn.parallel.linear import from_state, last, linear_recurrence, ones_like
 from jaxrnn.precision import cast_like, widen
 from jaxrnn.scan import where
 from jaxrnn.types import Array, Params, PyTree, State, is_linear
@@ -24,8 +23,7 @@ def unroll_linear(
     """
     decay, update = widen(spec.cell.linear_recurrence(params, xs))
     if resets is not None:
-        initial = jax.tree.map(lambda s: s[None], widen(spec.initial_state(state, resets)))
-        update = where(resets, jax.tree.map(jnp.add, multiply(decay, initial), update), update)
+        update = where(resets, from_state(decay, update, widen(spec.initial_state(state, resets))), update)
         decay = where(~resets, decay)
     if mask is not None:
         decay, update = where(mask, decay, ones_like(decay)), where(mask, update)
@@ -41,14 +39,17 @@ def unroll_linear(
 def choose_algorithm(parallel: str | None, decay: PyTree) -> str:
     """The algorithm of a recurrence: as asked for; by default in parallel on an accelerator, not on a CPU.
 
-    Newton's method would find the states of a linear recurrence in one iteration, which is the prefix scan.
+    Measured on 2 cores, see ``scripts/BENCHMARKS.md``: on a CPU the loop over time costs next to nothing, and chunks
+    took 1.2 to 3 times as long, the prefix scan up to 15 times. On an accelerator each step costs a launch, and the
+    prefix scan has fewest; that was not measured. Newton's method would find the states of a linear recurrence in one
+    iteration, which is a prefix scan.
     """
     steps = jax.tree.leaves(decay)[0].shape[0]
-    if not isinstance(steps, int):  # in a program exported for any T
+    on_cpu = jax.default_backend() == "cpu"
+    symbolic = not isinstance(steps, int)  # in a program exported for any T
+    if parallel == "sequential" or symbolic or (parallel is None and on_cpu):
         return "sequential"
-    if parallel is None:
-        return "sequential" if jax.default_backend() == "cpu" else "scan"
-    return "sequential" if parallel == "sequential" else "scan"
+    return "chunks" if on_cpu else "prefix"
 
 
 def refuse_scan(cell: Any, derivative: str) -> NoReturn:
