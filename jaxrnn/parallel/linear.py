@@ -76,7 +76,7 @@ def sequential(decay: PyTree, update: PyTree, initial: State, reverse: bool) -> 
     """Step after step."""
 
     def step(state: State, inputs: tuple) -> tuple[State, State]:
-        state = from_state(*inputs, state)
+        state = from_state(inputs[0], inputs[1], state)
         return state, state
 
     return jax.lax.scan(step, initial, (decay, update), reverse=reverse)[1]
@@ -86,7 +86,8 @@ def prefix_scan(decay: PyTree, update: PyTree, initial: State, reverse: bool) ->
     """All steps at once, in log₂ T levels."""
     if jax.tree.leaves(update)[0].shape[0] == 0:
         return update
-    return from_state(*jax.lax.associative_scan(compose, (decay, update), reverse=reverse), initial)
+    decays, updates = jax.lax.associative_scan(compose, (decay, update), reverse=reverse)
+    return from_state(decays, updates, initial)
 
 
 def chunks(decay: PyTree, update: PyTree, initial: State, reverse: bool) -> PyTree:
@@ -103,11 +104,11 @@ def chunks(decay: PyTree, update: PyTree, initial: State, reverse: bool) -> PyTr
         return (both := compose(early, step)), both
 
     def between(state: State, chunk: tuple) -> tuple[State, State]:
-        return from_state(*chunk, state), state
+        return from_state(chunk[0], chunk[1], state), state
 
     if reverse:
         flipped = jax.tree.map(backwards, (decay, update))
-        return jax.tree.map(backwards, chunks(*flipped, initial, False))
+        return jax.tree.map(backwards, chunks(flipped[0], flipped[1], initial, False))
     steps = jax.tree.leaves(update)[0].shape[0]
     if steps == 0:
         return update
@@ -115,8 +116,10 @@ def chunks(decay: PyTree, update: PyTree, initial: State, reverse: bool) -> PyTr
     count = -(-steps // length)
     decay, update = jax.tree.map(split, (decay, update))
     first = jax.tree.map(lambda x: x[0], decay)
-    whole, each = jax.lax.scan(within, (ones_like(first), jax.tree.map(jnp.zeros_like, first)), (decay, update))
-    states = from_state(*each, jax.lax.scan(between, initial, whole)[1])
+    whole, (decays, updates) = jax.lax.scan(
+        within, (ones_like(first), jax.tree.map(jnp.zeros_like, first)), (decay, update)
+    )
+    states = from_state(decays, updates, jax.lax.scan(between, initial, whole)[1])
     return jax.tree.map(lambda x: x.swapaxes(0, 1).reshape(count * length, *x.shape[2:])[:steps], states)
 
 
@@ -125,7 +128,7 @@ ALGORITHMS = {"sequential": sequential, "prefix": prefix_scan, "chunks": chunks}
 
 def compose(early: tuple, late: tuple) -> tuple:
     """Two steps, or runs of steps, as one."""
-    return multiply(late[0], early[0]), from_state(*late, early[1])
+    return multiply(late[0], early[0]), from_state(late[0], late[1], early[1])
 
 
 def from_state(decay: PyTree, update: PyTree, state: State) -> PyTree:
