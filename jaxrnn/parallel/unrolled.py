@@ -41,8 +41,8 @@ def choose_algorithm(parallel: str | None, decay: PyTree) -> str:
 
     Measured on 2 cores, see ``scripts/BENCHMARKS.md``: on a CPU the loop over time costs next to nothing; chunks
     took 0.9 to 3 times as long, the prefix scan 1.5 to 15 times. On an accelerator, where nothing was measured, each
-    step costs a launch, and the prefix scan has fewest. Newton's method would find the states of a linear recurrence in one
-    iteration, which is a prefix scan.
+    step costs a launch, and the prefix scan has fewest. Newton's method would find the states of a linear
+    recurrence in one iteration, which is a prefix scan.
     """
     steps = jax.tree.leaves(decay)[0].shape[0]
     on_cpu = jax.default_backend() == "cpu"
