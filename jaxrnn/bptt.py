@@ -27,9 +27,20 @@ import numpy as np
 from jaxrnn import checks, compat
 from jaxrnn.adaptor import KeyedCell
 from jaxrnn.compat import mesh_axes, pvary
+from jaxrnn.parallel import refuse_scan, unroll_linear
 from jaxrnn.precision import cast_like, differentiable_step, wide_tangent, widen
 from jaxrnn.scan import fill_padding, masked_scan, scan_chunks, where
-from jaxrnn.types import Array, Params, PyTree, Recurrence, ScanOptions, State, has_differential, takes_key
+from jaxrnn.types import (
+    Array,
+    Params,
+    PyTree,
+    Recurrence,
+    ScanOptions,
+    State,
+    has_differential,
+    is_linear,
+    takes_key,
+)
 
 
 def unroll_cell(
@@ -46,11 +57,15 @@ def unroll_cell(
         steps = jnp.arange(jax.tree.leaves(xs)[0].shape[0])
         cell, xs = KeyedCell(cell), (xs, jax.vmap(jax.random.fold_in, (None, 0))(key, steps))
     unroll = _unroll_by_autodiff
-    if options.derivative != "autodiff" and single_dtype:
+    if is_linear(cell) and options.derivative == "rule":
+        unroll = unroll_linear
+    elif options.parallel == "scan":
+        refuse_scan(cell, options.derivative)
+    elif options.derivative != "autodiff" and single_dtype:
         if options.derivative == "linearized":
             cell = Linearized(cell)
         unroll = _unroll_by_rule if has_differential(cell) else _unroll_by_autodiff
-    spec = ScanSpec(cell, options.reverse, options.return_states)
+    spec = ScanSpec(cell, options.reverse, options.return_states, options.parallel)
     initial = state_after_reset(cell, state, options)
     wide_params = widen(params)  # the gradient is a sum over chunks
 
@@ -72,6 +87,7 @@ class ScanSpec(NamedTuple):
     cell: Any
     reverse: bool
     return_states: bool
+    parallel: str | None = None
 
 
 def state_after_reset(cell: Any, state: State, options: ScanOptions) -> State | None:

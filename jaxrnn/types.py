@@ -165,6 +165,30 @@ class Maskable(Cell, Protocol):
         """Take one step with ``recurrent(h)`` in the products and ``candidate(c̃)`` in the update."""
 
 
+class LinearRecurrence(Cell, Protocol):
+    r"""A cell whose state enters linearly: all of its states are computed in parallel, see :mod:`jaxrnn.parallel`.
+
+    .. math:: s_t = a(x_t) ⊙ s_{t-1} + b(x_t), \qquad y_t = g(s_t, x_t)
+
+    Both methods take one input or those of all steps. As for :class:`Differential`, they must be defined in the class
+    of the cell itself. A cell that is linear for some hyperparameters only has a property ``is_linear``.
+    """
+
+    def linear_recurrence(self, params: Params, xs: PyTree) -> tuple[State, State]:
+        """``a`` and ``b``, each of the structure of a state."""
+
+    def readout(self, params: Params, states: State, xs: PyTree) -> PyTree:
+        """The outputs, from the states after each step and its inputs."""
+
+
+@exportable
+class Complex(NamedTuple):
+    """Complex numbers as two real arrays: no dtype, file format or optimizer needs to know of them."""
+
+    real: Array
+    imag: Array
+
+
 def has_differential(cell: Any) -> bool:
     """Whether the class of the cell itself, not one of its bases, declares a differential; so must a cell adapted."""
     declared = "differential" in vars(type(cell))
@@ -184,6 +208,11 @@ def keyed_step(model: Any, key: Array | None) -> Callable[[Params, State, PyTree
 def unmasked(x: Array) -> Array:
     """No mask: x itself."""
     return x
+
+
+def is_linear(cell: Any) -> bool:
+    """Whether the state of the cell enters linearly, as the class of the cell itself declares."""
+    return "linear_recurrence" in vars(type(cell)) and getattr(cell, "is_linear", True)
 
 
 def is_layer(model: Any) -> bool:

@@ -201,6 +201,45 @@ def conv_lstm(model: Any, params: Any, state: tuple, x: np.ndarray) -> tuple:
     return (h, c), h
 
 
+def sru(model: Any, params: Any, c: np.ndarray, x: np.ndarray) -> tuple:
+    H = model.hidden_size
+    w_c, w_f, w_r, *w_s = (params.w_xh[:, n : n + H] for n in range(0, params.w_xh.shape[1], H))
+    b_f, b_r = np.reshape(params.b_h, (2, H)) if model.use_bias else np.zeros((2, H))
+    v_f, v_r = params.peepholes if model.peepholes else np.zeros((2, H))
+    f = sigmoid(x @ w_f + v_f * c + b_f)
+    r = sigmoid(x @ w_r + v_r * c + b_r)
+    c = f * c + (1 - f) * (x @ w_c)
+    skip = x @ w_s[0] if w_s else x
+    return c, r * c + (1 - r) * skip * np.sqrt(1 + 2 * np.exp(model.highway_bias))
+
+
+def positive(a: np.ndarray) -> np.ndarray:
+    return np.array([a_k + 0.5 if a_k >= 0 else sigmoid(a_k) for a_k in a])
+
+
+def mingru(model: Any, params: Any, h: np.ndarray, x: np.ndarray) -> tuple:
+    a = x @ params.w_xh + (params.b_h if model.use_bias else 0)
+    z, candidate = sigmoid(a[: model.hidden_size]), a[model.hidden_size :]
+    h = (1 - z) * h + z * (positive(candidate) if model.positive else candidate)
+    return h, h
+
+
+def minlstm(model: Any, params: Any, h: np.ndarray, x: np.ndarray) -> tuple:
+    a_f, a_i, candidate = np.reshape(x @ params.w_xh + (params.b_h if model.use_bias else 0), (3, model.hidden_size))
+    f, i = sigmoid(a_f), sigmoid(a_i)
+    h = f / (f + i) * h + i / (f + i) * (positive(candidate) if model.positive else candidate)
+    return h, h
+
+
+def lru(model: Any, params: Any, h: tuple, x: np.ndarray) -> tuple:
+    H = model.hidden_size
+    eigenvalues = np.exp(-np.exp(params.nu) + 1j * np.exp(params.theta))
+    w_in = params.w_xh[:, :H] + 1j * params.w_xh[:, H:]
+    w_out = params.w_hy[:H] + 1j * params.w_hy[H:]
+    new = eigenvalues * (h[0] + 1j * h[1]) + np.exp(params.gamma) * (x @ w_in)
+    return (new.real, new.imag), (new @ w_out).real + x @ params.w_xy
+
+
 def linear(model: Any, params: Any, state: tuple, x: np.ndarray) -> tuple:
     return (), x @ params.w + (params.b if model.use_bias else 0)
 
@@ -238,6 +277,10 @@ CELLS = {  # step, and the initial state of a sequence
     "SLSTM": (slstm, lambda model: (np.zeros(model.hidden_size),) * 4),
     "GRUD": (gru_d, lambda model: tuple(map(np.zeros, (model.hidden_size, *[model.input_size // 2] * 2)))),
     "ConvLSTM": (conv_lstm, lambda model: (np.zeros((*model.grid, model.hidden_size)),) * 2),
+    "SRU": (sru, lambda model: np.zeros(model.hidden_size)),
+    "MinGRU": (mingru, lambda model: np.zeros(model.hidden_size)),
+    "MinLSTM": (minlstm, lambda model: np.zeros(model.hidden_size)),
+    "LRU": (lru, lambda model: (np.zeros(model.hidden_size), np.zeros(model.hidden_size))),
     "Average": (average, lambda model: {"mean": np.full(model.size, 0.5), "steps": 0}),
     "Linear": (linear, no_state),
     "Embedding": (embedding, no_state),

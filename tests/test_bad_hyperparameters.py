@@ -57,6 +57,12 @@ HYPERPARAMETERS = {
     "ValueError projection_clip: expected None without projection_size, got 3.0; cell_clip…": lambda: rnn.LSTM(
         I, H, projection_clip=3.0
     ),
+    "ValueError r_min, r_max: expected 0 ≤ r_min < r_max ≤ 1, got 0.9, 0.5": lambda: rnn.LRU(
+        I, H, r_min=0.9, r_max=0.5
+    ),
+    "ValueError max_phase: expected a phase over 0, up to 2π, got 7.0": lambda: rnn.LRU(I, H, max_phase=7.0),
+    "TypeError positive: expected True or False, got int 1": lambda: rnn.MinGRU(I, H, positive=1),
+    "TypeError peepholes: expected True or False, got str fo": lambda: rnn.SRU(I, H, peepholes="fo"),
     "TypeError reset_after: expected True or False, got int 0": lambda: rnn.GRU(I, H, reset_after=0),
     "TypeError use_bias: expected True or False, got None": lambda: rnn.Linear(I, H, use_bias=None),
     "TypeError use_bias: expected True or False, got str no": lambda: rnn.Tied(EMBEDDING, rnn.GRU(I, I), use_bias="no"),

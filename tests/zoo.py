@@ -194,6 +194,15 @@ ZOO: dict[str, Entry] = {
     "conv-dilated": Entry(lambda d: conv(d, 5, 1, padding="VALID", dilation=2), 2, "past"),
     "conv-stack": Entry(lambda d: rnn.Stack(conv(d, 4, 1), conv(d, 4, 2), linear(d, 2, 3)), 3, "past"),
     "conv-bidirectional": Entry(lambda d: rnn.Bidirectional(conv(d, 4, 1)), 4, "all"),
+    "sru": Entry(lambda d: rnn.SRU(I, H, highway_bias=-0.5, dtype=d), H, "past"),
+    "sru-no-projection": Entry(lambda d: rnn.SRU(I, I, dtype=d), I, "past"),
+    "sru-peepholes": Entry(lambda d: rnn.SRU(I, H, peepholes=True, dtype=d), H, "past"),
+    "sru-no-bias": Entry(lambda d: rnn.SRU(I, H, use_bias=False, dtype=d), H, "past"),
+    "mingru": Entry(lambda d: rnn.MinGRU(I, H, dtype=d), H, "past"),
+    "mingru-positive": Entry(lambda d: rnn.MinGRU(I, H, positive=True, use_bias=False, dtype=d), H, "past"),
+    "minlstm": Entry(lambda d: rnn.MinLSTM(I, H, dtype=d), H, "past"),
+    "minlstm-positive": Entry(lambda d: rnn.MinLSTM(I, H, positive=True, dtype=d), H, "past"),
+    "lru": Entry(lambda d: rnn.LRU(I, H, dtype=d), H, "past"),
     "linear": Entry(linear, H, "now"),
     "linear-no-bias": Entry(lambda d: linear(d, use_bias=False), H, "now"),
     "embedding": Entry(embedding, I, "now"),
@@ -232,7 +241,17 @@ ZOO: dict[str, Entry] = {
     "user-in-bidirectional": Entry(lambda d: rnn.Bidirectional(Average(I, d)), 2 * I, "all"),
 }
 
-RARE = ("mgu", "janet", "mlstm", "slstm")  # cells for which ONNX has no operator, by the start of their names
+RARE = (
+    "mgu",
+    "janet",
+    "mlstm",
+    "slstm",
+    "gru_d",
+    "sru",
+    "mingru",
+    "minlstm",
+    "lru",
+)  # cells for which ONNX has no operator, by the start of their names
 
 STEPPING = [name for name, entry in ZOO.items() if entry.sees in ("now", "past")]  # models that have a step
 

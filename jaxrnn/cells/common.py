@@ -12,7 +12,8 @@ import jax.numpy as jnp
 from jaxrnn import checks, initializers
 from jaxrnn.cells.normalization import LayerNormParams, ProjectionNorms, layer_norm, standardized, tangent
 from jaxrnn.compat import mesh_axes
-from jaxrnn.precision import add_bias
+from jaxrnn.parallel.linear import from_state
+from jaxrnn.precision import add_bias, cast_like, widen
 from jaxrnn.types import Array, PyTree
 
 NO_NORMS = ProjectionNorms()
@@ -123,13 +124,22 @@ def zero_state(cell: Any, batch_shape: tuple[int, ...], size: int | None = None)
     return jnp.zeros((*batch_shape, size or cell.hidden_size), cell.dtype)
 
 
+def linear_step(cell: Any, params: Any, state: Any, x: Array) -> tuple[Any, Array]:
+    """One step of a cell that declares its linear recurrence (:class:`jaxrnn.types.LinearRecurrence`)."""
+    params, state = checks.step_arguments(cell, params, state, x)
+    decay, update = widen(cell.linear_recurrence(params, x))  # in 16 bits a decay near 1 would be 1
+    new = cast_like(from_state(decay, update, widen(state)), state)
+    return new, cell.readout(params, new, x)
+
+
 def check_hyperparameters(cell: Any) -> None:
     """Check the hyperparameters that all built-in cells have; replaces the dtype by its name."""
     checks.size("input_size", cell.input_size)
     checks.size("hidden_size", cell.hidden_size)
     checks.flag("use_bias", cell.use_bias)
     for name in ("w_xh_init", "w_hh_init", "b_h_init"):
-        checks.initializer(name, getattr(cell, name), initializers.NAMED)
+        if hasattr(cell, name):
+            checks.initializer(name, getattr(cell, name), initializers.NAMED)
     object.__setattr__(cell, "dtype", checks.float_dtype("dtype", cell.dtype))
 
 

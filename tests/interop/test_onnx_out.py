@@ -24,7 +24,7 @@ CLOSE = {"float32": 1e-5, "float64": 1e-10}
 RECURRENT = {"RNN", "GRU", "LSTM", "Scan"}
 OPTIONS = [name for name in ZOO if {"norm", "projection", "clip", "options"} & {*name.split("-")}]  # of cells
 WITHOUT_OPERATOR = ["vanilla-callable", "lstm-peephole-previous", "user", "user-in-stack", "user-in-bidirectional"]
-WITHOUT_OPERATOR += [*OPTIONS, *(name for name in ZOO if name.startswith((*RARE, "gru_d")))]
+WITHOUT_OPERATOR += [*OPTIONS, *(name for name in ZOO if name.startswith(RARE))]
 
 
 def converted(model, params, **options):

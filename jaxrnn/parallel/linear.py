@@ -1,0 +1,185 @@
+r"""Linear recurrences over time: step after step, by a parallel prefix scan, or in chunks.
+
+.. math:: s_t = a_t ⊙ s_{t-1} + b_t
+
+Two steps are one step of the same form: :math:`(a, b)` and then :math:`(a', b')` is :math:`(a' a,\; a' b + b')`. This
+operation is associative, so that all states are a prefix scan, of :math:`\log_2 T` levels (Blelloch 1990).
+
+The recurrence is also a system of equations, :math:`s_t - a_t ⊙ s_{t-1} = b_t`, and each algorithm solves it. It is
+given to JAX as such (:func:`jax.lax.custom_linear_solve`), with the consequences of :mod:`jaxrnn.bptt`: the
+differential is the same recurrence with :math:`db_t + da_t ⊙ s_{t-1}` in place of :math:`b_t`, and the gradient is its
+transpose, a recurrence from the last step to the first. Both run by the algorithm that was chosen; nothing inside of
+it is stored or differentiated.
+
+Source: Martin and Cundy (2018), "Parallelizing linear recurrent neural nets over sequence length".
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jaxrnn.types import Array, Complex, PyTree, State
+
+
+def linear_recurrence(
+    decay: PyTree, update: PyTree, initial: State, *, reverse: bool = False, algorithm: str = "sequential"
+) -> PyTree:
+    """All states of ``s_t = decay_t ⊙ s_{t-1} + update_t``.
+
+    Args:
+        decay, update: trees of arrays ``[T, ..., H]``, or of :class:`~jaxrnn.types.Complex` pairs of them.
+        initial: the state before the first step, ``[..., H]``.
+        reverse: from the last step to the first.
+        algorithm: a name in ``ALGORITHMS``; the states are equal to rounding.
+
+    Returns:
+        The states after each step, ``[T, ..., H]``.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from jaxrnn.parallel import linear_recurrence
+        >>> linear_recurrence(jnp.full(4, 0.5), jnp.ones(4), jnp.array(0.0), algorithm="chunks").tolist()
+        [1.0, 1.5, 1.75, 1.875]
+    """
+    run = ALGORITHMS[algorithm]
+    # JAX transposes a solve only where its whole right side is differentiated: a barrier has all tangents or none
+    decay, update, initial = jax.lax.optimization_barrier((decay, update, initial))
+
+    def difference(unknown: tuple[State, PyTree]) -> tuple[State, PyTree]:
+        initial, states = unknown
+        kept = multiply(decay, shift(states, initial, reverse))
+        return initial, jax.tree.map(jnp.subtract, states, kept)
+
+    def solve(_: Any, right: tuple[State, PyTree]) -> tuple[State, PyTree]:
+        initial, update = right
+        return initial, run(decay, update, initial, reverse)
+
+    def solve_transposed(_: Any, right: tuple[State, PyTree]) -> tuple[State, PyTree]:
+        initial, update = right
+        kept, zero = conjugate(decay), jax.tree.map(jnp.zeros_like, initial)
+        states = run(shift(kept, zero, not reverse), update, zero, not reverse)
+        first = jax.tree.map(lambda x: x[-1:] if reverse else x[:1], (kept, states))
+        return jax.tree.map(lambda s, d: s + d.sum(0), initial, multiply(*first)), states
+
+    solution = jax.lax.custom_linear_solve(difference, (initial, update), solve, solve_transposed)
+    return jax.lax.optimization_barrier(solution)[1]
+
+
+# ---- algorithms: (decay, update, initial, reverse) -> states -------------------------------------------------------
+
+
+def sequential(decay: PyTree, update: PyTree, initial: State, reverse: bool) -> PyTree:
+    """Step after step."""
+
+    def step(state: State, inputs: tuple) -> tuple[State, State]:
+        state = from_state(inputs[0], inputs[1], state)
+        return state, state
+
+    return jax.lax.scan(step, initial, (decay, update), reverse=reverse)[1]
+
+
+def prefix_scan(decay: PyTree, update: PyTree, initial: State, reverse: bool) -> PyTree:
+    """All steps at once, in log₂ T levels."""
+    if jax.tree.leaves(update)[0].shape[0] == 0:
+        return update
+    decays, updates = jax.lax.associative_scan(compose, (decay, update), reverse=reverse)
+    return from_state(decays, updates, initial)
+
+
+def chunks(decay: PyTree, update: PyTree, initial: State, reverse: bool) -> PyTree:
+    """Step after step within √T chunks of √T steps, all chunks at once; then from chunk to chunk."""
+
+    def split(x: Array) -> Array:
+        filled = jnp.concatenate([x, jnp.zeros((count * length - steps, *x.shape[1:]), x.dtype)])
+        return filled.reshape(count, length, *x.shape[1:]).swapaxes(0, 1)
+
+    def backwards(x: Array) -> Array:
+        return x[::-1]
+
+    def within(early: tuple, step: tuple) -> tuple[tuple, tuple]:
+        return (both := compose(early, step)), both
+
+    def between(state: State, chunk: tuple) -> tuple[State, State]:
+        return from_state(chunk[0], chunk[1], state), state
+
+    if reverse:
+        flipped = jax.tree.map(backwards, (decay, update))
+        return jax.tree.map(backwards, chunks(flipped[0], flipped[1], initial, False))
+    steps = jax.tree.leaves(update)[0].shape[0]
+    if steps == 0:
+        return update
+    length = math.isqrt(steps)
+    count = -(-steps // length)
+    decay, update = jax.tree.map(split, (decay, update))
+    first = jax.tree.map(lambda x: x[0], decay)
+    whole, (decays, updates) = jax.lax.scan(
+        within, (ones_like(first), jax.tree.map(jnp.zeros_like, first)), (decay, update)
+    )
+    states = from_state(decays, updates, jax.lax.scan(between, initial, whole)[1])
+    return jax.tree.map(lambda x: x.swapaxes(0, 1).reshape(count * length, *x.shape[2:])[:steps], states)
+
+
+ALGORITHMS = {"sequential": sequential, "prefix": prefix_scan, "chunks": chunks}
+
+
+def compose(early: tuple, late: tuple) -> tuple:
+    """Two steps, or runs of steps, as one."""
+    return multiply(late[0], early[0]), from_state(late[0], late[1], early[1])
+
+
+def from_state(decay: PyTree, update: PyTree, state: State) -> PyTree:
+    """``decay ⊙ state + update``."""
+    return jax.tree.map(jnp.add, multiply(decay, state), update)
+
+
+# ---- products of states --------------------------------------------------------------------------------------------
+
+
+def multiply(a: PyTree, b: PyTree) -> PyTree:
+    """The product, leaf by leaf; that of complex pairs is the complex one. A state is the same for leading axes."""
+    b = jax.tree.map(lambda a, b: b.reshape((1,) * (a.ndim - b.ndim) + b.shape), a, b)
+
+    def product(a: Any, b: Any) -> Any:
+        if isinstance(a, Complex):
+            return Complex(a.real * b.real - a.imag * b.imag, a.real * b.imag + a.imag * b.real)
+        return a * b
+
+    return jax.tree.map(product, a, b, is_leaf=is_complex)
+
+
+def conjugate(tree: PyTree) -> PyTree:
+    """The tree with the complex conjugate of its pairs, which is the transpose of a product with them."""
+    return jax.tree.map(lambda a: Complex(a.real, -a.imag) if is_complex(a) else a, tree, is_leaf=is_complex)
+
+
+def is_complex(value: Any) -> bool:
+    return isinstance(value, Complex)
+
+
+def shift(states: PyTree, initial: State, reverse: bool) -> PyTree:
+    """The state before each step, ``[T, ...]``, from the states after them."""
+
+    def previous(s: Array, after: Array) -> Array:
+        before = [after[1:], s[None]] if reverse else [s[None], after[:-1]]
+        return jnp.concatenate(before)[: after.shape[0]]  # empty where T is 0
+
+    return jax.tree.map(previous, initial, states)
+
+
+def ones_like(tree: PyTree) -> PyTree:
+    """The factor that changes nothing: 1, of a complex pair 1 + 0i."""
+
+    def one(a: Any) -> Any:
+        return Complex(jnp.ones_like(a.real), jnp.zeros_like(a.imag)) if is_complex(a) else jnp.ones_like(a)
+
+    return jax.tree.map(one, tree, is_leaf=is_complex)
+
+
+def last(initial: State, states: PyTree, reverse: bool) -> State:
+    """The state after all steps; the initial one where there is none."""
+    at = 0 if reverse else -1
+    return jax.tree.map(lambda s, after: after[at] if after.shape[0] != 0 else s, initial, states)
