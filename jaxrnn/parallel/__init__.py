@@ -1,0 +1,1 @@
+"""Parallel in time: nonlinear recurrences by Newton's method."""
