@@ -13,6 +13,7 @@ from jaxrnn import (
     learning,
     losses,
     metrics,
+    parallel,
     plots,
     tasks,
 )
@@ -64,6 +65,7 @@ __all__ = [
     "learning",
     "losses",
     "metrics",
+    "parallel",
     "plots",
     "tasks",
     "trajectory",

@@ -25,6 +25,7 @@ import jax.numpy as jnp
 
 from jaxrnn import checks, compat
 from jaxrnn.compat import mesh_axes, pvary
+from jaxrnn.parallel import unroll_nonlinear
 from jaxrnn.precision import cast_like, differentiable_step, wide_tangent, widen
 from jaxrnn.scan import fill_padding, masked_scan, scan_chunks, where
 from jaxrnn.types import Array, Params, PyTree, Recurrence, ScanOptions, State, has_differential
@@ -40,11 +41,13 @@ def unroll_cell(
     state = _carry_like_output(cell.step, params, state, xs)
     xs = xs if options.mask is None else fill_padding(options.mask, xs)
     unroll = _unroll_by_autodiff
-    if options.derivative != "autodiff" and _single_dtype(params, state, xs):
+    if options.parallel in ("scan", "newton"):
+        unroll = unroll_nonlinear
+    elif options.derivative != "autodiff" and _single_dtype(params, state, xs):
         if options.derivative == "linearized":
             cell = Linearized(cell)
         unroll = _unroll_by_rule if has_differential(cell) else _unroll_by_autodiff
-    spec = ScanSpec(cell, options.reverse, options.return_states)
+    spec = ScanSpec(cell, options.reverse, options.return_states, options.parallel, options.tolerance)
     wide_params = widen(params)  # the gradient is a sum over chunks
 
     def scan_chunk(state: State, inputs: tuple) -> tuple[State, tuple]:
@@ -65,6 +68,8 @@ class ScanSpec(NamedTuple):
     cell: Any
     reverse: bool
     return_states: bool
+    parallel: str | None
+    tolerance: float | None
 
     def initial_state(self, state: State, resets: Array | None) -> State:
         """The state after a reset, in the dtype of ``state``; None without resets."""

@@ -1,194 +1,167 @@
-r"""Newton's method in time: all states of a nonlinear recurrence at once.
-
-.. math:: r_t = f_t(s_{t-1}) - s_t = 0, \qquad t = 1 … T
-
-The states solve these T equations. Each iteration of Newton's method linearizes them at the states of the last one, and
-solves the linear recurrence that is left (:mod:`jaxrnn.parallel.affine`) for the changes d of all states at once:
-
-.. math:: d_t = J_t\, d_{t-1} + r_t, \qquad J_t = \frac{∂f_t}{∂s_{t-1}}, \qquad s ← s + d
-
-Every iteration makes at least one state more exact, from the first on. A network that forgets needs few iterations,
-whatever T is. Where nearby states diverge (a largest Lyapunov exponent above 0) it needs about as many as there are
-steps, and in between the products of Jacobians overflow.
-
-The derivative is that of the equations at their solution (implicit function theorem), not of the iterations: the linear
-recurrence :math:`ds_t = J_t\, ds_{t-1} + v_t` of :mod:`jaxrnn.bptt`, with the full Jacobian, solved in the same way.
-
-Source: Lim et al. (2024), "Parallelizing non-linear sequential models over the sequence length" (DEER); diagonal and
-damped forms: Gonzalez et al. (2024), "Towards scalable and stable parallelization of nonlinear RNNs".
-"""
+"""Newton's method in time for users: with all its options and a report, and as a way to unroll a cell."""
 
 from __future__ import annotations
 
-import functools
-import math
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from jaxrnn import checks
 from jaxrnn.constructor import is_immutable
-from jaxrnn.parallel.affine import affine_scan, damped_affine_scan, diagonal_jacobian, full_jacobian
-from jaxrnn.precision import cast_like, differentiable_step, widen
-from jaxrnn.scan import masked_step
-from jaxrnn.types import Array, Params, PyTree, State, input_ndim
+from jaxrnn.parallel.equations import Method, Problem, largest_residual, run, single_step
+from jaxrnn.precision import cast_like
+from jaxrnn.scan import fill_padding, sequence_mask, where
+from jaxrnn.types import Array, Params, PyTree, State, exportable, is_layer
 
 
-class Method(NamedTuple):
-    """How the equations are solved, see :func:`~jaxrnn.parallel.newton`."""
-
-    jacobian: str = "full"
-    damping: float | None = None
-    tolerance: float | None = None
-    max_iterations: int = 100
-
-
-class Problem(NamedTuple):
-    """The equations, besides the cell; time runs forwards."""
-
-    params: Params
-    initial: State | None  # after a reset
-    state: State
-    xs: PyTree
-    mask: Array | None
-    resets: Array | None
-
-
-class Solution(NamedTuple):
-    """The states after each step, ``[T, ...]``, and how they were found."""
-
-    states: State
-    iterations: Array
-    residual: Array
-
-
-# ---- the equations -------------------------------------------------------------------------------------------------
-
-
-def take_steps(cell: Any, problem: Problem, before: State) -> tuple[State, PyTree]:
-    """Every step from the state before it, ``[T, ...]``: the states after them, and the outputs."""
-    cell_step = differentiable_step(cell.step, problem.params)
-
-    def step(state: State, x: PyTree) -> tuple[State, PyTree]:
-        new, y = cell_step(state, x)
-        return cast_like(checks.next_state(state, new), state), y
-
-    inputs = problem.xs, problem.mask, problem.resets
-    return jax.vmap(masked_step(step, problem.initial))(before, inputs)
-
-
-def previous(state: State, states: State) -> State:
-    """The state before each step, ``[T, ...]``, from the first one and the states after each step."""
-    return jax.tree.map(lambda s, after: jnp.concatenate([s[None], after])[:-1], state, states)
-
-
-def to_rows(states: State, axes: int) -> Array:
-    """The numbers of a state as one row, ``[..., S]``, after so many axes of time and batch."""
-    rows = [s.reshape(*s.shape[:axes], math.prod(s.shape[axes:])) for s in jax.tree.leaves(states)]
-    return jnp.concatenate(rows, -1)
-
-
-def from_rows(rows: Array, state: State) -> State:
-    """States ``[T, ...]`` from rows ``[T, ..., S]``; the other argument is like one of them."""
-    leaves, tree = jax.tree.flatten(state)
-    features = [leaf.shape[rows.ndim - 2 :] for leaf in leaves]
-    parts = jnp.split(rows, np.cumsum([math.prod(shape) for shape in features])[:-1], -1)
-    states = [part.reshape(*rows.shape[:-1], *shape) for part, shape in zip(parts, features, strict=True)]
-    return cast_like(jax.tree.unflatten(tree, states), state)
-
-
-def residual(rows: Array, after: Array) -> Array:
-    r"""The largest error of a step, relative to numbers above 1.
-
-    .. math:: \max \frac{|f_t(s_{t-1}) - s_t|}{\max(1, |f_t(s_{t-1})|)}
-    """
-    return jnp.max(jnp.abs(after - rows) / jnp.maximum(1, jnp.abs(after)), initial=0)
-
-
-# ---- their solution ------------------------------------------------------------------------------------------------
-
-
-@functools.partial(jax.custom_jvp, nondiff_argnums=(0, 1))
-def solve(cell: Any, method: Method, problem: Problem) -> Solution:
-    """Iterate until the residual is at most the tolerance; steps are computed in float32 or better."""
-    wide, axes = widen(problem), _batch_axes(cell, problem)
-    first = to_rows(wide.state, axes)
-    steps = jax.tree.leaves(problem.xs)[0].shape[0]
-    tolerance = 10 * jnp.finfo(first.dtype).eps if method.tolerance is None else method.tolerance
-
-    def f(before: Array) -> Array:
-        return to_rows(take_steps(cell, wide, from_rows(before, wide.state))[0], axes + 1)
-
-    def improve(carry: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
-        iteration, rows, after = carry
-        new = rows + changes(f, method, previous(first, rows), after - rows)
-        new = jnp.where(jnp.isfinite(new), new, rows)  # an overflow spoils no step before it
-        return iteration + 1, new, f(previous(first, new))
-
-    def unsolved(carry: tuple[Array, Array, Array]) -> Array:
-        iteration, rows, after = carry
-        return (iteration < method.max_iterations) & ~(residual(rows, after) <= tolerance)
-
-    guess = jnp.broadcast_to(first, (steps, *first.shape))
-    start = jnp.int32(0), guess, f(previous(first, guess))
-    iterations, rows, after = jax.lax.while_loop(unsolved, improve, start)
-    return Solution(from_rows(rows, problem.state), iterations, residual(rows, after))
-
-
-def changes(f: Any, method: Method, before: Array, errors: Array) -> Array:
-    """The solution d of the linearized equations, whole, with the diagonal of the Jacobian, or damped."""
-    linear_solve = affine_scan
-    if method.damping is not None:
-        linear_solve = functools.partial(damped_affine_scan, damping=method.damping)
-    if method.jacobian == "full":
-        return linear_solve(full_jacobian(f, before), errors)
-    diagonal = diagonal_jacobian(f, before)  # every number of a state is a recurrence of its own
-    return linear_solve(diagonal[..., None, None], errors[..., None])[..., 0]
-
-
-@solve.defjvp
-def _solve_jvp(cell: Any, method: Method, primals: tuple[Problem], tangents: tuple[Problem]) -> tuple:
-    """The linear recurrence of the differential, at the solution."""
-    (problem,), axes = primals, _batch_axes(cell, primals[0])
-    found = solve(cell, method, problem)
-
-    def from_problem(problem: Problem) -> Array:
-        return to_rows(take_steps(cell, problem, previous(problem.state, found.states))[0], axes + 1)
-
-    def from_before(before: Array) -> Array:
-        return to_rows(take_steps(cell, problem, from_rows(before, problem.state))[0], axes + 1)
-
-    v = jax.jvp(from_problem, primals, tangents)[1]  # of the first state too
-    jacobian = full_jacobian(from_before, to_rows(previous(problem.state, found.states), axes + 1))
-    dstates = from_rows(affine_scan(widen(jacobian), widen(v)), problem.state)
-    no_tangent = np.zeros((), jax.dtypes.float0)
-    return found, Solution(dstates, no_tangent, jnp.zeros_like(found.residual))
-
-
-def _batch_axes(cell: Any, problem: Problem) -> int:
-    return jax.tree.leaves(problem.xs)[0].ndim - 1 - input_ndim(cell)
-
-
+@exportable
 class Newton(NamedTuple):
+    """The result of :func:`newton`: what ``unroll`` and ``trajectory`` return, and what it took."""
+
     final: State
-    ys: PyTree
-    states: State
-    iterations: Array
-    residual: Array
+    ys: PyTree  # [T, ...]
+    states: State  # [T, ...]
+    iterations: Array  # how many were needed
+    residual: Array  # the largest error of a step that is left
 
 
-def run(cell: Any, method: Method, problem: Problem, *, reverse: bool) -> Newton:
-    """Solve the equations, and take the outputs from the solution."""
-    if reverse:
-        problem = problem._replace(**{name: _flip(getattr(problem, name)) for name in ("xs", "mask", "resets")})
-    found = solve(cell, method, problem)
-    states, ys = take_steps(cell, problem, previous(problem.state, found.states))
-    final = jax.tree.map(lambda s, after: jnp.concatenate([s[None], after])[-1], problem.state, states)
-    ys, states = _flip((ys, states)) if reverse else (ys, states)
-    return Newton(final, ys, states, found.iterations, found.residual)
+def newton(
+    cell: Any,
+    params: Params,
+    xs: PyTree,
+    state: State | None = None,
+    *,
+    jacobian: str = "full",
+    damping: float | None = None,
+    tolerance: float | None = None,
+    max_iterations: int = 100,
+    lengths: Array | None = None,
+    resets: Array | None = None,
+    reverse: bool = False,
+) -> Newton:
+    r"""Unroll a cell by Newton's method in time, and report the iterations and the residual.
+
+    .. math::
+        d_t = J_t\, d_{t-1} + f_t(s_{t-1}) - s_t, \qquad J_t = \frac{∂f_t}{∂s_{t-1}}, \qquad s ← s + d
+
+    The result is that of the last iteration, converged or not: compare the residual with the tolerance. It can be
+    differentiated in every mode, at the cost of one linear recurrence with the full Jacobian.
+
+    Args:
+        cell: a cell whose state is of floating numbers. Layers: ``unroll(model, ..., parallel="newton")``.
+        params, xs, state, lengths, resets, reverse: as in :func:`jaxrnn.unroll`.
+        jacobian: ``"full"`` takes few iterations, each with :math:`O(T S^3)` operations for a state of S numbers, and
+            :math:`O(T S^2)` memory. ``"diagonal"`` leaves out the influence of one number on another: less memory,
+            more iterations.
+        damping: λ, the weight of :math:`\|d\|^2` against the squared errors of the linearized steps (Levenberg and
+            Marquardt), solved by a Kalman smoother. Iterates stay bounded where the plain ones overflow, but all
+            converge slower, and each takes several times as long.
+        tolerance: the largest residual at which the iterations end, by default ten times the rounding error.
+        max_iterations: the number at which they end in any case.
+
+    Returns:
+        :class:`Newton`: ``(final, ys, states, iterations, residual)``. The residual is the largest
+        :math:`|f_t(s_{t-1}) - s_t|` of any number, relative to numbers above 1; where states diverge, errors of states
+        are larger than it.
+
+    Raises:
+        TypeError, ValueError: an argument does not fit the cell or is out of range.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, jaxrnn as rnn
+        >>> cell = rnn.GRU(3, 5)
+        >>> params, xs = cell.init(jax.random.key(0)), jax.random.normal(jax.random.key(1), (100, 2, 3))
+        >>> found = rnn.parallel.newton(cell, params, xs)
+        >>> bool(jnp.allclose(found.ys, rnn.unroll(cell, params, xs)[1], atol=1e-5)), int(found.iterations) < 10
+        (True, True)
+
+    Source: Lim et al. (2024), "Parallelizing non-linear sequential models over the sequence length"; diagonal and
+    damped forms: Gonzalez et al. (2024), "Towards scalable and stable parallelization of nonlinear RNNs".
+    """
+    from jaxrnn.unroll import default_state, sequence_shape  # it imports this module
+
+    checks.model("cell", cell)
+    if is_layer(cell):
+        checks.refuse("cell", "a cell", repr(cell), 'a layer: rnn.unroll(model, ..., parallel="newton")', TypeError)
+    params = checks.parameters(cell, params)
+    checks.sequence("xs", cell, xs)
+    steps, batch = sequence_shape(cell, xs)
+    checks.one_of("jacobian", jacobian, ("full", "diagonal"))
+    for name, value in (("damping", damping), ("tolerance", tolerance)):
+        if value is not None:
+            positive(name, value)
+    checks.size("max_iterations", max_iterations)
+    checks.flag("reverse", reverse)
+    mask = None
+    if lengths is not None:
+        checks.lengths(lengths, steps, batch)
+        mask = sequence_mask(steps, lengths)
+        xs = fill_padding(mask, where(mask, xs))
+    if resets is not None:
+        checks.resets(resets, steps, batch)
+        resets = resets if mask is None else resets & mask
+    state = default_state(cell, params, xs) if state is None else checks.state_like("state", cell, state, batch)
+    initial = None if resets is None else cast_like(cell.initial_state(batch), state)
+    method = Method(jacobian, damping, tolerance, max_iterations)
+    return _solve(cell, method, Problem(params, initial, state, xs, mask, resets), reverse)
 
 
-def _flip(tree: PyTree) -> PyTree:
-    return jax.tree.map(lambda x: jnp.flip(x, 0), tree)
+def unroll_nonlinear(
+    spec: Any, params: Params, state: State, xs: PyTree, mask: Array | None, resets: Array | None
+) -> tuple[State, PyTree, State]:
+    """Unroll a cell in parallel: ``"newton"``, or ``"scan"``, in which only the differential is.
+
+    Where the iterations do not converge, an error is raised if values are concrete; under ``jit`` all results are NaN.
+    """
+    cell, problem = spec.cell, Problem(params, spec.initial_state(state, resets), state, xs, mask, resets)
+    if spec.parallel == "scan":
+        return _solve(cell, None, problem, spec.reverse)[:3]
+    method = Method(tolerance=spec.tolerance)
+    *found, iterations, residual = _solve(cell, method, problem, spec.reverse)
+    residual = jax.lax.stop_gradient(residual)
+    converged = residual <= largest_residual(method, residual.dtype)
+    if checks.is_concrete(converged) and not converged:
+        checks.refuse(
+            "parallel",
+            "'newton' for states that it finds",
+            f"a residual of {residual:.1e} after {iterations} iterations in {cell!r}, with a largest Lyapunov exponent "
+            f"of about {largest_exponent(cell, jax.lax.stop_gradient(problem)):.2f} nats a step",
+            "above 0, where states are chaotic, parallel=None takes step after step",
+        )
+    valid = jnp.where(converged, 1.0, jnp.nan)  # a factor: gradients are NaN too
+    return jax.tree.map(lambda x: x * valid.astype(x.dtype), tuple(found))
+
+
+def largest_exponent(cell: Any, problem: Problem) -> Array:
+    """An estimate of the largest Lyapunov exponent of a batch, in nats a step: the growth of one random direction."""
+    step = single_step(cell, problem._replace(mask=None, resets=None))
+    leaves, tree = jax.tree.flatten(problem.state)
+    keys = jax.random.split(jax.random.key(0), len(leaves))
+    start = jax.tree.unflatten(tree, [jax.random.normal(k, s.shape, s.dtype) for k, s in zip(keys, leaves)])
+
+    def grow(carry: tuple[State, State], x: PyTree) -> tuple[tuple[State, State], Array]:
+        state, direction = carry
+        state, direction = jax.jvp(lambda s: step(s, (x, None, None))[0], (state,), (direction,))
+        norm = jnp.sqrt(sum(jnp.sum(d**2) for d in jax.tree.leaves(direction)))
+        return (state, jax.tree.map(lambda d: d / norm, direction)), jnp.log(norm)
+
+    return jax.lax.scan(grow, (problem.state, start), problem.xs)[1].mean()
+
+
+def positive(argument: str, value: Any) -> None:
+    """A number above 0."""
+    checks.number(argument, value)
+    if value <= 0:
+        checks.refuse(argument, "a number above 0", value)
+
+
+def _solve(cell: Any, method: Method | None, problem: Problem, reverse: bool) -> Newton:
+    """Solve, compiled once for each immutable cell."""
+    if not all(jnp.issubdtype(s.dtype, jnp.floating) for s in jax.tree.leaves(problem.state)):
+        fix = "parallel=None takes step after step"
+        checks.refuse("state", "floating numbers only", checks.tree_summary(problem.state), fix, TypeError)
+    return Newton(*(_jit_run if is_immutable(cell) else run)(cell, method, problem, reverse))
+
+
+_jit_run = jax.jit(run, static_argnums=(0, 1, 3))
