@@ -40,7 +40,6 @@ def masked_scan(
     Returns:
         The final state, the outputs ``[T, ...]``, and the states after each step or None.
     """
-
     masked = masked_step(step, initial_state)
 
     def body(state: State, inputs: tuple) -> tuple[State, tuple]:

@@ -178,14 +178,12 @@ def _solve_jvp(cell: Any, method: Method | None, primals: tuple[Problem], tangen
     v = jax.jvp(from_problem, primals, tangents)[1]  # of the first state too
     jacobian = full_jacobian(from_before, to_rows(previous(problem.state, found.states), axes + 1))
     dstates = from_rows(affine_scan(widen(jacobian), widen(v)), problem.state)
-    no_tangent = np.zeros((), jax.dtypes.float0)
+    no_tangent: Any = np.zeros((), jax.dtypes.float0)  # of an integer
     return found, Solution(dstates, no_tangent, jnp.zeros_like(found.residual))
 
 
-def run(
-    cell: Any, method: Method | None, problem: Problem, reverse: bool
-) -> tuple[State, PyTree, State, Array, Array]:
-    """The final state, outputs, states, iterations and residual; outputs and states are a last step from the solution."""
+def run(cell: Any, method: Method | None, problem: Problem, reverse: bool) -> tuple[State, PyTree, State, Array, Array]:
+    """The final state, outputs, states, iterations and residual; one step more from the solution gives the outputs."""
     if reverse:
         problem = problem._replace(**{name: _flip(getattr(problem, name)) for name in ("xs", "mask", "resets")})
     found = solve(cell, method, problem)
