@@ -27,7 +27,7 @@ import numpy as np
 from jaxrnn import checks, compat
 from jaxrnn.adaptor import KeyedCell
 from jaxrnn.compat import mesh_axes, pvary
-from jaxrnn.parallel import refuse_scan, unroll_linear
+from jaxrnn.parallel import unroll_linear, unroll_nonlinear
 from jaxrnn.precision import cast_like, differentiable_step, wide_tangent, widen
 from jaxrnn.scan import fill_padding, masked_scan, scan_chunks, where
 from jaxrnn.types import (
@@ -57,15 +57,16 @@ def unroll_cell(
         steps = jnp.arange(jax.tree.leaves(xs)[0].shape[0])
         cell, xs = KeyedCell(cell), (xs, jax.vmap(jax.random.fold_in, (None, 0))(key, steps))
     unroll = _unroll_by_autodiff
-    if is_linear(cell) and options.derivative == "rule":
+    in_parallel = options.parallel in ("scan", "newton")
+    if is_linear(cell) and (in_parallel or options.derivative == "rule"):
         unroll = unroll_linear
-    elif options.parallel == "scan":
-        refuse_scan(cell, options.derivative)
+    elif in_parallel:
+        unroll = unroll_nonlinear
     elif options.derivative != "autodiff" and single_dtype:
         if options.derivative == "linearized":
             cell = Linearized(cell)
         unroll = _unroll_by_rule if has_differential(cell) else _unroll_by_autodiff
-    spec = ScanSpec(cell, options.reverse, options.return_states, options.parallel)
+    spec = ScanSpec(cell, options.reverse, options.return_states, options.parallel, options.tolerance)
     initial = state_after_reset(cell, state, options)
     wide_params = widen(params)  # the gradient is a sum over chunks
 
@@ -87,7 +88,8 @@ class ScanSpec(NamedTuple):
     cell: Any
     reverse: bool
     return_states: bool
-    parallel: str | None = None
+    parallel: str | None
+    tolerance: float | None
 
 
 def state_after_reset(cell: Any, state: State, options: ScanOptions) -> State | None:

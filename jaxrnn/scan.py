@@ -12,11 +12,11 @@ import jax
 import jax.numpy as jnp
 
 from jaxrnn.precision import cast_like
-from jaxrnn.types import Array, PyTree, State
+from jaxrnn.types import Array, PyTree, Recurrence, State
 
 
 def masked_scan(
-    step: Callable[[State, PyTree], tuple[State, PyTree]],
+    step: Recurrence,
     initial_state: State,
     state: State,
     xs: PyTree,
@@ -42,18 +42,27 @@ def masked_scan(
     Returns:
         The final state, the outputs ``[T, ...]``, and the states after each step or None.
     """
+    masked = masked_step(step, initial_state)
 
     def body(state: State, inputs: tuple) -> tuple[State, tuple]:
-        x, mask, reset = inputs
-        if reset is not None:
-            state = where(reset, cast_like(initial_state, state), state)
-        new, y = step(state, x)
-        if mask is not None:
-            new, y = where(mask, new, state), where(mask, y)
+        new, y = masked(state, inputs)
         return new, (y, new if return_states else None)
 
     final, (ys, states) = jax.lax.scan(body, state, (xs, mask, resets), reverse=reverse)
     return final, ys, states
+
+
+def masked_step(step: Recurrence, initial_state: State) -> Recurrence:
+    """The step of a state and ``(x, mask, reset)``: see :func:`masked_scan`."""
+
+    def masked(state: State, inputs: tuple) -> tuple[State, PyTree]:
+        x, mask, reset = inputs
+        if reset is not None:
+            state = where(reset, cast_like(initial_state, state), state)
+        new, y = step(state, x)
+        return (new, y) if mask is None else (where(mask, new, state), where(mask, y))
+
+    return masked
 
 
 def scan_chunks(

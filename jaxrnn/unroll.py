@@ -15,6 +15,7 @@ import numpy as np
 from jaxrnn import checks
 from jaxrnn.bptt import unroll_cell
 from jaxrnn.constructor import is_immutable
+from jaxrnn.parallel.newton import positive
 from jaxrnn.precision import cast, differentiable_step
 from jaxrnn.scan import sequence_mask, where
 from jaxrnn.types import Array, Params, PyTree, ScanOptions, State, input_ndim, is_layer, keyed_step
@@ -66,8 +67,11 @@ def unroll(
             ``"linearized"`` saves a user's cell T - 1 such sums. Inside ``jax.shard_map`` autodiff too needs one only.
         parallel: how time is computed: ``"sequential"``, step after step; ``"scan"``, by a parallel prefix scan where
             the state enters linearly; ``"newton"``, all steps at once by Newton's method; None chooses between the
-            first two by backend and shape.
-        tolerance: of ``parallel="newton"``: the largest residual of a step at which the iterations end.
+            first two by backend and shape. The last two differentiate all steps at once too, whatever ``derivative``
+            is, and take memory for a matrix a step; see :func:`jaxrnn.parallel.newton` for where they pay. Where
+            Newton's method does not converge, as in chaotic networks, it is refused; under ``jit`` all results are NaN.
+        tolerance: of ``parallel="newton"``: the largest residual of a step at which the iterations end, by default
+            ten times the rounding error.
 
     Returns:
         ``(final, ys)``: the state after the last step, and the outputs ``[T, ..., H]``.
@@ -151,10 +155,11 @@ def _checked_unroll(
     if parallel is not None:
         checks.one_of("parallel", parallel, ("sequential", "scan", "newton"), also=" or None")
     if tolerance is not None:
-        checks.number("tolerance", tolerance)
+        positive("tolerance", tolerance)
         if parallel != "newton":
             checks.refuse("tolerance", 'None without parallel="newton"', tolerance, "only Newton's method iterates")
-    return (_jit_unroll if is_immutable(model) else _unroll)(
+    compiled = is_immutable(model) and parallel != "newton"  # which is refused where it does not converge
+    return (_jit_unroll if compiled else _unroll)(
         model, params, xs, state, lengths, input_mask, resets, key,
         reverse=reverse, return_states=return_states, chunk=chunk, derivative=derivative, parallel=parallel,
         tolerance=tolerance,

@@ -241,17 +241,8 @@ ZOO: dict[str, Entry] = {
     "user-in-bidirectional": Entry(lambda d: rnn.Bidirectional(Average(I, d)), 2 * I, "all"),
 }
 
-RARE = (
-    "mgu",
-    "janet",
-    "mlstm",
-    "slstm",
-    "gru_d",
-    "sru",
-    "mingru",
-    "minlstm",
-    "lru",
-)  # cells for which ONNX has no operator, by the start of their names
+# cells for which ONNX has no operator, by the start of their names
+RARE = ("mgu", "janet", "mlstm", "slstm", "gru_d", "sru", "mingru", "minlstm", "lru")
 
 STEPPING = [name for name, entry in ZOO.items() if entry.sees in ("now", "past")]  # models that have a step
 

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, NoReturn
+from typing import Any
 
 import jax
 
-from jaxrnn import checks
 from jaxrnn.parallel.linear import from_state, last, linear_recurrence, ones_like
 from jaxrnn.precision import cast_like, widen
 from jaxrnn.scan import where
-from jaxrnn.types import Array, Params, PyTree, State, is_linear
+from jaxrnn.types import Array, Params, PyTree, State
 
 
 def unroll_linear(
@@ -51,11 +50,3 @@ def choose_algorithm(parallel: str | None, decay: PyTree) -> str:
     if parallel == "sequential" or symbolic or (parallel is None and on_cpu):
         return "sequential"
     return "chunks" if on_cpu else "prefix"
-
-
-def refuse_scan(cell: Any, derivative: str) -> NoReturn:
-    """Raise an error for ``parallel="scan"`` of a cell that cannot be computed so."""
-    if is_linear(cell):
-        checks.refuse("derivative", '"rule" for parallel="scan"', repr(derivative))
-    kind = type(cell).__name__
-    checks.refuse("parallel", f'"sequential" or None for {kind}', '"scan"', "its state does not enter linearly")
