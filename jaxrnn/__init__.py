@@ -16,7 +16,7 @@ from jaxrnn import (
     plots,
     tasks,
 )
-from jaxrnn.cells import GRU, LSTM, GRUParams, LSTMParams, LSTMState, VanillaParams, VanillaRNN
+from jaxrnn.cells import GRU, LSTM, GRUParams, IndRNN, LSTMParams, LSTMState, VanillaParams, VanillaRNN
 from jaxrnn.constructor import from_repr
 from jaxrnn.layers import (
     Activation,
@@ -43,6 +43,7 @@ __all__ = [
     "Dropout",
     "Embedding",
     "GRUParams",
+    "IndRNN",
     "LSTMParams",
     "LSTMState",
     "Layer",

@@ -17,7 +17,7 @@ from jaxrnn import bptt
 from jaxrnn.cells import common
 from jaxrnn.types import has_differential
 
-CELLS = [name for name, entry in ZOO.items() if name.split("-")[0] in ("vanilla", "lstm", "gru")]
+CELLS = [name for name, entry in ZOO.items() if name.split("-")[0] in ("vanilla", "lstm", "gru", "indrnn")]
 FEW = ["vanilla-tanh", "lstm-peephole-ifo", "gru"]  # the rest: pytest -m slow
 CLOSE = 1e-10
 

@@ -36,7 +36,13 @@ import jaxrnn as rnn
 pytestmark = pytest.mark.usefixtures("x64")
 
 
-OTHERS = ["lstm-coupled", "lstm-peephole-previous", "gru", "bidirectional-product"]  # with other equations
+OTHERS = [
+    "lstm-coupled",
+    "lstm-peephole-previous",
+    "gru",
+    "indrnn-bounded",
+    "bidirectional-product",
+]  # with other equations
 
 
 def fast(names, slow=lambda name: name not in KINDS):

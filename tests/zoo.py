@@ -71,6 +71,10 @@ def gru(dtype: str, takes: int = I, units: int = H, **options: Any) -> rnn.GRU:
     return rnn.GRU(takes, units, dtype=dtype, **options)
 
 
+def indrnn(dtype: str, **options: Any) -> rnn.IndRNN:
+    return rnn.IndRNN(I, H, dtype=dtype, **options)
+
+
 def linear(dtype: str, takes: int = I, gives: int = H, **options: Any) -> rnn.Linear:
     return rnn.Linear(takes, gives, dtype=dtype, **options)
 
@@ -110,6 +114,10 @@ ZOO: dict[str, Entry] = {
     "gru-no-bias": Entry(lambda d: gru(d, use_bias=False), H, "past"),
     "gru-after": Entry(lambda d: gru(d, reset_after=True), H, "past"),
     "gru-after-no-bias": Entry(lambda d: gru(d, reset_after=True, use_bias=False), H, "past"),
+    "indrnn": Entry(indrnn, H, "past"),
+    "indrnn-bounded": Entry(lambda d: indrnn(d, activation="tanh", recurrent_max=0.5), H, "past"),
+    "indrnn-callable": Entry(lambda d: indrnn(d, activation=softsign), H, "past"),
+    "indrnn-no-bias": Entry(lambda d: indrnn(d, use_bias=False), H, "past"),
     "linear": Entry(linear, H, "now"),
     "linear-no-bias": Entry(lambda d: linear(d, use_bias=False), H, "now"),
     "embedding": Entry(embedding, I, "now"),
