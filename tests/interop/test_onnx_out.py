@@ -23,6 +23,7 @@ to_model = rnn.interop.onnx.to_model
 CLOSE = {"float32": 1e-5, "float64": 1e-10}
 RECURRENT = {"RNN", "GRU", "LSTM", "Scan"}
 WITHOUT_OPERATOR = ["vanilla-callable", "lstm-peephole-previous", "user", "user-in-stack", "user-in-bidirectional"]
+WITHOUT_OPERATOR += [name for name in ZOO if name.startswith("indrnn")]
 
 
 def converted(model, params, **options):
