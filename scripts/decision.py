@@ -146,7 +146,7 @@ def draw(results: dict[str, list[dict[str, Any]]], args: argparse.Namespace) -> 
         if len(runs) > 1:
             error = np.maximum(error, np.std([shares(run) for run in runs], 0, ddof=1) / len(runs) ** 0.5)
         axes.errorbar(100 * np.array(LEVELS), 100 * share, 100 * error, fmt="o", ms=4, capsize=3, color=colour,
-                      label=f"{kind}, {len(runs)} seeds, {int(trials.mean()):,} trials a point")  # fmt: skip
+                      label=f"{kind}, {len(runs)} × {int(trials.mean()) // len(runs):,} trials a point")  # fmt: skip
     axes.axhline(50, color="black", lw=0.6, ls=":")
     axes.axvline(0, color="black", lw=0.6, ls=":")
     axes.set(xlabel="coherence, towards choice 1 [%]", ylabel="choice 1 [% of trials]", ylim=(-3, 103))
