@@ -42,7 +42,7 @@ def main() -> None:
     args = arguments()
     common.require("matplotlib")
     began = time.monotonic()
-    curves = repeated.runs(args, args.cells, lambda kind, seed: train(kind, seed, args))
+    curves = repeated.runs(args, "cells", lambda kind, seed: train(kind, seed, args))
     lowest = {kind: [min(errors) for _, errors, _ in runs] for kind, runs in curves.items()}
     steps = {kind: [done[-1] for done, _, _ in runs] for kind, runs in curves.items()}
     solved = {kind: sum(error < args.enough for error in errors) for kind, errors in lowest.items()}

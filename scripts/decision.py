@@ -41,7 +41,7 @@ def main() -> None:
     args = arguments()
     common.require("matplotlib")
     began = time.monotonic()
-    results = repeated.runs(args, args.cells, lambda kind, seed: train(kind, seed, args))
+    results = repeated.runs(args, "cells", lambda kind, seed: train(kind, seed, args))
     ideal = [ideal_observer(c, args) for c in COHERENCES[1:]]
     print(
         f"\n{'coherence':>10}{'ideal':>9}" + "".join(f"{kind:>17}" for kind in args.cells) + "   % of choices correct"
@@ -108,7 +108,7 @@ def train(kind: str, seed: int, args: argparse.Namespace) -> dict[str, Any]:
 
     keys = jax.random.split(test_key, -(-args.trials // BATCH))
     coherence, first, waits = (np.asarray(x).ravel() for x in jax.jit(functools.partial(jax.lax.map, answer))(keys))
-    levels = [level == coherence for level in np.float32(LEVELS)]
+    levels = [level == coherence for level in np.array(LEVELS, np.float32)]
     return {
         "trials": [int(at.sum()) for at in levels],
         "choice 1": [int(first[at].sum()) for at in levels],

@@ -51,7 +51,7 @@ def main() -> None:
     if len(text) < least:
         common.refuse(f"--characters: expected at least {least:,} for --batch {args.batch} --length {args.length}, "
                       f"got a text of {len(text):,}")  # fmt: skip
-    results = repeated.runs(args, args.models, lambda name, seed: train(name, seed, text, args))
+    results = repeated.runs(args, "models", lambda name, seed: train(name, seed, text, args))
     best = {name: [min(run["valid"]) for run in runs] for name, runs in results.items()}
     last = {name: [run["train"][-1] for run in runs] for name, runs in results.items()}
     reached = {name: [first_below(run, args.target) for run in runs] for name, runs in results.items()}

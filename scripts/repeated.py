@@ -14,6 +14,8 @@ from typing import Any
 import common
 import numpy as np
 
+from jaxrnn.learning.processes import is_main
+
 IRRELEVANT = {"out", "seed", "seeds", "resume", "quick", "devices", "mesh", "coordinator", "processes", "process_id"}
 
 
@@ -23,25 +25,27 @@ def add_options(parser: common.Parser, seeds: int, quick: int = 1) -> None:
     parser.add_argument("--resume", action="store_true", help="do not repeat the finished runs in --out")
 
 
-def runs(args: argparse.Namespace, names: Sequence[str], run: Callable[[str, int], Any]) -> dict[str, list[Any]]:
-    """The results of ``run(name, seed)``, which are JSON, by name, one for each seed.
+def runs(args: argparse.Namespace, option: str, run: Callable[[str, int], Any]) -> dict[str, list[Any]]:
+    """The results of ``run(name, seed)``, which are JSON, one for each seed, by the names that ``option`` lists.
 
-    Another value of an option, other than the list of names itself, makes another run.
+    With another value of any other option it is another run.
     """
-    record = pathlib.Path(args.out) / "runs.jsonl"
-    settings = {name: value for name, value in vars(args).items() if name not in IRRELEVANT and value != list(names)}
+    names, record = getattr(args, option), pathlib.Path(args.out) / "runs.jsonl"
+    settings = {name: value for name, value in vars(args).items() if name not in IRRELEVANT | {option}}
     lines = record.read_text().splitlines() if args.resume and record.exists() else []
     found = {(line["name"], line["seed"]): line["result"]
              for line in map(json.loads, lines) if line["settings"] == settings}  # fmt: skip
-    record.parent.mkdir(parents=True, exist_ok=True)
-    record.write_text("".join(f"{line}\n" for line in lines))
+    if is_main():
+        record.parent.mkdir(parents=True, exist_ok=True)
+        record.write_text("".join(f"{line}\n" for line in lines))
     for seed in range(args.seed, args.seed + args.seeds):
         for name in names:
             if (name, seed) not in found:
                 found[name, seed] = run(name, seed)
                 line = {"name": name, "seed": seed, "settings": settings, "result": found[name, seed]}
-                with record.open("a") as file:
-                    print(json.dumps(line), file=file)
+                if is_main():
+                    with record.open("a") as file:
+                        print(json.dumps(line), file=file)
     return {name: [found[name, args.seed + n] for n in range(args.seeds)] for name in names}
 
 
