@@ -74,7 +74,7 @@ def train(kind: str, seed: int, args: argparse.Namespace) -> dict[str, Any]:
     """Train a network; return its choices in new trials, by level of coherence."""
     began = time.monotonic()
     model = build(kind, args)
-    init_key, key, test_key = jax.random.split(jax.random.key(seed), 3)
+    init_key, data_key, key, test_key = jax.random.split(jax.random.key(seed), 4)
 
     def loss(params, carry, trials, key):
         _, logits = rnn.unroll(model, params, trials.inputs, key=key)
@@ -86,8 +86,8 @@ def train(kind: str, seed: int, args: argparse.Namespace) -> dict[str, Any]:
     @functools.partial(jax.jit, donate_argnums=0)
     def advance(state):
         def body(state, _):
-            data_key = jax.random.fold_in(key, state.step)
-            trials = synthetic.decision(data_key, args.batch, args.length, coherences=COHERENCES)
+            trials_key = jax.random.fold_in(data_key, state.step)  # not of key, from which the noise is drawn
+            trials = synthetic.decision(trials_key, args.batch, args.length, coherences=COHERENCES)
             state, metrics = step(state, trials, key)
             return state, metrics["loss"]
 
