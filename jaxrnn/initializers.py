@@ -29,12 +29,13 @@ M = TypeVar("M")
 
 @hyperparameters
 class uniform:
-    """Uniform on ``[-scale, scale]``."""
+    """Uniform on ``[-scale, scale]``, or on ``[low, scale]``."""
 
     scale: float
+    low: float | None = None
 
     def __call__(self, key: Array, shape: tuple[int, ...], dtype: Any) -> Array:
-        return jax.random.uniform(key, shape, dtype, -self.scale, self.scale)
+        return jax.random.uniform(key, shape, dtype, -self.scale if self.low is None else self.low, self.scale)
 
 
 @hyperparameters

@@ -3,10 +3,13 @@
     python scripts/adding.py                      # T 200: vanilla, LSTM and GRU in turn
     python scripts/adding.py --quick              # T 50
     python scripts/adding.py --length 600 --cells gru --steps 20000
+    python scripts/adding.py --length 1000 --cells indrnn lstm --units 32 --seeds 3    # EFFECTS.md
 
 The input of each of T steps is a number from [0, 1) and a marker. Two steps are marked, and after the last step the
 network predicts the sum of their numbers. Predicting always 1 has a mean squared error of 1/6. Sequences are drawn
 inside the compiled program, so none is seen twice. A run ends once its error on new sequences is below --enough.
+The independently recurrent network has two layers, as its units mix in the next layer only, and its recurrent weights
+are bounded by 2^(1/T) (Li et al. 2018).
 """
 
 from __future__ import annotations
@@ -20,14 +23,17 @@ from typing import Any
 
 import common
 import jax
+import numpy as np
 import optax
-from common import CELLS, above_zero, not_negative, positive
+import repeated
+from common import above_zero, not_negative, positive
 from jax.sharding import PartitionSpec
 
 import jaxrnn as rnn
 from jaxrnn import learning
 from jaxrnn.data import synthetic
 
+CELLS = [*common.CELLS, "indrnn"]
 CHANCE, TEST = 1 / 6, 2000  # the variance of the sum; sequences of an evaluation
 SPEC = synthetic.Batch(None, PartitionSpec("batch"))  # type: ignore[arg-type]  # the targets are [B, 1]
 
@@ -36,30 +42,45 @@ def main() -> None:
     args = arguments()
     common.require("matplotlib")
     began = time.monotonic()
-    curves = {kind: train(kind, args) for kind in args.cells}
-    lowest = {kind: min(errors) for kind, (_, errors) in curves.items()}
-    steps = {kind: done[-1] for kind, (done, _) in curves.items()}
+    curves = repeated.runs(args, "cells", lambda kind, seed: train(kind, seed, args))
+    lowest = {kind: [min(errors) for _, errors, _ in runs] for kind, runs in curves.items()}
+    steps = {kind: [done[-1] for done, _, _ in runs] for kind, runs in curves.items()}
+    solved = {kind: sum(error < args.enough for error in errors) for kind, errors in lowest.items()}
     for kind in args.cells:
-        print(f"{kind:8} lowest error {lowest[kind]:.2e} in {steps[kind]:,} steps")
+        print(f"{kind:8} solved {solved[kind]} of {args.seeds}: "
+              f"lowest errors {', '.join(f'{error:.2e}' for error in lowest[kind])} "
+              f"in {', '.join(f'{n:,}' for n in steps[kind])} steps")  # fmt: skip
     print(f"chance is {CHANCE:.3f}")
     draw(curves, args)
     print(json.dumps({
         "script": "adding", "length": args.length, "unit": "lowest mean squared error on new sequences",
-        "error": {kind: float(f"{error:.3g}") for kind, error in lowest.items()}, "chance": round(CHANCE, 4),
-        "steps": steps, "seconds": round(time.monotonic() - began, 1),
+        "error": {kind: float(f"{np.median(errors):.3g}") for kind, errors in lowest.items()},
+        "chance": round(CHANCE, 4), "solved": solved, "seeds": args.seeds,
+        "steps": {kind: int(np.median(done)) for kind, done in steps.items()},
+        "seconds": round(time.monotonic() - began, 1),
     }))  # fmt: skip
 
 
-def train(kind: str, args: argparse.Namespace) -> tuple[list[int], list[float]]:
-    """Train one network; return the steps and the error on new sequences after each compiled call."""
+def build(kind: str, units: int, length: int) -> rnn.Stack:
+    """The recurrent layers."""
+    if kind != "indrnn":
+        return rnn.Stack(common.CELLS[kind](2, units))
+    largest = 2 ** (1 / length)
+    last = rnn.initializers.uniform(largest, low=0.5 ** (1 / length))  # it is read after all steps
+    lower = rnn.IndRNN(2, units, recurrent_max=largest)
+    return rnn.Stack(lower, rnn.IndRNN(units, units, recurrent_max=largest, w_hh_init=last))
+
+
+def train(kind: str, seed: int, args: argparse.Namespace) -> tuple[list[int], list[float], float]:
+    """Train one network; return the steps and the error on new sequences after each compiled call, and the seconds."""
     began = time.monotonic()
-    cell, readout = CELLS[kind](2, args.units), rnn.Linear(args.units, 1)
-    cell_key, readout_key, key, test_key = jax.random.split(jax.random.key(args.seed), 4)
+    model, readout = build(kind, args.units, args.length), rnn.Linear(args.units, 1)
+    model_key, readout_key, key, test_key = jax.random.split(jax.random.key(seed), 4)
 
     def error(params, batch):
         xs, sums = batch
-        final, _ = rnn.unroll(cell, params[0], xs)
-        h = final.h if kind == "lstm" else final
+        final, _ = rnn.unroll(model, params[0], xs)
+        h = getattr(final[-1], "h", final[-1])
         return ((readout.apply(params[1], h) - sums) ** 2).mean()
 
     def loss(params, carry, batch, key):
@@ -67,7 +88,7 @@ def train(kind: str, args: argparse.Namespace) -> tuple[list[int], list[float]]:
 
     optimizer = optax.chain(optax.clip_by_global_norm(args.clip), optax.adam(args.rate))
     step = learning.train_step(loss, optimizer)
-    state = learning.train_state((cell.init(cell_key), readout.init(readout_key)), optimizer)
+    state = learning.train_state((model.init(model_key), readout.init(readout_key)), optimizer)
     state = learning.shard_state(state, args.mesh)
 
     @functools.partial(jax.jit, donate_argnums=0)
@@ -89,15 +110,17 @@ def train(kind: str, args: argparse.Namespace) -> tuple[list[int], list[float]]:
         state = advance(state)
         done.append(int(state.step))
         errors.append(float(evaluate(state)))
-        print(f"{kind:8} step {done[-1]:>6,}  error {errors[-1]:.2e}  {time.monotonic() - began:4.0f} s", flush=True)
-    return done, errors
+        print(f"{kind:8} seed {seed}  step {done[-1]:>6,}  error {errors[-1]:.2e}  {time.monotonic() - began:4.0f} s",
+              flush=True)  # fmt: skip
+    return done, errors, time.monotonic() - began
 
 
 def draw(curves: dict[str, Any], args: argparse.Namespace) -> None:
     """Plot the error of every network over its steps."""
     figure, axes = common.subplots(figsize=(6.4, 4.2))
-    for (kind, (done, errors)), colour in zip(curves.items(), rnn.plots.COLOURS):
-        axes.plot(done, errors, "o-", ms=3, color=colour, label=kind)
+    for (kind, runs), colour in zip(curves.items(), rnn.plots.COLOURS):
+        for n, (done, errors, _) in enumerate(runs):
+            axes.plot(done, errors, "o-", ms=3, color=colour, label=None if n else kind)
     axes.axhline(CHANCE, color="black", lw=0.8, ls=":", label="always 1")
     axes.set(yscale="log", xlabel=f"optimizer step of {args.batch} sequences", ylabel="mean squared error")
     axes.set_title(f"Adding problem, T {args.length}, {args.units} units")
@@ -110,7 +133,7 @@ def arguments() -> argparse.Namespace:
     parser = common.Parser(__doc__, "runs/adding", "short sequences and few steps", plots=True, processes=False)
     add = parser.add_argument
     add("--length", type=positive, default=200, quick=50, help="sequence length T")
-    add("--cells", nargs="+", choices=CELLS, default=list(CELLS), help="cells to train")
+    add("--cells", nargs="+", choices=CELLS, default=list(common.CELLS), help=f"cells to train, of {', '.join(CELLS)}")
     add("--units", type=positive, default=64, help="hidden size")
     add("--batch", type=positive, default=32, help="sequences of an optimizer step")
     add("--rate", type=above_zero, default=3e-3, help="learning rate of Adam")
@@ -118,6 +141,7 @@ def arguments() -> argparse.Namespace:
     add("--steps", type=positive, default=8000, quick=2000, help="most optimizer steps")
     add("--steps-per-call", type=positive, default=250, help="optimizer steps between evaluations")
     add("--enough", type=not_negative, default=5e-4, help="mean squared error that ends a run")
+    repeated.add_options(parser, seeds=1)
     args = parser.parse_args()
     if args.length < 2:
         parser.error(f"--length: expected at least 2 steps, for two marks, got {args.length}")

@@ -2,6 +2,7 @@
 
     python scripts/polyphonic_music.py --data DIR            # JSB_Chorales.mat in DIR: vanilla, LSTM and GRU in turn
     python scripts/polyphonic_music.py --quick               # invented chord progressions, no download
+    python scripts/polyphonic_music.py --cells lstm lstm-peepholes lstm-coupled --seeds 3     # Greff et al. (2017)
     python scripts/polyphonic_music.py --compose 96 --cells lstm        # one more chorale by a model in --out
 
 A frame is a binary vector of the 88 keys of a piano that sound during a quarter note. The model predicts a probability
@@ -9,6 +10,8 @@ for each key of the next frame; the loss is the negative log likelihood, summed 
 layers of 200 units, dropout 0.2, global norm clipped at 1, forget bias 10 for the LSTM, Adam with cosine decay. The
 epoch that is best on the validation pieces counts. Published: Bai, Kolter & Koltun (2018), table 1. A composed chorale
 is saved as a MIDI file and plotted as a piano roll.
+
+Greff et al. (2017) compared variants of the LSTM: it is about as good without peepholes, and with coupled gates.
 """
 
 from __future__ import annotations
@@ -25,6 +28,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import repeated
 from common import above_zero, positive
 
 import jaxrnn as rnn
@@ -37,9 +41,12 @@ CELLS: dict[str, Any] = {
     "vanilla": rnn.VanillaRNN,
     "lstm": functools.partial(rnn.LSTM, forget_bias=10.0),
     "gru": rnn.GRU,
+    "lstm-peepholes": functools.partial(rnn.LSTM, forget_bias=10.0, peepholes="ifo"),
+    "lstm-coupled": functools.partial(rnn.LSTM, forget_bias=1.0, peepholes="fo", coupled=True),
 }
 PUBLISHED = {"vanilla": 8.91, "lstm": 8.45, "gru": 8.43}
-RATES = {"vanilla": 2e-3, "lstm": 2e-3, "gru": 1e-3}  # from 1e-3 to 1e-2, the best on the validation pieces
+# Of 1e-3 to 1e-2, the best on the validation pieces
+RATES = {"vanilla": 2e-3, "lstm": 2e-3, "gru": 1e-3, "lstm-peepholes": 2e-3, "lstm-coupled": 2e-3}
 QUARTER, VOICES = 480, 4  # MIDI ticks; keys of a composed frame
 
 
@@ -59,17 +66,19 @@ def main() -> None:
     floor = unigram(pieces["train"], pieces["test"])
     print(f"baseline, the frequency of each key: {floor:.3f} nats a frame")
 
-    measured = {kind: train(kind, pieces, args) for kind in args.cells}
-    print(f"\n{'':9}{'test':>7}{'valid':>8}{'train':>8}{'published':>11}{'best epoch':>12}{'seconds':>9}")
-    for kind, m in measured.items():
-        published = "" if args.quick else PUBLISHED[kind]
-        print(f"{kind:9}{m['test']:7.3f}{m['valid']:8.3f}{m['train']:8.3f}{published:>11}"
-              f"{m['epoch']:12.0f}{m['seconds']:9.0f}")  # fmt: skip
-    best = min(measured, key=lambda kind: measured[kind]["valid"])
+    measured = repeated.runs(args, "cells", lambda kind, seed: train(kind, seed, pieces, args))
+    columns = {"test": 3, "valid": 3, "train": 3, "epoch": 0, "seconds": 0}
+    print(f"\n{'':15}" + "".join(f"{name:>16}" for name in columns) + f"{'published':>11}")
+    for kind, runs in measured.items():
+        cells = (repeated.mean_and_spread([m[name] for m in runs], digits) for name, digits in columns.items())
+        published = "" if args.quick else PUBLISHED.get(kind, "")
+        print(f"{kind:15}" + "".join(f"{cell:>16}" for cell in cells) + f"{published:>11}")
+    best = min(measured, key=lambda kind: measured[kind][-1]["valid"])  # of the last seed, whose models are in --out
     write_chorale(*load_composer(out / best), 88, out / best, pieces, args)
     print(json.dumps({
         "script": "polyphonic_music", "data": "chord progressions" if args.quick else "JSB chorales",
-        "unit": "nats a frame", "test": {kind: round(m["test"], 4) for kind, m in measured.items()},
+        "unit": "nats a frame", "seeds": args.seeds,
+        "test": {kind: round(float(np.mean([m["test"] for m in runs])), 4) for kind, runs in measured.items()},
         "published": None if args.quick else PUBLISHED, "unigram": round(floor, 4),
         "seconds": round(time.monotonic() - began, 1),
     }))  # fmt: skip
@@ -96,14 +105,14 @@ def batches(rolls: list[np.ndarray], batch: int, **options: Any) -> Buckets:
     return Buckets([roll[:-1] for roll in rolls], [roll[1:] for roll in rolls], batch, aligned=True, **options)
 
 
-def train(kind: str, pieces: dict[str, list[np.ndarray]], args: argparse.Namespace) -> dict[str, float]:
+def train(kind: str, seed: int, pieces: dict[str, list[np.ndarray]], args: argparse.Namespace) -> dict[str, float]:
     """Train one model; return the losses of its best epoch."""
     began = time.monotonic()
     out = common.run_folder(f"{args.out}/{kind}")
     model = build(kind, args.units, args.dropout)
-    init_key, key = jax.random.split(jax.random.key(args.seed))
+    init_key, key = jax.random.split(jax.random.key(seed))
     params = model.init(init_key)
-    train_batches = batches(pieces["train"], args.batch, buckets=args.buckets, seed=args.seed)
+    train_batches = batches(pieces["train"], args.batch, buckets=args.buckets, seed=seed)
     whole = {split: batches(rolls, len(rolls), buckets=1, shuffle=False)[0] for split, rolls in pieces.items()}
     evaluate = jax.jit(functools.partial(negative_log_likelihood, model))
     steps = args.epochs * len(train_batches)
@@ -252,7 +261,8 @@ def arguments() -> argparse.Namespace:
     )
     add = parser.add_argument
     add("--data", metavar="DIR", help="folder with JSB_Chorales.mat (default: downloaded once)")
-    add("--cells", nargs="+", choices=CELLS, default=list(CELLS), help="cells to train")
+    add("--cells", nargs="+", choices=CELLS, default=list(PUBLISHED),
+        help=f"cells to train, of {', '.join(CELLS)}")  # fmt: skip
     add("--units", type=positive, default=200, quick=128, help="hidden size of each layer")
     add("--dropout", type=common.rate, default=0.2, help="dropout rate above each layer")
     add("--epochs", type=positive, default=100, quick=30, help="most epochs")
@@ -267,6 +277,7 @@ def arguments() -> argparse.Namespace:
     add("--temperature", type=above_zero, default=0.7, help="temperature of sampling")
     add("--piece", type=int, default=0, help="number of the test piece whose first frames are continued")
     add("--start", type=positive, default=8, help="how many of its frames, in quarter notes")
+    repeated.add_options(parser, seeds=1)
     args = parser.parse_args()
     if args.start < 2:
         parser.error(f"--start: expected at least 2 frames, got {args.start}")

@@ -240,6 +240,17 @@ def lru(model: Any, params: Any, h: tuple, x: np.ndarray) -> tuple:
     return (new.real, new.imag), (new @ w_out).real + x @ params.w_xy
 
 
+def indrnn(model: Any, params: Any, h: np.ndarray, x: np.ndarray) -> tuple:
+    bound = np.inf if model.recurrent_max is None else model.recurrent_max
+    u = np.minimum(np.maximum(params.w_hh, -bound), bound)
+    z = x @ params.w_xh + u * h
+    if model.use_bias:
+        z = z + params.b_h
+    f = model.activation if isinstance(model.activation, str) else model.activation.__name__
+    h = ACTIVATIONS[f](z)
+    return h, h
+
+
 def linear(model: Any, params: Any, state: tuple, x: np.ndarray) -> tuple:
     return (), x @ params.w + (params.b if model.use_bias else 0)
 
@@ -281,6 +292,7 @@ CELLS = {  # step, and the initial state of a sequence
     "MinGRU": (mingru, lambda model: np.zeros(model.hidden_size)),
     "MinLSTM": (minlstm, lambda model: np.zeros(model.hidden_size)),
     "LRU": (lru, lambda model: (np.zeros(model.hidden_size), np.zeros(model.hidden_size))),
+    "IndRNN": (indrnn, lambda model: np.zeros(model.hidden_size)),
     "Average": (average, lambda model: {"mean": np.full(model.size, 0.5), "steps": 0}),
     "Linear": (linear, no_state),
     "Embedding": (embedding, no_state),

@@ -131,6 +131,11 @@ HYPERPARAMETERS = {
         rnn.VanillaRNN(I, H, activation="gelu")
     ),
     "TypeError activation: expected …or a callable, got None": lambda: rnn.VanillaRNN(I, H, activation=None),
+    "ValueError activation: expected one of …or a callable, got 'gelu'": lambda: rnn.IndRNN(I, H, activation="gelu"),
+    "ValueError recurrent_max: expected a number above 0, got 0; None sets no bound": lambda: rnn.IndRNN(
+        I, H, recurrent_max=0
+    ),
+    "TypeError recurrent_max: expected a number, got str 1": lambda: rnn.IndRNN(I, H, recurrent_max="1"),
     "TypeError dtype: expected a dtype, got 'float31'": lambda: rnn.LSTM(I, H, dtype="float31"),
     "TypeError dtype: expected a floating dtype such as 'float32'…, got int32": lambda: rnn.LSTM(I, H, dtype="int32"),
     "TypeError dtype: expected a floating dtype…, got bool": lambda: rnn.Embedding(V, I, dtype=bool),

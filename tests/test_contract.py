@@ -39,7 +39,7 @@ pytestmark = pytest.mark.usefixtures("x64")
 
 # with other equations
 OTHERS = ["lstm-coupled", "lstm-options", "lstm-peephole-previous", "gru", "bidirectional-product"]
-OTHERS += ["learned-state", "zoneout", "mgu", "gru_d", "conv-peepholes", "lru"]
+OTHERS += ["learned-state", "zoneout", "mgu", "lru"]
 OPTIONS = [name for name in ALL if {"norm", "projection", "clip"} & {*name.split("-")}]  # lstm-options has them all
 
 

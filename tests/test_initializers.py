@@ -258,3 +258,13 @@ def test_everywhere_leaves_the_forget_bias():
     """The forget bias is added to the drawn bias, as before."""
     b_h = everywhere(rnn.LSTM(I, H, forget_bias=3.0), "zeros").init(KEY).b_h
     np.testing.assert_array_equal(b_h, np.repeat([0, 3, 0, 0], H))
+
+
+def test_uniform_from_a_lower_end():
+    """Symmetric about 0, or from ``low`` on, as the recurrent weights of an IndRNN are by default."""
+    symmetric, above = (np.asarray(initializers.uniform(0.5, low)(KEY, (1000,), "float32")) for low in (None, 0.25))
+    assert -0.5 <= symmetric.min() < -0.4 < 0.4 < symmetric.max() <= 0.5
+    assert 0.25 <= above.min() < 0.3 < 0.45 < above.max() <= 0.5
+    u = np.asarray(rnn.IndRNN(I, 1000).init(KEY).w_hh)
+    assert u.shape == (1000,)
+    assert 0 <= u.min() < 0.1 < 0.9 < u.max() <= 1

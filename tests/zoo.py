@@ -92,6 +92,10 @@ def slstm(dtype: str, takes: int = I, units: int = H, **options: Any) -> rnn.SLS
     return rnn.SLSTM(takes, units, dtype=dtype, **options)
 
 
+def indrnn(dtype: str, **options: Any) -> rnn.IndRNN:
+    return rnn.IndRNN(I, H, dtype=dtype, **options)
+
+
 def linear(dtype: str, takes: int = I, gives: int = H, **options: Any) -> rnn.Linear:
     return rnn.Linear(takes, gives, dtype=dtype, **options)
 
@@ -203,6 +207,10 @@ ZOO: dict[str, Entry] = {
     "minlstm": Entry(lambda d: rnn.MinLSTM(I, H, dtype=d), H, "past"),
     "minlstm-positive": Entry(lambda d: rnn.MinLSTM(I, H, positive=True, dtype=d), H, "past"),
     "lru": Entry(lambda d: rnn.LRU(I, H, dtype=d), H, "past"),
+    "indrnn": Entry(indrnn, H, "past"),
+    "indrnn-bounded": Entry(lambda d: indrnn(d, activation="tanh", recurrent_max=0.5), H, "past"),
+    "indrnn-callable": Entry(lambda d: indrnn(d, activation=softsign), H, "past"),
+    "indrnn-no-bias": Entry(lambda d: indrnn(d, use_bias=False), H, "past"),
     "linear": Entry(linear, H, "now"),
     "linear-no-bias": Entry(lambda d: linear(d, use_bias=False), H, "now"),
     "embedding": Entry(embedding, I, "now"),
@@ -242,7 +250,7 @@ ZOO: dict[str, Entry] = {
 }
 
 # cells for which ONNX has no operator, by the start of their names
-RARE = ("mgu", "janet", "mlstm", "slstm", "gru_d", "sru", "mingru", "minlstm", "lru")
+RARE = ("mgu", "janet", "mlstm", "slstm", "gru_d", "sru", "mingru", "minlstm", "lru", "indrnn", "leaky")
 
 STEPPING = [name for name, entry in ZOO.items() if entry.sees in ("now", "past")]  # models that have a step
 

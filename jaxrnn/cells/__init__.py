@@ -3,6 +3,7 @@
 from jaxrnn.cells.conv_lstm import ConvLSTM, ConvLSTMParams
 from jaxrnn.cells.gru import GRU, GRUParams
 from jaxrnn.cells.gru_d import GRUD, GRUDParams, GRUDState
+from jaxrnn.cells.indrnn import IndRNN, IndRNNParams
 from jaxrnn.cells.janet import JANET, JANETParams
 from jaxrnn.cells.leaky import LeakyParams, LeakyRNN
 from jaxrnn.cells.lru import LRU, LRUParams
@@ -28,6 +29,8 @@ __all__ = [
     "GRUDParams",
     "GRUDState",
     "GRUParams",
+    "IndRNN",
+    "IndRNNParams",
     "JANETParams",
     "LRUParams",
     "LSTMParams",

@@ -10,7 +10,7 @@ def test_a_short_one_is_learnt(run_script, tmp_path):
     result = json.loads(printed.splitlines()[-1])
     assert result["error"]["gru"] < 0.1 < result["chance"]
     assert result["steps"]["gru"] < 2000
-    tests = [line for line in printed.splitlines() if line.startswith("gru      step")]
+    tests = [line for line in printed.splitlines() if line.startswith("gru      seed 0  step")]
     assert len(tests) == result["steps"]["gru"] // 100
     assert (tmp_path / "runs/adding/adding.png").stat().st_size > 10_000
 
