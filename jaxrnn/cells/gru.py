@@ -54,8 +54,8 @@ class RecurrentWeights(NamedTuple):
     w: Array
     w_candidate: Any  # None with reset_after
     b: Array | None
-    norm: LayerNormParams | None
-    norm_candidate: LayerNormParams | None
+    norm: LayerNormParams | None = None
+    norm_candidate: LayerNormParams | None = None
 
 
 @hyperparameters

@@ -25,8 +25,9 @@ import jaxrnn as rnn
 from jaxrnn.cells.normalization import EPSILON
 
 
-def equations(norm_x: Callable, norm_h: Callable, norm_c: Callable, c: jax.Array, x: Any, h: Any, b: Any) -> tuple:
-    """The LSTM of Ba et al., from both products: the new c and h."""
+def equations(norms: list, c: jax.Array, x: Any, h: Any, b: Any) -> tuple:
+    """The LSTM of Ba et al., from both products and the norms of these and of c: the new c and h."""
+    norm_x, norm_h, norm_c = norms
     i, f, o, candidate = jnp.split(norm_x(x) + norm_h(h) + b, 4, -1)
     c = jax.nn.sigmoid(f) * c + jax.nn.sigmoid(i) * jnp.tanh(candidate)
     return c, jax.nn.sigmoid(o) * jnp.tanh(norm_c(c))
@@ -42,7 +43,7 @@ class FlaxCell(nn.RNNCellBase):
         norms = [nn.LayerNorm(epsilon=EPSILON, name=f"norm_{name}") for name in "xhc"]
         products = [nn.Dense(4 * self.features, use_bias=False, name=name) for name in "xh"]
         b = self.param("b", nn.initializers.zeros, (4 * self.features,))
-        c, h = equations(*norms, carry[0], products[0](x), products[1](carry[1]), b)
+        c, h = equations(norms, carry[0], products[0](x), products[1](carry[1]), b)
         return (c, h), h
 
     def initialize_carry(self, rng: Any, input_shape: tuple[int, ...]) -> tuple:
@@ -65,11 +66,11 @@ class HaikuCore(hk.RNNCore):
         norms = [hk.LayerNorm(-1, True, True, eps=EPSILON, name=f"norm_{name}") for name in "xhc"]
         products = [hk.Linear(4 * self.features, with_bias=False, name=name) for name in "xh"]
         b = hk.get_parameter("b", (4 * self.features,), init=jnp.zeros)
-        c, h = equations(*norms, state[0], products[0](x), products[1](state[1]), b)
+        c, h = equations(norms, state[0], products[0](x), products[1](state[1]), b)
         return h, (c, h)
 
-    def initial_state(self, batch_size: int) -> tuple:
-        zeros = jnp.zeros((batch_size, self.features))
+    def initial_state(self, batch_size: int | None) -> tuple:
+        zeros = jnp.zeros((batch_size or 1, self.features))
         return zeros, zeros
 
 
@@ -89,14 +90,18 @@ def haiku(units: int, p: Any) -> tuple[Callable, Any]:
         core = HaikuCore(units)
         return hk.dynamic_unroll(core, xs, core.initial_state(xs.shape[1]))[0]
 
-    return hk.without_apply_rng(hk.transform(forward)).apply, params
+    return hk.without_apply_rng(hk.transform(forward)).apply, params  # type: ignore[attr-defined]
 
 
 def models(units: int) -> dict[str, dict[str, tuple[Callable, Any]]]:
     """By option, then by library: ``apply(params, xs)`` and its parameters; jaxrnn is the first."""
     found: dict[str, dict[str, tuple[Callable, Any]]] = {}
-    for option, value in {"layer_norm": True, "projection_size": units // 2, "cell_clip": 3.0}.items():
-        cell = rnn.LSTM(units, units, **{option: value})
+    cells = {
+        "layer_norm": rnn.LSTM(units, units, layer_norm=True),
+        "projection_size": rnn.LSTM(units, units, projection_size=units // 2),
+        "cell_clip": rnn.LSTM(units, units, cell_clip=3.0),
+    }
+    for option, cell in cells.items():
         params = cell.init(jax.random.key(0))
         runs = {name: functools.partial(outputs, cell, name) for name in ("rule", "autodiff")}
         found[option] = {f"jaxrnn ({name})": (run, params) for name, run in runs.items()}
