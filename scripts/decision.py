@@ -80,7 +80,8 @@ def train(kind: str, seed: int, args: argparse.Namespace) -> dict[str, Any]:
         _, logits = rnn.unroll(model, params, trials.inputs, key=key)
         return rnn.losses.cross_entropy(logits, trials.targets, mask=trials.mask), (carry, {})
 
-    optimizer = optax.chain(optax.clip_by_global_norm(args.clip), optax.adam(args.rate))
+    rate = optax.cosine_decay_schedule(args.rate, args.steps)  # at a constant one, the bias of the choices wanders
+    optimizer = optax.chain(optax.clip_by_global_norm(args.clip), optax.adam(rate))
     step = learning.train_step(loss, optimizer)
 
     @functools.partial(jax.jit, donate_argnums=0)
@@ -165,7 +166,7 @@ def arguments() -> argparse.Namespace:
     add("--alpha", type=above_zero, default=0.2, help="time step over time constant of the leaky network")
     add("--noise", type=common.not_negative, default=0.05, help="noise of the leaky network")
     add("--batch", type=positive, default=64, help="trials of an optimizer step")
-    add("--rate", type=above_zero, default=2e-3, help="learning rate of Adam")
+    add("--rate", type=above_zero, default=2e-3, help="initial learning rate of Adam, with cosine decay to 0")
     add("--clip", type=common.norm, default=1.0, help="largest norm of the gradient")
     add("--steps", type=positive, default=2000, quick=400, help="optimizer steps")
     add("--trials", type=positive, default=22_000, quick=5000, help="new trials of the curve")
