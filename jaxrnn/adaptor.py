@@ -60,14 +60,30 @@ def replace_state(
     step: Callable[[State, PyTree], tuple[State, PyTree]], state: State, x: PyTree, change: Callable[[State], State]
 ) -> tuple[State, PyTree]:
     """A step whose new state is changed; an output that is an array of the new state is changed with it."""
-    with jax.disable_jit():  # a compiled step would hide that its output is an array of its state
-        new, y = step(state, x)
+    new, y = step(state, x)
     changed = change(new)
-    return changed, replace_output(y, new, changed)
+    leaves, (outputs, tree) = jax.tree.leaves(changed), jax.tree.flatten(y)
+    places = places_in_state(step, state, x)
+    replaced = [y if n is None else leaves[n] for y, n in zip(outputs, places, strict=True)]
+    return changed, jax.tree.unflatten(tree, replaced)
+
+
+def places_in_state(step: Callable[[State, PyTree], tuple[State, PyTree]], state: State, x: PyTree) -> list[int | None]:
+    """Of each array of the output, which array of the new state it is; None: another."""
+    found: list[int | None] = []
+
+    def trace(state: State, x: PyTree) -> None:
+        new, y = jax.tree.map(id, step(state, x))
+        places = {leaf: n for n, leaf in enumerate(jax.tree.leaves(new))}
+        found.extend(map(places.get, jax.tree.leaves(y)))
+
+    with jax.disable_jit():  # a compiled step hides that its output is an array of its state
+        jax.eval_shape(trace, state, x)
+    return found
 
 
 def replace_output(y: PyTree, state: State, changed: State) -> PyTree:
-    """The output, or where it is an array of the state that of the changed one."""
-    for old, leaf in zip(jax.tree.leaves(state), jax.tree.leaves(changed), strict=True):
-        y = leaf if y is old else y
-    return y
+    """The output, with each array that is one of the state replaced by that of the changed one."""
+    pairs = zip(jax.tree.leaves(state), jax.tree.leaves(changed), strict=True)
+    replacement = {id(old): new for old, new in pairs}
+    return jax.tree.map(lambda leaf: replacement.get(id(leaf), leaf), y)

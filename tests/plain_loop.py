@@ -32,6 +32,7 @@ MERGES = {
 }
 
 # ---- one step of one sequence: (model, params, state, x) -> (state, y) ---------------------------------------------
+# Masks of dropout: m_h multiplies h where it enters a product, m_c the candidate.
 
 
 def layer_norm(u: np.ndarray, norm: Any, part: slice = slice(None)) -> np.ndarray:
@@ -40,27 +41,27 @@ def layer_norm(u: np.ndarray, norm: Any, part: slice = slice(None)) -> np.ndarra
     return norm.gain[part] * u + (0 if norm.bias is None else norm.bias[part])
 
 
-def vanilla(model: Any, params: Any, h: np.ndarray, x: np.ndarray) -> tuple:
-    z = h @ params.w_hh + x @ params.w_xh
+def vanilla(model: Any, params: Any, h: np.ndarray, x: np.ndarray, m_h: Any = 1, m_c: Any = 1) -> tuple:
+    z = (m_h * h) @ params.w_hh + x @ params.w_xh
     if model.layer_norm:
         z = layer_norm(z, params.layer_norm)
     elif model.use_bias:
         z = z + params.b_h
     f = model.activation if isinstance(model.activation, str) else model.activation.__name__
-    h = ACTIVATIONS[f](z)
+    h = m_c * ACTIVATIONS[f](z)
     return h, h
 
 
-def leaky(model: Any, params: Any, h: np.ndarray, x: np.ndarray) -> tuple:
-    a = h @ params.w_hh + x @ params.w_xh + (params.b_h if model.use_bias else 0)
+def leaky(model: Any, params: Any, h: np.ndarray, x: np.ndarray, m_h: Any = 1, m_c: Any = 1) -> tuple:
+    a = (m_h * h) @ params.w_hh + x @ params.w_xh + (params.b_h if model.use_bias else 0)
     f = model.activation if isinstance(model.activation, str) else model.activation.__name__
-    h = (1 - model.alpha) * h + model.alpha * ACTIVATIONS[f](a)
+    h = (1 - model.alpha) * h + model.alpha * m_c * ACTIVATIONS[f](a)
     return h, h
 
 
-def lstm(model: Any, params: Any, state: tuple, x: np.ndarray) -> tuple:
+def lstm(model: Any, params: Any, state: tuple, x: np.ndarray, m_h: Any = 1, m_c: Any = 1) -> tuple:
     h, c = state
-    H = model.hidden_size
+    h, H = m_h * h, model.hidden_size
     z = np.concatenate([x, h]) @ np.concatenate([params.w_xh, params.w_hh])
     norms = params.layer_norm
     if model.layer_norm:
@@ -74,7 +75,7 @@ def lstm(model: Any, params: Any, state: tuple, x: np.ndarray) -> tuple:
         weight[gate] = params.peepholes[row]
     f = sigmoid(z["f"] + weight["f"] * c)
     i = 1 - f if model.coupled else sigmoid(z["i"] + weight["i"] * c)
-    c_new = f * c + i * np.tanh(z["c"])
+    c_new = f * c + i * m_c * np.tanh(z["c"])
     if model.cell_clip is not None:
         c_new = np.clip(c_new, -model.cell_clip, model.cell_clip)
     seen = {"current": c_new, "previous": c}[model.output_peephole]
@@ -87,14 +88,15 @@ def lstm(model: Any, params: Any, state: tuple, x: np.ndarray) -> tuple:
     return (h_new, c_new), h_new
 
 
-def gru(model: Any, params: Any, h: np.ndarray, x: np.ndarray) -> tuple:
+def gru(model: Any, params: Any, h: np.ndarray, x: np.ndarray, m_h: Any = 1, m_c: Any = 1) -> tuple:
     H = model.hidden_size
     w_xz, w_xr, w_xh = (params.w_xh[:, n * H : (n + 1) * H] for n in range(3))
     w_hz, w_hr, w_hh = (params.w_hh[:, n * H : (n + 1) * H] for n in range(3))
     b_z, b_r, b_h = np.reshape(params.b_h, (3, H)) if model.use_bias else np.zeros((3, H))
     two = model.use_bias and model.reset_after
     bb_z, bb_r, bb_h = np.reshape(params.b_hh, (3, H)) if two else np.zeros((3, H))
-    x_zr, h_zr = np.concatenate([x @ w_xz, x @ w_xr]), np.concatenate([h @ w_hz, h @ w_hr])
+    read = m_h * h
+    x_zr, h_zr = np.concatenate([x @ w_xz, x @ w_xr]), np.concatenate([read @ w_hz, read @ w_hr])
     x_c, normed = x @ w_xh, lambda u: u
     if model.layer_norm:
         norms, zr, c = params.layer_norm, slice(2 * H), slice(2 * H, None)
@@ -103,59 +105,60 @@ def gru(model: Any, params: Any, h: np.ndarray, x: np.ndarray) -> tuple:
     z = sigmoid(x_zr[:H] + h_zr[:H] + b_z + bb_z)
     r = sigmoid(x_zr[H:] + h_zr[H:] + b_r + bb_r)
     if model.reset_after:
-        candidate = np.tanh(x_c + b_h + r * (normed(h @ w_hh) + bb_h))
+        candidate = np.tanh(x_c + b_h + r * (normed(read @ w_hh) + bb_h))
     else:
-        candidate = np.tanh(x_c + normed((r * h) @ w_hh) + b_h)
-    h = (1 - z) * h + z * candidate
+        candidate = np.tanh(x_c + normed((r * read) @ w_hh) + b_h)
+    h = (1 - z) * h + z * m_c * candidate
     return h, h
 
 
-def mgu(model: Any, params: Any, h: np.ndarray, x: np.ndarray) -> tuple:
+def mgu(model: Any, params: Any, h: np.ndarray, x: np.ndarray, m_h: Any = 1, m_c: Any = 1) -> tuple:
     (w_xf, w_xh), (w_hf, w_hh) = np.split(params.w_xh, 2, 1), np.split(params.w_hh, 2, 1)
     b_f, b_h = np.split(params.b_h, 2) if model.use_bias else (0, 0)
-    f = sigmoid(x @ w_xf + h @ w_hf + b_f)
+    read = m_h * h
+    f = sigmoid(x @ w_xf + read @ w_hf + b_f)
     r = {"update": f, "keep": 1 - f, "none": np.ones_like(f)}[model.reset]
     if model.reset_after:
-        candidate = np.tanh(x @ w_xh + b_h + r * (h @ w_hh + (0 if params.b_hh is None else params.b_hh)))
+        candidate = np.tanh(x @ w_xh + b_h + r * (read @ w_hh + (0 if params.b_hh is None else params.b_hh)))
     else:
-        candidate = np.tanh(x @ w_xh + b_h + (r * h) @ w_hh)
-    h = (1 - f) * h + f * candidate
+        candidate = np.tanh(x @ w_xh + b_h + (r * read) @ w_hh)
+    h = (1 - f) * h + f * m_c * candidate
     return h, h
 
 
-def janet(model: Any, params: Any, h: np.ndarray, x: np.ndarray) -> tuple:
-    z = x @ params.w_xh + h @ params.w_hh + (params.b_h if model.use_bias else 0)
+def janet(model: Any, params: Any, h: np.ndarray, x: np.ndarray, m_h: Any = 1, m_c: Any = 1) -> tuple:
+    z = x @ params.w_xh + (m_h * h) @ params.w_hh + (params.b_h if model.use_bias else 0)
     s, z = np.split(z, 2)
-    h = sigmoid(s) * h + (1 - sigmoid(s - model.beta)) * np.tanh(z)
+    h = sigmoid(s) * h + (1 - sigmoid(s - model.beta)) * m_c * np.tanh(z)
     return h, h
 
 
-def multiplicative_lstm(model: Any, params: Any, state: tuple, x: np.ndarray) -> tuple:
+def multiplicative_lstm(model: Any, params: Any, state: tuple, x: np.ndarray, m_h: Any = 1, m_c: Any = 1) -> tuple:
     h, c = state
-    m = (x @ params.w_xm) * (h @ params.w_hm)
+    m = (x @ params.w_xm) * ((m_h * h) @ params.w_hm)
     i, f, o, z = np.split(x @ params.w_xh + m @ params.w_mh + (params.b_h if model.use_bias else 0), 4)
-    c = sigmoid(f) * c + sigmoid(i) * np.tanh(z)
+    c = sigmoid(f) * c + sigmoid(i) * m_c * np.tanh(z)
     h = np.tanh(sigmoid(o) * c) if model.output_gate == "inside" else sigmoid(o) * np.tanh(c)
     return (h, c), h
 
 
-def slstm(model: Any, params: Any, state: tuple, x: np.ndarray) -> tuple:
+def slstm(model: Any, params: Any, state: tuple, x: np.ndarray, m_h: Any = 1, m_c: Any = 1) -> tuple:
     h, c, n, m = state
     H, N = model.hidden_size, model.heads
     w_hh = np.zeros((H, 4 * H))  # of all heads
     for head in np.split(np.arange(H), N):
         for gate in range(4):
             w_hh[np.ix_(head, gate * H + head)] = params.w_hh[:, gate * H + head]
-    i, f, o, z = np.split(x @ params.w_xh + h @ w_hh + (params.b_h if model.use_bias else 0), 4)
+    i, f, o, z = np.split(x @ params.w_xh + (m_h * h) @ w_hh + (params.b_h if model.use_bias else 0), 4)
     log_f = np.log(sigmoid(f)) if model.forget == "sigmoid" else f
     m_new = np.where(n == 0, i, np.maximum(log_f + m, i))
-    c = np.exp(log_f + m - m_new) * c + np.exp(i - m_new) * np.tanh(z)
+    c = np.exp(log_f + m - m_new) * c + np.exp(i - m_new) * m_c * np.tanh(z)
     n = np.exp(log_f + m - m_new) * n + np.exp(i - m_new)
     h = sigmoid(o) * c / n
     return (h, c, n, m_new), h
 
 
-def gru_d(model: Any, params: Any, state: tuple, x: np.ndarray) -> tuple:
+def gru_d(model: Any, params: Any, state: tuple, x: np.ndarray, m_h: Any = 1, m_c: Any = 1) -> tuple:
     h, last, elapsed = state
     D, H = len(last), model.hidden_size
     m = 1.0 * (x[D : 2 * D] > 0)
@@ -164,10 +167,10 @@ def gru_d(model: Any, params: Any, state: tuple, x: np.ndarray) -> tuple:
     h = np.exp(-np.maximum(0, delta @ params.w_decay_h + params.b_decay_h)) * h
     w, v, u = params.w_xh[:D], params.w_xh[D:], params.w_hh
     b = params.b_h if model.use_bias else np.zeros(3 * H)
-    seen = np.split(x @ w + m @ v + b, 3)
-    z = sigmoid(seen[0] + h @ u[:, :H])
-    r = sigmoid(seen[1] + h @ u[:, H : 2 * H])
-    h = (1 - z) * h + z * np.tanh(seen[2] + (r * h) @ u[:, 2 * H :])
+    read, seen = m_h * h, np.split(x @ w + m @ v + b, 3)
+    z = sigmoid(seen[0] + read @ u[:, :H])
+    r = sigmoid(seen[1] + read @ u[:, H : 2 * H])
+    h = (1 - z) * h + z * m_c * np.tanh(seen[2] + (r * read) @ u[:, 2 * H :])
     return (h, np.where(m == 1, x, last), (1 - m) * delta), h
 
 
@@ -188,15 +191,15 @@ def convolution(x: np.ndarray, w: np.ndarray, strides: Any = 1, padding: str = "
     return y
 
 
-def conv_lstm(model: Any, params: Any, state: tuple, x: np.ndarray) -> tuple:
+def conv_lstm(model: Any, params: Any, state: tuple, x: np.ndarray, m_h: Any = 1, m_c: Any = 1) -> tuple:
     h, c = state
-    z = convolution(x, params.w_xh, model.strides, model.padding, model.dilation) + convolution(h, params.w_hh)
+    z = convolution(x, params.w_xh, model.strides, model.padding, model.dilation) + convolution(m_h * h, params.w_hh)
     if model.use_bias:
         z = z + params.b_h
     z_i, z_f, z_o, z_c = np.split(z, 4, axis=-1)
     p_i, p_f, p_o = params.peepholes if model.peepholes else (0, 0, 0)
     i, f = sigmoid(z_i + p_i * c), sigmoid(z_f + p_f * c)
-    c = f * c + i * np.tanh(z_c)
+    c = f * c + i * m_c * np.tanh(z_c)
     h = sigmoid(z_o + p_o * c) * np.tanh(c)
     return (h, c), h
 
@@ -240,14 +243,14 @@ def lru(model: Any, params: Any, h: tuple, x: np.ndarray) -> tuple:
     return (new.real, new.imag), (new @ w_out).real + x @ params.w_xy
 
 
-def indrnn(model: Any, params: Any, h: np.ndarray, x: np.ndarray) -> tuple:
+def indrnn(model: Any, params: Any, h: np.ndarray, x: np.ndarray, m_h: Any = 1, m_c: Any = 1) -> tuple:
     bound = np.inf if model.recurrent_max is None else model.recurrent_max
     u = np.minimum(np.maximum(params.w_hh, -bound), bound)
-    z = x @ params.w_xh + u * h
+    z = x @ params.w_xh + u * m_h * h
     if model.use_bias:
         z = z + params.b_h
     f = model.activation if isinstance(model.activation, str) else model.activation.__name__
-    h = ACTIVATIONS[f](z)
+    h = m_c * ACTIVATIONS[f](z)
     return h, h
 
 

@@ -1,5 +1,7 @@
 """Regularizers of recurrent networks against a NumPy loop with the very masks, drawn as the documentation says."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -26,6 +28,30 @@ def gru(**options):
     return zoo.gru("float64", **options)
 
 
+def of_candidate(cell):
+    return lambda: rnn.RecurrentDropout(cell("float64"), RATE)
+
+
+def of_state(cell):
+    return lambda: rnn.VariationalDropout(cell("float64"), state=RATE)
+
+
+CELLS = {  # each with a mask of its candidate, and with one of its state
+    "vanilla-norm": partial(zoo.vanilla, layer_norm=True),
+    "lstm-options": partial(zoo.lstm, **zoo.ALL_OPTIONS),
+    "lstm-previous": partial(zoo.lstm, peepholes="ifo", output_peephole="previous", cell_clip=0.5),
+    "gru-norm": partial(zoo.gru, layer_norm=True),
+    "gru-norm-after": partial(zoo.gru, layer_norm=True, reset_after=True),
+    "mgu": zoo.mgu,
+    "mgu-keep-after": partial(zoo.mgu, reset="keep", reset_after=True),
+    "janet": zoo.janet,
+    "mlstm": zoo.mlstm,
+    "mlstm-outside": partial(zoo.mlstm, output_gate="outside"),
+    "slstm": partial(zoo.slstm, heads=2),
+    "indrnn": partial(zoo.indrnn, activation="tanh", recurrent_max=0.5),
+    "gru_d": zoo.gru_d,
+    "conv": lambda dtype: zoo.conv(dtype, 3, 2, 1, peepholes=True),
+}
 WRAPPERS = {
     "zoneout-lstm": lambda: rnn.Zoneout(lstm(peepholes="ifo"), (0.3, 0.5)),
     "zoneout-gru": lambda: rnn.Zoneout(gru(), RATE),
@@ -39,6 +65,8 @@ WRAPPERS = {
     "variational-gru-after": lambda: rnn.VariationalDropout(gru(reset_after=True), state=RATE),
     "variational-vanilla": lambda: rnn.VariationalDropout(zoo.vanilla("float64"), inputs=0.3, state=RATE),
     "variational-leaky": lambda: rnn.VariationalDropout(zoo.leaky("float64"), state=RATE),
+    **{f"recurrent-{name}": of_candidate(cell) for name, cell in CELLS.items()},
+    **{f"variational-{name}": of_state(cell) for name, cell in CELLS.items()},
 }
 FAST = ["zoneout-lstm", "recurrent-gru", "variational-gru"]
 NESTED = {
@@ -49,77 +77,51 @@ NESTED = {
 }
 
 
-# ---- one step of one sequence, with masks given ---------------------------------------------------------------------
+# ---- one sequence after another, with the masks ---------------------------------------------------------------------
 
 
-def step(cell, params, state, x, h_mask, mask):
-    """The equations of a cell, with ``h_mask`` on h in the products and ``mask`` on the candidate."""
-    kind, n = type(cell).__name__, cell.hidden_size
-    w_x, w_h, b = params.w_xh, params.w_hh, params.b_h
-    if kind == "VanillaRNN":
-        h = mask * np.tanh(x @ w_x + (state * h_mask) @ w_h + b)
-        return h, h
-    if kind == "LeakyRNN":
-        rate = mask * np.maximum(x @ w_x + (state * h_mask) @ w_h + b, 0)
-        h = (1 - cell.alpha) * state + cell.alpha * rate
-        return h, h
-    sigmoid = plain_loop.sigmoid
-    if kind == "GRU":
-        h, read = state, state * h_mask
-        b_hh = params.b_hh if cell.reset_after else np.zeros(3 * n)
-        z, r = (sigmoid((x @ w_x + read @ w_h + b + b_hh)[k * n : (k + 1) * n]) for k in range(2))
-        recurrent = r * (read @ w_h + b_hh)[2 * n :] if cell.reset_after else (r * read) @ w_h[:, 2 * n :]
-        h = (1 - z) * h + z * mask * np.tanh((x @ w_x + b)[2 * n :] + recurrent)
-        return h, h
-    h, c = state
-    z = dict(zip("foc" if cell.coupled else "ifoc", np.split(x @ w_x + (h * h_mask) @ w_h + b, cell.num_gates)))
-    p = dict(zip(cell.peepholes, () if params.peepholes is None else params.peepholes))
-    p = {gate: p.get(gate, 0) for gate in "ifo"}
-    f = sigmoid(z["f"] + p["f"] * c)
-    i = 1 - f if cell.coupled else sigmoid(z["i"] + p["i"] * c)
-    c = f * c + i * mask * np.tanh(z["c"])
-    h = sigmoid(z["o"] + p["o"] * c) * np.tanh(c)
-    return (h, c), h
-
-
-def drop(key, rate, size):
+def drop(key, rate, shape):
     """0 with probability ``rate``, else 1 / (1 - rate)."""
-    return np.where(bernoulli(key, rate, (size,)), 0, 1 / (1 - rate))
+    return np.where(bernoulli(key, rate, shape), 0, 1 / (1 - rate))
 
 
-def loop(model, params, xs, state=None, *, lengths=None, resets=None, reverse=False):
+def loop(model, params, xs, *, lengths=None, resets=None, reverse=False):
     """``(final, ys)`` of a wrapper of a cell with ``KEY``, one sequence after another."""
     params, xs, cell = jax.tree.map(np.asarray, params), np.asarray(xs), model.cell
-    key, kind = split(KEY)[0], type(model).__name__
-    ys = np.zeros((*xs.shape[:2], H))
-    finals = []
+    step, kind = plain_loop.CELLS[type(cell).__name__][0], type(model).__name__
+    key, grid = split(KEY)[0], getattr(cell, "grid", ())
+    finals, all_ys = [], []
     for row in range(xs.shape[1]):
-        inner, time, start = plain_loop.initial(model)
+        (inner, time, start), ys = plain_loop.initial(model), np.zeros((xs.shape[0], *grid, cell.output_size))
         order = range(xs.shape[0] if lengths is None else lengths[row])[:: -1 if reverse else 1]
         for t in order:
             if resets is not None and resets[t, row]:
                 inner, start = plain_loop.initial(cell), time
             each, whole = (fold_in(fold_in(key, at), row) for at in (time, start))
-            x, h_mask, mask = xs[t, row], 1.0, 1.0
+            x, m_h, m_c = xs[t, row], 1.0, 1.0
             if kind == "RecurrentDropout":
-                mask = drop(each if model.per == "step" else whole, model.rate, H)
+                m_c = drop(each if model.per == "step" else whole, model.rate, (*grid, cell.hidden_size))
             if kind == "VariationalDropout":
                 input_key, state_key = split(key)
                 whole_x, whole_h = (fold_in(fold_in(k, start), row) for k in (split(input_key, 1)[0], state_key))
-                x = x * drop(whole_x, model.inputs, I) if model.inputs else x
-                h_mask = drop(whole_h, model.state, H)
-            new, y = step(cell, params, inner, x, h_mask, mask)
+                x = x * drop(whole_x, model.inputs, x.shape) if model.inputs else x
+                m_h = drop(whole_h, model.state, jax.tree.leaves(inner)[0].shape)
+            new, y = step(cell, params, inner, x, m_h, m_c)
             if kind == "Zoneout":
-                new, old = jax.tree.leaves(new), jax.tree.leaves(inner)
-                rates = model.rate if isinstance(model.rate, tuple) else (model.rate,)
+                (new, tree), old = jax.tree.flatten(new), jax.tree.leaves(inner)
+                rates = model.rate if isinstance(model.rate, tuple) else (model.rate,) * len(new)
                 keys = split(key, len(new))
-                keep = [bernoulli(fold_in(fold_in(k, time), row), r, (H,)) for k, r in zip(keys, rates, strict=True)]
+                keep = [
+                    bernoulli(fold_in(fold_in(k, time), row), r, s.shape)
+                    for k, r, s in zip(keys, rates, old, strict=True)
+                ]
                 new = [np.where(k, a, b) for k, a, b in zip(keep, old, new, strict=True)]
-                new, y = (tuple(new) if len(new) == 2 else new[0]), new[0]
+                new, y = jax.tree.unflatten(tree, new), new[0]
             inner, time = new, time + 1
-            ys[t, row] = y
+            ys[t] = y
         finals.append((inner, time, start))
-    return plain_loop.stack_batch(finals, (xs.shape[1],), 0), ys
+        all_ys.append(ys)
+    return plain_loop.stack_batch(finals, (xs.shape[1],), 0), np.stack(all_ys, 1)
 
 
 def made(name):

@@ -18,7 +18,7 @@ from jaxrnn.cells.lstm import LSTMState
 from jaxrnn.constructor import hyperparameters
 from jaxrnn.initializers import Initializer
 from jaxrnn.precision import add_bias, broadcast_rows
-from jaxrnn.types import Array, PyTree, Recurrence, exportable
+from jaxrnn.types import Array, Mask, PyTree, Recurrence, exportable, unmasked
 
 
 @exportable
@@ -160,23 +160,37 @@ class ConvLSTM:
 
     def step(self, params: ConvLSTMParams, state: LSTMState, x: Array) -> tuple[LSTMState, Array]:
         """One step: ``x [..., *spatial, C]`` and ``(h, c)`` to the next ``(h, c)`` and the output, which is ``h``."""
+        return self.masked_step(params, state, x)
+
+    def masked_step(
+        self, params: ConvLSTMParams, state: LSTMState, x: Array, *,
+        recurrent: Mask = unmasked, candidate: Mask = unmasked,
+    ) -> tuple[LSTMState, Array]:  # fmt: skip
+        """One step with ``recurrent(h)`` in the convolution and ``candidate(c̃)`` in the update, for dropout."""
         params, state = checks.step_arguments(self, params, state, x)
-        new, _ = self._equations(params, state, self._input_convolution(params, x))
+        z_x = self._input_convolution(params, x)
+        new, _ = self._equations(params, state._replace(h=recurrent(state.h)), z_x, candidate)
         return new, new.h
+
+    def mask_state(self, state: LSTMState, mask: Array) -> LSTMState:
+        """``(h ⊙ mask, c)``: h enters the equations by a convolution alone."""
+        return state._replace(h=state.h * mask)
 
     def gates(self, params: ConvLSTMParams, state: LSTMState, x: Array) -> dict[str, Array]:
         """The gates i, f, o of one step, each ``[..., *grid, H]``, and ``keep``: the fraction that is kept, f."""
         _, (i, f, o, _) = self._equations(params, state, self._input_convolution(params, x))
         return {"i": i, "f": f, "o": o, "keep": f}
 
-    def _equations(self, params: ConvLSTMParams, state: LSTMState, z_x: Array) -> tuple[LSTMState, ConvLSTMGates]:
+    def _equations(
+        self, params: ConvLSTMParams, state: LSTMState, z_x: Array, mask: Mask = unmasked
+    ) -> tuple[LSTMState, ConvLSTMGates]:
         """The equations above, from ``h_{t-1}, c_{t-1}`` and the convolution of the input, ``x * w_xh + b_h``."""
         h, c = state
         z_i, z_f, z_o, z_c = common.split_gates(z_x + convolve(h, params.w_hh), self._gate_sizes)
         peep = self._peepholes(params)
         i = sigmoid(z_i + peep("i", c))
         f = sigmoid(z_f + peep("f", c))
-        candidate = tanh(z_c)
+        candidate = mask(tanh(z_c))
         c = f * c + i * candidate
         o = sigmoid(z_o + peep("o", c))
         return LSTMState(o * tanh(c), c), ConvLSTMGates(i, f, o, candidate)

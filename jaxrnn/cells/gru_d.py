@@ -15,7 +15,7 @@ from jaxrnn.cells import common
 from jaxrnn.constructor import hyperparameters
 from jaxrnn.initializers import Initializer
 from jaxrnn.precision import add_bias, broadcast_rows
-from jaxrnn.types import Array, exportable
+from jaxrnn.types import Array, Mask, exportable, unmasked
 
 
 @exportable
@@ -154,8 +154,14 @@ class GRUD:
 
     def step(self, params: GRUDParams, state: GRUDState, x: Array) -> tuple[GRUDState, Array]:
         """One step: ``x [..., I]`` and the state to the next state and the output, which is ``h``."""
+        return self.masked_step(params, state, x)
+
+    def masked_step(
+        self, params: GRUDParams, state: GRUDState, x: Array, *, recurrent: Mask = unmasked, candidate: Mask = unmasked
+    ) -> tuple[GRUDState, Array]:
+        """One step with ``recurrent(ĥ)`` in the products and ``candidate(h̃)`` in the update, for dropout."""
         params, state = checks.step_arguments(self, params, state, x)
-        new, _ = self._equations(params, state, x)
+        new, _ = self._equations(params, state, x, recurrent, candidate)
         return new, new.h
 
     def gates(self, params: GRUDParams, state: GRUDState, x: Array) -> dict[str, Array]:
@@ -163,7 +169,9 @@ class GRUD:
         _, (z, r, decay) = self._equations(params, state, x)
         return {"z": z, "r": r, "decay": decay, "keep": (1 - z) * decay}
 
-    def _equations(self, params: GRUDParams, state: GRUDState, x: Array) -> tuple[GRUDState, GRUDGates]:
+    def _equations(
+        self, params: GRUDParams, state: GRUDState, x: Array, recurrent: Mask = unmasked, mask: Mask = unmasked
+    ) -> tuple[GRUDState, GRUDGates]:
         """The equations above, from the state and the three parts of an input."""
         D, H = self.num_values, self.hidden_size
         x, m, time = x[..., :D], x[..., D : 2 * D], x[..., 2 * D :]
@@ -173,14 +181,15 @@ class GRUD:
         decay_h = jnp.exp(-jnp.maximum(0, add_bias(δ @ params.w_decay_h, params.b_decay_h)))
         x_hat = jnp.where(observed, x, decay_x * state.last)
         h = decay_h * state.h
+        h_read = recurrent(h)
 
         inputs = jnp.concatenate([x_hat, observed.astype(x.dtype)], -1)
         x_z, x_r, x_h = common.split_gates(common.input_projection(params, inputs), (H, H, H))
         w_gates, w_candidate = common.split_gates(params.w_hh, (2 * H, H))
-        h_z, h_r = common.split_gates(h @ w_gates, (H, H))
+        h_z, h_r = common.split_gates(h_read @ w_gates, (H, H))
         z = sigmoid(x_z + h_z)
         r = sigmoid(x_r + h_r)
-        candidate = tanh(x_h + (r * h) @ w_candidate)
+        candidate = mask(tanh(x_h + (r * h_read) @ w_candidate))
         h = (1 - z) * h + z * candidate
         last, elapsed = jnp.where(observed, x, state.last), jnp.where(observed, jnp.zeros_like(δ), δ)
         return GRUDState(h, last, elapsed), GRUDGates(z, r, decay_h)

@@ -15,7 +15,7 @@ from jaxrnn.cells.vanilla import ACTIVATIONS, SLOPES
 from jaxrnn.constructor import hyperparameters
 from jaxrnn.initializers import Initializer
 from jaxrnn.precision import broadcast_rows
-from jaxrnn.types import Array, PyTree, Recurrence, exportable
+from jaxrnn.types import Array, Mask, PyTree, Recurrence, exportable, unmasked
 
 
 @exportable
@@ -107,10 +107,20 @@ class IndRNN:
 
     def step(self, params: IndRNNParams, state: Array, x: Array) -> tuple[Array, Array]:
         """One step: ``x [..., I]``, ``h [..., H]`` to the next ``h`` and the output, which is ``h``."""
+        return self.masked_step(params, state, x)
+
+    def masked_step(
+        self, params: IndRNNParams, state: Array, x: Array, *, recurrent: Mask = unmasked, candidate: Mask = unmasked
+    ) -> tuple[Array, Array]:
+        """One step with ``recurrent(h_{t-1})`` in the product with u and ``candidate(h_t)``, for dropout."""
         params, state = checks.step_arguments(self, params, state, x)
         u = broadcast_rows(self._u(params.w_hh), state)
-        h = self._f(common.input_projection(params, x) + u * state)
+        h = candidate(self._f(common.input_projection(params, x) + u * recurrent(state)))
         return h, h
+
+    def mask_state(self, state: Array, mask: Array) -> Array:
+        """``h ⊙ mask``: h enters the equation by the product alone."""
+        return state * mask
 
     # ---- the differential, for jaxrnn.bptt ----
 

@@ -13,7 +13,7 @@ from jaxrnn import checks, initializers
 from jaxrnn.cells import common
 from jaxrnn.constructor import hyperparameters
 from jaxrnn.initializers import Initializer
-from jaxrnn.types import Array, PyTree, Recurrence, exportable
+from jaxrnn.types import Array, Mask, PyTree, Recurrence, exportable, unmasked
 
 
 @exportable
@@ -110,22 +110,29 @@ class JANET:
 
     def step(self, params: JANETParams, state: Array, x: Array) -> tuple[Array, Array]:
         """One step: ``x [..., I]``, ``h [..., H]`` to the next ``h`` and the output, which is ``h``."""
+        return self.masked_step(params, state, x)
+
+    def masked_step(
+        self, params: JANETParams, state: Array, x: Array, *, recurrent: Mask = unmasked, candidate: Mask = unmasked
+    ) -> tuple[Array, Array]:
+        """One step with ``recurrent(h)`` in the products and ``candidate(c̃)`` in the update, for dropout."""
         params, state = checks.step_arguments(self, params, state, x)
         x_blocks, preactivations = common.precomputed_projection(params, x, self._gate_sizes)
-        h, _ = self._equations(state, *preactivations(x_blocks, state))
+        h, _ = self._equations(state, preactivations(x_blocks, recurrent(state)), candidate)
         return h, h
 
     def gates(self, params: JANETParams, state: Array, x: Array) -> dict[str, Array]:
         """The factors f and i of one step, each ``[..., H]``, and ``keep``: the fraction of the state kept, f."""
         x_blocks, preactivations = common.precomputed_projection(params, x, self._gate_sizes)
-        _, (f, i, _) = self._equations(state, *preactivations(x_blocks, state))
+        _, (f, i, _) = self._equations(state, preactivations(x_blocks, state))
         return {"f": f, "i": i, "keep": f}
 
-    def _equations(self, h: Array, s: Array, z_c: Array) -> tuple[Array, JANETGates]:
+    def _equations(self, h: Array, z: tuple[Array, ...], mask: Mask = unmasked) -> tuple[Array, JANETGates]:
         """The equations above, from ``h_{t-1}`` and the pre-activations ``x w_xh + h w_hh + b_h``."""
+        s, z_c = z
         f = sigmoid(s)
         i = sigmoid(self.beta - s)  # 1 - σ(s - β)
-        candidate = tanh(z_c)
+        candidate = mask(tanh(z_c))
         return f * h + i * candidate, JANETGates(f, i, candidate)
 
     @property
@@ -142,7 +149,7 @@ class JANET:
         """The step; its residuals are the gates."""
         projection = common.precomputed_projection if common.should_precompute(self, xs) else common.fused_projection
         zs, preactivations = projection(params, xs, self._gate_sizes)
-        return zs, lambda h, z: self._equations(h, *preactivations(z, h))
+        return zs, lambda h, z: self._equations(h, preactivations(z, h))
 
     def output(self, h: Array, residuals: Any) -> Array:
         """The state is the output."""

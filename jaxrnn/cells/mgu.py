@@ -16,7 +16,7 @@ from jaxrnn.cells.gru import RecurrentWeights
 from jaxrnn.constructor import hyperparameters
 from jaxrnn.initializers import Initializer
 from jaxrnn.precision import add_bias
-from jaxrnn.types import Array, PyTree, Recurrence, exportable
+from jaxrnn.types import Array, Mask, PyTree, Recurrence, exportable, unmasked
 
 RESETS = {"update": (0, 1), "keep": (1, -1), "none": (1, 0)}  # r = a + b f
 
@@ -118,8 +118,15 @@ class MGU:
 
     def step(self, params: MGUParams, state: Array, x: Array) -> tuple[Array, Array]:
         """One step: ``x [..., I]``, ``h [..., H]`` to the next ``h`` and the output, which is ``h``."""
+        return self.masked_step(params, state, x)
+
+    def masked_step(
+        self, params: MGUParams, state: Array, x: Array, *, recurrent: Mask = unmasked, candidate: Mask = unmasked
+    ) -> tuple[Array, Array]:
+        """One step with ``recurrent(h)`` in the products and ``candidate(h̃)`` in the update, for dropout."""
         params, state = checks.step_arguments(self, params, state, x)
-        h, _ = self._equations(self._recurrent_weights(params), state, self._input_projection(params, x))
+        weights, z = self._recurrent_weights(params), self._input_projection(params, x)
+        h, _ = self._equations(weights, state, z, recurrent, candidate)
         return h, h
 
     def gates(self, params: MGUParams, state: Array, x: Array) -> dict[str, Array]:
@@ -128,18 +135,20 @@ class MGU:
         return {"f": gates.f, "keep": 1 - gates.f}
 
     def _equations(
-        self, weights: RecurrentWeights, h: Array, input_projection: tuple[Array, ...]
-    ) -> tuple[Array, MGUGates]:
+        self, weights: RecurrentWeights, h: Array, input_projection: tuple[Array, ...],
+        recurrent: Mask = unmasked, mask: Mask = unmasked,
+    ) -> tuple[Array, MGUGates]:  # fmt: skip
         """The equations above, from ``h_{t-1}`` and the input projection ``x_t w_x + b`` of f and h̃."""
         x_f, x_h = input_projection
-        h_f = h @ weights.w
+        h_read = recurrent(h)
+        h_f = h_read @ weights.w
         h_h: Any = None
         if self.reset_after:
             h_f, h_h = common.split_gates(h_f, self._gate_sizes)
             h_h = add_bias(h_h, weights.b)
         f = sigmoid(x_f + h_f)
         r = self._reset(f)
-        candidate = tanh(x_h + (r * h_h if self.reset_after else (r * h) @ weights.w_candidate))
+        candidate = mask(tanh(x_h + (r * h_h if self.reset_after else (r * h_read) @ weights.w_candidate)))
         return (1 - f) * h + f * candidate, MGUGates(f, candidate, h_h)
 
     def _reset(self, f: Array) -> Array:

@@ -15,7 +15,7 @@ from jaxrnn.cells.common import Weights
 from jaxrnn.cells.lstm import LSTMState
 from jaxrnn.constructor import hyperparameters
 from jaxrnn.initializers import Initializer
-from jaxrnn.types import Array, PyTree, Recurrence, exportable
+from jaxrnn.types import Array, Mask, PyTree, Recurrence, exportable, unmasked
 
 
 @exportable
@@ -126,16 +126,45 @@ class MultiplicativeLSTM:
 
     def step(self, params: MultiplicativeLSTMParams, state: LSTMState, x: Array) -> tuple[LSTMState, Array]:
         """One step: ``x [..., I]`` and ``(h, c)`` to the next ``(h, c)`` and the output, which is ``h``."""
+        return self.masked_step(params, state, x)
+
+    def masked_step(
+        self, params: MultiplicativeLSTMParams, state: LSTMState, x: Array, *,
+        recurrent: Mask = unmasked, candidate: Mask = unmasked,
+    ) -> tuple[LSTMState, Array]:  # fmt: skip
+        """One step with ``recurrent(h)`` in the product and ``candidate(c̃)`` in the update, for dropout."""
         params, state = checks.step_arguments(self, params, state, x)
-        z, recur = self.recurrence(params, x)
-        new, _ = recur(state, z)
+        z, step = self._equations(params, x, candidate)
+        new, _ = step(state._replace(h=recurrent(state.h)), z)
         return new, new.h
+
+    def mask_state(self, state: LSTMState, mask: Array) -> LSTMState:
+        """``(h ⊙ mask, c)``: h enters the equations by a product alone."""
+        return state._replace(h=state.h * mask)
 
     def gates(self, params: MultiplicativeLSTMParams, state: LSTMState, x: Array) -> dict[str, Array]:
         """The gates i, f, o of one step, each ``[..., H]``, and ``keep``: the fraction of the state that is kept, f."""
-        z, recur = self.recurrence(params, x)
-        _, gates = recur(state, z)
+        z, step = self._equations(params, x)
+        _, gates = step(state, z)
         return {"i": gates.i, "f": gates.f, "o": gates.o, "keep": gates.f}
+
+    def _equations(
+        self, params: MultiplicativeLSTMParams, xs: Array, mask: Mask = unmasked
+    ) -> tuple[PyTree, Recurrence]:
+        """The equations above: the products with x, and a function of the state and of them."""
+        x_blocks, preactivations = common.precomputed_projection(params.gates, xs, self._gate_sizes)
+
+        def step(state: LSTMState, z: tuple) -> tuple[LSTMState, MultiplicativeLSTMGates]:
+            x_m, x_blocks = z
+            h_m = state.h @ params.w_hm
+            z_i, z_f, z_o, z_c = preactivations(x_blocks, x_m * h_m)
+            i, f, o = sigmoid(z_i), sigmoid(z_f), sigmoid(z_o)
+            candidate = mask(tanh(z_c))
+            c = f * state.c + i * candidate
+            h = tanh(o * c) if self.output_gate == "inside" else o * tanh(c)
+            return LSTMState(h, c), MultiplicativeLSTMGates(x_m, h_m, i, f, o, candidate)
+
+        return (xs @ params.w_xm, x_blocks), step
 
     @property
     def _gate_sizes(self) -> tuple[int, ...]:
@@ -144,20 +173,8 @@ class MultiplicativeLSTM:
     # ---- the differential, for jaxrnn.bptt ----
 
     def recurrence(self, params: MultiplicativeLSTMParams, xs: Array) -> tuple[PyTree, Recurrence]:
-        """The equations above; the residuals are the gates. The products with x are computed before the scan."""
-        x_blocks, preactivations = common.precomputed_projection(params.gates, xs, self._gate_sizes)
-
-        def step(state: LSTMState, z: tuple) -> tuple[LSTMState, MultiplicativeLSTMGates]:
-            x_m, x_blocks = z
-            h_m = state.h @ params.w_hm
-            z_i, z_f, z_o, z_c = preactivations(x_blocks, x_m * h_m)
-            i, f, o = sigmoid(z_i), sigmoid(z_f), sigmoid(z_o)
-            candidate = tanh(z_c)
-            c = f * state.c + i * candidate
-            h = tanh(o * c) if self.output_gate == "inside" else o * tanh(c)
-            return LSTMState(h, c), MultiplicativeLSTMGates(x_m, h_m, i, f, o, candidate)
-
-        return (xs @ params.w_xm, x_blocks), step
+        """The step; its residuals are the gates. The products with x are computed before the scan."""
+        return self._equations(params, xs)
 
     def output(self, state: LSTMState, gates: MultiplicativeLSTMGates) -> Array:
         """``h``."""

@@ -14,7 +14,7 @@ from jaxrnn import checks, initializers
 from jaxrnn.cells import common
 from jaxrnn.constructor import hyperparameters
 from jaxrnn.initializers import Initializer
-from jaxrnn.types import Array, exportable
+from jaxrnn.types import Array, Mask, exportable, unmasked
 
 
 @exportable
@@ -136,8 +136,15 @@ class SLSTM:
 
     def step(self, params: SLSTMParams, state: SLSTMState, x: Array) -> tuple[SLSTMState, Array]:
         """One step: ``x [..., I]`` and ``(h, c, n, m)`` to the next ones and the output, which is ``h``."""
+        return self.masked_step(params, state, x)
+
+    def masked_step(
+        self, params: SLSTMParams, state: SLSTMState, x: Array, *,
+        recurrent: Mask = unmasked, candidate: Mask = unmasked,
+    ) -> tuple[SLSTMState, Array]:  # fmt: skip
+        """One step with ``recurrent(h)`` in the products and ``candidate(tanh(z̃))`` in the update, for dropout."""
         params, state = checks.step_arguments(self, params, state, x)
-        new, _ = self._equations(params, state, x)
+        new, _ = self._equations(params, state, x, recurrent, candidate)
         return new, new.h
 
     def gates(self, params: SLSTMParams, state: SLSTMState, x: Array) -> dict[str, Array]:
@@ -150,10 +157,12 @@ class SLSTM:
         f_share = f * state.n / new.n
         return {"i": i / new.n, "f": f_share, "o": o, "keep": jnp.where(state.n == 0, jnp.ones_like(f), f_share)}
 
-    def _equations(self, params: SLSTMParams, state: SLSTMState, x: Array) -> tuple[SLSTMState, SLSTMGates]:
+    def _equations(
+        self, params: SLSTMParams, state: SLSTMState, x: Array, recurrent: Mask = unmasked, candidate: Mask = unmasked
+    ) -> tuple[SLSTMState, SLSTMGates]:
         """The equations above."""
         h, c, n, m = state
-        z = common.input_projection(params, x) + self._recurrent_product(params.w_hh, h)
+        z = common.input_projection(params, x) + self._recurrent_product(params.w_hh, recurrent(h))
         z_i, z_f, z_o, z_z = common.split_gates(z, (self.hidden_size,) * self.num_gates)
         log_f = log_sigmoid(z_f) if self.forget == "sigmoid" else z_f
         log_fm = jnp.where(n == 0, -jnp.inf, log_f + m)  # nothing is stored at first: the input alone sets the scale
@@ -161,7 +170,7 @@ class SLSTM:
         i = exp(z_i - m_new)
         f = exp(log_fm - m_new)
         o = sigmoid(z_o)
-        c_new = f * c + i * tanh(z_z)
+        c_new = f * c + i * candidate(tanh(z_z))
         n_new = f * n + i
         return SLSTMState(o * c_new / n_new, c_new, n_new, m_new), SLSTMGates(i, f, o)
 

@@ -48,8 +48,8 @@ def check_maskable(owner: str, cell: Any) -> None:
     check_cell(owner, cell)
     if not hasattr(innermost(cell), "masked_step"):
         checks.refuse("cell", f"a cell with a masked_step for {owner}", repr(cell),
-                      "jaxrnn.types.Maskable has it; Zoneout and the inputs= of VariationalDropout take any cell",
-                      TypeError)  # fmt: skip
+                      "see jaxrnn.types.Maskable; SRU, MinGRU, MinLSTM and LRU have no product with w_hh, and so none; "
+                      "Zoneout and the inputs= of VariationalDropout take any cell", TypeError)  # fmt: skip
 
 
 # ---- zoneout -------------------------------------------------------------------------------------------------------
