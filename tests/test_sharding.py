@@ -93,6 +93,12 @@ def language_model():
     return rnn.Stack(rnn.Embedding(V, I), rnn.LSTM(I, H), rnn.GRU(H, H, reset_after=True), rnn.Linear(H, V))
 
 
+def regularized(cell):
+    """Masks of words, features, units and states."""
+    cell = rnn.Zoneout(rnn.VariationalDropout(cell, inputs=0.3, state=0.3), 0.3)
+    return rnn.Stack(rnn.WordDropout(rnn.Embedding(V, I), 0.3), cell)
+
+
 def translator(attention):
     width = attention.query_size
     cell = rnn.tasks.AttentionCell(rnn.GRU(I + 2 * H, width), attention)
@@ -281,6 +287,11 @@ SLOW = {
     **{f"tagger{n}": Case(unroll(tagger(), dropout=True, **o), NOTHING) for n, o in SCAN_OPTIONS.items()},
     "tagger, remat": Case(unroll(tagger(), remat=4), NOTHING),
     "trajectory": Case(unroll(tagger(), trajectory=True), NOTHING),
+    **{
+        f"masks, {name}": Case(unroll(regularized(cell), dropout=True), NOTHING)
+        for name, cell in {"LSTM": rnn.LSTM(I, H), "GRU": rnn.RecurrentDropout(rnn.GRU(I, H), 0.3)}.items()
+    },
+    "masks, gradient": Case(unroll(regularized(rnn.LSTM(I, H)), gradient=True, dropout=True), GRADIENTS),
     "tied": Case(unroll(rnn.Tied(rnn.Embedding(V, H), rnn.GRU(H, H))), NOTHING),
     **{
         f"gradient of {cell!r}{n}": Case(unroll(cell, gradient=True, **o), GRADIENTS)

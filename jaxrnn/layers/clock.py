@@ -129,9 +129,9 @@ def clocks(state: ClockState, options: ScanOptions, steps: int) -> tuple[Clock, 
     times = time[None] + jax.lax.cumsum(taken, 0, reverse=options.reverse) - taken
     starts, last = start[None], start
     if options.resets is not None:  # time never decreases: the latest reset is the largest
-        begun = jnp.where(options.resets, times, -1)
-        latest, last = jax.lax.cummax(begun, 0, reverse=options.reverse), begun.max(0, initial=-1)
-        starts, last = jnp.where(latest < 0, starts, latest), jnp.where(last < 0, start, last)
+        begun = (times + 1) * options.resets.astype(jnp.int32) - 1  # where there is none, -1
+        starts = jnp.maximum(starts, jax.lax.cummax(begun, 0, reverse=options.reverse))
+        last = jnp.maximum(last, begun.max(0, initial=-1))
     after = times + taken, jnp.broadcast_to(starts, times.shape)
     return Clock(times, starts, time.shape), after, (time + taken.sum(0, dtype=jnp.int32), last)
 
@@ -143,7 +143,8 @@ def bernoulli(key: Array, clock: Array, batch: tuple[int, ...], rate: float, sha
 
 def row_keys(key: Array, clock: Array, batch: tuple[int, ...]) -> Array:
     """``fold_in(fold_in(key, clock), row)`` for a clock ``[..., *batch]``."""
-    rows = jnp.broadcast_to(jnp.arange(math.prod(batch)).reshape((1,) * (clock.ndim - len(batch)) + batch), clock.shape)
+    rows = jnp.arange(math.prod(batch), dtype=clock.dtype).reshape((1,) * (clock.ndim - len(batch)) + batch)
+    rows = rows + jnp.zeros_like(clock)  # split over devices as the clock is
     fold_in = jax.random.fold_in
     return over_axes(clock.ndim, lambda time, row: fold_in(fold_in(key, time), row))(clock, rows)
 
