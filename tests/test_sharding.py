@@ -95,7 +95,7 @@ def language_model():
 
 def regularized(cell):
     """Masks of words, features, units and states."""
-    cell = rnn.Zoneout(rnn.VariationalDropout(cell, inputs=0.3, state=0.3), 0.3)
+    cell = rnn.VariationalDropout(rnn.Zoneout(cell, 0.3), inputs=0.3, state=0.3)
     return rnn.Stack(rnn.WordDropout(rnn.Embedding(V, I), 0.3), cell)
 
 

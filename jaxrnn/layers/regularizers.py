@@ -29,7 +29,7 @@ def state_of(cell: Any, params: Params, x: PyTree, batch: tuple[int, ...]) -> St
 
 
 def masked_shape(cell: Any, hook: str, params: Params, x: PyTree, batch: tuple[int, ...]) -> Any:
-    """Shape and dtype of what the ``masked_step`` of a cell hands to one of its masks; ``x`` is ``[..., I]``."""
+    """Shape and dtype of what the ``masked_step`` of a cell hands to one of its masks; ``x`` is that of one step."""
     seen: list[Array] = []
 
     def record(a: Array) -> Array:
@@ -37,9 +37,7 @@ def masked_shape(cell: Any, hook: str, params: Params, x: PyTree, batch: tuple[i
         return a
 
     state = state_of(cell, params, x, batch)
-    while is_layer(cell):
-        cell = cell.adapted
-    jax.eval_shape(partial(cell.masked_step, **{hook: record}), params, state, x)
+    jax.eval_shape(partial(innermost(cell).masked_step, **{hook: record}), params, state, innermost_input(cell, x))
     return jax.ShapeDtypeStruct(seen[0].shape, seen[0].dtype)
 
 
@@ -119,13 +117,8 @@ class _ZoneoutCell(Adaptor):
     """The cell of the scan; its inputs are ``(x, masks)``, a mask for each floating array of the state."""
 
     def step(self, params: Params, state: State, x: tuple, **key: Array) -> tuple[State, PyTree]:
-        return self._zone_out(partial(self.adapted.step, params, **key), state, x)
-
-    def masked_step(self, params: Params, state: State, x: tuple, **masks: Any) -> tuple[State, PyTree]:
-        return self._zone_out(partial(self.adapted.masked_step, params, **masks), state, x)
-
-    def _zone_out(self, step: Callable, state: State, x: tuple) -> tuple[State, PyTree]:
         x, masks = x
+        step = partial(self.adapted.step, params, **key)
         return replace_state(step, state, x, lambda new: mix(masks, state, new))
 
     def recurrence(self, params: Params, xs: tuple, **keys: Array) -> tuple[PyTree, Recurrence]:
@@ -216,7 +209,7 @@ class RecurrentDropout(ClockedWrapper):
         if key is None or self.rate == 0:
             return unchanged, x
         mask = masks_of("candidate", self, self.rate, key, clock, params, x, self.per)
-        return partial(_MaskedCell, hook="candidate"), (x, mask)
+        return with_mask(self.cell, partial(_MaskedCell, hook="candidate"), x, mask)
 
 
 @hyperparameters
@@ -277,7 +270,7 @@ class VariationalDropout(ClockedWrapper):
             keeps_rule = hasattr(cell, "mask_state") and has_differential(cell)
             return (_MaskedStateCell if keeps_rule else _MaskedCell)(cell, "recurrent")
 
-        return change, (x, mask)
+        return with_mask(self.cell, change, x, mask)
 
     def _drop_inputs(self, key: Array, clock: Clock, x: PyTree) -> PyTree:
         leaves, tree = jax.tree.flatten(x)
@@ -291,8 +284,24 @@ class VariationalDropout(ClockedWrapper):
         return x * dropout_mask(key, clock.start, clock.batch, self.inputs, x.shape[clock.time.ndim :], x.dtype)
 
 
-def change_input(cell: Any, x: PyTree, change: Callable[[PyTree], PyTree]) -> PyTree:
-    """The inputs with those of the innermost cell changed, not the masks that other wrappers have added."""
+def with_mask(cell: Any, masked: Change, x: PyTree, mask: Array) -> tuple[Change, PyTree]:
+    """The change of the innermost cell, within those that other wrappers have added, and the inputs with the mask."""
+
+    def change(cell: Any) -> Any:
+        return dataclasses.replace(cell, adapted=change(cell.adapted)) if hasattr(cell, "adapted") else masked(cell)
+
+    return change, change_input(cell, x, lambda x: (x, mask))
+
+
+def innermost_input(cell: Any, x: PyTree) -> PyTree:
+    """The inputs of the innermost cell, without the masks that other wrappers have added."""
+    if not hasattr(cell, "adapted"):
+        return x
+    return innermost_input(cell.adapted, x if is_layer(cell) else x[0])
+
+
+def change_input(cell: Any, x: PyTree, change: Change) -> PyTree:
+    """The inputs with those of the innermost cell changed, and the masks that other wrappers have added."""
     if not hasattr(cell, "adapted"):
         return change(x)
     if is_layer(cell):
