@@ -1,5 +1,6 @@
 """Regularizers of recurrent networks against a NumPy loop with the very masks, drawn as the documentation says."""
 
+import dataclasses
 from functools import partial
 
 import jax
@@ -240,6 +241,34 @@ def test_activation_losses():
     assert_close(rnn.losses.temporal_activation_regularization(ys, 3.0), 3 * ((ys[1:] - ys[:-1]) ** 2).mean())
 
 
+@dataclasses.dataclass(frozen=True)
+class Compiled:
+    """A user's cell that is compiled, with a loop in its step; the second output is its state."""
+
+    def init(self, key):
+        return {}
+
+    def initial_state(self, batch_shape=()):
+        return jnp.zeros((*batch_shape, I), "float64")
+
+    @partial(jax.jit, static_argnums=0)
+    def step(self, params, h, x):
+        h = jax.lax.fori_loop(0, 3, lambda _, h: jnp.tanh(h + x), h)
+        return h, {"other": 2 * h, "state": h}
+
+
+@pytest.mark.slow
+def test_zoneout_of_an_output_that_is_the_state():
+    """It is zoned out too, in a tree of outputs and of a compiled step; the loop is not unrolled."""
+    model = rnn.Zoneout(Compiled(), 0.5)
+    xs = inputs(model)
+    states, ys = rnn.trajectory(model, {}, xs, key=KEY).state, rnn.unroll(model, {}, xs, key=KEY)[1]
+    assert_identical(ys["state"], states)
+    assert (np.asarray(ys["other"]) != 2 * np.asarray(states)).any()
+    program = str(jax.make_jaxpr(lambda xs: rnn.unroll(model, {}, xs, key=KEY))(xs))
+    assert program.count(" tanh ") == 1
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["zoneout-lstm", "variational-gru", "nested"])
 def test_analysis(name):
@@ -276,11 +305,17 @@ REFUSALS = {
     "TypeError cell: expected a cell with a masked_step for VariationalDropout, got Average(…": lambda: (
         rnn.VariationalDropout(zoo.Average(I), state=0.1)
     ),
+    "TypeError cell: expected a cell with a masked_step…, got MinGRU(…; …no product with w_hh…": lambda: (
+        rnn.RecurrentDropout(rnn.MinGRU(I, H), 0.1)
+    ),
+    "TypeError cell: expected a cell with a masked_step…, got LRU(…; …no product with w_hh…": lambda: (
+        rnn.VariationalDropout(rnn.LRU(I, H), state=0.1)
+    ),
     "ValueError per: expected one of 'step', 'sequence', got 'batch'": lambda: rnn.RecurrentDropout(
         gru(), 0.1, "batch"
     ),
     "TypeError embedding: expected an Embedding, got GRU…": lambda: rnn.WordDropout(gru(), 0.1),
-    "ValueError names: expected one of 'w_xh', 'w_hh', 'b_h', 'peepholes', got 'w'": lambda: rnn.WeightDrop(
+    "ValueError names: expected one of 'w_xh', 'w_hh', 'b_h', got 'w'": lambda: rnn.WeightDrop(
         lstm(), 0.1, names=("w",)
     ),
     "ValueError alpha: expected a number in (0, 1], got 0; …time constant": lambda: rnn.LeakyRNN(I, H, alpha=0),

@@ -95,7 +95,7 @@ class WeightDrop(Wrapper):
         names: the parameters that are dropped: fields of its named tuple, or keys of its dict.
 
     Raises:
-        TypeError, ValueError: the layer has no parameter of that name; the rate is out of range.
+        TypeError, ValueError: the layer has no array of that name; the rate is out of range.
 
     Example:
         >>> import jax, jax.numpy as jnp, jaxrnn as rnn
@@ -117,7 +117,8 @@ class WeightDrop(Wrapper):
     def __post_init__(self) -> None:
         checks.layer("layer", self.layer)
         checks.fraction("rate", self.rate)
-        known = by_name(jax.eval_shape(self.layer.init, jax.random.key(0)))
+        params = by_name(jax.eval_shape(self.layer.init, jax.random.key(0)))
+        known = [name for name, p in params.items() if hasattr(p, "shape")]
         for name in self.names:
             checks.one_of("names", name, known)
 
