@@ -178,7 +178,8 @@ class RecurrentDropout(ClockedWrapper):
     cell. With one it is differentiated by autodiff.
 
     Args:
-        cell: a built-in cell, or one of your own with the ``masked_step`` of :class:`jaxrnn.types.Maskable`.
+        cell: one that has products with ``w_hh``, built in or of your own: the ``masked_step`` of
+            :class:`jaxrnn.types.Maskable`.
         rate: the probability that a unit is dropped, in [0, 1).
         per: ``"step"``, a new mask at every step, or ``"sequence"``.
 
@@ -220,12 +221,12 @@ class VariationalDropout(ClockedWrapper):
 
     where a mask is 0 with probability ``inputs`` or ``state``, and otherwise ``1 / (1 - p)``; every gate sees the same
     one. Where h is also carried on, as in a GRU, it is carried without the mask. A reset draws new masks. Without a key
-    it is the cell. The derivative rule is kept where h enters by products alone (vanilla networks, LSTM); others are
-    differentiated by autodiff if ``state`` is above 0. Whole words are dropped by :class:`~jaxrnn.WordDropout`.
+    it is the cell. The derivative rule is kept where h enters by products alone (vanilla and independent networks, the
+    LSTM, multiplicative or convolutional too); others are differentiated by autodiff if ``state`` is above 0. Whole words are dropped by :class:`~jaxrnn.WordDropout`.
 
     Args:
-        cell: any cell; with ``state`` a built-in one, or one of your own with the ``masked_step`` of
-            :class:`jaxrnn.types.Maskable`.
+        cell: any cell; with ``state`` one that has products with ``w_hh``, built in or of your own: the ``masked_step``
+            of :class:`jaxrnn.types.Maskable`.
         inputs: the probability that a feature of the input is dropped, in [0, 1).
         state: the probability that a unit of h is dropped.
 
