@@ -222,7 +222,8 @@ class VariationalDropout(ClockedWrapper):
     where a mask is 0 with probability ``inputs`` or ``state``, and otherwise ``1 / (1 - p)``; every gate sees the same
     one. Where h is also carried on, as in a GRU, it is carried without the mask. A reset draws new masks. Without a key
     it is the cell. The derivative rule is kept where h enters by products alone (vanilla and independent networks, the
-    LSTM, multiplicative or convolutional too); others are differentiated by autodiff if ``state`` is above 0. Whole words are dropped by :class:`~jaxrnn.WordDropout`.
+    LSTM, multiplicative or convolutional too); others are differentiated by autodiff if ``state`` is above 0.
+    Whole words are dropped by :class:`~jaxrnn.WordDropout`.
 
     Args:
         cell: any cell; with ``state`` one that has products with ``w_hh``, built in or of your own: the ``masked_step``
