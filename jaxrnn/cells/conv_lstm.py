@@ -200,7 +200,7 @@ class ConvLSTM:
     # ---- the differential, for jaxrnn.bptt ----
 
     def precompute_projection(self, rows: int) -> bool:
-        """Never: before the scan it took 1 to 2 times as long on a CPU, of images of 16 × 16 to 32 × 32."""
+        """Never: before the scan it took 1 to 5 times as long on a CPU, of images of 16 × 16 to 32 × 32."""
         return False
 
     def recurrence(self, params: ConvLSTMParams, xs: Array) -> tuple[PyTree, Recurrence]:

@@ -72,7 +72,8 @@ class WordDropout(ClockedWrapper):
     def _drop(self, key: Array | None, clock: Clock, x: Array, y: Array) -> Array:
         if key is None or self.rate == 0:
             return y
-        keys = jnp.broadcast_to(row_keys(split(key)[0], clock.start, clock.batch), x.shape)
+        keys = row_keys(split(key)[0], clock.start, clock.batch)
+        keys = jnp.broadcast_to(keys, x.shape + keys.shape[x.ndim :])  # a raw key has an axis of its own
         fold_in, bernoulli = jax.random.fold_in, jax.random.bernoulli
         dropped = over_axes(x.ndim, lambda key, word: bernoulli(fold_in(key, word), self.rate))(keys, x)
         return jnp.where(dropped[..., None], 0, y / (1 - self.rate))
