@@ -336,6 +336,7 @@ def truncation_error(
     """
     gradient_checks.loss_function(loss, "loss(final, ys)")
     checks.size("every", every)
+    checks.model("model", model)
     gradient_checks.leaves_states_to_cells(model)
     truncated = replace_cells(model, lambda cell: TruncatedCell(cell, every))
     options = {"derivative": "autodiff"} | options  # the same rule for both gradients

@@ -87,7 +87,8 @@ def gate_statistics(
         :func:`~jaxrnn.trajectory`; ``{}`` for a cell without gates.
 
     Raises:
-        TypeError, ValueError: the margin is out of range; an argument does not fit the model or another argument.
+        TypeError, ValueError: the margin is out of range; a layer handles the states of the cells in it, as
+            :class:`~jaxrnn.Clockwork` does; an argument does not fit the model or another argument.
 
     Example:
         >>> import jax, jax.numpy as jnp, jaxrnn as rnn
