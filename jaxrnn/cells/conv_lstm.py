@@ -55,6 +55,8 @@ class ConvLSTM:
     no padding, and its output is the *grid* of the state; that of the state keeps the grid. The state is
     ``LSTMState(h, c)``, each ``[..., *grid, H]``; the output is ``h_t``.
 
+    With the batch split over devices XLA gathers the images and states of all rows for the gradients of the kernels.
+
     Args:
         input_shape: of one input, ``(*spatial, C)``: ``(64, 64, 1)`` for grey images of 64 × 64.
         hidden_size: H, the channels of the state.

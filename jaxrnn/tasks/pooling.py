@@ -18,6 +18,8 @@ from jaxrnn.scan import sequence_mask, where
 from jaxrnn.types import Array, Params, exportable
 from jaxrnn.unroll import unroll
 
+NEVER = -(2**31)  # as int32, before every step in either order
+
 
 def last(
     model: Any,
@@ -101,9 +103,13 @@ def last_output(
     """The output of the last step that was scanned, ``[..., H]`` of ``[T, ..., H]``; 0 for a sequence without any."""
     mask = _counted(ys, lengths, input_mask)
     steps = jnp.arange(ys.shape[0], dtype=jnp.int32).reshape(-1, *[1] * (mask.ndim - 1))
-    order = ys.shape[0] - 1 - steps if reverse else steps
-    place = jnp.where(mask, order, -1)
-    return where(mask & (place == place.max(0, initial=-1)[None]), ys).sum(0)
+    if input_mask is None:
+        n = jnp.full(ys.shape[1:-1], ys.shape[0], jnp.int32) if lengths is None else jnp.asarray(lengths, jnp.int32)
+        last_step = jnp.where(n > 0, 0, -1) if reverse else n - 1
+    else:
+        order = jnp.where(mask, -steps if reverse else steps, NEVER).max(0, initial=NEVER)
+        last_step = -order if reverse else order
+    return where(steps == last_step[None], ys).sum(0)
 
 
 def is_pointwise(layer: Any) -> bool:
