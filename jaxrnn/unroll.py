@@ -139,13 +139,11 @@ def _checked_unroll(
     checks.sequence("xs", model, xs)
     steps, batch = sequence_shape(model, xs)
     state = state if state is None else checks.state_like("state", model, state, batch)
-    checked = xs
     if lengths is not None:
         checks.lengths(lengths, steps, batch)
-        checked = jax.tree.map(lambda x: hide_padding(x, lengths), xs)
-    checks.input_of(model, "xs", checked)
     if input_mask is not None:
         checks.mask("input_mask", input_mask, (steps, *batch))
+    checks.input_of(model, "xs", jax.tree.map(lambda x: hide_padding(x, lengths, input_mask), xs))
     if resets is not None:
         checks.resets(resets, steps, batch)
     checks.flag("reverse", reverse)
@@ -192,13 +190,15 @@ _STATIC = ("model", "reverse", "return_states", "chunk", "derivative", "parallel
 _jit_unroll = jax.jit(_unroll, static_argnames=_STATIC, inline=True)
 
 
-def hide_padding(ids: Array, lengths: Array) -> Array | np.ndarray:
-    """Token ids with 0 in the padding, where any value is allowed; other inputs unchanged."""
-    concrete = checks.is_concrete(ids) and checks.is_concrete(lengths)
-    if not concrete or not jnp.issubdtype(ids.dtype, jnp.integer) or ids.ndim != 1 + lengths.ndim:
+def hide_padding(ids: Array, lengths: Array | None, input_mask: Array | None = None) -> Array | np.ndarray:
+    """Token ids with 0 in the padding and where masked, where any value is allowed; other inputs unchanged."""
+    masks = [mask for mask in (lengths, input_mask) if mask is not None]
+    if not masks or not all(map(checks.is_concrete, (ids, *masks))) or not jnp.issubdtype(ids.dtype, jnp.integer):
         return ids
-    mask = np.arange(len(ids)).reshape(-1, *[1] * lengths.ndim) < np.asarray(lengths)
-    return np.where(mask, np.asarray(ids), 0)
+    mask = np.ones(ids.shape, bool) if input_mask is None else np.asarray(input_mask)
+    if lengths is not None:
+        mask = mask & (np.arange(len(ids)).reshape(-1, *[1] * lengths.ndim) < np.asarray(lengths))
+    return np.where(mask, np.asarray(ids), 0) if mask.shape == ids.shape else ids
 
 
 def over_time(

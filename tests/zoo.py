@@ -252,6 +252,11 @@ ZOO: dict[str, Entry] = {
 # cells for which ONNX has no operator, by the start of their names
 RARE = ("mgu", "janet", "mlstm", "slstm", "gru_d", "sru", "mingru", "minlstm", "lru", "indrnn", "leaky")
 
+# models with layers that are not written as nodes of ONNX
+UNWRITTEN = [name for name in ZOO if name.startswith("conv") or "learned-state" in name or "skip-stack" in name]
+UNWRITTEN += ["zoneout", "recurrent-dropout", "variational-dropout", "word-dropout", "weight-drop"]
+UNWRITTEN += ["highway", "clockwork"]
+
 STEPPING = [name for name, entry in ZOO.items() if entry.sees in ("now", "past")]  # models that have a step
 
 

@@ -55,6 +55,8 @@ class ConvLSTM:
     no padding, and its output is the *grid* of the state; that of the state keeps the grid. The state is
     ``LSTMState(h, c)``, each ``[..., *grid, H]``; the output is ``h_t``.
 
+    With the batch split over devices XLA gathers the images and states of all rows for the gradients of the kernels.
+
     Args:
         input_shape: of one input, ``(*spatial, C)``: ``(64, 64, 1)`` for grey images of 64 × 64.
         hidden_size: H, the channels of the state.
@@ -214,7 +216,7 @@ class ConvLSTM:
     # ---- the differential, for jaxrnn.bptt ----
 
     def precompute_projection(self, rows: int) -> bool:
-        """Never: before the scan it took 1 to 2 times as long on a CPU, of images of 16 × 16 to 32 × 32."""
+        """Never: before the scan it took 1 to 5 times as long on a CPU, of images of 16 × 16 to 32 × 32."""
         return False
 
     def recurrence(self, params: ConvLSTMParams, xs: Array) -> tuple[PyTree, Recurrence]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import jax
@@ -33,6 +34,18 @@ def at_least_one_step(steps: int, xs: PyTree) -> None:
     """At least one step."""
     if steps == 0:
         refuse("xs", "at least one step", describe(xs))
+
+
+def leaves_states_to_cells(model: Any) -> None:
+    """No layer that handles the states of the cells in it: others are put in their place."""
+    if getattr(model, "handles_states", False):
+        refuse("model", "layers that leave the states to their cells", repr(model), "a Clockwork holds them between "
+               "its steps; a LearnedState may be around each cell, not around a layer", TypeError)  # fmt: skip
+    values = [getattr(model, f.name) for f in dataclasses.fields(model)] if dataclasses.is_dataclass(model) else []
+    for value in values:
+        for part in value if isinstance(value, tuple) else (value,):
+            if hasattr(part, "initial_state"):
+                leaves_states_to_cells(part)
 
 
 def one_input(model: Any, x: PyTree) -> None:

@@ -87,6 +87,7 @@ def _add(tree: PyTree, perturbation: PyTree) -> PyTree:
 def _perturbed(model: Any, params: Params, xs: PyTree, state: State | None, target: str) -> tuple[Any, State]:
     """The model with every cell perturbed, and its state with perturbations of 0."""
     checks.model("model", model)
+    gradient_checks.leaves_states_to_cells(model)
     checks.parameters(model, params)
     checks.sequence("xs", model, xs)
     steps, batch = sequence_shape(model, xs)
@@ -335,6 +336,8 @@ def truncation_error(
     """
     gradient_checks.loss_function(loss, "loss(final, ys)")
     checks.size("every", every)
+    checks.model("model", model)
+    gradient_checks.leaves_states_to_cells(model)
     truncated = replace_cells(model, lambda cell: TruncatedCell(cell, every))
     options = {"derivative": "autodiff"} | options  # the same rule for both gradients
 

@@ -58,6 +58,7 @@ def gate_statistics(
     state: State | None = None,
     *,
     lengths: Array | None = None,
+    input_mask: Array | None = None,
     margin: float = 0.1,
     **options: Any,
 ) -> PyTree:
@@ -77,6 +78,7 @@ def gate_statistics(
         xs: ``[T, ..., I]`` inputs.
         state: the state before the first step.
         lengths: ``[...]`` ints; padding does not count.
+        input_mask: ``[T, ...]`` bools of :func:`~jaxrnn.unroll`; masked steps do not count.
         margin: distance from 0 or 1 that counts as saturated, in [0, 0.5).
         **options: ``resets``, ``reverse``, ``key`` of :func:`~jaxrnn.unroll`.
 
@@ -85,7 +87,8 @@ def gate_statistics(
         :func:`~jaxrnn.trajectory`; ``{}`` for a cell without gates.
 
     Raises:
-        TypeError, ValueError: the margin is out of range; an argument does not fit the model or another argument.
+        TypeError, ValueError: the margin is out of range; a layer handles the states of the cells in it, as
+            :class:`~jaxrnn.Clockwork` does; an argument does not fit the model or another argument.
 
     Example:
         >>> import jax, jax.numpy as jnp, jaxrnn as rnn
@@ -95,16 +98,20 @@ def gate_statistics(
         7.9
     """
     checks.model("model", model)
+    gradient_checks.leaves_states_to_cells(model)
     checks.parameters(model, params)
     checks.sequence("xs", model, xs)
     checks.number("margin", margin)
     if not 0 <= margin < 0.5:
         checks.refuse("margin", "a number in [0, 0.5)", margin, "it is the distance from 0 and from 1")
     steps, batch = sequence_shape(model, xs)
-    records = trajectory(replace_cells(model, GateRecorder), params, xs, state, lengths=lengths, **options)
+    options |= {"lengths": lengths, "input_mask": input_mask}
+    records = trajectory(replace_cells(model, GateRecorder), params, xs, state, **options)
     mask = jnp.ones((steps, *batch), bool)
     if lengths is not None:
         mask = sequence_mask(steps, lengths)
+    if input_mask is not None:
+        mask &= input_mask
 
     def statistics(name: str, gate: Array) -> GateStatistics:
         axes = tuple(range(1 + len(batch)))

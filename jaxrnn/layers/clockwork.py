@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -58,6 +58,8 @@ class Clockwork(Wrapper):
 
     layer: Any
     period: int
+
+    handles_states: ClassVar[bool] = True  # of the layer: they are held
 
     def __post_init__(self) -> None:
         checks.layer("layer", self.layer)

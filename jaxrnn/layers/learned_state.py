@@ -136,6 +136,11 @@ class LearnedState(Wrapper):
         """Whether it is a cell with another initial state, whose gates and states are looked into like a cell's."""
         return not is_layer(self.layer)
 
+    @property
+    def handles_states(self) -> bool:
+        """Whether it makes states of the cells in it."""
+        return not self.is_cell
+
     def gates(self, params: LearnedStateParams, state: FreshState, x: PyTree) -> dict[str, Array]:
         """The gates of the cell, by name; none of a layer or a cell without gates."""
         gates = getattr(self.layer, "gates", None)

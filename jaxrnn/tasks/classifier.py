@@ -102,19 +102,31 @@ class Classifier:
         return ClassifierParams(self.encoder.init(keys[0]), pooling, self.readout.init(keys[2]))
 
     def encode(
-        self, params: ClassifierParams, xs: PyTree, *, lengths: Array | None = None, key: Array | None = None
+        self,
+        params: ClassifierParams,
+        xs: PyTree,
+        *,
+        lengths: Array | None = None,
+        input_mask: Array | None = None,
+        key: Array | None = None,
     ) -> Array:
-        """Encode sequences ``[T, ..., I]`` as vectors ``[..., width]``; 0 for length 0."""
+        """Encode sequences ``[T, ..., I]`` as vectors ``[..., width]``; 0 for one without steps."""
         params = checks.parameters(self, params)
         if self.pooling == "last":
-            return last(self.encoder, params.encoder, xs, lengths=lengths, key=key)
-        _, ys = unroll(self.encoder, params.encoder, xs, lengths=lengths, key=key)
+            return last(self.encoder, params.encoder, xs, lengths=lengths, input_mask=input_mask, key=key)
+        _, ys = unroll(self.encoder, params.encoder, xs, lengths=lengths, input_mask=input_mask, key=key)
         if self.pooling == "attention":
-            return self.attention.apply(params.pooling, ys, lengths)
-        return {"mean": mean, "max": maximum}[self.pooling](ys, lengths)
+            return self.attention.apply(params.pooling, ys, lengths, input_mask)
+        return {"mean": mean, "max": maximum}[self.pooling](ys, lengths, input_mask)
 
     def apply(
-        self, params: ClassifierParams, xs: PyTree, *, lengths: Array | None = None, key: Array | None = None
+        self,
+        params: ClassifierParams,
+        xs: PyTree,
+        *,
+        lengths: Array | None = None,
+        input_mask: Array | None = None,
+        key: Array | None = None,
     ) -> Array:
         """Compute the logits of the classes.
 
@@ -122,12 +134,14 @@ class Classifier:
             params: parameters from :meth:`init`.
             xs: ``[T, ..., I]`` (token ids: ``[T, ...]``).
             lengths: ``[...]`` ints, the number of steps before the padding.
+            input_mask: ``[T, ...]`` bools, True where there is an input, as in :func:`~jaxrnn.unroll`; the other steps
+                are not pooled.
             key: random key for dropout; without one there is no dropout.
 
         Returns:
-            Logits ``[..., classes]``; those of a sequence of length 0 are the bias of the readout.
+            Logits ``[..., classes]``; those of a sequence without steps are the bias of the readout.
         """
         keys = (None, None) if key is None else jax.random.split(key)
-        vector = self.encode(params, xs, lengths=lengths, key=keys[0])
+        vector = self.encode(params, xs, lengths=lengths, input_mask=input_mask, key=keys[0])
         self.readout.check_input("outputs of encoder", vector)
         return self.readout.apply(params.readout, Dropout(self.dropout).apply((), vector, keys[1]))

@@ -7,7 +7,6 @@ inputs of the decoder, all but the first its targets.
 from __future__ import annotations
 
 import dataclasses
-import math
 from typing import Any, NamedTuple
 
 import jax
@@ -16,11 +15,12 @@ import jax.numpy as jnp
 from jaxrnn import checks, losses
 from jaxrnn.constructor import hyperparameters
 from jaxrnn.decoding.checks import token_model, vocabulary_fits
-from jaxrnn.layers import FreshState, Linear
+from jaxrnn.layers import Linear
 from jaxrnn.precision import cast_like, widen
 from jaxrnn.scan import sequence_mask, where
 from jaxrnn.tasks import checks as task_checks
 from jaxrnn.tasks.context import EncoderOutput, attention_weights, has_attention, with_context
+from jaxrnn.tasks.vectors import concatenate_state, float_leaves, given_leaves, split_state, state_size
 from jaxrnn.types import Array, Params, PyTree, State, exportable
 from jaxrnn.unroll import one_step, sequence_shape, unroll
 
@@ -363,41 +363,3 @@ def number_of_targets(tokens: Array, token_lengths: Array | None) -> Array | Non
         return None
     checks.lengths(token_lengths, tokens.shape[0], tokens.shape[1:], "token_lengths")
     return jnp.maximum(jnp.asarray(token_lengths), 1) - 1
-
-
-def float_leaves(state: State) -> list[Array]:
-    """The floating arrays of a state."""
-    return [leaf for leaf in jax.tree.leaves(state) if jnp.issubdtype(leaf.dtype, jnp.floating)]
-
-
-def given_leaves(state: State) -> list[Array]:
-    """The floating arrays of a state, but those that are fresh states of a LearnedState."""
-    parts = jax.tree.leaves(state, is_leaf=is_learned)
-    return [leaf for part in parts if not is_learned(part) for leaf in float_leaves(part)]
-
-
-def is_learned(state: State) -> bool:
-    """Whether a part of a state is that of a LearnedState."""
-    return isinstance(state, FreshState)
-
-
-def state_size(state: State) -> int:
-    """Features of a state without batch axes."""
-    return sum(leaf.size for leaf in float_leaves(state))
-
-
-def concatenate_state(state: State, batch: tuple[int, ...]) -> Array:
-    """Flatten and concatenate the floating arrays ``[..., *features]`` of a state: ``[..., C]``."""
-    return jnp.concatenate([leaf.reshape(*batch, -1) for leaf in float_leaves(state)], -1)
-
-
-def split_state(vector: Array, like: State) -> State:
-    """Split a vector ``[..., C]`` into the floating arrays of a state that are not learned."""
-    leaves, structure = jax.tree.flatten(like, is_leaf=is_learned)
-    batch, start, new = vector.shape[:-1], 0, []
-    for leaf in leaves:
-        if not is_learned(leaf) and jnp.issubdtype(leaf.dtype, jnp.floating):
-            size = math.prod(leaf.shape[len(batch) :])
-            leaf, start = vector[..., start : start + size].reshape(leaf.shape), start + size
-        new.append(leaf)
-    return jax.tree.unflatten(structure, new)

@@ -1,4 +1,4 @@
-"""Pooling: the outputs of a sequence reduced to one vector, without its padding; 0 for a sequence of length 0."""
+"""Pooling: the outputs of a sequence reduced to one vector, of the steps that count; 0 for one without any."""
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ from jaxrnn.scan import sequence_mask, where
 from jaxrnn.types import Array, Params, exportable
 from jaxrnn.unroll import unroll
 
+NEVER = -(2**31)  # as int32, before every step in either order
+
 
 def last(
     model: Any,
@@ -25,6 +27,7 @@ def last(
     xs: Array,
     *,
     lengths: Array | None = None,
+    input_mask: Array | None = None,
     reverse: bool = False,
     key: Array | None = None,
 ) -> Array:
@@ -41,6 +44,7 @@ def last(
         params: its parameters.
         xs: ``[T, ..., I]`` (token ids: ``[T, ...]``).
         lengths: ``[...]`` ints, as in :func:`~jaxrnn.unroll`.
+        input_mask: ``[T, ...]`` bools, as there: the last output is that of the last step with an input.
         reverse: unroll from the last step to the first; the last output is then that of the first step.
         key: random key for dropout.
 
@@ -61,14 +65,16 @@ def last(
         params = checks.parameters(model, params)
         keys = (None, None) if key is None else jax.random.split(key)
         outputs = [
-            last(layer, p, xs, lengths=lengths, reverse=reverse ^ backward, key=k)
+            last(layer, p, xs, lengths=lengths, input_mask=input_mask, reverse=reverse ^ backward, key=k)
             for layer, p, k, backward in zip(model.directions, params, keys, (False, True), strict=True)
         ]
         return MERGES[model.merge](*outputs)
     if isinstance(model, Reverse):
-        return last(model.layer, params, xs, lengths=lengths, reverse=not reverse, key=key)
+        return last(model.layer, params, xs, lengths=lengths, input_mask=input_mask, reverse=not reverse, key=key)
     if isinstance(model, MixedPrecision):
-        y = last(model.layer, *model.narrow(params, xs), lengths=lengths, reverse=reverse, key=key)
+        y = last(
+            model.layer, *model.narrow(params, xs), lengths=lengths, input_mask=input_mask, reverse=reverse, key=key
+        )
         return y.astype(model.output_dtype)
     if isinstance(model, Stack) and sees_future(model):
         params = checks.parameters(model, params)
@@ -76,22 +82,33 @@ def last(
         below_key, top_key, above_key = (None,) * 3 if key is None else jax.random.split(key, 3)
         below, above = Stack(*model.layers[:top]) if top else None, model.layers[top + 1 :]
         if below is not None:
-            _, xs = unroll(below, params[:top], xs, lengths=lengths, reverse=reverse, key=below_key)
-        y = last(model.layers[top], params[top], xs, lengths=lengths, reverse=reverse, key=top_key)
+            _, xs = unroll(
+                below, params[:top], xs, lengths=lengths, input_mask=input_mask, reverse=reverse, key=below_key
+            )
+        y = last(
+            model.layers[top], params[top], xs, lengths=lengths, input_mask=input_mask, reverse=reverse, key=top_key
+        )
         return unroll(Stack(*above), params[top + 1 :], y[None], key=above_key)[1][0] if above else y
     if sees_future(model):
         checks.refuse("model", "a Bidirectional at the top of a Stack", repr(model),
                       'the last outputs of its directions are not defined; pooling="mean" needs none',
                       TypeError)  # fmt: skip
-    _, ys = unroll(model, params, xs, lengths=lengths, reverse=reverse, key=key)
-    return last_output(ys, lengths, reverse=reverse)
+    _, ys = unroll(model, params, xs, lengths=lengths, input_mask=input_mask, reverse=reverse, key=key)
+    return last_output(ys, lengths, input_mask, reverse=reverse)
 
 
-def last_output(ys: Array, lengths: Array | None = None, *, reverse: bool = False) -> Array:
-    """The output of the last step that was scanned, ``[..., H]`` of ``[T, ..., H]``; 0 for a sequence of length 0."""
-    lengths = _checked_lengths(ys, lengths)
-    last_step = jnp.where(lengths > 0, 0, -1) if reverse else lengths - 1
-    steps = jnp.arange(ys.shape[0], dtype=jnp.int32).reshape(-1, *[1] * last_step.ndim)
+def last_output(
+    ys: Array, lengths: Array | None = None, input_mask: Array | None = None, *, reverse: bool = False
+) -> Array:
+    """The output of the last step that was scanned, ``[..., H]`` of ``[T, ..., H]``; 0 for a sequence without any."""
+    mask = _counted(ys, lengths, input_mask)
+    steps = jnp.arange(ys.shape[0], dtype=jnp.int32).reshape(-1, *[1] * (mask.ndim - 1))
+    if input_mask is None:
+        n = jnp.full(ys.shape[1:-1], ys.shape[0], jnp.int32) if lengths is None else jnp.asarray(lengths, jnp.int32)
+        last_step = jnp.where(n > 0, 0, -1) if reverse else n - 1
+    else:
+        order = jnp.where(mask, -steps if reverse else steps, NEVER).max(0, initial=NEVER)
+        last_step = -order if reverse else order
     return where(steps == last_step[None], ys).sum(0)
 
 
@@ -115,7 +132,7 @@ def has_last(model: Any) -> bool:
     return not sees_future(model)
 
 
-def mean(ys: Array, lengths: Array | None = None) -> Array:
+def mean(ys: Array, lengths: Array | None = None, input_mask: Array | None = None) -> Array:
     r"""The mean of outputs ``[T, ..., H]`` over the steps of each sequence, ``[..., H]``.
 
     .. math:: y = \frac{1}{n} \sum_{t=1}^{n} h_t
@@ -125,12 +142,12 @@ def mean(ys: Array, lengths: Array | None = None) -> Array:
         >>> float(rnn.tasks.pooling.mean(jnp.array([[1.0], [3.0], [9.0]]), jnp.array(2))[0])
         2.0
     """
-    lengths = _checked_lengths(ys, lengths)
-    total = widen(where(sequence_mask(ys.shape[0], lengths), ys)).sum(0)
-    return (total / _column(jnp.maximum(lengths, 1), total)).astype(ys.dtype)
+    mask = _counted(ys, lengths, input_mask)
+    total = widen(where(mask, ys)).sum(0)
+    return (total / jnp.maximum(mask.sum(0), 1).astype(total.dtype)[..., None]).astype(ys.dtype)
 
 
-def maximum(ys: Array, lengths: Array | None = None) -> Array:
+def maximum(ys: Array, lengths: Array | None = None, input_mask: Array | None = None) -> Array:
     r"""The maximum of outputs ``[T, ..., H]`` over the steps of each sequence, feature by feature, ``[..., H]``.
 
     .. math:: y_j = \max_{t \le n} h_{tj}
@@ -140,9 +157,8 @@ def maximum(ys: Array, lengths: Array | None = None) -> Array:
         >>> float(rnn.tasks.pooling.maximum(jnp.array([[-1.0], [-3.0], [9.0]]), jnp.array(2))[0])
         -1.0
     """
-    lengths = _checked_lengths(ys, lengths)
-    mask = sequence_mask(ys.shape[0], lengths)[..., None]
-    return where(lengths > 0, jnp.where(mask, ys, -jnp.inf).max(0, initial=-jnp.inf))
+    mask = _counted(ys, lengths, input_mask)
+    return where(mask.any(0), jnp.where(mask[..., None], ys, -jnp.inf).max(0, initial=-jnp.inf))
 
 
 @exportable
@@ -199,35 +215,37 @@ class AttentionPooling:
         v = initializers.draw("v_init", glorot, v_key, (size, 1), self.dtype)[:, 0]
         return AttentionPoolingParams(w, jnp.zeros(size, self.dtype), v)
 
-    def weights(self, params: AttentionPoolingParams, ys: Array, lengths: Array | None = None) -> Array:
-        """The weights ``α [T, ...]``: they sum to 1 over the steps of each sequence, and are 0 in its padding."""
+    def weights(
+        self, params: AttentionPoolingParams, ys: Array, lengths: Array | None = None, input_mask: Array | None = None
+    ) -> Array:
+        """The weights ``α [T, ...]``: they sum to 1 over the steps of each sequence, and are 0 where there is none."""
         checks.features("ys", ys, self.input_size, "AttentionPooling")
-        params, lengths = checks.parameters(self, params), _checked_lengths(ys, lengths)
-        mask = sequence_mask(ys.shape[0], lengths)
+        params, mask = checks.parameters(self, params), _counted(ys, lengths, input_mask)
         z = matmul(where(mask, ys), params.w)
         scores = widen(jnp.tanh(z + broadcast_rows(params.b, z)) @ params.v)  # [T, ...]; a softmax is a sum over T
         largest = jax.lax.stop_gradient(jnp.where(mask, scores, -jnp.inf).max(0, initial=-jnp.inf))
-        exponentials = where(mask, jnp.exp(scores - jnp.where(lengths > 0, largest, 0)[None]))
-        return (exponentials / jnp.where(lengths > 0, exponentials.sum(0), 1)[None]).astype(ys.dtype)
+        exponentials = where(mask, jnp.exp(scores - jnp.where(mask.any(0), largest, 0)[None]))
+        return (exponentials / jnp.where(mask.any(0), exponentials.sum(0), 1)[None]).astype(ys.dtype)
 
-    def apply(self, params: AttentionPoolingParams, ys: Array, lengths: Array | None = None) -> Array:
+    def apply(
+        self, params: AttentionPoolingParams, ys: Array, lengths: Array | None = None, input_mask: Array | None = None
+    ) -> Array:
         """The weighted mean ``[..., H]`` of outputs ``[T, ..., H]``."""
-        weights = self.weights(params, ys, lengths)
-        terms = weights[..., None] * where(sequence_mask(ys.shape[0], _checked_lengths(ys, lengths)), ys)
+        weights = self.weights(params, ys, lengths, input_mask)
+        terms = weights[..., None] * where(_counted(ys, lengths, input_mask), ys)
         return widen(terms).sum(0).astype(ys.dtype)
 
 
-def _checked_lengths(ys: Any, lengths: Array | None) -> Array:
-    """The lengths of sequences ``[T, ..., H]``; T by default."""
+def _counted(ys: Any, lengths: Array | None, input_mask: Array | None) -> Array:
+    """The steps of outputs ``[T, ..., H]`` that count, bools ``[T, ...]``; by default all."""
     checks.array("ys", ys, "pooling")
     if ys.ndim < 2:
         checks.refuse("ys", "outputs [T, ..., H], 2 axes or more", checks.describe(ys))
-    if lengths is None:
-        return jnp.full(ys.shape[1:-1], ys.shape[0], jnp.int32)
-    checks.lengths(lengths, ys.shape[0], tuple(ys.shape[1:-1]))
-    return jnp.asarray(lengths, jnp.int32)
-
-
-def _column(lengths: Array, ys: Array) -> Array:
-    """Lengths ``[..., 1]`` in the dtype of the outputs."""
-    return lengths.astype(ys.dtype)[..., None]
+    mask = jnp.ones(ys.shape[:-1], bool)
+    if lengths is not None:
+        checks.lengths(lengths, ys.shape[0], tuple(ys.shape[1:-1]))
+        mask = sequence_mask(ys.shape[0], jnp.asarray(lengths))
+    if input_mask is not None:
+        checks.mask("input_mask", input_mask, tuple(ys.shape[:-1]))
+        mask &= input_mask
+    return mask

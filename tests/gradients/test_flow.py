@@ -346,6 +346,22 @@ class Hidden:
         return rnn.unroll(self.cell, params, xs, state)
 
 
+def test_layers_that_handle_states():
+    """They hold or make the states of their cells, in whose place others are put here: refused by name."""
+    xs = jnp.ones((T, B, N))
+    for layer in (rnn.Clockwork(rnn.GRU(N, N), 2), rnn.LearnedState(rnn.Stack(rnn.GRU(N, N), rnn.LSTM(N, N)))):
+        model = rnn.Stack(rnn.Linear(N, N), layer)
+        params = zoo.random_params(model)
+        for function in (
+            functools.partial(gradient_flow, loss=loss),
+            functools.partial(truncation_error, loss=loss, every=2),
+            sensitivity,
+            rnn.gradients.gate_statistics,
+        ):
+            with pytest.raises(TypeError, match=f"model: expected layers that leave .* got {type(layer).__name__}"):
+                function(model, params, xs)
+
+
 def test_refusals():
     """Every message names the argument."""
     cell, xs = rnn.GRU(N, N), jnp.ones((T, B, N))

@@ -127,6 +127,11 @@ def test_keras(kind):
 def test_keras_models():
     """Several layers, both directions, a readout of every place; and back."""
     below = rnn.ConvLSTM((4, 3, 1), 2, 3, dtype="float64")
+    first = rnn.Stack(rnn.Activation("tanh"), below)  # a layer without sizes
+    params, xs = random_params(first), images(below)
+    module = rnn.interop.keras.to_module(first, params)
+    assert module.input_shape == (None, None, 4, 3, 1)
+    assert_close(jnp.asarray(module(xs.swapaxes(0, 1))).swapaxes(0, 1), outputs(first, params, xs))
     both = rnn.Bidirectional(rnn.ConvLSTM((4, 3, 2), 2, 3, dtype="float64"))
     model = rnn.Stack(below, both, rnn.Linear(4, 2, dtype="float64"))
     params, xs = random_params(model), images(below)
@@ -148,7 +153,7 @@ def module_and_params(**options):
 
 
 REFUSED = {
-    "ValueError model: expected inputs that are vectors or token ids, got inputs of 3 axes": lambda: (
+    "ValueError model: expected inputs that are vectors or token ids, got ConvLSTM(…; its inputs have 3 axes": lambda: (
         rnn.interop.onnx.to_model(CELL, random_params(CELL))
     ),
     "TypeError model: expected a VanillaRNN, LSTM or GRU, got ConvLSTM(…; linen has a ConvLSTMCell, nnx has none": (

@@ -11,6 +11,7 @@ from refusals import refuses
 from zoo import STEPPING, ZOO, Average, B, H, I, T, V, few, inputs, random_params, random_state
 
 import jaxrnn as rnn
+from jaxrnn.types import takes_key
 
 eqx = pytest.importorskip("equinox")
 Module = rnn.interop.equinox.Module
@@ -145,7 +146,7 @@ def test_any_model(name):
     result = eqx.filter_jit(module)(xs, state, lengths=lengths, key=key)
     assert same(result, jax.jit(lambda p: rnn.unroll(model, p, xs, state, lengths=lengths, key=key))(module.params))
     if name in STEPPING:
-        options = {"key": key} if hasattr(model, "over_time") else {}
+        options = {"key": key} if takes_key(model) else {}
         assert same(module.step(xs[0], state, key=key), model.step(module.params, state, xs[0], **options))
     assert same(module.initial_state((B,)), model.initial_state((B,)))
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from zoo import RARE, ZOO, Average, H, I, V, few, filled, inputs, random_params, random_state, reads_ids
+from zoo import RARE, UNWRITTEN, ZOO, Average, H, I, V, few, filled, inputs, random_params, random_state, reads_ids
 
 import jaxrnn as rnn
 from jaxrnn.interop.onnx import operators
@@ -95,7 +95,7 @@ def unread(graph):
 
 
 @pytest.mark.parametrize(
-    "name", few([n for n in ZOO if not n.startswith("conv")], ["stack-of-bidirectional", "user-in-stack"])
+    "name", few([name for name in ZOO if name not in UNWRITTEN], ["stack-of-bidirectional", "user-in-stack"])
 )
 def test_every_model(name):
     """Ragged batches from a random state, at two sizes, in one session; an empty sequence keeps its state."""
@@ -110,6 +110,14 @@ def test_every_model(name):
         xs, state = inputs(model, steps, (len(lengths),), dtype="float32"), random_state(model, (len(lengths),))
         final, ys = rnn.unroll(model, params, xs, state, lengths=lengths)
         assert_same(run(running, xs=xs, lengths=lengths, state=state), {"ys": ys, "final": final})
+
+
+@pytest.mark.parametrize("name", few(UNWRITTEN, ["conv", "clockwork"]))
+def test_refused_by_name(name):
+    """A layer that cannot be written as nodes is named, and where it is in the model."""
+    model = ZOO[name].build("float32")
+    with pytest.raises((TypeError, ValueError), match=r"^model\S*: expected .*, got [A-Z]\w+\(.*\); .*"):
+        to_model(model, random_params(model), features=None if getattr(model, "input_size", None) else I)
 
 
 @pytest.mark.slow
@@ -425,7 +433,7 @@ REFUSALS = [
     (rnn.Stack(GRU, Sorting(H)), {}, NotImplementedError,
      r"model.layers\[1\] \(Sorting\): expected primitives of JAX that ONNX has, got 'sort'"),
     (Conditional(I), {"features": I}, TypeError, "model .Conditional.: expected a step that JAX"),
-    (Own(GRU), {}, TypeError, "model: expected a layer of jaxrnn, a Pointwise one of your own, or a cell"),
+    (Own(GRU), {}, TypeError, "model: expected Stack, .*, Embedding, your own Pointwise layer, or a cell, got"),
     (rnn.Dropout(0.5), {}, ValueError, "features: expected the number of features of an input, got None"),
     (GRU, {"features": 5}, ValueError, "features: expected 3, the input size of the model, got 5"),
     (GRU, {"step": True, "lengths": True}, ValueError, "lengths: expected False with step=True"),

@@ -49,6 +49,18 @@ def test_encode_pool_read(name, how):
     assert_close(logits[1], model.apply(params, xs[:2, 1]))
 
 
+@pytest.mark.usefixtures("x64")
+@pytest.mark.parametrize("how", POOLINGS)
+def test_input_mask(how):
+    """A sequence with holes has the logits of the sequence without them, whatever ids are in the holes."""
+    model, params = make("stack-embedding", how)
+    ids = np.array(inputs(model.encoder))
+    mask = np.array([[0, 1, 1], [1, 1, 0], [0, 1, 0], [1, 0, 1], [1, 1, 0]], bool)
+    got = model.apply(params, np.where(mask, ids, -1), input_mask=mask)
+    for b in range(B):
+        assert_close(got[b], model.apply(params, ids[mask[:, b], b]))
+
+
 @pytest.mark.parametrize("how", ["mean"])
 def test_dropout_needs_a_key(how):
     """The same key drops the same features, another key other ones; without a key there is no dropout."""

@@ -17,7 +17,7 @@ POOLS = {  # a function of (ys, lengths), and the same of one sequence without p
     "mean": (pooling.mean, lambda ys: ys.mean(0)),
     "max": (pooling.maximum, lambda ys: ys.max(0)),
     "attention": (
-        lambda ys, lengths=None: ATTENTION.apply(random_params(ATTENTION), ys, lengths),
+        lambda ys, *masks: ATTENTION.apply(random_params(ATTENTION), ys, *masks),
         lambda ys: attention(ys, *map(np.asarray, random_params(ATTENTION))),
     ),
 }
@@ -76,6 +76,28 @@ def test_padding_stays_out(name):
 def test_no_steps_at_all(name):
     """T = 0 gives 0."""
     assert_close(POOLS[name][0](jnp.zeros((0, B, H))), np.zeros((B, H)))
+
+
+HOLES = np.array([[1, 0, 1], [1, 1, 0], [0, 1, 1], [1, 0, 0], [0, 0, 1]], bool)  # [T, B]
+
+
+@every_pool
+def test_masked_steps_stay_out(name):
+    """Pooled are the steps with an input before the end of the sequence."""
+    pool, reference = POOLS[name]
+    ys = outputs()
+    expected = [reference(ys[:n, b][HOLES[:n, b]]) if n else np.zeros(H) for b, n in enumerate(LENGTHS)]
+    assert_close(pool(jnp.asarray(ys), LENGTHS, HOLES), np.stack(expected))
+
+
+@pytest.mark.parametrize("name", ["lstm", "bidirectional-of-stack"])
+def test_last_output_before_masked_steps(name):
+    """It is that of the sequence without its masked steps, in both directions."""
+    model = ZOO[name].build("float64")
+    params, xs = random_params(model), inputs(model)
+    got = pooling.last(model, params, xs, input_mask=HOLES)
+    for b in range(B):
+        assert_close(got[b], pooling.last(model, params, xs[HOLES[:, b], b]))
 
 
 def test_attention_weights():

@@ -201,8 +201,9 @@ def _arrays(cell: Any, params: Any) -> list[np.ndarray]:
 
 
 def first(model: Any) -> Any:
-    """The first layer of a stack, or of one direction; what the shape of the inputs is read from."""
-    inner = getattr(model, "layers", None) or [getattr(model, "forward", None) or getattr(model, "layer", None)]
+    """The first layer with sizes of a stack, or of one direction: what the shape of the inputs is read from."""
+    layers = [layer for layer in getattr(model, "layers", ()) if not getattr(layer, "preserves_size", False)]
+    inner = layers or [getattr(model, "forward", None) or getattr(model, "layer", None)]
     return model if inner[0] is None else first(inner[0])
 
 

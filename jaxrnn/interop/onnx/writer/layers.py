@@ -53,7 +53,8 @@ def over_time(
     if isinstance(model, Pointwise) and type(model).over_time is Pointwise.over_time:
         return _pointwise(graph, model, params, state, xs, options)
     if is_layer(model):
-        checks.refuse(graph.place, "a layer of jaxrnn, a Pointwise one of your own, or a cell", repr(model),
+        written = ", ".join(kind.__name__ for kind in LAYERS)
+        checks.refuse(graph.place, f"{written}, your own Pointwise layer, or a cell", repr(model),
                       "only these are written as nodes", TypeError)  # fmt: skip
     return recurrent.over_time(graph, model, params, state, xs, options)
 

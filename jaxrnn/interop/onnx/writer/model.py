@@ -147,7 +147,8 @@ def _features(model: Any, features: int | None) -> Any:
     """I, the features of one input."""
     model = model.encoder if type(model) is Classifier else model
     if input_ndim(model) != 1:
-        checks.refuse("model", "inputs that are vectors or token ids", f"inputs of {input_ndim(model)} axes")
+        checks.refuse("model", "inputs that are vectors or token ids", f"{model!r}",
+                      f"its inputs have {input_ndim(model)} axes")  # fmt: skip
     known = getattr(model, "input_size", None)
     if features is not None:
         checks.size("features", features)
