@@ -118,12 +118,13 @@ class LRU:
         return common.linear_step(self, params, state, x)
 
     def linear_recurrence(self, params: LRUParams, xs: Array) -> tuple[Complex, Complex]:
-        """λ for every step, and ``exp(γ) ⊙ (x w_xh)``."""
+        """λ ``[1, ..., H]``, the same for every step, and ``exp(γ) ⊙ (x w_xh)``."""
         nu, theta = widen((params.nu, params.theta))  # 16 bits would move λ off the ring
         radius, phase = jnp.exp(-jnp.exp(nu)), jnp.exp(theta)
         update = [self._scaled(params, part) for part in common.split_gates(xs @ params.w_xh, (self.hidden_size,) * 2)]
-        decay = [broadcast_rows(part, update[0]) for part in (radius * jnp.cos(phase), radius * jnp.sin(phase))]
-        return Complex(*decay), Complex(*update)
+        row = (1,) * (xs.ndim - 1) + radius.shape
+        decay = Complex((radius * jnp.cos(phase)).reshape(row), (radius * jnp.sin(phase)).reshape(row))
+        return decay, Complex(*update)
 
     def _scaled(self, params: LRUParams, part: Array) -> Array:
         return broadcast_rows(jnp.exp(params.gamma), part) * part

@@ -14,6 +14,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from jaxrnn.compat import mesh_axes, pvary
 from jaxrnn.types import Array
 
 
@@ -97,11 +98,15 @@ def divide(A: Array, B: Array) -> Array:
 # ---- Jacobians -----------------------------------------------------------------------------------------------------
 
 
+def at_every_row(unit: Array, s: Array) -> Array:
+    return pvary(jnp.broadcast_to(unit, s.shape), mesh_axes(s))
+
+
 def full_jacobian(f: Callable[[Array], Array], s: Array) -> Array:
     """``∂f_i / ∂s_j`` of a map of rows, ``[..., S]`` to ``[..., S, S]``."""
 
     def column(unit: Array) -> Array:
-        return jax.jvp(f, (s,), (jnp.broadcast_to(unit, s.shape),))[1]
+        return jax.jvp(f, (s,), (at_every_row(unit, s),))[1]
 
     return jax.vmap(column, out_axes=-1)(jnp.eye(s.shape[-1], dtype=s.dtype))
 
@@ -110,6 +115,6 @@ def diagonal_jacobian(f: Callable[[Array], Array], s: Array) -> Array:
     """``∂f_i / ∂s_i`` of a map of rows, ``[..., S]``, one column after another: no ``[..., S, S]`` is stored."""
 
     def entry(unit: Array) -> Array:
-        return jax.jvp(f, (s,), (jnp.broadcast_to(unit, s.shape),))[1] @ unit
+        return jax.jvp(f, (s,), (at_every_row(unit, s),))[1] @ unit
 
     return jnp.moveaxis(jax.lax.map(entry, jnp.eye(s.shape[-1], dtype=s.dtype)), 0, -1)

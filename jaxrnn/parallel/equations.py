@@ -32,7 +32,7 @@ from jaxrnn import checks
 from jaxrnn.parallel.affine import affine_scan, damped_affine_scan, diagonal_jacobian, full_jacobian
 from jaxrnn.precision import cast_like, differentiable_step, widen
 from jaxrnn.scan import masked_step
-from jaxrnn.types import Array, Params, PyTree, Recurrence, State, input_ndim
+from jaxrnn.types import Array, Params, PyTree, Recurrence, State
 
 
 class Method(NamedTuple):
@@ -198,4 +198,5 @@ def _flip(tree: PyTree) -> PyTree:
 
 
 def _batch_axes(cell: Any, problem: Problem) -> int:
-    return jax.tree.leaves(problem.xs)[0].ndim - 1 - input_ndim(cell)
+    one, state = jax.eval_shape(cell.initial_state), problem.state  # without and with batch axes
+    return jax.tree.leaves(state)[0].ndim - jax.tree.leaves(one)[0].ndim

@@ -31,7 +31,8 @@ def linear_recurrence(
     """All states of ``s_t = decay_t ⊙ s_{t-1} + update_t``.
 
     Args:
-        decay, update: trees of arrays ``[T, ..., H]``, or of :class:`~jaxrnn.types.Complex` pairs of them.
+        decay, update: trees of arrays ``[T, ..., H]``, or of :class:`~jaxrnn.types.Complex` pairs of them. Axes of a
+            decay that is the same for all steps or rows are 1.
         initial: the state before the first step, ``[..., H]``.
         reverse: from the last step to the first.
         algorithm: a name in ``ALGORITHMS``; the states are equal to rounding.
@@ -46,6 +47,8 @@ def linear_recurrence(
         [1.0, 1.5, 1.75, 1.875]
     """
     run = ALGORITHMS[algorithm]
+    steps = jax.tree.leaves(update)[0].shape[0]
+    decay = jax.tree.map(lambda a: jnp.broadcast_to(a, (steps, *a.shape[1:])), decay)
     # JAX transposes a solve only where its whole right side is differentiated: a barrier has all tangents or none
     decay, update, initial = jax.lax.optimization_barrier((decay, update, initial))
 
@@ -61,7 +64,8 @@ def linear_recurrence(
     def solve_transposed(_: Any, right: tuple[State, PyTree]) -> tuple[State, PyTree]:
         initial, update = right
         kept, zero = conjugate(decay), jax.tree.map(jnp.zeros_like, initial)
-        states = run(shift(kept, zero, not reverse), update, zero, not reverse)
+        following = jax.tree.map(lambda x: jnp.roll(x, 1 if reverse else -1, 0), kept)  # at the end any: of state 0
+        states = run(following, update, zero, not reverse)
         first = jax.tree.map(lambda x: x[-1:] if reverse else x[:1], (kept, states))
         return jax.tree.map(lambda s, d: s + d.sum(0), initial, multiply(*first)), states
 
@@ -115,10 +119,9 @@ def chunks(decay: PyTree, update: PyTree, initial: State, reverse: bool) -> PyTr
     length = math.isqrt(steps)
     count = -(-steps // length)
     decay, update = jax.tree.map(split, (decay, update))
-    first = jax.tree.map(lambda x: x[0], decay)
-    whole, (decays, updates) = jax.lax.scan(
-        within, (ones_like(first), jax.tree.map(jnp.zeros_like, first)), (decay, update)
-    )
+    first = jax.tree.map(lambda x: x[0], (decay, update))
+    nothing = ones_like(first[0]), jax.tree.map(jnp.zeros_like, first[1])
+    whole, (decays, updates) = jax.lax.scan(within, nothing, (decay, update))
     states = from_state(decays, updates, jax.lax.scan(between, initial, whole)[1])
     return jax.tree.map(lambda x: x.swapaxes(0, 1).reshape(count * length, *x.shape[2:])[:steps], states)
 

@@ -119,6 +119,9 @@ def unroll_nonlinear(
     Where the iterations do not converge, an error is raised if values are concrete; under ``jit`` all results are NaN.
     """
     cell, problem = spec.cell, Problem(params, initial, state, xs, mask, resets)
+    if not isinstance(steps := jax.tree.leaves(xs)[0].shape[0], int):
+        got = f"{spec.parallel!r} for {steps} steps of {cell!r}"
+        checks.refuse("parallel", "'sequential' in a program exported for any number of steps", got)
     if spec.parallel == "scan":
         return _solve(cell, None, problem, spec.reverse)[:3]
     method = Method(tolerance=spec.tolerance)

@@ -27,7 +27,7 @@ def unroll_linear(
         decay = where(~resets, decay)
     if mask is not None:
         decay, update = where(mask, decay, ones_like(decay)), where(mask, update)
-    algorithm = choose_algorithm(spec.parallel, decay)
+    algorithm = choose_algorithm(spec.parallel, update)
     wide = linear_recurrence(decay, update, widen(state), reverse=spec.reverse, algorithm=algorithm)
     states = cast_like(wide, state)
     ys = spec.cell.readout(params, states, xs)
@@ -36,7 +36,7 @@ def unroll_linear(
     return final, ys, states if spec.return_states else None
 
 
-def choose_algorithm(parallel: str | None, decay: PyTree) -> str:
+def choose_algorithm(parallel: str | None, update: PyTree) -> str:
     """The algorithm of a recurrence: as asked for; by default in parallel on an accelerator, not on a CPU.
 
     Measured on 2 cores, see ``scripts/BENCHMARKS.md``: on a CPU the loop over time costs next to nothing; chunks
@@ -44,7 +44,7 @@ def choose_algorithm(parallel: str | None, decay: PyTree) -> str:
     step costs a launch, and the prefix scan has fewest. Newton's method would find the states of a linear
     recurrence in one iteration, which is a prefix scan.
     """
-    steps = jax.tree.leaves(decay)[0].shape[0]
+    steps = jax.tree.leaves(update)[0].shape[0]
     on_cpu = jax.default_backend() == "cpu"
     symbolic = not isinstance(steps, int)  # in a program exported for any T
     if parallel == "sequential" or symbolic or (parallel is None and on_cpu):
