@@ -10,8 +10,11 @@ back-propagation through time with one product over all T·B rows for each weigh
 gradient of the state. It is a rule for the differential (``jax.custom_jvp``), not for the gradient, so that forward
 mode, second derivatives and ``vmap`` need no rules of their own.
 
-Every built-in cell declares its differential (:class:`~jaxrnn.types.Differential`): ``recurrence`` is the step, which
-returns its gates as residuals; ``differential`` is ``v_t`` for all steps and one step of the linear recurrence.
+A built-in cell declares its differential (:class:`~jaxrnn.types.Differential`): ``recurrence`` is the step, which
+returns its gates as residuals; ``differential`` is ``v_t`` for all steps and one step of the linear recurrence. A cell
+whose state enters linearly (LRU, MinGRU, MinLSTM, SRU) declares that recurrence instead
+(:class:`~jaxrnn.types.LinearRecurrence`), which :mod:`jaxrnn.parallel` differentiates. Autodiff is left to the others:
+GRU-D, sLSTM, SRU with peepholes.
 """
 
 from __future__ import annotations

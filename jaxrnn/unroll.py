@@ -59,17 +59,18 @@ def unroll(
         remat: exact back-propagation in less memory: only the states between chunks of so many steps are stored, the
             rest is recomputed in the backward pass. True takes chunks of √T steps, which needs the least memory. With
             the batch split over devices the gradients of the parameters are summed over them once for each chunk.
-        derivative: ``"rule"`` uses the differential that a cell declares, as all built-in cells do
+        derivative: ``"rule"`` uses the differential that a cell declares, as most built-in ones do
             (:mod:`jaxrnn.bptt`), and autodiff for other cells; ``"autodiff"`` uses autodiff for all. ``"linearized"``
             derives the differential of any cell from its step: only states are stored, for less memory, or for speed
             where the weights are large and the batch has few rows. With the batch split over devices by its sharding,
             autodiff sums the gradients of the parameters over the devices at every step, the other two once: there
             ``"linearized"`` saves a user's cell T - 1 such sums. Inside ``jax.shard_map`` autodiff too needs one only.
         parallel: how time is computed: ``"sequential"``, step after step; ``"scan"``, by a parallel prefix scan where
-            the state enters linearly; ``"newton"``, all steps at once by Newton's method; None chooses between the
-            first two by backend and shape. The last two differentiate all steps at once too, whatever ``derivative``
-            is, and take memory for a matrix a step; see :func:`jaxrnn.parallel.newton` for where they pay. Where
-            Newton's method does not converge, as in chaotic networks, it is refused; under ``jit`` all results are NaN.
+            the state enters linearly, in other cells the derivative only; ``"newton"``, all steps at once by Newton's
+            method. None takes the scan for linear cells on an accelerator, else step after step. For nonlinear cells
+            the last two differentiate all steps at once, whatever ``derivative`` is, and take memory for a matrix a
+            step; see :func:`jaxrnn.parallel.newton` for where they pay. Where Newton's method does not converge, as in
+            chaotic networks, it is refused; under ``jit`` all results are NaN.
         tolerance: of ``parallel="newton"``: the largest residual of a step at which the iterations end, by default
             ten times the rounding error.
 

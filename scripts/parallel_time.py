@@ -1,8 +1,9 @@
 """Linear recurrences over time: step after step, in chunks, and by prefix scan; forward and gradient.
 
-Times are in milliseconds, the least of several, all ways in turn.
+Times are in milliseconds, the least of several, all ways in turn. The last column is the gradient by autodiff of the
+step, relative to that of the recurrence, both step after step.
 
-    python scripts/parallel_time.py --steps 1000 10000 100000
+    python scripts/parallel_time.py [--quick] [--steps 1000 10000 100000]
 """
 
 from __future__ import annotations
@@ -20,17 +21,22 @@ from jaxrnn.parallel import linear, unrolled
 SHAPES = ((1, 64), (16, 128))  # B, H
 
 
-def programs(cell: Any, algorithm: str, params: Any, xs: jax.Array) -> tuple[Any, Any]:
-    """The compiled outputs and gradient of a cell, with one algorithm whatever the backend."""
-    unrolled.choose_algorithm = lambda parallel, decay: algorithm
-    jax.clear_caches()
+def programs(cell: Any, params: Any, xs: jax.Array) -> dict:
+    """The compiled outputs and gradients of a cell, with each algorithm whatever the backend, and by autodiff."""
 
-    def outputs(params: Any, xs: jax.Array) -> jax.Array:
-        return rnn.unroll(cell, params, xs)[1]
+    def outputs(params: Any, xs: jax.Array, derivative: str = "rule") -> jax.Array:
+        return rnn.unroll(cell, params, xs, derivative=derivative)[1]
 
-    gradient = jax.grad(lambda params, xs: jnp.square(outputs(params, xs)).sum())
-    forward, backward = (jax.jit(f).lower(params, xs).compile() for f in (outputs, gradient))
-    return forward, backward
+    def gradient(params: Any, xs: jax.Array, derivative: str = "rule") -> Any:
+        return jax.grad(lambda params: jnp.square(outputs(params, xs, derivative)).sum())(params)
+
+    compiled = {}
+    for name in linear.ALGORITHMS:
+        unrolled.choose_algorithm = lambda parallel, update, name=name: name
+        jax.clear_caches()
+        compiled |= {(f, name): jax.jit(f).lower(params, xs).compile() for f in (outputs, gradient)}
+    compiled[gradient, "autodiff"] = jax.jit(lambda *args: gradient(*args, "autodiff")).lower(params, xs).compile()
+    return dict(sorted(compiled.items(), key=lambda entry: entry[0][0] is gradient))
 
 
 def milliseconds(functions: dict, arguments: tuple, repeats: int) -> dict:
@@ -48,22 +54,24 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--steps", type=int, nargs="+", default=[1_000, 10_000, 100_000])
     parser.add_argument("--repeats", type=int, default=7)
+    parser.add_argument("--quick", action="store_true", help="one shape only")
     options = parser.parse_args()
     names = list(linear.ALGORITHMS)
-    print(f"| cell | T | B × H | {' | '.join(f'{n}, forward' for n in names)} | {' | '.join(names)}, gradient |")
-    print("|---|---:|---:|" + "---:|" * 2 * len(names))
+    header = f"{', forward | '.join(names)}, forward | {', gradient | '.join(names)}, gradient"
+    print(f"| cell | T | B × H | {header} | autodiff |")
+    print("|---|---:|---:|" + "---:|" * (2 * len(names) + 1))
     for make in (rnn.MinGRU, rnn.LRU):
         for steps in options.steps:
-            for batch, units in SHAPES:
+            for batch, units in SHAPES[: 1 if options.quick else None]:
                 if steps * batch * units > 2**25:  # of memory
                     continue
                 cell = make(units, units)
                 params, xs = cell.init(jax.random.key(0)), jax.random.normal(jax.random.key(1), (steps, batch, units))
-                both = {name: programs(cell, name, params, xs) for name in names}
-                functions = {(way, name): both[name][way] for way in (0, 1) for name in names}
-                times = milliseconds(functions, (params, xs), options.repeats)
-                cells = " | ".join(f"{t:.2g}" if t < 10 else f"{t:.0f}" for t in times.values())
-                print(f"| {cell.__class__.__name__} | {steps:,} | {batch} × {units} | {cells} |", flush=True)
+                *times, autodiff = milliseconds(programs(cell, params, xs), (params, xs), options.repeats).values()
+                cells = " | ".join(f"{t:.2g}" if t < 10 else f"{t:.0f}" for t in times)
+                ratio = autodiff / times[len(names) + names.index("sequential")]
+                row = f"{type(cell).__name__} | {steps:,} | {batch} × {units} | {cells} | {ratio:.1f} ×"
+                print(f"| {row} |", flush=True)
 
 
 if __name__ == "__main__":

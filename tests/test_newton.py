@@ -80,7 +80,7 @@ def all_derivatives(f, loss, at, along):
     ("name", "case", "parallel"),
     few(
         [(name, case, "newton") for name in MODELS for case in ("plain", "everything")]
-        + [(name, "everything", "scan") for name in ("vanilla-tanh", "lstm-peephole-ifo", "gru")],
+        + [(name, "everything", "scan") for name in ("vanilla-tanh", "lstm-peephole-ifo", "gru", "sru-peepholes")],
         [("gru", "everything", "newton")],
     ),
 )

@@ -7,7 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import zoo
-from contract import arguments, assert_close, make, weighted
+from contract import RESETS, arguments, assert_close, make, weighted
+from jax import export
+from jax.sharding import PartitionSpec
+from refusals import refuses
 from test_bptt import first_order, second_order
 from zoo import ZOO, B, T, few, inputs
 
@@ -175,12 +178,78 @@ def test_choice(backend, monkeypatch):
     assert chosen == ["sequential" if backend == "cpu" else "prefix", "sequential", parallel]
 
 
-def test_refusals():
-    """What cannot be computed in parallel is refused by name."""
-    xs = jnp.ones((5, 2, 3))
-    for cell in (rnn.GRU(3, 4), rnn.SRU(3, 4, peepholes=True)):
-        with pytest.raises(ValueError, match=f"parallel: expected .* for {type(cell).__name__}, got"):
-            rnn.unroll(cell, cell.init(jax.random.key(0)), xs, parallel="scan")
-    cell = rnn.LRU(3, 4)
-    with pytest.raises(ValueError, match="derivative: expected"):
-        rnn.unroll(cell, cell.init(jax.random.key(0)), xs, parallel="scan", derivative="autodiff")
+# ---- with the rest of the library: linear cells, and others by Newton's method -------------------------------------
+
+CROSSED = {
+    "learned state": lambda: rnn.LearnedState(rnn.MinGRU(3, 4, dtype="float64")),
+    "learned state of a context": lambda: rnn.LearnedState(rnn.GRU(3, 4, dtype="float64"), context_size=2),
+    "noise": lambda: rnn.LearnedState(rnn.LeakyRNN(3, 4, noise=0.3, dtype="float64")),
+    "zoneout": lambda: rnn.Zoneout(rnn.MinGRU(3, 4, dtype="float64"), 0.3),
+    "variational dropout": lambda: rnn.VariationalDropout(rnn.LSTM(3, 4, dtype="float64"), inputs=0.3, state=0.3),
+    "weight drop": lambda: rnn.WeightDrop(rnn.GRU(3, 4, dtype="float64"), 0.3),
+    "zoneout of a convolution": lambda: rnn.Zoneout(zoo.conv("float64", 4, 1), 0.3),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", CROSSED)
+def test_crossed(name, x64):
+    """Wrappers, a learned state and noise, with a mask of inputs, resets and chunks: all equal to the scan."""
+    model = CROSSED[name]()
+    params, xs = zoo.random_params(model), inputs(model)
+    if getattr(model, "context_size", None):
+        params = model.with_context(params, jnp.ones((B, 2)))
+    arguments = {"input_mask": np.arange(T * B).reshape(T, B) % 3 > 0, "resets": RESETS, "key": jax.random.key(1)}
+
+    @functools.partial(jax.jit, static_argnames=("parallel", "remat"))
+    def run(params, xs, parallel, remat=False):
+        def loss(params, xs):
+            result = rnn.unroll(model, params, xs, parallel=parallel, remat=remat, **arguments)
+            return weighted(jax.tree.map(jnp.sin, result[1])), result
+
+        return jax.grad(loss, (0, 1), has_aux=True)(params, xs)
+
+    expected = run(params, xs, "sequential")
+    for parallel, remat in (("scan", False), ("newton", 2)):
+        assert_close(run(params, xs, parallel, remat), expected)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("parallel", ["scan", "newton"])
+@pytest.mark.parametrize("name", ["lru", "mingru", "gru", "sru-peepholes"])
+def test_in_shard_map(name, parallel, x64):
+    """Values and gradients of a batch that is split over devices."""
+    model, params = make(name)
+    split, whole = PartitionSpec(None, "devices"), PartitionSpec()
+    mesh = jax.make_mesh((1,), ("devices",), axis_types=(jax.sharding.AxisType.Auto,))
+
+    def run(parallel):
+        return lambda params, xs: rnn.unroll(model, params, xs, parallel=parallel)[1]
+
+    def results(f):
+        loss = lambda *at: jnp.sin(f(*at)).sum()  # noqa: E731
+        at = params, inputs(model)
+        return jax.jit(f)(*at), jax.jit(jax.grad(loss, (0, 1)))(*at)
+
+    mapped = jax.shard_map(run(parallel), mesh=mesh, in_specs=(whole, split), out_specs=split)
+    assert_close(results(mapped), results(run("sequential")))
+
+
+@pytest.mark.slow
+def test_exported_for_any_number_of_steps():
+    """A linear recurrence is sequential there; Newton's method is refused."""
+    steps, batch = export.symbolic_shape("T, B")
+    like = jax.ShapeDtypeStruct((steps, batch, 3), "float32")
+
+    def exported(name):
+        model, params = make(name, "float32")
+        return export.export(jax.jit(lambda xs: rnn.unroll(model, params, xs, parallel="scan")[1]))(like)
+
+    for name in ("lru", "mingru"):
+        model, params = make(name, "float32")
+        xs = inputs(model, dtype="float32")
+        assert_close(exported(name).call(xs), rnn.unroll(model, params, xs)[1], 1e-6)
+    refuses(
+        "ValueError parallel: expected 'sequential' in a program exported for any number of steps, got 'scan' for …",
+        lambda: exported("gru"),
+    )

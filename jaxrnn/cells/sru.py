@@ -38,8 +38,9 @@ class SRU:
         h_t &= r ⊙ c_t + (1 - r) ⊙ α x_t
 
     The terms with :math:`v` are there with ``peepholes`` only. Without them the state enters linearly, and all states
-    can be computed in parallel: ``unroll(..., parallel="scan")``. The state is ``c [..., H]``, the output ``h``. If
-    I ≠ H, a projection :math:`x_t w_s` takes the place of :math:`x_t` in the last line.
+    can be computed in parallel: ``unroll(..., parallel="scan")``; with them the cell is differentiated by autodiff. The
+    state is ``c [..., H]``, the output ``h``. If I ≠ H, a projection :math:`x_t w_s` takes the place of :math:`x_t` in
+    the last line.
 
     Args:
         input_size: I, the features of one input.
