@@ -175,7 +175,7 @@ class LinearRecurrence(Cell, Protocol):
     """
 
     def linear_recurrence(self, params: Params, xs: PyTree) -> tuple[State, State]:
-        """``a`` and ``b``, each of the structure of a state; axes of ``a`` may be 1, where it is the same along them."""
+        """``a`` and ``b``, each of the structure of a state; axes along which ``a`` is the same may be 1."""
 
     def readout(self, params: Params, states: State, xs: PyTree) -> PyTree:
         """The outputs, from the states after each step and its inputs."""
