@@ -219,6 +219,8 @@ def test_crossed(name, x64):
 @pytest.mark.parametrize("name", ["lru", "mingru", "gru", "sru-peepholes"])
 def test_in_shard_map(name, parallel, x64):
     """Values and gradients of a batch that is split over devices."""
+    if name not in LINEAR and jax.__version_info__ < (0, 10):
+        pytest.skip("older JAX types the tangents in shard_map otherwise")
     model, params = make(name)
     split, whole = PartitionSpec(None, "devices"), PartitionSpec()
     mesh = jax.make_mesh((1,), ("devices",), axis_types=(jax.sharding.AxisType.Auto,))
