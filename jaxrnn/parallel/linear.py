@@ -22,6 +22,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from jaxrnn.compat import mesh_axes, pvary
 from jaxrnn.types import Array, Complex, PyTree, State
 
 
@@ -49,6 +50,10 @@ def linear_recurrence(
     run = ALGORITHMS[algorithm]
     steps = jax.tree.leaves(update)[0].shape[0]
     decay = jax.tree.map(lambda a: jnp.broadcast_to(a, (steps, *a.shape[1:])), decay)
+    axes = frozenset().union(*map(mesh_axes, jax.tree.leaves((decay, update, initial))))
+    decay, update, initial = jax.tree.map(lambda x: pvary(x, axes), (decay, update, initial))
+    if axes:  # in shard_map, where JAX 0.12 does not transpose a solve: autodiff of the algorithm
+        return run(decay, update, initial, reverse)
     # JAX transposes a solve only where its whole right side is differentiated: a barrier has all tangents or none
     decay, update, initial = jax.lax.optimization_barrier((decay, update, initial))
 
@@ -98,7 +103,8 @@ def chunks(decay: PyTree, update: PyTree, initial: State, reverse: bool) -> PyTr
     """Step after step within √T chunks of √T steps, all chunks at once; then from chunk to chunk."""
 
     def split(x: Array) -> Array:
-        filled = jnp.concatenate([x, jnp.zeros((count * length - steps, *x.shape[1:]), x.dtype)])
+        padding = jnp.zeros((count * length - steps, *x.shape[1:]), x.dtype)
+        filled = jnp.concatenate([x, pvary(padding, mesh_axes(x))])
         return filled.reshape(count, length, *x.shape[1:]).swapaxes(0, 1)
 
     def backwards(x: Array) -> Array:
