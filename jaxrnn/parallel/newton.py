@@ -49,7 +49,8 @@ def newton(
     differentiated in every mode, at the cost of one linear recurrence with the full Jacobian.
 
     It is meant for small states and long sequences on a device with many idle cores. It did not pay on a CPU: vanilla
-    networks of 4 and 16 units took 13 times as long as the scan with 100 steps, and 85 times or more with 1,000.
+    networks and GRUs of 4 and 16 units took 5 to 11 times as long as the scan with 100 steps, and 14 to 88 times with
+    1,000 (``scripts/BENCHMARKS.md``).
 
     Args:
         cell: a cell whose state is of floating numbers. Layers: ``unroll(model, ..., parallel="newton")``.

@@ -40,7 +40,7 @@ def choose_algorithm(parallel: str | None, update: PyTree) -> str:
     """The algorithm of a recurrence: as asked for; by default in parallel on an accelerator, not on a CPU.
 
     Measured on 2 cores, see ``scripts/BENCHMARKS.md``: on a CPU the loop over time costs next to nothing; chunks
-    took 0.9 to 3 times as long, the prefix scan 1.5 to 15 times. On an accelerator, where nothing was measured, each
+    took 0.8 to 2 times as long, the prefix scan 1.6 to 8 times. On an accelerator, where nothing was measured, each
     step costs a launch, and the prefix scan has fewest. Newton's method would find the states of a linear
     recurrence in one iteration, which is a prefix scan.
     """
