@@ -320,7 +320,7 @@ class LSTM:
                 v_gates[name] += broadcast_rows(dp, c) * c
             v = jnp.concatenate(list(v_gates.values()), -1)
         n, ĉ = self._normalized(params, after.c)
-        v_c = None if ĉ is None else affine(dnorms.c, ĉ)
+        v_c = None if dnorms.c is None or ĉ is None else affine(dnorms.c, ĉ)
         v_h = None if dparams.w_hr is None else common.weight_tangent(gates.o * tanh(n), dparams.w_hr)
         h: Any = None if self.projection_clip is None else after.h
         vs = before.c, LSTMState(h, after.c), gates, LSTMTangents(v, v_c, v_h), ĉ
@@ -346,7 +346,7 @@ class LSTM:
         dc = f * ds.c + c_before * df + i * (1 - candidate**2) * dz_c + candidate * di
         dc = clipped_tangent(self.cell_clip, c, dc)
         do = dgate("o", o, dz_o, dc if self.output_peephole == "current" else ds.c)
-        if ĉ is None:
+        if norms.c is None or ĉ is None:
             n, dn = c, dc
         else:
             n, dn = affine(norms.c, ĉ), along_input(norms.c, ĉ, centred(dc)) + v.c
