@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
 
 from jaxrnn import checks, initializers
-from jaxrnn.cells.normalization import LayerNormParams, ProjectionNorms, layer_norm, standardized, tangent
+from jaxrnn.cells.normalization import LayerNormParams, ProjectionNorms, Standardized, layer_norm, standardized, tangent
 from jaxrnn.compat import mesh_axes
 from jaxrnn.parallel.linear import from_state
 from jaxrnn.precision import add_bias, cast_like, widen
 from jaxrnn.types import Array, PyTree
 
 NO_NORMS = ProjectionNorms()
+Preactivations: TypeAlias = Callable[[PyTree, Array], tuple[tuple[Array, ...], Standardized | None]]
 
 # ---- the two forms of a step: how the pre-activations x w_xh + h w_hh + b_h are computed ----
 
@@ -25,37 +26,37 @@ def input_projection(
     params: Any, x: Array, norm: LayerNormParams | None = None, norm_sizes: tuple[int, ...] = ()
 ) -> Array:
     """``x w_xh + b_h [..., G·H]``, the part of the pre-activations that does not depend on the state."""
-    return add_bias(layer_norm(norm, x @ params.w_xh, norm_sizes), params.b_h)
+    projection, _ = layer_norm(norm, x @ params.w_xh, norm_sizes)
+    return add_bias(projection, params.b_h)
 
 
 def precomputed_projection(
     params: Any, xs: Array, sizes: tuple[int, ...], norms: Any = NO_NORMS
-) -> tuple[PyTree, Callable[[PyTree, Array], tuple[Array, ...]]]:
+) -> tuple[PyTree, Preactivations]:
     """The input projection of all steps before the scan: one large product, and less work in each step.
 
-    Returns the scanned inputs, and the pre-activations, in blocks of ``sizes``, as a function of one entry of them and
-    of h. The blocks are scanned as separate arrays: XLA on a CPU does not vectorise over slices of a slice, and with
-    one array for all gates the scan took up to twice as long.
+    Returns the scanned inputs, and a function of one entry of them and of h: the pre-activations, in blocks of
+    ``sizes``, and with layer norm the standardized ``h w_hh``, which its tangent needs. The blocks are scanned as
+    separate arrays: XLA on a CPU does not vectorise over slices of a slice, and with one array for all gates the scan
+    took up to twice as long.
     """
 
-    def preactivations(x_blocks: tuple[Array, ...], h: Array) -> tuple[Array, ...]:
-        h_blocks = split_gates(layer_norm(norms.h, h @ params.w_hh), sizes)
-        return tuple(a + b for a, b in zip(x_blocks, h_blocks, strict=True))
+    def preactivations(x_blocks: tuple[Array, ...], h: Array) -> tuple[tuple[Array, ...], Standardized | None]:
+        projection, hw = layer_norm(norms.h, h @ params.w_hh)
+        return tuple(a + b for a, b in zip(x_blocks, split_gates(projection, sizes), strict=True)), hw
 
     return split_gates(input_projection(params, xs, norms.x), sizes), preactivations
 
 
-def fused_projection(
-    params: Any, xs: Array, sizes: tuple[int, ...]
-) -> tuple[PyTree, Callable[[PyTree, Array], tuple[Array, ...]]]:
+def fused_projection(params: Any, xs: Array, sizes: tuple[int, ...]) -> tuple[PyTree, Preactivations]:
     """One product of ``[x, h]`` in each step, whose result is still in the cache when the gates read it.
 
     Returns the same as :func:`precomputed_projection`.
     """
     w = jnp.concatenate([params.w_xh, params.w_hh])
 
-    def preactivations(x: Array, h: Array) -> tuple[Array, ...]:
-        return split_gates(add_bias(jnp.concatenate([x, h], -1) @ w, params.b_h), sizes)
+    def preactivations(x: Array, h: Array) -> tuple[tuple[Array, ...], None]:
+        return split_gates(add_bias(jnp.concatenate([x, h], -1) @ w, params.b_h), sizes), None
 
     return xs, preactivations
 

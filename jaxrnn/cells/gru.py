@@ -17,9 +17,9 @@ from jaxrnn.cells.normalization import (
     ProjectionNorms,
     Standardized,
     along_input,
+    centred_weights,
     init_layer_norm,
     layer_norm,
-    standardized,
     tangent,
 )
 from jaxrnn.constructor import hyperparameters
@@ -40,12 +40,18 @@ class GRUParams(NamedTuple):
 
 
 class GRUGates(NamedTuple):
-    """Intermediate values of a step, each ``[..., H]``; with ``reset_after``, r multiplies ``h_h``."""
+    """Intermediate values of a step, each ``[..., H]``; with ``reset_after``, r multiplies ``h_h``.
+
+    With layer norm ``hw`` and ``rhw`` are the standardized products ``h w`` and, without ``reset_after``,
+    ``(r ⊙ h) w_h̃``.
+    """
 
     z: Array
     r: Array
     candidate: Array
     h_h: Any  # LN(h w_hh̃) + b_hh̃; None without reset_after
+    hw: Standardized | None
+    rhw: Standardized | None
 
 
 class RecurrentWeights(NamedTuple):
@@ -163,12 +169,14 @@ class GRU:
     ) -> tuple[Array, Array]:
         """One step with ``recurrent(h)`` in the products and ``candidate(h̃)`` in the update, for dropout."""
         params, state = checks.step_arguments(self, params, state, x)
+        params = centred_weights(params, self._norm_sizes)
         weights, z = self._recurrent_weights(params), self._input_projection(params, x)
         h, _ = self._equations(weights, state, z, recurrent, candidate)
         return h, h
 
     def gates(self, params: GRUParams, state: Array, x: Array) -> dict[str, Array]:
         """The gates z, r of one step, each ``[..., H]``, and ``keep = 1 - z``, the fraction of the state kept."""
+        params = centred_weights(params, self._norm_sizes)
         _, gates = self._equations(self._recurrent_weights(params), state, self._input_projection(params, x))
         return {"z": gates.z, "r": gates.r, "keep": 1 - gates.z}
 
@@ -180,18 +188,21 @@ class GRU:
         x_z, x_r, x_h = input_projection
         h_read = recurrent(h)
         h_h: Any = None
+        rhw = None
         if self.reset_after:
-            hw = layer_norm(weights.norm, h_read @ weights.w, self._norm_sizes)
-            h_z, h_r, h_h = common.split_gates(add_bias(hw, weights.b), self._gate_sizes)
+            product, hw = layer_norm(weights.norm, h_read @ weights.w, self._norm_sizes)
+            h_z, h_r, h_h = common.split_gates(add_bias(product, weights.b), self._gate_sizes)
         else:
-            h_z, h_r = common.split_gates(layer_norm(weights.norm, h_read @ weights.w), self._gate_sizes[1:])
+            product, hw = layer_norm(weights.norm, h_read @ weights.w)
+            h_z, h_r = common.split_gates(product, self._gate_sizes[1:])
         z = sigmoid(x_z + h_z)
         r = sigmoid(x_r + h_r)
-        product = (
-            r * h_h if self.reset_after else layer_norm(weights.norm_candidate, (r * h_read) @ weights.w_candidate)
-        )
+        if self.reset_after:
+            product = r * h_h
+        else:
+            product, rhw = layer_norm(weights.norm_candidate, (r * h_read) @ weights.w_candidate)
         candidate = mask(tanh(x_h + product))
-        return (1 - z) * h + z * candidate, GRUGates(z, r, candidate, h_h)
+        return (1 - z) * h + z * candidate, GRUGates(z, r, candidate, h_h, hw, rhw)
 
     def _input_projection(self, params: GRUParams, x: Array) -> tuple[Array, ...]:
         """``x w_xh + b_h`` of z, r and h̃."""
@@ -238,6 +249,7 @@ class GRU:
 
     def recurrence(self, params: GRUParams, xs: Array) -> tuple[PyTree, Recurrence]:
         """The step; its residuals are the gates."""
+        params = centred_weights(params, self._norm_sizes)
         weights = self._recurrent_weights(params)
         if common.should_precompute(self, xs):
             return self._input_projection(params, xs), lambda h, z: self._equations(weights, h, z)
@@ -252,32 +264,26 @@ class GRU:
         before: Array, after: Array, gates: GRUGates,
     ) -> tuple[PyTree, Recurrence]:  # fmt: skip
         """``v = dx w_xh + x dw_xh + db_h``, plus ``h_{t-1} dw_hh`` with the reset gate as in the equations."""
+        params, dparams = (centred_weights(p, self._norm_sizes) for p in (params, dparams))
         weights, dweights = self._recurrent_weights(params), self._recurrent_weights(dparams)
         sizes = self._norm_sizes if self.reset_after else ()
-        hw = standardized(before @ weights.w, sizes) if self.layer_norm else None
-        rhw = None
-        v_h = tangent(weights.norm, dweights.norm, hw, common.weight_tangent(before, dweights.w), sizes)
+        v_h = tangent(weights.norm, dweights.norm, gates.hw, common.weight_tangent(before, dweights.w), sizes)
         if self.reset_after:
             v_hz, v_hr, v_hh = common.split_gates(add_bias(v_h, dweights.b), self._gate_sizes)
             v_h = jnp.concatenate([v_hz, v_hr, gates.r * v_hh], -1)
         else:
-            rhw = standardized((gates.r * before) @ weights.w_candidate) if self.layer_norm else None
             v_hh = common.weight_tangent(gates.r * before, dweights.w_candidate)
-            v_h = jnp.concatenate([v_h, tangent(weights.norm_candidate, dweights.norm_candidate, rhw, v_hh)], -1)
+            v_h = jnp.concatenate([v_h, tangent(weights.norm_candidate, dweights.norm_candidate, gates.rhw, v_hh)], -1)
         norm, dnorm = _norms(params).x, _norms(dparams).x
         v = common.input_projection_tangent(params, dparams, xs, dxs, norm, dnorm, self._norm_sizes) + v_h
         matmuls = [common.right_matmul(w) for w in weights[:2] if w is not None]
-        return (before, gates, v, hw, rhw), lambda dh, inputs: self._tangent(weights, matmuls, dh, *inputs)
+        return (before, gates, v), lambda dh, inputs: self._tangent(weights, matmuls, dh, *inputs)
 
     def _tangent(
-        self, weights: RecurrentWeights, matmuls: list, dh: Array, before: Array, gates: GRUGates, v: Array,
-        hw: Standardized | None, rhw: Standardized | None,
-    ) -> tuple[Array, Array]:  # fmt: skip
-        """The differential of the equations, line by line; ``matmuls`` multiply by the recurrent weights.
-
-        ``hw`` and ``rhw`` are the standardized products with them, ``h w`` and ``(r ⊙ h) w_h̃``.
-        """
-        z, r, candidate, h_h = gates
+        self, weights: RecurrentWeights, matmuls: list, dh: Array, before: Array, gates: GRUGates, v: Array
+    ) -> tuple[Array, Array]:
+        """The differential of the equations, line by line; ``matmuls`` multiply by the recurrent weights."""
+        z, r, candidate, h_h, hw, rhw = gates
         v_z, v_r, v_h = common.split_gates(v, self._gate_sizes)
         if self.reset_after:
             dhw = along_input(weights.norm, hw, matmuls[0](dh), self._norm_sizes)

@@ -18,9 +18,10 @@ from jaxrnn.cells.normalization import (
     Standardized,
     affine,
     along_input,
+    centred,
+    centred_weights,
     init_layer_norm,
     layer_norm,
-    standardized,
     tangent,
 )
 from jaxrnn.constructor import hyperparameters
@@ -63,12 +64,16 @@ class LSTMParams(NamedTuple):
 
 
 class LSTMGates(NamedTuple):
-    """Intermediate values of a step, each ``[..., H]``; ``i`` is None when coupled, as it is ``1 - f``."""
+    """Intermediate values of a step, each ``[..., H]``; ``i`` is None when coupled, as it is ``1 - f``.
+
+    With layer norm ``hw`` is the standardized ``h_{t-1} w_hh``.
+    """
 
     i: Array | None
     f: Array
     o: Array
     candidate: Array
+    hw: Any = None
 
 
 class LSTMTangents(NamedTuple):
@@ -209,8 +214,9 @@ class LSTM:
     ) -> tuple[LSTMState, Array]:
         """One step with ``recurrent(h)`` in the products and ``candidate(c̃)`` in the update, for dropout."""
         params, state = checks.step_arguments(self, params, state, x)
+        params = centred_weights(params)
         x_blocks, preactivations = common.precomputed_projection(params, x, self._block_sizes, _norms(params))
-        new, _ = self._equations(params, state, preactivations(x_blocks, recurrent(state.h)), candidate)
+        new, _ = self._equations(params, state, *preactivations(x_blocks, recurrent(state.h)), candidate)
         return new, new.h
 
     def mask_state(self, state: LSTMState, mask: Array) -> LSTMState:
@@ -219,14 +225,18 @@ class LSTM:
 
     def gates(self, params: LSTMParams, state: LSTMState, x: Array) -> dict[str, Array]:
         """The gates i, f, o of one step, each ``[..., H]``, and ``keep``: the fraction of the state that is kept, f."""
+        params = centred_weights(params)
         x_blocks, preactivations = common.precomputed_projection(params, x, self._block_sizes, _norms(params))
-        _, (i, f, o, _) = self._equations(params, state, preactivations(x_blocks, state.h))
+        _, (i, f, o, *_) = self._equations(params, state, *preactivations(x_blocks, state.h))
         return {"i": 1 - f if i is None else i, "f": f, "o": o, "keep": f}
 
     def _equations(
-        self, params: LSTMParams, state: LSTMState, z: tuple[Array, ...], mask: Mask = unmasked
+        self, params: LSTMParams, state: LSTMState, z: tuple[Array, ...], hw: Any, mask: Mask = unmasked
     ) -> tuple[LSTMState, LSTMGates]:
-        """The equations above, from ``h_{t-1}, c_{t-1}`` and the pre-activations ``z = x w_xh + h w_hh + b_h``."""
+        """The equations above, from ``h_{t-1}, c_{t-1}`` and the pre-activations ``z = x w_xh + h w_hh + b_h``.
+
+        ``hw``, with layer norm the standardized ``h w_hh``, is kept with the gates.
+        """
         c, (*z_gates, z_c) = state.c, z
         gate = self._gate(params, z_gates)
         f = gate("f", c)
@@ -234,10 +244,14 @@ class LSTM:
         candidate = mask(tanh(z_c))
         c_new = clipped(self.cell_clip, f * c + (1 - f if i is None else i) * candidate)
         o = gate("o", c_new if self.output_peephole == "current" else c)
-        h_new = o * tanh(layer_norm(_norms(params).c, c_new))
+        h_new = o * tanh(self._normalized(params, c_new)[0])
         if params.w_hr is not None:
             h_new = clipped(self.projection_clip, h_new @ params.w_hr)
-        return LSTMState(h_new, c_new), LSTMGates(i, f, o, candidate)
+        return LSTMState(h_new, c_new), LSTMGates(i, f, o, candidate, hw)
+
+    def _normalized(self, params: LSTMParams, c: Array) -> tuple[Array, Standardized | None]:
+        """``LN(c)`` and ĉ; c and None without layer norm."""
+        return layer_norm(_norms(params).c, centred(c) if self.layer_norm else c)
 
     def _gate(self, params: LSTMParams, z_gates: list[Array]) -> Callable[[str, Array], Array]:
         """``gate(name, c) = σ(z + p ⊙ c)``, where p is the peephole of the gate, if it has one."""
@@ -278,11 +292,12 @@ class LSTM:
 
     def recurrence(self, params: LSTMParams, xs: Array) -> tuple[PyTree, Recurrence]:
         """The step; its residuals are the gates."""
+        params = centred_weights(params)
         if self.layer_norm or common.should_precompute(self, xs):  # each projection has a norm of its own
             zs, preactivations = common.precomputed_projection(params, xs, self._block_sizes, _norms(params))
         else:
             zs, preactivations = common.fused_projection(params, xs, self._block_sizes)
-        return zs, lambda state, z: self._equations(params, state, preactivations(z, state.h))
+        return zs, lambda state, z: self._equations(params, state, *preactivations(z, state.h))
 
     def output(self, state: LSTMState, gates: LSTMGates) -> Array:
         """``h``."""
@@ -293,10 +308,10 @@ class LSTM:
         before: LSTMState, after: LSTMState, gates: LSTMGates,
     ) -> tuple[PyTree, Recurrence]:  # fmt: skip
         """``v = dx w_xh + x dw_xh + db_h + h_{t-1} dw_hh``, plus ``c ⊙ dp`` for a gate with a peephole p."""
+        params, dparams = centred_weights(params), centred_weights(dparams)
         norms, dnorms = _norms(params), _norms(dparams)
-        hw = standardized(before.h @ params.w_hh) if self.layer_norm else None
         v = common.input_projection_tangent(params, dparams, xs, dxs, norms.x, dnorms.x)
-        v = v + tangent(norms.h, dnorms.h, hw, common.weight_tangent(before.h, dparams.w_hh))
+        v = v + tangent(norms.h, dnorms.h, gates.hw, common.weight_tangent(before.h, dparams.w_hh))
         if self.peepholes:
             names = "foc" if self.coupled else "ifoc"
             v_gates = dict(zip(names, common.split_gates(v, self._gate_sizes), strict=True))
@@ -304,21 +319,20 @@ class LSTM:
                 c = after.c if name == "o" and self.output_peephole == "current" else before.c
                 v_gates[name] += broadcast_rows(dp, c) * c
             v = jnp.concatenate(list(v_gates.values()), -1)
-        v_c = None if dnorms.c is None else affine(dnorms.c, standardized(after.c))
-        v_h = None
-        if dparams.w_hr is not None:
-            v_h = common.weight_tangent(gates.o * tanh(layer_norm(norms.c, after.c)), dparams.w_hr)
+        n, ĉ = self._normalized(params, after.c)
+        v_c = None if dnorms.c is None or ĉ is None else affine(dnorms.c, ĉ)
+        v_h = None if dparams.w_hr is None else common.weight_tangent(gates.o * tanh(n), dparams.w_hr)
         h: Any = None if self.projection_clip is None else after.h
-        vs = before.c, LSTMState(h, after.c), gates, LSTMTangents(v, v_c, v_h), hw
+        vs = before.c, LSTMState(h, after.c), gates, LSTMTangents(v, v_c, v_h), ĉ
         matmuls = [None if w is None else common.right_matmul(w) for w in (params.w_hh, params.w_hr)]
         return vs, lambda ds, inputs: self._tangent(params, matmuls, ds, *inputs)
 
     def _tangent(
         self, params: LSTMParams, matmuls: Any, ds: LSTMState, c_before: Array, after: LSTMState, gates: LSTMGates,
-        v: LSTMTangents, hw: Standardized | None,
+        v: LSTMTangents, ĉ: Standardized | None,
     ) -> tuple[LSTMState, Array]:  # fmt: skip
-        """The differential of the equations, line by line; ``hw`` is the standardized ``h_{t-1} w_hh``."""
-        (i, f, o, candidate), c = gates, after.c
+        """The differential of the equations, line by line; ``ĉ`` is the standardized ``c_t``."""
+        (i, f, o, candidate, hw), c = gates, after.c
         (matmul_w_hh, matmul_w_hr), norms = matmuls, _norms(params)
         dz = v.z + along_input(norms.h, hw, matmul_w_hh(ds.h))
         *dz_i, dz_f, dz_o, dz_c = common.split_gates(dz, self._gate_sizes)
@@ -332,11 +346,10 @@ class LSTM:
         dc = f * ds.c + c_before * df + i * (1 - candidate**2) * dz_c + candidate * di
         dc = clipped_tangent(self.cell_clip, c, dc)
         do = dgate("o", o, dz_o, dc if self.output_peephole == "current" else ds.c)
-        if norms.c is None:
+        if norms.c is None or ĉ is None:
             n, dn = c, dc
         else:
-            ĉ = standardized(c)
-            n, dn = affine(norms.c, ĉ), along_input(norms.c, ĉ, dc) + v.c
+            n, dn = affine(norms.c, ĉ), along_input(norms.c, ĉ, centred(dc)) + v.c
         tanh_c = tanh(n)
         dh = o * (1 - tanh_c**2) * dn + tanh_c * do
         if v.h is not None:

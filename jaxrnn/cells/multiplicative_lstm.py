@@ -157,7 +157,7 @@ class MultiplicativeLSTM:
         def step(state: LSTMState, z: tuple) -> tuple[LSTMState, MultiplicativeLSTMGates]:
             x_m, x_blocks = z
             h_m = state.h @ params.w_hm
-            z_i, z_f, z_o, z_c = preactivations(x_blocks, x_m * h_m)
+            (z_i, z_f, z_o, z_c), _ = preactivations(x_blocks, x_m * h_m)
             i, f, o = sigmoid(z_i), sigmoid(z_f), sigmoid(z_o)
             candidate = mask(tanh(z_c))
             c = f * state.c + i * candidate

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 
 from jaxrnn import checks
 from jaxrnn.cells import common
-from jaxrnn.cells.normalization import LayerNormParams, affine, along_input, layer_norm, standardized, tangent
+from jaxrnn.cells.normalization import LayerNormParams, affine, along_input, centred_weights, layer_norm, tangent
 from jaxrnn.constructor import hyperparameters
 from jaxrnn.initializers import Initializer
 from jaxrnn.types import Array, Mask, PyTree, Recurrence, exportable, unmasked
@@ -114,8 +114,9 @@ class VanillaRNN:
     ) -> tuple[Array, Array]:
         """One step with ``recurrent(h_{t-1})`` in the product and ``candidate(h_t)``, for dropout."""
         params, state = checks.step_arguments(self, params, state, x)
+        params = centred_weights(params)
         a = recurrent(state) @ params.w_hh + common.input_projection(params, x)
-        h = candidate(self._f(layer_norm(params.layer_norm, a)))
+        h = candidate(self._f(layer_norm(params.layer_norm, a)[0]))
         return h, h
 
     def mask_state(self, state: Array, mask: Array) -> Array:
@@ -136,13 +137,19 @@ class VanillaRNN:
         return self.hidden_size > 32
 
     def recurrence(self, params: VanillaParams, xs: Array) -> tuple[PyTree, Recurrence]:
-        """The step; its residual is ``a = h_{t-1} w_hh + x_t w_xh + b_h`` where the differential needs more than h."""
+        """The step; its residual is ``a = h_{t-1} w_hh + x_t w_xh + b_h`` where the differential needs more than h.
+
+        With layer norm it is the standardized a.
+        """
+        params = centred_weights(params)
         precomputed = common.should_precompute(self, xs)
 
-        def step(h: Array, z: Array) -> tuple[Array, Array | None]:
+        def step(h: Array, z: Array) -> tuple[Array, Any]:
             a = h @ params.w_hh + (z if precomputed else common.input_projection(params, z))
-            needs_a = self.layer_norm or not isinstance(self.activation, str)
-            return self._f(layer_norm(params.layer_norm, a)), a if needs_a else None
+            if self.layer_norm:
+                a, â = layer_norm(params.layer_norm, a)
+                return self._f(a), â
+            return self._f(a), None if isinstance(self.activation, str) else a
 
         return common.input_projection(params, xs) if precomputed else xs, step
 
@@ -158,10 +165,10 @@ class VanillaRNN:
 
         With layer norm, ``dh_t = f'(LN(a)) ⊙ (LN'(a) dh_{t-1} w_hh + v)``, and v is normalized too.
         """
+        params, dparams = centred_weights(params), centred_weights(dparams)
         norm = params.layer_norm
         v = common.input_projection_tangent(params, dparams, xs, dxs) + common.weight_tangent(before, dparams.w_hh)
         if norm is not None:
-            a = standardized(a)
             v = tangent(norm, dparams.layer_norm, a, v)
         matmul_w_hh = common.right_matmul(params.w_hh)
 
