@@ -16,6 +16,7 @@ Source: Martin and Cundy (2018), "Parallelizing linear recurrent neural nets ove
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import Any
 
@@ -47,35 +48,43 @@ def linear_recurrence(
         >>> linear_recurrence(jnp.full(4, 0.5), jnp.ones(4), jnp.array(0.0), algorithm="chunks").tolist()
         [1.0, 1.5, 1.75, 1.875]
     """
-    run = ALGORITHMS[algorithm]
+    recurrence = functools.partial(_recurrence, reverse=reverse, run=ALGORITHMS[algorithm])
+    return jax.tree.map(recurrence, decay, update, initial, is_leaf=is_complex)  # arrays do not act on each other
+
+
+def _recurrence(decay: Any, update: Any, initial: Any, *, reverse: bool, run: Any) -> Any:
+    """All states of one array, or of one complex pair, which is one array to the solver, as it takes all or nothing."""
     steps = jax.tree.leaves(update)[0].shape[0]
     decay = jax.tree.map(lambda a: jnp.broadcast_to(a, (steps, *a.shape[1:])), decay)
     axes = frozenset().union(*map(mesh_axes, jax.tree.leaves((decay, update, initial))))
     decay, update, initial = jax.tree.map(lambda x: pvary(x, axes), (decay, update, initial))
     if axes:  # in shard_map, where JAX 0.12 does not transpose a solve: autodiff of the algorithm
         return run(decay, update, initial, reverse)
-    # JAX transposes a solve only where its whole right side is differentiated: a barrier has all tangents or none
-    decay, update, initial = jax.lax.optimization_barrier((decay, update, initial))
+    zero = jax.tree.map(jnp.zeros_like, initial)
 
-    def difference(unknown: tuple[State, PyTree]) -> tuple[State, PyTree]:
-        initial, states = unknown
-        kept = multiply(decay, shift(states, initial, reverse))
-        return initial, jax.tree.map(jnp.subtract, states, kept)
+    def pack(states: Any) -> Array:
+        return jnp.stack(states) if is_complex(decay) else states
 
-    def solve(_: Any, right: tuple[State, PyTree]) -> tuple[State, PyTree]:
-        initial, update = right
-        return initial, run(decay, update, initial, reverse)
+    def unpack(states: Array) -> Any:
+        return Complex(*states) if is_complex(decay) else states
 
-    def solve_transposed(_: Any, right: tuple[State, PyTree]) -> tuple[State, PyTree]:
-        initial, update = right
-        kept, zero = conjugate(decay), jax.tree.map(jnp.zeros_like, initial)
-        following = jax.tree.map(lambda x: jnp.roll(x, 1 if reverse else -1, 0), kept)  # at the end any: of state 0
-        states = run(following, update, zero, not reverse)
-        first = jax.tree.map(lambda x: x[-1:] if reverse else x[:1], (kept, states))
-        return jax.tree.map(lambda s, d: s + d.sum(0), initial, multiply(*first)), states
+    def difference(states: Array) -> Array:
+        kept = multiply(decay, shift(unpack(states), zero, reverse))
+        return pack(jax.tree.map(jnp.subtract, unpack(states), kept))
 
-    solution = jax.lax.custom_linear_solve(difference, (initial, update), solve, solve_transposed)
-    return jax.lax.optimization_barrier(solution)[1]
+    def solve(_: Any, update: Array) -> Array:
+        return pack(run(decay, unpack(update), zero, reverse))
+
+    def solve_transposed(_: Any, update: Array) -> Array:
+        following = jax.tree.map(lambda x: jnp.roll(x, 1 if reverse else -1, 0), conjugate(decay))  # the last: of 0
+        return pack(run(following, unpack(update), zero, not reverse))
+
+    if isinstance(steps, int) and steps == 0:
+        return update
+    first = -1 if reverse else 0  # the initial state acts on the first step alone
+    kept = multiply(jax.tree.map(lambda a: a[first], decay), initial)
+    update = jax.tree.map(lambda b, s: b.at[first].add(s), update, kept)
+    return unpack(jax.lax.custom_linear_solve(difference, pack(update), solve, solve_transposed))
 
 
 # ---- algorithms: (decay, update, initial, reverse) -> states -------------------------------------------------------
