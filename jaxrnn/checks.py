@@ -243,11 +243,13 @@ def state_like(argument: str, model: Any, state: State, batch: tuple[int, ...]) 
 def same_tree(argument: str, expected: PyTree, got: PyTree, fix: str) -> PyTree:
     """A tree of the expected structure and leaf shapes; the message names the first leaf that differs.
 
-    Plain tuples and lists are accepted for named tuples: ``(h, c)`` is the state of an LSTM. Fields that a named tuple
-    lists in ``runtime_fields`` may hold anything. Returns the tree in the expected structure.
+    Plain tuples and lists are accepted for named tuples: ``(h, c)`` is the state of an LSTM; last fields of None may be
+    left out. Fields listed in ``runtime_fields`` may hold anything. Returns the tree in the expected structure.
     """
     if isinstance(expected, tuple):
         fields = getattr(expected, "_fields", None)
+        if fields and type(got) in (tuple, list) and all(e is None for e in expected[len(got) :]):
+            got = (*got, *expected[len(got) :])
         other_type = getattr(got, "_fields", fields) != fields
         if not isinstance(got, (tuple, list)) or len(got) != len(expected) or other_type:
             refuse(argument, tree_summary(expected), tree_summary(got), fix, TypeError)

@@ -49,9 +49,9 @@ def test_shapes_of_parameters(name):
 def test_absent_parameters_are_none():
     """Absent biases and peepholes are None, not zeros."""
     assert rnn.VanillaRNN(I, H, use_bias=False).init(KEY).b_h is None
-    assert rnn.LSTM(I, H, use_bias=False).init(KEY)[2:] == (None, None)
+    assert {*rnn.LSTM(I, H, use_bias=False).init(KEY)[2:]} == {None}
     assert rnn.GRU(I, H).init(KEY).b_hh is None
-    assert rnn.GRU(I, H, use_bias=False, reset_after=True).init(KEY)[2:] == (None, None)
+    assert {*rnn.GRU(I, H, use_bias=False, reset_after=True).init(KEY)[2:]} == {None}
     assert rnn.Linear(I, H, use_bias=False).init(KEY).b is None
     assert rnn.Dropout(0.5).init(KEY) == ()
 

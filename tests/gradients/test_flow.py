@@ -152,7 +152,7 @@ def test_one_trace():
         calls.clear()
         gradient_flow(cell, params, jnp.ones((steps, B, N)), loss)
         counts.append(len(calls))
-    assert counts[0] == counts[2] <= 3
+    assert counts[0] == counts[2] <= 4
     assert counts[1] == 0
 
 
@@ -252,7 +252,7 @@ def test_components_in_float32():
     params = zoo.random_params(model)
     whole = jax.jit(jax.grad(lambda params: loss(*rnn.unroll(model, params, xs))))(params)
     components = temporal_components(model, params, xs, loss)
-    for component, g in zip(components, whole, strict=True):
+    for component, g in zip(jax.tree.leaves(components), jax.tree.leaves(whole), strict=True):
         np.testing.assert_allclose(component.sum(0), g, atol=1e-6 * jnp.abs(g).max())
 
 

@@ -1,6 +1,7 @@
 """A model as a module of Equinox: its filters, serialisation, switches and training."""
 
 import io
+import re
 
 import jax
 import jax.numpy as jnp
@@ -35,7 +36,7 @@ def test_parameters_are_leaves():
     assert same(eqx.combine(arrays, rest), module)
     assert module.model == TAGGER
     assert isinstance(module.params[1][0], rnn.LSTMParams)
-    assert "LSTMParams(w_xh=f32[3,16], w_hh=f32[4,16], b_h=f32[16], peepholes=None" in repr(module)
+    assert re.search(r"LSTMParams\(\s*w_xh=f32\[3,16\],\s*w_hh=f32\[4,16\],\s*b_h=f32\[16\],", repr(module))
 
     changed = eqx.tree_at(lambda m: m.params[3].b, module, jnp.ones(2))
     assert same(changed.params[:3], PARAMS[:3])
