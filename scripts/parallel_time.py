@@ -9,6 +9,7 @@ step, relative to that of the recurrence, both step after step.
 from __future__ import annotations
 
 import argparse
+import functools
 import time
 from typing import Any
 
@@ -30,12 +31,13 @@ def programs(cell: Any, params: Any, xs: jax.Array) -> dict:
     def gradient(params: Any, xs: jax.Array, derivative: str = "rule") -> Any:
         return jax.grad(lambda params: jnp.square(outputs(params, xs, derivative)).sum())(params)
 
-    compiled = {}
+    compiled: dict = {}
     for name in linear.ALGORITHMS:
-        unrolled.choose_algorithm = lambda parallel, update, name=name: name
+        unrolled.choose_algorithm = functools.partial(lambda name, *_: name, name)
         jax.clear_caches()
         compiled |= {(f, name): jax.jit(f).lower(params, xs).compile() for f in (outputs, gradient)}
-    compiled[gradient, "autodiff"] = jax.jit(lambda *args: gradient(*args, "autodiff")).lower(params, xs).compile()
+    by_autodiff = functools.partial(gradient, derivative="autodiff")
+    compiled[gradient, "autodiff"] = jax.jit(by_autodiff).lower(params, xs).compile()
     return dict(sorted(compiled.items(), key=lambda entry: entry[0][0] is gradient))
 
 

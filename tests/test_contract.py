@@ -41,6 +41,7 @@ pytestmark = pytest.mark.usefixtures("x64")
 OTHERS = ["lstm-coupled", "lstm-options", "lstm-peephole-previous", "gru", "bidirectional-product"]
 OTHERS += ["learned-state", "zoneout", "mgu", "lru"]
 OPTIONS = [name for name in ALL if {"norm", "projection", "clip"} & {*name.split("-")}]  # lstm-options has them all
+OPTIONS += [name for name in ALL if "-" in name and name.startswith((*zoo.RARE, "conv"))]
 
 
 def fast(names, slow=lambda name: name not in KINDS):

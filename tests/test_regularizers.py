@@ -143,7 +143,8 @@ def test_values_are_those_of_the_masks(name, case):
     assert_close(got, loop(model, params, xs, **kwargs))
 
 
-@pytest.mark.parametrize("name", zoo.few([*WRAPPERS, *NESTED], ["variational-lstm"]))
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [*WRAPPERS, *NESTED])
 def test_the_rule_is_that_of_autodiff(name):
     """Gradients by the rule, linearized and rematerialised, are those of autodiff of the scan."""
     model, params, xs = made(name)
@@ -200,6 +201,7 @@ def test_without_a_key_it_is_the_cell(name):
     assert_identical(rnn.unroll(rnn.Zoneout(cell, 0.0), params, xs, key=KEY)[1], alone)
 
 
+@pytest.mark.slow
 def test_masks_have_their_rates():
     """Shares of zeros within four standard errors; masks of rows, steps and sequences differ as they should."""
     many, ones = 400, jnp.ones((6, 400, I))

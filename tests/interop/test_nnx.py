@@ -353,7 +353,7 @@ def test_refused_states():
         lambda: from_state(model, np.zeros((2, 4), "float32")),
     )
     refuses(
-        "TypeError model: expected a VanillaRNN, LSTM, GRU, MGU or ConvLSTM, got Average(…; Flax has no counterpart of it",
+        "TypeError model: expected a VanillaRNN, LSTM, GRU, MGU or ConvLSTM, got Average(…; Flax has no counterpart …",
         lambda: to_state(Average(3), random_state(Average(3))),
     )
 
