@@ -41,7 +41,7 @@ DEVICES = 2  # that the batch is split over
 SINGLE = 1e-4  # of gradients in float32
 
 
-@pytest.mark.parametrize("name", few(NAMES, []))
+@pytest.mark.parametrize("name", few(KINDS, []))
 def test_every_derivative(name, x64):
     """Forward and reverse mode, Hessian products and an ensemble, by autodiff and by the linearised step.
 
@@ -80,7 +80,7 @@ def test_every_derivative(name, x64):
     assert float(max(jnp.abs(leaf).max() for leaf in product)) > 0
 
 
-@pytest.mark.parametrize("name", few(NAMES, []))
+@pytest.mark.parametrize("name", few(KINDS, []))
 def test_online(name, x64):
     """Real-time recurrent learning has the gradient of backpropagation through time."""
     model, params = make(name)
@@ -102,7 +102,7 @@ def test_online(name, x64):
     assert_close(got, (final, (value, gradient)), 1e-9)
 
 
-@pytest.mark.parametrize("name", few([name for name in NAMES if name not in HIDDEN], []))
+@pytest.mark.parametrize("name", few([name for name in KINDS if name not in HIDDEN], []))
 def test_flow(name):
     """The gradient's norm at every state, and the sensitivity to every state and input: finite and not 0."""
     model, params = make(name, "float32")

@@ -40,8 +40,6 @@ pytestmark = pytest.mark.usefixtures("x64")
 # with other equations
 OTHERS = ["lstm-coupled", "lstm-options", "lstm-peephole-previous", "gru", "bidirectional-product"]
 OTHERS += ["learned-state", "zoneout", "mgu", "lru"]
-OPTIONS = [name for name in ALL if {"norm", "projection", "clip"} & {*name.split("-")}]  # lstm-options has them all
-OPTIONS += [name for name in ALL if "-" in name and name.startswith((*zoo.RARE, "conv"))]
 
 
 def fast(names, slow=lambda name: name not in KINDS):
@@ -97,7 +95,7 @@ def cases_of(name):
     """Every kind is tested with no arguments and with all of them; a few models are tested with each of them."""
     if name in ("lstm-peephole-ifo", "stack-mixed", "bidirectional-of-stack", "user"):
         return CASES
-    return ["plain", "forwards", "everything"] if name in KINDS else ["plain"] * (name not in OPTIONS)
+    return ["plain", "forwards", "everything"] if name in KINDS else ["plain"] * (name not in zoo.VARIANTS)
 
 
 @pytest.mark.parametrize(

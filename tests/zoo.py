@@ -257,6 +257,10 @@ UNWRITTEN = [name for name in ZOO if name.startswith("conv") or "learned-state" 
 UNWRITTEN += ["zoneout", "recurrent-dropout", "variational-dropout", "word-dropout", "weight-drop"]
 UNWRITTEN += ["highway", "clockwork"]
 
+# entries of an option of a cell that is there without it; the costlier tests leave them out
+OPTIONS = [name for name in ZOO if {"norm", "projection", "clip", "options"} & {*name.split("-")}]
+VARIANTS = [*OPTIONS, *(name for name in ZOO if "-" in name and name.startswith((*RARE, "conv")))]
+
 STEPPING = [name for name, entry in ZOO.items() if entry.sees in ("now", "past")]  # models that have a step
 
 

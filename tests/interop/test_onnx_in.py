@@ -18,7 +18,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from onnx_graphs import GATES, B, H, I, T, V, around, arrays, graph, helper, kinds, layer, node, onnx, random, run_onnx
-from zoo import RARE, UNWRITTEN, ZOO, few, random_params, reads_ids
+from zoo import OPTIONS, RARE, UNWRITTEN, ZOO, few, random_params, reads_ids
 
 import jaxrnn as rnn
 from jaxrnn.activations import (
@@ -492,7 +492,7 @@ def test_float64(operator, x64):
 NATIVE = [
     name for name in ZOO
     if name not in ("vanilla-callable", "lstm-peephole-previous", "mixed-precision")
-    and "user" not in name and name not in UNWRITTEN and not name.startswith(RARE)
+    and "user" not in name and name not in (*UNWRITTEN, *OPTIONS) and not name.startswith(RARE)
 ]  # fmt: skip
 RICH = [("stack-of-bidirectional", True), ("residual-concat", False), ("tied", True)]
 

@@ -9,7 +9,22 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from zoo import RARE, UNWRITTEN, ZOO, Average, H, I, V, few, filled, inputs, random_params, random_state, reads_ids
+from zoo import (
+    OPTIONS,
+    RARE,
+    UNWRITTEN,
+    ZOO,
+    Average,
+    H,
+    I,
+    V,
+    few,
+    filled,
+    inputs,
+    random_params,
+    random_state,
+    reads_ids,
+)
 
 import jaxrnn as rnn
 from jaxrnn.interop.onnx import operators
@@ -22,7 +37,6 @@ to_model = rnn.interop.onnx.to_model
 
 CLOSE = {"float32": 1e-5, "float64": 1e-10}
 RECURRENT = {"RNN", "GRU", "LSTM", "Scan"}
-OPTIONS = [name for name in ZOO if {"norm", "projection", "clip", "options"} & {*name.split("-")}]  # of cells
 WITHOUT_OPERATOR = ["vanilla-callable", "lstm-peephole-previous", "user", "user-in-stack", "user-in-bidirectional"]
 WITHOUT_OPERATOR += [*OPTIONS, *(name for name in ZOO if name.startswith(RARE))]
 
