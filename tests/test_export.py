@@ -40,11 +40,8 @@ def some_lengths(steps, batch):
 def test_any_time_and_batch(name):
     """The results of the library at every size, with and without lengths."""
     model, params = make(name, "float32")
-    xs = (
-        any_size("T, B", jnp.int32)
-        if reads_ids(model)
-        else any_size(f"T, B, {', '.join(map(str, input_shape(model)))}")
-    )
+    features = "".join(f", {size}" for size in input_shape(model))
+    xs = any_size("T, B", jnp.int32) if reads_ids(model) else any_size(f"T, B{features}")
 
     def both(xs, lengths):
         whole, masked = rnn.unroll(model, params, xs), rnn.unroll(model, params, xs, lengths=lengths)
