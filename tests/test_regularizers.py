@@ -293,6 +293,9 @@ def test_analysis(name):
 
 
 REFUSALS = {
+    "ValueError inputs: expected 0 for GRUD(6, 4), got 0.2; its inputs hold flags and times too": lambda: (
+        rnn.VariationalDropout(rnn.GRUD(6, 4), inputs=0.2)
+    ),
     "TypeError cell: expected a cell for Zoneout, got Stack(…; wrap each cell in it": lambda: rnn.Zoneout(
         rnn.Stack(gru()), 0.1
     ),

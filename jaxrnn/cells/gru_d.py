@@ -109,6 +109,7 @@ class GRUD:
     dtype: str = "float32"
 
     num_gates: ClassVar[int] = 3
+    takes_values_only: ClassVar[bool] = False  # inputs hold flags and times too, which no mask may scale
 
     def __post_init__(self) -> None:
         common.check_hyperparameters(self)

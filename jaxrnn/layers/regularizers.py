@@ -256,6 +256,10 @@ class VariationalDropout(ClockedWrapper):
         (check_maskable if self.state else check_cell)("VariationalDropout", self.cell)
         if self.inputs and self.input_ndim == 0:
             checks.refuse("inputs", "0 for a cell of token ids", self.inputs, "rnn.WordDropout drops words")
+        if self.inputs and not getattr(innermost(self.cell), "takes_values_only", True):
+            checks.refuse(
+                "inputs", f"0 for {innermost(self.cell)!r}", self.inputs, "its inputs hold flags and times too"
+            )
 
     def prepare(self, key: Array | None, clock: Clock, params: Params, x: PyTree) -> tuple[Change, PyTree]:
         if key is None:
