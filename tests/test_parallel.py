@@ -122,6 +122,19 @@ def test_every_argument(name, x64):
         assert_close(run(dirty, parallel="scan", **options), expected)
 
 
+@pytest.mark.parametrize("name", few(LINEAR, ["mingru"]))
+def test_a_reset_where_there_is_no_input(name, x64):
+    """A sequence that begins with a missing step begins anew there, in every way to compute it."""
+    model, params = make(name)
+    xs, t = inputs(model), 2
+    here = jnp.zeros(xs.shape[:2], bool).at[t].set(True)
+    _, expected = rnn.unroll(model, params, xs[t + 1 :])
+    with jax.disable_jit():
+        for options in ({}, {"parallel": "scan"}, {"derivative": "autodiff"}):
+            _, ys = rnn.unroll(model, params, xs, resets=here, input_mask=~here, **options)
+            assert_close(ys[t + 1 :], expected)
+
+
 @pytest.mark.slow
 def test_layers_pass_the_option_on(x64):
     """Through stacks, both directions and wrappers: the program has no loop over all steps."""

@@ -321,8 +321,8 @@ REFUSALS = {
         gru(), 0.1, "batch"
     ),
     "TypeError embedding: expected an Embedding, got GRU…": lambda: rnn.WordDropout(gru(), 0.1),
-    "ValueError names: expected one of 'w_xh', 'w_hh', 'b_h', got 'w'": lambda: rnn.WeightDrop(
-        lstm(), 0.1, names=("w",)
+    "ValueError names: expected one of 'w_xh', 'w_hh', 'b_h'; a layer around a cell: wrap the cell, got 'w'": lambda: (
+        rnn.WeightDrop(lstm(), 0.1, names=("w",))
     ),
     "ValueError alpha: expected a number in (0, 1], got 0; …time constant": lambda: rnn.LeakyRNN(I, H, alpha=0),
     "ValueError noise: expected a number of at least 0, got -1; …": lambda: rnn.LeakyRNN(I, H, noise=-1),

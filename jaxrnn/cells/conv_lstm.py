@@ -263,6 +263,7 @@ def convolve(x: Array, w: Array, strides: Any = None, padding: str = "SAME", dil
     """``x * w``: ``x [..., *spatial, C]`` with a kernel ``w [*kernel, C, H]``; the batch axes are merged for it."""
     axes = "DHW"[-(w.ndim - 2) :]
     batch, image = x.shape[: x.ndim - len(axes) - 1], x.shape[x.ndim - len(axes) - 1 :]
+    x, w = (a.astype(jnp.result_type(x, w)) for a in (x, w))  # lax does not promote
     y = jax.lax.conv_general_dilated(
         x.reshape(math.prod(batch), *image), w, strides or (1,) * len(axes), padding,
         rhs_dilation=dilation, dimension_numbers=(f"N{axes}C", f"{axes}IO", f"N{axes}C"),

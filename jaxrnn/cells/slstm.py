@@ -60,9 +60,10 @@ class SLSTM:
         h_t &= σ(\tilde o) ⊙ c_t / n_t
 
     The stabiliser m only scales c and n, so that nothing overflows; h is that of :math:`i = \exp(\tilde i)` and f
-    without it, and so is its gradient. With ``forget="exponential"`` :math:`\log f = \tilde f`. With N *heads* the
-    units are N groups, and h is an input of the gates of its own group only. The state is ``SLSTMState(h, c, n, m)``,
-    each ``[..., H]`` and at first 0; the output is ``h_t``. It is differentiated by autodiff.
+    without it, and so is its gradient. Where nothing is stored yet, n = 0, m is :math:`\tilde i`. With
+    ``forget="exponential"`` :math:`\log f = \tilde f`. With N *heads* the units are N groups, and h is an input of the
+    gates of its own group only. The state is ``SLSTMState(h, c, n, m)``, each ``[..., H]`` and at first 0; the output
+    is ``h_t``. It is differentiated by autodiff.
 
     Args:
         input_size: I, the features of one input.

@@ -22,7 +22,8 @@ import jax.numpy as jnp
 
 from jaxrnn import checks
 from jaxrnn.constructor import replace_cells
-from jaxrnn.layers.wrappers import Wrapper
+from jaxrnn.layers.pointwise import Embedding
+from jaxrnn.layers.wrappers import Wrapper, named_state
 from jaxrnn.types import Array, Params, PyTree, ScanOptions, State, exportable, is_layer
 from jaxrnn.unroll import one_step, over_time
 
@@ -81,7 +82,7 @@ class ClockedWrapper(Wrapper):
 
     def step(self, params: Params, state: ClockState, x: PyTree, *, key: Array | None = None) -> tuple[ClockState, Any]:
         """One step; with the key of an unroll it has the masks of that step of it."""
-        inner, time, start = state
+        inner, time, start = named_state(state, ClockState)
         mask_key, cell_key = split(key)
         change, x = self.prepare(mask_key, Clock(time, start, jnp.shape(time)), params, x)
         inner, y = one_step(replace_cells(self.cell, change), params, inner, x, cell_key)
@@ -119,7 +120,8 @@ def check_cell(owner: str, cell: Any) -> None:
     """A hashable cell, or one in other wrappers of cells."""
     checks.layer("cell", cell)
     if is_layer(innermost(cell)):
-        checks.refuse("cell", f"a cell for {owner}", repr(cell), "wrap each cell in it", TypeError)
+        fix = "rnn.WordDropout drops words" if isinstance(cell, Embedding) else "wrap each cell in it"
+        checks.refuse("cell", f"a cell for {owner}", repr(cell), fix, TypeError)
 
 
 def clocks(state: ClockState, options: ScanOptions, steps: int) -> tuple[Clock, tuple, tuple]:
@@ -138,7 +140,7 @@ def clocks(state: ClockState, options: ScanOptions, steps: int) -> tuple[Clock, 
 
 def bernoulli(key: Array, clock: Array, batch: tuple[int, ...], rate: float, shape: tuple[int, ...]) -> Array:
     """True with probability ``rate``, ``[..., *batch, *shape]`` for a clock ``[..., *batch]``."""
-    return over_axes(clock.ndim, lambda key: jax.random.bernoulli(key, rate, shape))(row_keys(key, clock, batch))
+    return over_axes(clock.ndim, lambda key: jax.random.bernoulli(key, float(rate), shape))(row_keys(key, clock, batch))
 
 
 def row_keys(key: Array, clock: Array, batch: tuple[int, ...]) -> Array:

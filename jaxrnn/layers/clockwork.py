@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from jaxrnn import checks
 from jaxrnn.constructor import hyperparameters
-from jaxrnn.layers.wrappers import Wrapper
+from jaxrnn.layers.wrappers import Wrapper, named_state
 from jaxrnn.precision import cast_like
 from jaxrnn.scan import where
 from jaxrnn.types import Array, Params, PyTree, ScanOptions, State, exportable
@@ -72,15 +72,15 @@ class Clockwork(Wrapper):
         """The initial state of the layer, the output 0, and 0 steps."""
         state = self.layer.initial_state(batch_shape)
         dtypes = [leaf.dtype for leaf in jax.tree.leaves(state) if jnp.issubdtype(leaf.dtype, jnp.floating)]
-        return ClockworkState(
-            state, jnp.zeros((*batch_shape, self.output_size), *dtypes[:1]), jnp.zeros(batch_shape, jnp.int32)
-        )
+        grid = getattr(self.layer, "grid", ())  # of an output that is an image
+        y = jnp.zeros((*batch_shape, *grid, self.output_size), *dtypes[:1])
+        return ClockworkState(state, y, jnp.zeros(batch_shape, jnp.int32))
 
     def step(
         self, params: Params, state: ClockworkState, x: PyTree, *, key: Array | None = None
     ) -> tuple[ClockworkState, Array]:
         """One step of the layer, or none."""
-        before, y, steps = state
+        before, y, steps = named_state(state, ClockworkState)
         after = one_step(self.layer, params, before, x, key)
         new, y = where(steps % self.period == 0, cast_like(after, (before, y)), (before, y))
         return ClockworkState(new, y, steps + 1), y

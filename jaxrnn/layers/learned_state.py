@@ -128,6 +128,7 @@ class LearnedState(Wrapper):
         self, params: LearnedStateParams, state: FreshState, x: PyTree, *, key: Array | None = None
     ) -> tuple[FreshState, PyTree]:
         """One step of the layer, from the learned state where ``state`` is fresh."""
+        checks.instance("state", state, FreshState, "model.initial_state(batch) makes one")
         after, y = one_step(self.layer, params.layer, self._before(params, state), x, key)
         return FreshState(after, jnp.zeros_like(state.fresh)), y
 
@@ -174,6 +175,9 @@ class LearnedState(Wrapper):
         learned = params.state
         if self.context_size is not None:
             checks.required("params.context", params.context, "params = layer.with_context(params, context) sets it")
+            if params.context.shape[:-1] != state.fresh.shape:  # type: ignore[union-attr]
+                checks.refuse("context", f"shape {[*state.fresh.shape, self.context_size]}, a vector for each sequence",
+                              checks.describe(params.context))  # fmt: skip
             learned = jax.tree.map(lambda w, b: _affine(params.context, w, b), params.w, learned)
 
         def take(initial: Array, learned: Array | None, like: Array) -> Array:

@@ -152,6 +152,9 @@ class SkipStack(Layers):
     def __init__(self, *layers: Any, outputs: str = "all") -> None:
         check_layers(layers, "SkipStack(LSTM(3, 8), LSTM(3 + 8, 8))")
         checks.one_of("outputs", outputs, ("all", "last"))
+        if input_ndim(layers[0]) == 0:
+            checks.refuse("layers[0]", "a layer of vectors, which each layer can have too", repr(layers[0]),
+                          "Stack(Embedding(...), SkipStack(...))")  # fmt: skip
         object.__setattr__(self, "layers", layers)
         object.__setattr__(self, "outputs", outputs)
         for index, (below, above) in enumerate(itertools.pairwise(layers), 1):

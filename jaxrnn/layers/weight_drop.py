@@ -119,8 +119,11 @@ class WeightDrop(Wrapper):
         checks.fraction("rate", self.rate)
         params = by_name(jax.eval_shape(self.layer.init, jax.random.key(0)))
         known = [name for name, p in params.items() if hasattr(p, "shape")]
+        if not known:
+            checks.refuse("layer", "a cell with named parameters", repr(self.layer), "wrap each cell in it", TypeError)
+        checks.instance("names", self.names, tuple, 'a tuple of names, such as ("w_hh",)')
         for name in self.names:
-            checks.one_of("names", name, known)
+            checks.one_of("names", name, known, also="; a layer around a cell: wrap the cell")
 
     @property
     def adapted(self) -> Any:

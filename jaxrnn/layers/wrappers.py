@@ -59,6 +59,14 @@ class Wrapper:
         checks.input_of(self.layer, argument, x)
 
 
+def named_state(state: Any, kind: type) -> Any:
+    """The state of a layer that adds something to that of its part; a plain tuple of as many is accepted."""
+    if type(state) is tuple and len(state) == len(kind._fields):  # type: ignore[attr-defined]
+        return kind(*state)
+    checks.instance("state", state, kind, "model.initial_state(batch) makes one")
+    return state
+
+
 @hyperparameters
 class Residual(Wrapper):
     """A layer with a residual connection.

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import jax
+
 from jaxrnn import checks
 from jaxrnn.losses.reduction import reduce, step_mask, widen_losses, zero_padding
 from jaxrnn.types import Array
@@ -35,7 +37,7 @@ def activation_regularization(
     Source: Merity, McCann & Socher (2017), "Revisiting activation regularization for language RNNs"; Merity, Keskar &
     Socher (2018), "Regularizing and optimizing LSTM language models".
     """
-    checks.number("alpha", alpha)
+    _check("alpha", alpha, ys)
     return alpha * _mean_square(ys, lengths, mask, mean)
 
 
@@ -65,11 +67,20 @@ def temporal_activation_regularization(
 
     Source: those of :func:`activation_regularization`.
     """
-    checks.number("beta", beta)
+    _check("beta", beta, ys)
     counts = step_mask(tuple(ys.shape[:-1]), lengths, mask)
     ys = widen_losses(zero_padding(counts, ys))
     both = None if counts is None else counts[1:] & counts[:-1]
     return beta * _mean_square(ys[1:] - ys[:-1], None, both, mean)
+
+
+def _check(argument: str, factor: float, ys: Array) -> None:
+    """A factor of at least 0, or a traced one, and one array of outputs."""
+    if not isinstance(factor, jax.Array):
+        checks.number(argument, factor)
+        if factor < 0:
+            checks.refuse(argument, "a number of at least 0", factor, "it is the weight of a penalty")
+    checks.array("ys", ys, f"a regularization by {argument}")
 
 
 def _mean_square(x: Array, lengths: Array | None, mask: Any, mean: str) -> Array:

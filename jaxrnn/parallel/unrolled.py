@@ -22,11 +22,11 @@ def unroll_linear(
     its update, the second decay 1 and update 0. In 16 bits the recurrence is computed in float32.
     """
     decay, update = widen(spec.cell.linear_recurrence(params, xs))
-    if resets is not None:
-        update = where(resets, from_state(decay, update, initial), update)
-        decay = where(~resets, decay)
     if mask is not None:
         decay, update = where(mask, decay, ones_like(decay)), where(mask, update)
+    if resets is not None:  # at a masked step too
+        update = where(resets, from_state(decay, update, initial), update)
+        decay = where(~resets, decay)
     algorithm = choose_algorithm(spec.parallel, update)
     wide = linear_recurrence(decay, update, widen(state), reverse=spec.reverse, algorithm=algorithm)
     states = cast_like(wide, state)
