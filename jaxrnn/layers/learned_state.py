@@ -175,8 +175,9 @@ class LearnedState(Wrapper):
         learned = params.state
         if self.context_size is not None:
             checks.required("params.context", params.context, "params = layer.with_context(params, context) sets it")
-            if params.context.shape[:-1] != state.fresh.shape:  # type: ignore[union-attr]
-                checks.refuse("context", f"shape {[*state.fresh.shape, self.context_size]}, a vector for each sequence",
+            batch, rows = state.fresh.shape, params.context.shape[:-1]  # type: ignore[union-attr]
+            if batch[len(batch) - len(rows) :] != rows:  # more axes first, such as beams, share a context
+                checks.refuse("context", f"shape {[*batch, self.context_size]}, a vector for each sequence",
                               checks.describe(params.context))  # fmt: skip
             learned = jax.tree.map(lambda w, b: _affine(params.context, w, b), params.w, learned)
 
