@@ -14,6 +14,7 @@ import pytest
 
 import jaxrnn as rnn
 from jaxrnn.cells import SLSTMState
+from jaxrnn.layers.clock import ClockState
 from jaxrnn.types import input_ndim
 
 I, H, V = 3, 4, 7  # noqa: E741  features of an input, units of a state, tokens
@@ -297,13 +298,21 @@ def random_params(model: Any, seed: int = 0) -> Any:
 
 
 def random_state(model: Any, batch: tuple[int, ...] = (B,), seed: int = 1) -> Any:
-    """A random state; the normaliser of an sLSTM is at least 1, as it is after any step."""
+    """A random state that steps lead to: an sLSTM's normaliser is at least 1, a clock is not before its start."""
 
     def reachable(state: Any) -> Any:
-        return state._replace(n=1 + jnp.abs(state.n)) if isinstance(state, SLSTMState) else state
+        if isinstance(state, SLSTMState):
+            return state._replace(n=1 + jnp.abs(state.n))
+        if isinstance(state, ClockState):
+            inner = jax.tree.map(reachable, state.state, is_leaf=is_special)
+            return ClockState(inner, jnp.maximum(state.time, state.start), jnp.minimum(state.time, state.start))
+        return state
+
+    def is_special(state: Any) -> bool:
+        return isinstance(state, (SLSTMState, ClockState))
 
     state = filled(jax.eval_shape(lambda: model.initial_state(batch)), seed)
-    return jax.tree.map(reachable, state, is_leaf=lambda state: isinstance(state, SLSTMState))
+    return jax.tree.map(reachable, state, is_leaf=is_special)
 
 
 def inputs(
