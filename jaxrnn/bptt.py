@@ -32,7 +32,7 @@ from jaxrnn.adaptor import KeyedCell
 from jaxrnn.compat import mesh_axes, pvary
 from jaxrnn.parallel import unroll_linear, unroll_nonlinear
 from jaxrnn.precision import cast_like, differentiable_step, wide_tangent, widen
-from jaxrnn.scan import fill_padding, masked_scan, scan_chunks, where
+from jaxrnn.scan import fill_padding, masked_scan, previous_states, scan_chunks, where
 from jaxrnn.types import (
     Array,
     Params,
@@ -151,7 +151,7 @@ def _unroll_jvp(spec: ScanSpec, primals: tuple, tangents: tuple) -> tuple[tuple,
         primals: tuple, dparams: Params, dinitial: State | None, dstate: State, dxs: Array | None
     ) -> tuple:
         params, initial, state, xs, residuals, states = primals
-        before = _previous_states(state, states, spec.reverse)
+        before = previous_states(state, states, spec.reverse)
         if resets is not None:
             before = where(resets, _at_every_step(initial, before), before)
         vs, step = cell.differential(params, dparams, xs, dxs, before, states, residuals)
@@ -249,16 +249,6 @@ class Linearized:
 
         dxs = jax.tree.map(lambda _: None, xs) if dxs is None else dxs
         return (before, xs, jax.vmap(v)(before, xs, dxs)), tangent_step
-
-
-def _previous_states(state: State, states: PyTree, reverse: bool) -> PyTree:
-    """The state before each step, ``[T, ...]``, from the states after them."""
-
-    def shift(s: Array, after: Array) -> Array:
-        before = [after[1:], s[None]] if reverse else [s[None], after[:-1]]
-        return jnp.concatenate(before)[: after.shape[0]]  # empty where T is 0
-
-    return jax.tree.map(shift, state, states)
 
 
 def _at_every_step(state: State, like: PyTree) -> PyTree:

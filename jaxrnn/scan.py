@@ -97,6 +97,16 @@ def scan_chunks(
     return state, jax.tree.map(lambda a, b: jnp.concatenate([a, b]), ys, ys_rest)
 
 
+def previous_states(state: State, states: PyTree, reverse: bool = False) -> PyTree:
+    """The state before each step, ``[T, ...]``, from the first one and the states after each step."""
+
+    def shift(s: Array, after: Array) -> Array:
+        before = [after[1:], s[None]] if reverse else [s[None], after[:-1]]
+        return jnp.concatenate(before)[: after.shape[0]]  # empty where T is 0
+
+    return jax.tree.map(shift, state, states)
+
+
 def sequence_mask(steps: int, lengths: Array) -> Array:
     """Bools ``[T, ...]`` from lengths ``[...]``: True before the end of a sequence, False in its padding."""
     return jnp.arange(steps, dtype=jnp.int32).reshape(-1, *[1] * lengths.ndim) < lengths.astype(jnp.int32)[None]

@@ -31,7 +31,7 @@ import numpy as np
 from jaxrnn import checks
 from jaxrnn.parallel.affine import affine_scan, damped_affine_scan, diagonal_jacobian, full_jacobian
 from jaxrnn.precision import cast_like, differentiable_step, widen
-from jaxrnn.scan import masked_step
+from jaxrnn.scan import masked_step, previous_states
 from jaxrnn.types import Array, Params, PyTree, Recurrence, State
 
 
@@ -80,11 +80,6 @@ def single_step(cell: Any, problem: Problem) -> Recurrence:
 def take_steps(cell: Any, problem: Problem, before: State) -> tuple[State, PyTree]:
     """Every step from the state before it, ``[T, ...]``: the states after them, and the outputs."""
     return jax.vmap(single_step(cell, problem))(before, (problem.xs, problem.mask, problem.resets))
-
-
-def previous(state: State, states: State) -> State:
-    """The state before each step, ``[T, ...]``, from the first one and the states after each step."""
-    return jax.tree.map(lambda s, after: jnp.concatenate([s[None], after])[:-1], state, states)
 
 
 def to_rows(states: State, axes: int) -> Array:
@@ -138,16 +133,16 @@ def solve(cell: Any, method: Method | None, problem: Problem) -> Solution:
 
     def improve(carry: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
         iteration, rows, after = carry
-        new = rows + changes(f, method, previous(first, rows), after - rows)
+        new = rows + changes(f, method, previous_states(first, rows), after - rows)
         new = jnp.where(jnp.isfinite(new), new, rows)  # an overflow spoils no step before it
-        return iteration + 1, new, f(previous(first, new))
+        return iteration + 1, new, f(previous_states(first, new))
 
     def unsolved(carry: tuple[Array, Array, Array]) -> Array:
         iteration, rows, after = carry
         return (iteration < method.max_iterations) & ~(residual(rows, after) <= largest_residual(method, first.dtype))
 
     guess = jnp.broadcast_to(first, (steps, *first.shape))
-    start = jnp.int32(0), guess, f(previous(first, guess))
+    start = jnp.int32(0), guess, f(previous_states(first, guess))
     iterations, rows, after = jax.lax.while_loop(unsolved, improve, start)
     return Solution(from_rows(rows, problem.state), iterations, residual(rows, after))
 
@@ -170,13 +165,13 @@ def _solve_jvp(cell: Any, method: Method | None, primals: tuple[Problem], tangen
     found = solve(cell, method, problem)
 
     def from_problem(problem: Problem) -> Array:
-        return to_rows(take_steps(cell, problem, previous(problem.state, found.states))[0], axes + 1)
+        return to_rows(take_steps(cell, problem, previous_states(problem.state, found.states))[0], axes + 1)
 
     def from_before(before: Array) -> Array:
         return to_rows(take_steps(cell, problem, from_rows(before, problem.state))[0], axes + 1)
 
     v = jax.jvp(from_problem, primals, tangents)[1]  # of the first state too
-    jacobian = full_jacobian(from_before, to_rows(previous(problem.state, found.states), axes + 1))
+    jacobian = full_jacobian(from_before, to_rows(previous_states(problem.state, found.states), axes + 1))
     dstates = from_rows(affine_scan(widen(jacobian), widen(v)), problem.state)
     no_tangent: Any = np.zeros((), jax.dtypes.float0)  # of an integer
     return found, Solution(dstates, no_tangent, jnp.zeros_like(found.residual))
@@ -187,7 +182,7 @@ def run(cell: Any, method: Method | None, problem: Problem, reverse: bool) -> tu
     if reverse:
         problem = problem._replace(**{name: _flip(getattr(problem, name)) for name in ("xs", "mask", "resets")})
     found = solve(cell, method, problem)
-    states, ys = take_steps(cell, problem, previous(problem.state, found.states))
+    states, ys = take_steps(cell, problem, previous_states(problem.state, found.states))
     final = jax.tree.map(lambda s, after: jnp.concatenate([s[None], after])[-1], problem.state, states)
     ys, states = _flip((ys, states)) if reverse else (ys, states)
     return final, ys, states, found.iterations, found.residual

@@ -24,6 +24,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxrnn.compat import mesh_axes, pvary
+from jaxrnn.scan import previous_states
 from jaxrnn.types import Array, Complex, PyTree, State
 
 
@@ -69,7 +70,7 @@ def _recurrence(decay: Any, update: Any, initial: Any, *, reverse: bool, run: An
         return Complex(*states) if is_complex(decay) else states
 
     def difference(states: Array) -> Array:
-        kept = multiply(decay, shift(unpack(states), zero, reverse))
+        kept = multiply(decay, previous_states(zero, unpack(states), reverse))
         return pack(jax.tree.map(jnp.subtract, unpack(states), kept))
 
     def solve(_: Any, update: Array) -> Array:
@@ -176,16 +177,6 @@ def conjugate(tree: PyTree) -> PyTree:
 
 def is_complex(value: Any) -> bool:
     return isinstance(value, Complex)
-
-
-def shift(states: PyTree, initial: State, reverse: bool) -> PyTree:
-    """The state before each step, ``[T, ...]``, from the states after them."""
-
-    def previous(s: Array, after: Array) -> Array:
-        before = [after[1:], s[None]] if reverse else [s[None], after[:-1]]
-        return jnp.concatenate(before)[: after.shape[0]]  # empty where T is 0
-
-    return jax.tree.map(previous, initial, states)
 
 
 def ones_like(tree: PyTree) -> PyTree:
