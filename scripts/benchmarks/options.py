@@ -90,7 +90,8 @@ def haiku(units: int, p: Any) -> tuple[Callable, Any]:
         core = HaikuCore(units)
         return hk.dynamic_unroll(core, xs, core.initial_state(xs.shape[1]))[0]
 
-    return hk.without_apply_rng(hk.transform(forward)).apply, params  # type: ignore[attr-defined]
+    apply = hk.transform(forward).apply
+    return lambda params, xs: apply(params, None, xs), params
 
 
 def models(units: int) -> dict[str, dict[str, tuple[Callable, Any]]]:
