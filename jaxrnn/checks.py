@@ -48,6 +48,15 @@ def size(argument: str, value: Any) -> None:
         refuse(argument, "a positive int", value)
 
 
+def sizes(argument: str, value: Any) -> tuple[int, ...]:
+    """A shape, positive ints; returns a tuple."""
+    if not isinstance(value, (tuple, list)):
+        refuse(argument, "a tuple of sizes such as (64, 64, 1)", describe(value), error=TypeError)
+    for index, entry in enumerate(value):
+        size(f"{argument}[{index}]", entry)
+    return tuple(map(int, value))
+
+
 def flag(argument: str, value: Any) -> None:
     """True or False."""
     if not is_concrete(value):
@@ -130,9 +139,8 @@ def hashable_function(argument: str, value: Any) -> None:
     try:
         hash(value)
     except TypeError:
-        refuse(
-            argument, "a hashable function", describe(value), "a dataclass with __call__ needs frozen=True", TypeError
-        )
+        fix = "a dataclass with __call__ needs frozen=True"
+        refuse(argument, "a hashable function", describe(value), fix, TypeError)
 
 
 def instance(argument: str, value: Any, kind: type, fix: str) -> None:
@@ -146,9 +154,8 @@ def model(argument: str, value: Any) -> None:
     """A cell or a layer: an instance, not a class, with the three methods."""
     fix = "a cell is any object with these three methods"
     if isinstance(value, type):
-        refuse(
-            argument, "a cell or layer", f"the class {value.__name__}", f"make one: {value.__name__}(...)", TypeError
-        )
+        name = value.__name__
+        refuse(argument, "a cell or layer", f"the class {name}", f"make one: {name}(...)", TypeError)
     missing = [name for name in ("init", "initial_state", "step") if not callable(getattr(value, name, None))]
     if missing:
         refuse(argument, "a cell or layer with init, initial_state and step",
@@ -165,20 +172,6 @@ def layer(argument: str, value: Any) -> None:
                "declare it with @dataclass(frozen=True); arrays belong into its parameters", TypeError)  # fmt: skip
 
 
-def consecutive_sizes(layers: tuple) -> None:
-    """The input size of each layer is the output size of the layer below, where both are known."""
-    size_below, below = None, ""
-    for index, layer in enumerate(layers):
-        input_size, output_size = (getattr(layer, name, None) for name in ("input_size", "output_size"))
-        if input_size is not None and size_below is not None and input_size != size_below:
-            refuse(
-                f"layers[{index}]", f"input size {size_below}, the output size of {below}", f"{input_size} in {layer!r}"
-            )
-        if output_size is not None or not getattr(layer, "preserves_size", False):
-            size_below = output_size
-        below = f"layers[{index}]" if output_size is not None else below
-
-
 # ---- arguments of a call -----------------------------------------------------------------------------------------
 
 
@@ -186,12 +179,19 @@ def features(argument: str, x: Any, width: int, owner: str) -> None:
     """A floating array whose last axis is the input size."""
     if not hasattr(x, "shape") or not hasattr(x, "dtype"):
         refuse(argument, "an array", describe(x), "jnp.asarray makes one", TypeError)
-    if not jnp.issubdtype(x.dtype, jnp.inexact):
-        refuse(argument, f"floating numbers for {owner}", describe(x),
+    if not jnp.issubdtype(x.dtype, jnp.floating):
+        refuse(argument, f"real floating numbers for {owner}", describe(x),
                "token ids go through rnn.Embedding or jax.nn.one_hot; other integers through .astype(float)",
                TypeError)  # fmt: skip
     if x.ndim == 0 or x.shape[-1] != width:
         refuse(argument, f"last axis {width} ({owner}.input_size)", describe(x), "the features go last")
+
+
+def last_axes(argument: str, x: Any, shape: tuple[int, ...], owner: str) -> None:
+    """An array whose last axes have this shape."""
+    array(argument, x, owner)
+    if x.shape[max(x.ndim - len(shape), 0) :] != shape:
+        refuse(argument, f"last axes {list(shape)} ({owner}.input_shape)", describe(x), "spatial axes, then channels")
 
 
 def integers(argument: str, value: Any, expected: str, fix: str) -> None:

@@ -122,8 +122,12 @@ def draw(argument: str, init: str | Initializer, key: Array, shape: tuple[int, .
     checks.dtype_available(dtype)
     if len(shape) == 1 and (init in MATRICES or isinstance(init, (orthogonal, identity))):
         checks.refuse(argument, f"an initializer of vectors {list(shape)}", repr(init), "'zeros' or uniform(0.1)")
-    array = get(init)(key, shape, jnp.dtype(dtype))
-    if tuple(array.shape) != tuple(shape):
+    try:
+        array = get(init)(key, shape, jnp.dtype(dtype))
+    except TypeError as error:
+        checks.refuse(argument, "a function f(key, shape, dtype) that returns an array", repr(init),
+                      f"it raised: {error}", TypeError)  # fmt: skip
+    if jnp.shape(array) != tuple(shape):
         checks.refuse(argument, f"shape {list(shape)} from its initializer", checks.describe(array))
     return array
 

@@ -3,13 +3,14 @@
     python scripts/adding.py                      # T 200: vanilla, LSTM and GRU in turn
     python scripts/adding.py --quick              # T 50
     python scripts/adding.py --length 600 --cells gru --steps 20000
-    python scripts/adding.py --length 1000 --cells indrnn lstm --units 32 --seeds 3    # EFFECTS.md
+    python scripts/adding.py --length 1000 --cells lru lstm --seeds 3        # EFFECTS.md
 
 The input of each of T steps is a number from [0, 1) and a marker. Two steps are marked, and after the last step the
 network predicts the sum of their numbers. Predicting always 1 has a mean squared error of 1/6. Sequences are drawn
 inside the compiled program, so none is seen twice. A run ends once its error on new sequences is below --enough.
 The independently recurrent network has two layers, as its units mix in the next layer only, and its recurrent weights
-are bounded by 2^(1/T) (Li et al. 2018).
+are bounded by 2^(1/T) (Li et al. 2018). The linear recurrent unit reads a layer of ReLUs, as it is linear itself; its
+eigenvalues start with time constants from T / 4 to 4 T (Orvieto et al. 2023).
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from __future__ import annotations
 import argparse
 import functools
 import json
+import math
 import pathlib
 import time
 from typing import Any
@@ -33,7 +35,7 @@ import jaxrnn as rnn
 from jaxrnn import learning
 from jaxrnn.data import synthetic
 
-CELLS = [*common.CELLS, "indrnn"]
+CELLS = [*common.CELLS, "indrnn", "lru"]
 CHANCE, TEST = 1 / 6, 2000  # the variance of the sum; sequences of an evaluation
 SPEC = synthetic.Batch(None, PartitionSpec("batch"))  # type: ignore[arg-type]  # the targets are [B, 1]
 
@@ -63,6 +65,11 @@ def main() -> None:
 
 def build(kind: str, units: int, length: int) -> rnn.Stack:
     """The recurrent layers."""
+    if kind == "lru":
+        slow = rnn.LRU(
+            units, units, r_min=math.exp(-4 / length), r_max=math.exp(-0.25 / length), max_phase=math.pi / length
+        )
+        return rnn.Stack(rnn.Linear(2, units), rnn.Activation("relu"), slow)
     if kind != "indrnn":
         return rnn.Stack(common.CELLS[kind](2, units))
     largest = 2 ** (1 / length)
@@ -79,9 +86,8 @@ def train(kind: str, seed: int, args: argparse.Namespace) -> tuple[list[int], li
 
     def error(params, batch):
         xs, sums = batch
-        final, _ = rnn.unroll(model, params[0], xs)
-        h = getattr(final[-1], "h", final[-1])
-        return ((readout.apply(params[1], h) - sums) ** 2).mean()
+        _, hs = rnn.unroll(model, params[0], xs)
+        return ((readout.apply(params[1], hs[-1]) - sums) ** 2).mean()
 
     def loss(params, carry, batch, key):
         return error(params, batch), (carry, {})

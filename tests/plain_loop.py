@@ -266,6 +266,10 @@ def dropout(model: Any, params: Any, state: tuple, x: np.ndarray) -> tuple:
     return (), x
 
 
+def flatten(model: Any, params: Any, state: tuple, x: np.ndarray) -> tuple:
+    return (), np.array(list(x.flat))
+
+
 def activation(model: Any, params: Any, state: tuple, x: np.ndarray) -> tuple:
     return (), FUNCTIONS[model.function](x)
 
@@ -300,6 +304,7 @@ CELLS = {  # step, and the initial state of a sequence
     "Linear": (linear, no_state),
     "Embedding": (embedding, no_state),
     "Dropout": (dropout, no_state),
+    "Flatten": (flatten, no_state),
     "Activation": (activation, no_state),
 }
 

@@ -105,7 +105,7 @@ HYPERPARAMETERS = {
         I, H, peepholes="io", coupled=True
     ),
     "ValueError input_size: expected 2 D or 2 D + 1, at least 2, got 1; an input is D values…": lambda: rnn.GRUD(1, H),
-    "TypeError input_shape: expected a tuple (*spatial, C), got int 4; (64, 64, 1)…": lambda: rnn.ConvLSTM(4, H, 3),
+    "TypeError input_shape: expected a tuple of sizes such as (64, 64, 1), got int 4": lambda: rnn.ConvLSTM(4, H, 3),
     "ValueError input_shape: expected 1 to 3 spatial axes and the channels, got (4,); …": lambda: rnn.ConvLSTM(
         (4,), H, 3
     ),
@@ -123,6 +123,23 @@ HYPERPARAMETERS = {
     "TypeError peepholes: expected True or False, got str ifo": lambda: rnn.ConvLSTM((4, 1), H, 3, peepholes="ifo"),
     "ValueError output_peephole: expected one of 'current', 'previous', got 'now'": lambda: rnn.LSTM(
         I, H, output_peephole="now"
+    ),
+    "ValueError output_peephole: expected 'current' without a peephole of o, got 'previous'; …ifo…": lambda: rnn.LSTM(
+        I, H, peepholes="if", output_peephole="previous"
+    ),
+    "TypeError w_hh_init: expected a function f(key, shape, dtype) that returns an array, got <func…; it raised: …": (
+        lambda: rnn.GRU(I, H, w_hh_init=lambda shape: jnp.ones(shape)).init(jax.random.key(0))
+    ),
+    "ValueError b_init: expected shape [4] from its initializer, got float 0.5": lambda: rnn.Linear(
+        I, H, b_init=lambda key, shape, dtype: 0.5
+    ).init(jax.random.key(0)),
+    "TypeError input_shape: expected a tuple of sizes…, got int 8": lambda: rnn.Flatten(8),
+    "ValueError input_shape[0]: expected a positive int, got 0": lambda: rnn.Flatten((0, 2)),
+    "ValueError x: expected last axes [3, 2] (Flatten.input_shape), got float32[5, 2, 3]; …": lambda: rnn.Flatten(
+        (3, 2)
+    ).step((), (), jnp.ones((5, 2, 3))),
+    "ValueError layers[1]: expected input size 6, the output size of layers[0], got 5 in GRU(5, 4)": lambda: rnn.Stack(
+        rnn.Flatten((3, 2)), rnn.GRU(5, H)
     ),
     "TypeError output_peephole: expected one of 'current', 'previous', got int 1": lambda: rnn.LSTM(
         I, H, output_peephole=1

@@ -54,10 +54,15 @@ CALLS = {
     ),
     "TypeError xs: expected an array [T, ..., I], got None; jnp.asarray makes one": lambda: unroll(xs=None),
     "ValueError xs: expected [T, ..., I], 2 axes or more, got float32[3]; …": lambda: unroll(xs=[XS[0, 0], XS[0, 1]]),
-    "TypeError xs: expected floating numbers for GRU, got int32[5, 2, 3]; …rnn.Embedding…": lambda: unroll(
+    "TypeError xs: expected real floating numbers for GRU, got int32[5, 2, 3]; …rnn.Embedding…": lambda: unroll(
         xs=jnp.ones((T, B, I), int)
     ),
-    "TypeError xs: expected floating numbers for GRU, got bool[5, 2, 3]; …rnn.Embedding…": lambda: unroll(xs=XS > 0),
+    "TypeError xs: expected real floating numbers for GRU, got complex64[5, 2, 3]; …": lambda: unroll(
+        xs=jnp.ones((T, B, I), "complex64")
+    ),
+    "TypeError xs: expected real floating numbers for GRU, got bool[5, 2, 3]; …rnn.Embedding…": lambda: unroll(
+        xs=XS > 0
+    ),
     "ValueError xs: expected last axis 3 (GRU.input_size), got float32[5, 2, 2]; …": lambda: unroll(
         STACK, xs=XS[..., :2]
     ),
@@ -146,7 +151,7 @@ STEPS = {
     "TypeError state: expected LSTMState(h, c), got float32[2, 4]; …": lambda: LSTM.step(
         PARAMS[LSTM], jnp.zeros((B, H)), XS[0]
     ),
-    "TypeError x: expected floating numbers for Linear, got bool[2, 3]; …": lambda: rnn.Linear(I, 2).step(
+    "TypeError x: expected real floating numbers for Linear, got bool[2, 3]; …": lambda: rnn.Linear(I, 2).step(
         (), (), XS[0] > 0
     ),
     "ValueError x: expected token ids in [0, 7), got values from 7 to 7; …": lambda: EMBEDDING.step(

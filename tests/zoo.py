@@ -198,6 +198,7 @@ ZOO: dict[str, Entry] = {
     "conv-valid": Entry(lambda d: conv(d, 5, 2, padding="VALID", strides=2), 2, "past"),
     "conv-dilated": Entry(lambda d: conv(d, 5, 1, padding="VALID", dilation=2), 2, "past"),
     "conv-stack": Entry(lambda d: rnn.Stack(conv(d, 4, 1), conv(d, 4, 2), linear(d, 2, 3)), 3, "past"),
+    "conv-flatten": Entry(lambda d: rnn.Stack(conv(d, 4, 1), rnn.Flatten((4, 2)), gru(d, 8, H)), H, "past"),
     "conv-bidirectional": Entry(lambda d: rnn.Bidirectional(conv(d, 4, 1)), 4, "all"),
     "sru": Entry(lambda d: rnn.SRU(I, H, highway_bias=-0.5, dtype=d), H, "past"),
     "sru-no-projection": Entry(lambda d: rnn.SRU(I, I, dtype=d), I, "past"),

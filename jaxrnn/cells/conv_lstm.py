@@ -53,7 +53,8 @@ class ConvLSTM:
 
     ``*`` is a convolution (a cross-correlation, as in all libraries). That of the input may have strides, dilation or
     no padding, and its output is the *grid* of the state; that of the state keeps the grid. The state is
-    ``LSTMState(h, c)``, each ``[..., *grid, H]``; the output is ``h_t``.
+    ``LSTMState(h, c)``, each ``[..., *grid, H]``; the output is ``h_t``. A ``Linear`` above it acts at each place;
+    between it and layers of vectors goes ``Flatten(cell.output_shape)``.
 
     With the batch split over devices XLA gathers the images and states of all rows for the gradients of the kernels.
 
@@ -126,6 +127,11 @@ class ConvLSTM:
         return self.hidden_size
 
     @property
+    def output_shape(self) -> tuple[int, ...]:
+        """Of one output, ``(*grid, H)``."""
+        return *self.grid, self.hidden_size
+
+    @property
     def grid(self) -> tuple[int, ...]:
         """The spatial axes of the state: those of the input after its convolution."""
         along = zip(self.input_shape, *map(self._each, (self.kernel_shape, self.strides, self.dilation)), strict=False)
@@ -156,9 +162,7 @@ class ConvLSTM:
     def check_input(self, argument: str, x: Array) -> None:
         """Raise an error for inputs whose last axes are not ``input_shape``."""
         checks.features(argument, x, self.input_size, "ConvLSTM")
-        if x.shape[-self.input_ndim :] != self.input_shape:
-            checks.refuse(argument, f"last axes {list(self.input_shape)} (ConvLSTM.input_shape)", checks.describe(x),
-                          "spatial axes, then channels")  # fmt: skip
+        checks.last_axes(argument, x, self.input_shape, "ConvLSTM")
 
     def step(self, params: ConvLSTMParams, state: LSTMState, x: Array) -> tuple[LSTMState, Array]:
         """One step: ``x [..., *spatial, C]`` and ``(h, c)`` to the next ``(h, c)`` and the output, which is ``h``."""
@@ -273,14 +277,10 @@ def convolve(x: Array, w: Array, strides: Any = None, padding: str = "SAME", dil
 
 def _checked_shape(value: Any) -> tuple[int, ...]:
     """``(*spatial, C)`` with one to three spatial axes."""
-    if not isinstance(value, (tuple, list)):
-        checks.refuse("input_shape", "a tuple (*spatial, C)", checks.describe(value),
-                      "(64, 64, 1) for grey images of 64 × 64", TypeError)  # fmt: skip
+    value = checks.sizes("input_shape", value)
     if not 2 <= len(value) <= 4:
-        checks.refuse("input_shape", "1 to 3 spatial axes and the channels", tuple(value), "channels go last")
-    for index, size in enumerate(value):
-        checks.size(f"input_shape[{index}]", size)
-    return tuple(map(int, value))
+        checks.refuse("input_shape", "1 to 3 spatial axes and the channels", value, "channels go last")
+    return value
 
 
 def _along_axes(argument: str, value: Any, axes: int) -> int | tuple[int, ...]:
@@ -290,6 +290,5 @@ def _along_axes(argument: str, value: Any, axes: int) -> int | tuple[int, ...]:
         return int(value)
     if len(value) != axes:
         checks.refuse(argument, f"an int, or {axes}, one for each spatial axis", tuple(value))
-    for index, size in enumerate(value):
-        checks.size(f"{argument}[{index}]", size)
-    return int(value[0]) if len(set(value)) == 1 else tuple(map(int, value))
+    value = checks.sizes(argument, value)
+    return value[0] if len(set(value)) == 1 else value

@@ -169,6 +169,8 @@ class LSTM:
         checks.flag("layer_norm", self.layer_norm)
         check_projection(self)
         object.__setattr__(self, "peepholes", checked_peepholes(self.peepholes, self.coupled))
+        if self.output_peephole == "previous" and "o" not in self.peepholes:
+            checks.refuse("output_peephole", "'current' without a peephole of o", "'previous'", 'peepholes="ifo"')
 
     @property
     def output_size(self) -> int:
@@ -381,9 +383,8 @@ def check_projection(cell: LSTM) -> None:
             checks.number(name, bound)
             if bound <= 0:
                 checks.refuse(name, "a positive number or None", bound)
-    if cell.projection_clip is not None and cell.projection_size is None:
-        checks.refuse("projection_clip", "None without projection_size", cell.projection_clip,
-                      "cell_clip clips the cell state")  # fmt: skip
+    if (bound := cell.projection_clip) is not None and cell.projection_size is None:
+        checks.refuse("projection_clip", "None without projection_size", bound, "cell_clip clips the cell state")
 
 
 def checked_peepholes(value: Any, coupled: bool) -> str:
@@ -391,9 +392,8 @@ def checked_peepholes(value: Any, coupled: bool) -> str:
     if not isinstance(value, str):
         checks.refuse("peepholes", "a string of gate letters out of 'ifo'", checks.describe(value), error=TypeError)
     if set(value) - set("ifo") or len(set(value)) < len(value):
-        checks.refuse(
-            "peepholes", "each of the letters 'i', 'f', 'o' at most once", repr(value), "'' is none, 'ifo' all"
-        )
+        expected = "each of the letters 'i', 'f', 'o' at most once"
+        checks.refuse("peepholes", expected, repr(value), "'' is none, 'ifo' all")
     if coupled and "i" in value:
         checks.refuse("peepholes", "a subset of 'fo' with coupled=True", repr(value),
                "the input gate is 1 - f there and has no weights of its own")  # fmt: skip

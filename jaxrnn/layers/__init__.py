@@ -6,7 +6,15 @@ from jaxrnn.layers.clockwork import Clockwork, ClockworkState
 from jaxrnn.layers.highway import Highway, HighwayParams
 from jaxrnn.layers.learned_state import FreshState, LearnedState, LearnedStateParams
 from jaxrnn.layers.mixed_precision import MixedPrecision
-from jaxrnn.layers.pointwise import Activation, Dropout, Embedding, EmbeddingParams, Linear, LinearParams
+from jaxrnn.layers.pointwise import (
+    Activation,
+    Dropout,
+    Embedding,
+    EmbeddingParams,
+    Flatten,
+    Linear,
+    LinearParams,
+)
 from jaxrnn.layers.regularizers import RecurrentDropout, VariationalDropout, Zoneout
 from jaxrnn.layers.stack import SkipStack, Stack
 from jaxrnn.layers.weight_drop import WeightDrop, WordDropout
@@ -21,6 +29,7 @@ __all__ = [
     "Dropout",
     "Embedding",
     "EmbeddingParams",
+    "Flatten",
     "FreshState",
     "Highway",
     "HighwayParams",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable
 from typing import Any, ClassVar, NamedTuple
 
@@ -218,6 +219,55 @@ class Activation(Pointwise):
     def apply(self, params: tuple[()], x: Array, key: Array | None = None) -> Array:
         """``f(x)``."""
         return (self.function if callable(self.function) else FUNCTIONS[self.function])(x)
+
+
+@hyperparameters
+class Flatten(Pointwise):
+    """All axes of an output in one, between a :class:`~jaxrnn.ConvLSTM` and layers of vectors.
+
+    Args:
+        input_shape: of one input, such as the ``output_shape`` of the layer below.
+
+    Raises:
+        TypeError, ValueError: it is not a tuple of positive ints.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, jaxrnn as rnn
+        >>> images = rnn.ConvLSTM((8, 8, 1), 4, kernel_shape=3, strides=2)
+        >>> model = rnn.Stack(images, rnn.Flatten(images.output_shape), rnn.GRU(64, 8))
+        >>> final, ys = rnn.unroll(model, model.init(jax.random.key(0)), jnp.ones((7, 2, 8, 8, 1)))
+        >>> ys.shape
+        (7, 2, 8)
+    """
+
+    input_shape: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "input_shape", checks.sizes("input_shape", self.input_shape))
+
+    @property
+    def input_ndim(self) -> int:
+        return len(self.input_shape)
+
+    @property
+    def input_size(self) -> int:
+        return self.input_shape[-1]
+
+    @property
+    def output_size(self) -> int:
+        return math.prod(self.input_shape)
+
+    def init(self, key: Array) -> tuple[()]:
+        """No parameters: ``()``."""
+        return ()
+
+    def check_input(self, argument: str, x: Any) -> None:
+        """Raise an error for inputs whose last axes are not ``input_shape``."""
+        checks.last_axes(argument, x, self.input_shape, "Flatten")
+
+    def apply(self, params: tuple[()], x: Array, key: Array | None = None) -> Array:
+        """``[..., *input_shape]`` to ``[..., output_size]``."""
+        return x.reshape(*x.shape[: x.ndim - self.input_ndim], self.output_size)
 
 
 @hyperparameters

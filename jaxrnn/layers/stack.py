@@ -89,7 +89,7 @@ class Stack(Layers):
 
     def __init__(self, *layers: Any) -> None:
         check_layers(layers, "Stack(LSTM(8, 16), Linear(16, 2))")
-        checks.consecutive_sizes(layers)
+        consecutive_sizes(layers)
         object.__setattr__(self, "layers", layers)
 
     @property
@@ -211,3 +211,16 @@ def check_layers(layers: tuple, example: str) -> None:
         checks.refuse("layers", "at least one cell or layer", "none", example)
     for index, layer in enumerate(layers):
         checks.layer(f"layers[{index}]", layer)
+
+
+def consecutive_sizes(layers: tuple) -> None:
+    """The input size of each layer is the output size of the layer below, where both are known."""
+    size_below, below = None, ""
+    for index, layer in enumerate(layers):
+        input_size, output_size = (getattr(layer, name, None) for name in ("input_size", "output_size"))
+        if input_size is not None and size_below is not None and input_size != size_below:
+            checks.refuse(f"layers[{index}]", f"input size {size_below}, the output size of {below}",
+                          f"{input_size} in {layer!r}")  # fmt: skip
+        if output_size is not None or not getattr(layer, "preserves_size", False):
+            size_below = output_size
+        below = f"layers[{index}]" if output_size is not None else below

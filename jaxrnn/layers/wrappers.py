@@ -12,6 +12,7 @@ from jaxrnn.constructor import hyperparameters
 from jaxrnn.initializers import Initializer
 from jaxrnn.layers.bidirectional import MERGES, backward_options, merged_size, refuse_step
 from jaxrnn.layers.pointwise import Embedding, EmbeddingParams
+from jaxrnn.layers.stack import consecutive_sizes
 from jaxrnn.precision import add_bias
 from jaxrnn.scan import where
 from jaxrnn.types import Array, Params, PyTree, ScanOptions, State, exportable, input_ndim
@@ -224,7 +225,7 @@ class Tied:
         if not isinstance(self.embedding, Embedding):
             checks.refuse("embedding", "an Embedding", checks.describe(self.embedding), error=TypeError)
         checks.layer("layer", self.layer)
-        checks.consecutive_sizes((self.embedding, self.layer))
+        consecutive_sizes((self.embedding, self.layer))
         output_size = getattr(self.layer, "output_size", None)
         if output_size not in (None, self.embedding.output_size):
             checks.refuse("layer", f"output size {self.embedding.output_size}, that of the embedding", output_size,

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import functools
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -22,6 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import jaxrnn as rnn
+from benchmarks.cells import minima
 from jaxrnn.cells.normalization import EPSILON
 
 
@@ -137,15 +137,10 @@ def main() -> None:
             calls = {name: functools.partial(gradient(apply), p, xs) for name, (apply, p) in libraries.items()}
             sizes = [size(call()) for call in calls.values()]
             np.testing.assert_allclose(sizes, sizes[0], rtol=1e-3)  # of a small h a norm multiplies the rounding
-            times = {name: float("inf") for name in calls}
-            for _ in range(args.rounds):
-                for name, call in calls.items():
-                    began = time.perf_counter()
-                    jax.block_until_ready(call())
-                    times[name] = min(times[name], time.perf_counter() - began)
+            times = dict(zip(calls, minima(list(calls.values()), args.rounds), strict=True))
             ours = times["jaxrnn (rule)"]
-            ratios = ", ".join(f"{name} {seconds / ours:.2f}" for name, seconds in list(times.items())[1:])
-            print(f"{shape} {option}: {ours * 1e3:.2f} ms; {ratios}", flush=True)
+            ratios = ", ".join(f"{name} {ms / ours:.2f}" for name, ms in list(times.items())[1:])
+            print(f"{shape} {option}: {ours:.2f} ms; {ratios}", flush=True)
 
 
 if __name__ == "__main__":
