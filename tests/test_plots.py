@@ -9,33 +9,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from figures import agg_backend, drawn, legend, matplotlib  # noqa: F401  (a fixture)
 
 import jaxrnn as rnn
 from jaxrnn import plots
 from jaxrnn.gradients import FixedPoints, GateStatistics
-
-matplotlib = pytest.importorskip("matplotlib")
-
-
-@pytest.fixture(autouse=True)
-def agg_backend():
-    """Draw without a display, and close all figures."""
-    matplotlib.use("Agg")
-    pytest.importorskip("matplotlib.pyplot").close("all")  # those of other tests
-    yield
-    pytest.importorskip("matplotlib.pyplot").close("all")
-
-
-def legend(axes):
-    """The entries of the legend."""
-    return [text.get_text() for text in axes.get_legend().get_texts()]
-
-
-def drawn(axes):
-    """Render the figure, without a warning, and return the axes."""
-    assert isinstance(axes, matplotlib.axes.Axes)
-    axes.figure.canvas.draw()
-    return axes
 
 
 def statistics(closed, open_, time_constant=None):

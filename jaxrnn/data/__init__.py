@@ -1,6 +1,6 @@
 """Data: vocabularies, batches of texts, padded sequences and time series, public data sets, synthetic tasks."""
 
-from jaxrnn.data import datasets, synthetic
+from jaxrnn.data import annotations, datasets, synthetic
 from jaxrnn.data.counted import targets_and_mask
 from jaxrnn.data.ragged import Buckets, PaddedBatch, PairBatch, Pairs
 from jaxrnn.data.scaling import Scaling
@@ -25,6 +25,7 @@ __all__ = [
     "Vocabulary",
     "Window",
     "Windows",
+    "annotations",
     "datasets",
     "python_reference",
     "read_table",

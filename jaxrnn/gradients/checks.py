@@ -13,20 +13,20 @@ from jaxrnn.precision import widen
 from jaxrnn.types import Array, PyTree, input_ndim
 
 
-def loss_function(value: Any, call: str) -> None:
+def loss_function(value: Any, call: str, argument: str = "loss") -> None:
     """A function that returns a number."""
     if not callable(value):
-        refuse("loss", f"a function {call} -> number", tree_summary(value), error=TypeError)
+        refuse(argument, f"a function {call} -> number", tree_summary(value), error=TypeError)
 
 
-def loss_value(value: Any) -> Array:
+def loss_value(value: Any, argument: str = "loss") -> Array:
     """The value returned by a loss: one floating number."""
     if len(jax.tree.leaves(value)) != 1 or isinstance(value, (tuple, list, dict)):
-        refuse("loss", "one number from it", tree_summary(value), "return the number alone", TypeError)
+        refuse(argument, "one number from it", tree_summary(value), "return the number alone", TypeError)
     if jnp.shape(value) != ():
-        refuse("loss", "one number from it", describe(value), "jnp.sum or jnp.mean makes one")
+        refuse(argument, "one number from it", describe(value), "jnp.sum or jnp.mean makes one")
     if not jnp.issubdtype(jnp.result_type(value), jnp.floating):
-        refuse("loss", "a floating number from it", describe(value), "an integer has no gradient", TypeError)
+        refuse(argument, "a floating number from it", describe(value), "an integer has no gradient", TypeError)
     return jnp.asarray(value)
 
 

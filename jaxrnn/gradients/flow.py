@@ -116,7 +116,7 @@ def _unperturbed(states: PyTree) -> PyTree:
     return jax.tree.map(lambda s: s.state if _is_perturbed(s) else s, states, is_leaf=_is_perturbed)
 
 
-def _norm(gradient: Array, axes: int) -> Array:
+def feature_norm(gradient: Array, axes: int) -> Array:
     """Norm over all axes after the first ``axes``, without under- or overflow; 0 for integers, without a gradient."""
     if gradient.dtype == jax.dtypes.float0:
         return jnp.zeros(gradient.shape[:axes])
@@ -169,7 +169,7 @@ def gradient_flow(
     """
     gradient = _perturbation_gradient(model, params, xs, loss, state, "state", options)
     _, batch = sequence_shape(model, xs)
-    return jax.tree.map(lambda g: _norm(g, 1 + len(batch)), gradient)
+    return jax.tree.map(lambda g: feature_norm(g, 1 + len(batch)), gradient)
 
 
 def _perturbation_gradient(
@@ -243,7 +243,7 @@ def sensitivity(
     def norms(feature: Array) -> PyTree:
         states, inputs = vjp(jnp.broadcast_to(jax.nn.one_hot(feature, features, dtype=y.dtype), y.shape))
         gradients = _perturbations(states), inputs if differentiable else None
-        return jax.tree.map(lambda g: _norm(g, 1 + len(batch)), gradients)
+        return jax.tree.map(lambda g: feature_norm(g, 1 + len(batch)), gradients)
 
     def add(total: PyTree, feature: Array) -> tuple[PyTree, None]:
         return jax.tree.map(jnp.hypot, total, norms(feature)), None

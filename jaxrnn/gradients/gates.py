@@ -1,8 +1,9 @@
-"""Statistics of gates: how often they are closed or open, and the time constants of the cells."""
+"""Gates at every step, and their statistics: how often they are closed or open, and the time constants of units."""
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -49,6 +50,49 @@ class GateRecorder(CellWrapper):
     ) -> tuple[State, PyTree, PyTree | None]:
         final, (ys, gates), _ = unroll_cell(self, params, state, xs, options._replace(return_states=False), key)
         return final, ys, GateRecord(gates) if options.return_states else None
+
+
+def gates(model: Any, params: Params, xs: PyTree, state: State | None = None, **options: Any) -> PyTree:
+    """The gates of every cell at every step, as to be drawn over a text.
+
+    Custom cells are included if they have a method ``gates(params, state, x)`` that returns a dict of arrays.
+
+    Args:
+        model: a cell, layer or whole model.
+        params: its parameters.
+        xs: ``[T, ..., I]`` inputs.
+        state: the state before the first step.
+        **options: ``lengths``, ``resets``, ``reverse``, ``key`` of :func:`~jaxrnn.unroll`.
+
+    Returns:
+        For every cell a dict by gate name of arrays ``[T, ..., H]``, including ``"keep"``, the factor on the previous
+        state, in the structure of :func:`~jaxrnn.trajectory`; ``{}`` for a cell without gates.
+
+    Raises:
+        TypeError, ValueError: a layer handles the states of the cells in it, as :class:`~jaxrnn.Clockwork` does; an
+            argument does not fit the model or another argument.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, jaxrnn as rnn
+        >>> cell = rnn.LSTM(3, 5, peepholes="ifo")
+        >>> gates = rnn.gradients.gates(cell, cell.init(jax.random.key(0)), jnp.zeros((20, 2, 3)))
+        >>> sorted(gates), gates["f"].shape
+        (['f', 'i', 'keep', 'o'], (20, 2, 5))
+    """
+    checks.model("model", model)
+    gradient_checks.leaves_states_to_cells(model)
+    checks.parameters(model, params)
+    records = trajectory(replace_cells(model, GateRecorder), params, xs, state, **options)
+    return _of_each(records, lambda gates: gates)
+
+
+def _of_each(records: PyTree, function: Callable[[dict[str, Array]], Any]) -> PyTree:
+    """A function of the gates of every cell; None for the clock of a layer."""
+
+    def of_record(record: Any) -> Any:
+        return function(record.gates) if isinstance(record, GateRecord) else None
+
+    return jax.tree.map(of_record, records, is_leaf=lambda r: isinstance(r, GateRecord))
 
 
 def gate_statistics(
@@ -125,9 +169,4 @@ def gate_statistics(
         time_constant = 1 / jnp.abs(mean(jnp.log(gate))) if name == "keep" else None
         return GateStatistics(mean(gate < margin), mean(gate > 1 - margin), mean(gate), time_constant)
 
-    def of_record(record: Any) -> dict[str, GateStatistics] | None:
-        if not isinstance(record, GateRecord):  # the clock of a layer
-            return None
-        return {name: statistics(name, gate) for name, gate in record.gates.items()}
-
-    return jax.tree.map(of_record, records, is_leaf=lambda r: isinstance(r, GateRecord))
+    return _of_each(records, lambda gates: {name: statistics(name, gate) for name, gate in gates.items()})

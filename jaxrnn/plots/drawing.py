@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -94,3 +94,93 @@ def as_numbers(argument: str, value: Any, expected: str, dtype: Any = float) -> 
 def styles() -> Any:
     """Colours and line styles of successive curves."""
     return ({"color": c, "ls": d} for c, d in zip(itertools.cycle(COLOURS), itertools.cycle(DASHES)))
+
+
+# ---- colour scales -----------------------------------------------------------------------------------------------
+
+
+class Scale(NamedTuple):
+    """Numbers to colours: blue below the centre, white at it, red above; only one side where all numbers are there."""
+
+    low: float
+    high: float
+    colours: tuple[str, ...]
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Those of an image of matplotlib."""
+        from matplotlib.colors import LinearSegmentedColormap
+
+        colours = LinearSegmentedColormap.from_list("scale", list(self.colours))
+        return {"vmin": self.low, "vmax": self.high, "cmap": colours}
+
+    def rgb(self, value: float) -> tuple[int, ...]:
+        """The colour of a number, three of 0 to 255."""
+        stops = np.linspace(self.low, self.high, len(self.colours))
+        channels = zip(*[bytes.fromhex(colour[1:]) for colour in self.colours])
+        return tuple(round(float(np.interp(value, stops, channel))) for channel in channels)
+
+
+def scale_of(values: np.ndarray, centre: float, limit: float | None) -> Scale:
+    """The scale of some numbers, as far as ``limit`` from the centre, or as far as they are."""
+    checks.number("centre", centre)
+    if limit is not None:
+        checks.number("limit", limit)
+        if limit <= 0:
+            checks.refuse("limit", "a number above 0", limit, "it is the largest distance from the centre")
+        return Scale(centre - limit, centre + limit, (BLUE, "#FFFFFF", RED))
+    reach = float(np.abs(values - centre).max()) or 1.0
+    if (values >= centre).all():
+        return Scale(centre, centre + reach, ("#FFFFFF", RED))
+    if (values <= centre).all():
+        return Scale(centre - reach, centre, (BLUE, "#FFFFFF"))
+    return Scale(centre - reach, centre + reach, (BLUE, "#FFFFFF", RED))
+
+
+# ---- tokens ------------------------------------------------------------------------------------------------------
+
+VISIBLE = {n: chr(0x2400 + n) for n in range(32)} | {ord(" "): "·", ord("\n"): "↵", ord("\t"): "⇥", 127: "␡"}
+
+
+def visible(token: str) -> str:
+    """A token with marks for white space and control characters."""
+    return token.translate(VISIBLE)
+
+
+def as_tokens(argument: str, value: Any) -> list[str]:
+    """The characters of a string, or a list of strings."""
+    is_text = isinstance(value, Sequence) and all(isinstance(token, str) for token in value)
+    if not is_text:
+        checks.refuse(argument, "a string, or a list of them", checks.describe(value),
+                      "vocabulary.decode(ids) makes one of ids", TypeError)  # fmt: skip
+    if not len(value):
+        checks.refuse(argument, "one token at least", "none")
+    return list(value)
+
+
+def numbers_of(tokens: list[str], argument: str, values: Any) -> np.ndarray:
+    """One finite number for each token, ``[T]``."""
+    numbers = as_finite(argument, values, f"numbers [{len(tokens)}], one a token")
+    if numbers.shape != (len(tokens),):
+        checks.refuse(argument, f"numbers [{len(tokens)}], one a token", checks.describe(numbers))
+    return numbers
+
+
+def as_finite(argument: str, value: Any, expected: str) -> np.ndarray:
+    """Finite numbers, as :func:`as_numbers` has them."""
+    numbers = as_numbers(argument, value, expected)
+    if not np.isfinite(numbers).all():
+        checks.refuse(argument, "finite numbers", f"{(~np.isfinite(numbers)).sum()} that are not, of {numbers.size}")
+    return numbers
+
+
+def label_tokens(axis: Any, tokens: list[str]) -> None:
+    """Label an axis with tokens, in a size at which they do not overlap; words on a horizontal axis stand upright."""
+    labels, box = list(map(visible, tokens)), axis.axes.get_window_extent()
+    words = max(map(len, labels)) > 1
+    horizontal = axis.axis_name == "x"
+    room = 72 / axis.axes.figure.dpi * (box.width if horizontal else box.height) / len(tokens)  # points a token
+    size = min(9.0, room / (0.62 if horizontal and not words else 1.15))
+    axis.set_ticks(range(len(tokens)), labels, parse_math=False, family="monospace", fontsize=size,
+                   rotation=90 if horizontal and words else 0)  # fmt: skip
+    axis.set_tick_params(length=2 if words else 0)

@@ -10,13 +10,12 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from jaxrnn import checks
-from jaxrnn.plots.drawing import BLUE, GREY, ORANGE, RED, as_numbers, by_name, dot, finish, new_axes, styles
-from jaxrnn.types import State
+from jaxrnn.plots.drawing import BLUE, GREY, ORANGE, as_numbers, by_name, dot, finish, new_axes, styles
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from jaxrnn.gradients import FixedPoints, GateStatistics
+    from jaxrnn.gradients import GateStatistics, Landscape
 
 
 def flow_by_lag(curves: Mapping[str, ArrayLike], axes: Axes | None = None, *, quantity: str = "gradient norm") -> Axes:
@@ -141,94 +140,53 @@ def gate_saturation(statistics: Mapping[str, GateStatistics], axes: Axes | None 
     return finish(axes, below=3)
 
 
-def eigenvalues(values: ArrayLike, axes: Axes | None = None) -> Axes:
-    """Plot eigenvalues in the complex plane: inside the unit circle a direction decays, outside it grows.
+def loss_landscape(found: Landscape, axes: Axes | None = None, *, quantity: str = "loss") -> Axes:
+    """Plot the loss around a point: a curve along one direction, contours in the plane of two.
+
+    The point is marked. Contours are at equal ratios if the largest loss is far above the smallest. Where the loss is
+    not finite nothing is drawn.
 
     Args:
-        values: complex numbers of any shape: of ``w_hh``, of a Jacobian, of fixed points.
+        found: of :func:`~jaxrnn.gradients.loss_landscape`.
         axes: the axes to draw into; by default a new figure.
+        quantity: the loss and its unit.
 
     Raises:
-        TypeError, ValueError: the values are not numbers, or not finite.
+        TypeError, ValueError: it is not what ``loss_landscape`` gives; no loss is finite.
 
     Example:
         >>> import jax, jax.numpy as jnp, jaxrnn as rnn
-        >>> params = rnn.VanillaRNN(3, 50).init(jax.random.key(0))
-        >>> axes = rnn.plots.eigenvalues(jnp.linalg.eigvals(params.w_hh))
-        >>> axes.get_xlabel(), axes.get_ylabel()
-        ('real part', 'imaginary part')
+        >>> cell, key = rnn.VanillaRNN(2, 4), jax.random.key(0)
+        >>> params, loss = cell.init(key), lambda p: (rnn.unroll(cell, p, jnp.ones((5, 2)))[1] ** 2).mean()
+        >>> directions = [rnn.gradients.random_direction(k, params) for k in jax.random.split(key)]
+        >>> axes = rnn.plots.loss_landscape(rnn.gradients.loss_landscape(loss, params, *directions, points=11))
+        >>> axes = rnn.plots.loss_landscape(rnn.gradients.loss_landscape(loss, params, directions[0], points=11))
+
+    Source: Li et al. (2018), "Visualizing the loss landscape of neural nets", arXiv:1712.09913.
     """
-    numbers = as_numbers("values", values, "eigenvalues", complex).ravel()
-    if not np.isfinite(numbers).all():
-        checks.refuse("values", "finite numbers", f"{(~np.isfinite(numbers)).sum()} that are not, of {numbers.size}")
-    axes = new_axes(axes, (4.8, 5.2))
-    angle = np.linspace(0, 2 * np.pi, 400)
-    axes.plot(np.cos(angle), np.sin(angle), color=GREY, lw=1, label="unit circle")
-    for inside, marker, colour, name in ((True, "o", BLUE, "decays"), (False, "^", RED, "grows or stays")):
-        some = numbers[(np.abs(numbers) < 1) == inside]
-        axes.plot(some.real, some.imag, marker, color=colour, ms=5, alpha=0.7, label=f"{name} ({len(some)})")
-    axes.set(xlabel="real part", ylabel="imaginary part")
-    axes.set_aspect("equal", "datalim")
-    return finish(axes, below=3)
-
-
-def fixed_points(found: FixedPoints, trajectories: State, axes: Axes | None = None) -> Axes:
-    """Plot fixed points and trajectories in the first two principal components of the trajectories.
-
-    Args:
-        found: of :func:`~jaxrnn.gradients.fixed_points`.
-        trajectories: states ``[T, ..., H]`` of :func:`~jaxrnn.trajectory`.
-        axes: the axes to draw into; by default a new figure.
-
-    Raises:
-        TypeError, ValueError: the trajectories are of another model, or states have a single component.
-
-    Example:
-        >>> import jax, jax.numpy as jnp, jaxrnn as rnn
-        >>> cell = rnn.VanillaRNN(2, 8, w_hh_init=rnn.initializers.orthogonal(1.2))
-        >>> params, xs = cell.init(jax.random.key(0)), jax.random.normal(jax.random.key(1), (30, 5, 2))
-        >>> states = rnn.trajectory(cell, params, xs)
-        >>> found = rnn.gradients.fixed_points(cell, params, jnp.zeros(2), states[-1])
-        >>> axes = rnn.plots.fixed_points(found, states)
-    """
-    if not hasattr(found, "points"):
-        checks.refuse("found", "what gradients.fixed_points gives", checks.tree_summary(found), error=TypeError)
-    size = np.shape(found.points)[-1]
-    expected = f"states [T, ..., {size}], those of the fixed points"
-    leaves = [as_numbers("trajectories", s, expected) for s in jax.tree.leaves(trajectories) if not _is_counter(s)]
-    same_shape = len({leaf.shape[:-1] for leaf in leaves}) == 1 and min(leaf.ndim for leaf in leaves) > 1
-    if not same_shape or sum(leaf.shape[-1] for leaf in leaves) != size:
-        checks.refuse("trajectories", expected, checks.tree_summary(trajectories), "rnn.trajectory gives them")
-    states = np.concatenate(leaves, -1)  # [T, ..., S]
-    if not np.isfinite(states).all():
-        checks.refuse("trajectories", "finite numbers", f"{(~np.isfinite(states)).sum()} that are not")
-    if size < 2:
-        checks.refuse("found", "points of two numbers or more, for a plane", "points of 1 number")
-    axes = new_axes(axes, (5.6, 5.2))
-    states = states.reshape(len(states), -1, size)
-    centre = states.mean((0, 1))
-    _, spread, directions = np.linalg.svd((states - centre).reshape(-1, size), full_matrices=False)
-    share = spread**2 / max(np.sum(spread**2), np.finfo(float).tiny)
-    projected, points = (states - centre) @ directions[:2].T, (found.points - centre) @ directions[:2].T
-    for n in range(projected.shape[1]):
-        axes.plot(*projected[:, n].T, color=GREY, lw=0.5, alpha=0.35, zorder=1, marker=dot(projected),
-                  label=None if n else "trajectories")  # fmt: skip
-    unstable = (np.abs(found.eigenvalues) >= 1).sum(-1)  # number of unstable directions of each point
-    for some, marker, colour, name in (
-        (unstable == 0, "o", BLUE, "stable"),
-        (unstable == 1, "X", RED, "one unstable direction"),
-        (unstable > 1, "^", ORANGE, "several unstable directions"),
-    ):
-        if some.any():
-            axes.plot(*points[some].T, marker, color=colour, ms=9, mec="black", label=f"{name} ({some.sum()})")
-    for name, part in zip("xy", share):
-        axes.set(**{f"{name}label": f"principal component {'xy'.index(name) + 1} ({part:.0%} of the variance)"})
-    return finish(axes, below=2)
-
-
-def _is_counter(leaf: Any) -> bool:
-    """Whether a leaf of a state is an integer, such as a counter, which is not part of the state space."""
-    return hasattr(leaf, "dtype") and not np.issubdtype(leaf.dtype, np.inexact)
+    if not hasattr(found, "losses"):
+        checks.refuse("found", "what gradients.loss_landscape gives", checks.tree_summary(found), error=TypeError)
+    steps, losses = np.asarray(found.steps), np.ma.masked_invalid(found.losses)
+    if losses.mask.all():
+        checks.refuse("found", "finite losses", "none", "a smaller radius stays where the loss is finite")
+    if losses.ndim == 1:
+        axes = new_axes(axes)
+        axes.plot(steps, losses, color=BLUE, marker=dot(steps))
+        axes.axvline(0, color=GREY, lw=1, ls=":", label="the parameters")
+        axes.set(xlabel="step along the direction", ylabel=quantity)
+        return finish(axes)
+    axes = new_axes(axes, (5.8, 4.6))
+    low, high = losses.min(), losses.max()
+    far = low > 0 and high > 20 * low
+    levels = np.geomspace(low, high, 21) if far else np.linspace(low, high if high > low else low + 1, 21)
+    options = {"levels": levels, "norm": "log" if far else None}
+    contours = axes.contourf(steps, steps, losses.T, cmap="viridis", **options)
+    axes.contour(contours, colors="white", linewidths=0.3, levels=levels[::2])
+    axes.figure.colorbar(contours, ax=axes, label=quantity, format="%.3g")
+    axes.plot(0, 0, "*", color=ORANGE, mec="black", ms=13, label="the parameters")
+    axes.set(xlabel="step along direction 1", ylabel="step along direction 2", aspect="equal")
+    axes.legend(loc="upper right", fontsize="small")
+    return axes
 
 
 def _viridis(share: float) -> Any:

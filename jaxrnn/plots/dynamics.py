@@ -1,0 +1,291 @@
+"""Plots of state space: trajectories, fixed points, eigenvalues and recurrent weights."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from jax.typing import ArrayLike
+
+from jaxrnn import checks
+from jaxrnn.gradients.components import PrincipalComponents, principal_components, state_vectors
+from jaxrnn.plots.drawing import (
+    BLUE,
+    COLOURS,
+    GREY,
+    ORANGE,
+    RED,
+    as_finite,
+    as_numbers,
+    dot,
+    finish,
+    new_axes,
+    scale_of,
+)
+from jaxrnn.types import State
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from jaxrnn.gradients import FixedPoints
+
+
+def eigenvalues(values: ArrayLike, axes: Axes | None = None) -> Axes:
+    """Plot eigenvalues in the complex plane: inside the unit circle a direction decays, outside it grows.
+
+    Args:
+        values: complex numbers of any shape: of ``w_hh``, of a Jacobian, of fixed points.
+        axes: the axes to draw into; by default a new figure.
+
+    Raises:
+        TypeError, ValueError: the values are not numbers, or not finite.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, jaxrnn as rnn
+        >>> params = rnn.VanillaRNN(3, 50).init(jax.random.key(0))
+        >>> axes = rnn.plots.eigenvalues(jnp.linalg.eigvals(params.w_hh))
+        >>> axes.get_xlabel(), axes.get_ylabel()
+        ('real part', 'imaginary part')
+    """
+    numbers = as_numbers("values", values, "eigenvalues", complex).ravel()
+    if not np.isfinite(numbers).all():
+        checks.refuse("values", "finite numbers", f"{(~np.isfinite(numbers)).sum()} that are not, of {numbers.size}")
+    axes = new_axes(axes, (4.8, 5.2))
+    angle = np.linspace(0, 2 * np.pi, 400)
+    axes.plot(np.cos(angle), np.sin(angle), color=GREY, lw=1, label="unit circle")
+    for inside, marker, colour, name in ((True, "o", BLUE, "decays"), (False, "^", RED, "grows or stays")):
+        some = numbers[(np.abs(numbers) < 1) == inside]
+        axes.plot(some.real, some.imag, marker, color=colour, ms=5, alpha=0.7, label=f"{name} ({len(some)})")
+    axes.set(xlabel="real part", ylabel="imaginary part")
+    axes.set_aspect("equal", "datalim")
+    return finish(axes, below=3)
+
+
+def connectivity(
+    w: ArrayLike, axes: Axes | None = None, *, order: str | ArrayLike | None = None, quantity: str = "weight"
+) -> Axes:
+    """Plot recurrent weights as a map, blue below 0 and red above, and beside it their eigenvalues.
+
+    Args:
+        w: ``[H, H]``, such as ``w_hh``: ``w[i, j]`` goes from unit i to unit j.
+        axes: the axes to draw the map into, alone; by default both panels in a new figure, ``axes.figure.axes``.
+        order: the units in the order to be drawn, ``[H]``, or ``"clusters"``, which puts units with similar weights
+            side by side (hierarchical clustering with optimal ordering of the leaves).
+        quantity: what the weights are, label of the colours.
+
+    Returns:
+        The axes of the map.
+
+    Raises:
+        TypeError, ValueError: the weights are not finite or not square; the order is not one of the units.
+
+    Example:
+        >>> import jax, jaxrnn as rnn
+        >>> params = rnn.VanillaRNN(3, 20).init(jax.random.key(0))
+        >>> axes = rnn.plots.connectivity(params.w_hh, order="clusters")
+        >>> axes.get_xlabel(), axes.get_ylabel()
+        ('to unit', 'from unit')
+
+    Source: Bar-Joseph, Gifford & Jaakkola (2001), "Fast optimal leaf ordering for hierarchical clustering".
+    """
+    matrix = as_finite("w", w, "a square matrix [H, H]")
+    if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1]:
+        checks.refuse("w", "a square matrix [H, H]", checks.describe(matrix),
+                      "w_hh of a gated cell holds one a gate: jnp.split(w_hh, gates, -1)")  # fmt: skip
+    units = _order(matrix, order)
+    if axes is None:
+        axes = new_axes(None, (10.4, 4.8))
+        figure = axes.get_figure(root=True)
+        assert figure is not None
+        figure.clear()
+        axes, right = figure.subplots(1, 2, width_ratios=(1.15, 1))
+        eigenvalues(np.linalg.eigvals(matrix), right)
+    axes = new_axes(axes)
+    sorted_matrix = matrix[np.ix_(units, units)]
+    image = axes.imshow(
+        sorted_matrix, interpolation="nearest", **scale_of(matrix, 0.0, np.abs(matrix).max() or 1).options
+    )
+    axes.figure.colorbar(image, ax=axes, label=quantity, shrink=0.8)
+    axes.set(xlabel="to unit", ylabel="from unit")
+    if order is None:
+        axes.locator_params(integer=True)
+    else:
+        every = -(-len(units) // 25)
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_ticks(range(0, len(units), every), units[::every], fontsize="x-small")
+        axes.tick_params(axis="x", rotation=90)
+    return axes
+
+
+def _order(matrix: np.ndarray, order: Any) -> np.ndarray:
+    """The units in the order to be drawn."""
+    count = len(matrix)
+    if order is None or count < 2:
+        return np.arange(count)
+    if isinstance(order, str):
+        checks.one_of("order", order, ("clusters",), also=" or the units in order")
+        from scipy.cluster.hierarchy import leaves_list, linkage
+
+        return leaves_list(linkage(np.hstack([matrix, matrix.T]), "ward", optimal_ordering=True))
+    units = np.asarray(order)
+    if sorted(units.ravel().tolist()) != list(range(count)):
+        checks.refuse("order", f"each of the units 0 to {count - 1} once", checks.describe(units))
+    return units
+
+
+def fixed_points(found: FixedPoints, trajectories: State, axes: Axes | None = None) -> Axes:
+    """Plot fixed points and trajectories in the first two principal components of the trajectories.
+
+    Args:
+        found: of :func:`~jaxrnn.gradients.fixed_points`.
+        trajectories: states ``[T, ..., H]`` of :func:`~jaxrnn.trajectory`.
+        axes: the axes to draw into; by default a new figure.
+
+    Raises:
+        TypeError, ValueError: the trajectories are of another model, or states have a single component.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, jaxrnn as rnn
+        >>> cell = rnn.VanillaRNN(2, 8, w_hh_init=rnn.initializers.orthogonal(1.2))
+        >>> params, xs = cell.init(jax.random.key(0)), jax.random.normal(jax.random.key(1), (30, 5, 2))
+        >>> states = rnn.trajectory(cell, params, xs)
+        >>> found = rnn.gradients.fixed_points(cell, params, jnp.zeros(2), states[-1])
+        >>> axes = rnn.plots.fixed_points(found, states)
+    """
+    if not hasattr(found, "points"):
+        checks.refuse("found", "what gradients.fixed_points gives", checks.tree_summary(found), error=TypeError)
+    size = np.shape(found.points)[-1]
+    states = state_vectors("trajectories", trajectories, f"states [T, ..., {size}], those of the fixed points", size)
+    if states.ndim < 2:
+        checks.refuse("trajectories", f"states [T, ..., {size}]", checks.describe(states))
+    if size < 2:
+        checks.refuse("found", "points of two numbers or more, for a plane", "points of 1 number")
+    axes = new_axes(axes, (5.6, 5.2))
+    components = principal_components(states)
+    projected, points = components.project(states.reshape(len(states), -1, size)), components.project(found.points)
+    for n in range(projected.shape[1]):
+        axes.plot(*projected[:, n].T, color=GREY, lw=0.5, alpha=0.35, zorder=1, marker=dot(projected),
+                  label=None if n else "trajectories")  # fmt: skip
+    unstable = (np.abs(found.eigenvalues) >= 1).sum(-1)  # number of unstable directions of each point
+    for some, marker, colour, name in (
+        (unstable == 0, "o", BLUE, "stable"),
+        (unstable == 1, "X", RED, "one unstable direction"),
+        (unstable > 1, "^", ORANGE, "several unstable directions"),
+    ):
+        if some.any():
+            axes.plot(*points[some].T, marker, color=colour, ms=9, mec="black", label=f"{name} ({some.sum()})")
+    _label_components(axes, components, 2)
+    return finish(axes, below=2)
+
+
+def trajectories(
+    states: State,
+    axes: Axes | None = None,
+    *,
+    labels: ArrayLike | None = None,
+    lengths: ArrayLike | None = None,
+    dimensions: int = 2,
+    components: PrincipalComponents | None = None,
+    quantity: str = "label",
+) -> Axes:
+    """Plot trajectories of hidden states in their first principal components, from ○ to ■.
+
+    Colours are time, or the labels of the sequences.
+
+    Args:
+        states: ``[T, ..., H]`` of :func:`~jaxrnn.trajectory`; h and c of an LSTM are concatenated.
+        axes: the axes to draw into, three-dimensional ones (``projection="3d"``) for three dimensions; by default a new
+            figure.
+        labels: one a sequence, of the batch shape: a class, or a condition. More than 7 different numbers are drawn on
+            a scale.
+        lengths: ints of the batch shape: where each sequence ends.
+        dimensions: 2 or 3.
+        components: those of other states, of :func:`~jaxrnn.gradients.principal_components`, so that pictures can be
+            compared.
+        quantity: what the labels are, the title of the legend.
+
+    Raises:
+        TypeError, ValueError: they are no finite states; labels or lengths are not one a sequence.
+
+    Example:
+        >>> import jax, jaxrnn as rnn
+        >>> cell = rnn.GRU(2, 8)
+        >>> xs = jax.random.normal(jax.random.key(1), (30, 4, 2))
+        >>> states = rnn.trajectory(cell, cell.init(jax.random.key(0)), xs)
+        >>> axes = rnn.plots.trajectories(states, labels=["left", "left", "right", "right"])
+        >>> axes = rnn.plots.trajectories(states, dimensions=3)
+    """
+    vectors = state_vectors("states", states, "states [T, ..., H]")
+    if dimensions not in (2, 3):
+        checks.refuse("dimensions", "2 or 3", dimensions)
+    if vectors.ndim < 2 or vectors.shape[-1] < dimensions:
+        checks.refuse("states", f"[T, ..., H] with H of {dimensions} or more", checks.describe(vectors))
+    steps, batch = len(vectors), vectors.shape[1:-1]
+    vectors = vectors.reshape(steps, -1, vectors.shape[-1])
+    ends = np.full(vectors.shape[1], steps) if lengths is None else _one_each("lengths", lengths, batch).astype(int)
+    named = None if labels is None else _one_each("labels", labels, batch)
+    visited = np.arange(steps)[:, None] < ends
+    components = principal_components(vectors[visited]) if components is None else components
+    axes = _space(axes, dimensions)
+    points = components.project(vectors, dimensions)
+    ink, legend = _colours(axes, named, quantity)
+    for n, end in enumerate(ends):
+        path = points[:end, n].T
+        axes.plot(*path, color=GREY if named is None else ink[n], lw=0.7 if named is None else 1.2, alpha=0.7, zorder=1)
+    if named is None:
+        when = np.broadcast_to(np.arange(steps)[:, None], visited.shape)[visited]
+        dots = axes.scatter(*points[visited].T, c=when, cmap="viridis", s=9, zorder=2)
+        axes.figure.colorbar(dots, ax=axes, label="step", shrink=0.8, pad=0.12 if dimensions == 3 else 0.02)
+    moved = ends > 0
+    for where, marker, name in ((np.zeros_like(ends), "o", "start"), (ends - 1, "s", "end")):
+        at = points[where[moved], np.flatnonzero(moved)]
+        face = "white" if name == "start" else "#777777" if named is None else np.asarray(ink)[moved]
+        axes.scatter(*at.T, marker=marker, c=face, edgecolors="black", s=28, zorder=3)
+        legend += axes.plot([], [], marker, mfc="white" if name == "start" else GREY, mec="black", label=name)
+    _label_components(axes, components, dimensions)
+    return finish(axes, legend, below=4)
+
+
+def _space(axes: Axes | None, dimensions: int) -> Any:
+    """The axes of a plane or of space."""
+    new = axes is None
+    axes = new_axes(axes, (5.8, 5.2))
+    if dimensions == 3 and new:
+        figure = axes.get_figure(root=True)
+        assert figure is not None
+        figure.clear()
+        return figure.add_subplot(projection="3d")
+    if hasattr(axes, "get_zlim") != (dimensions == 3):
+        checks.refuse("axes", f"axes of {dimensions} dimensions", "others", 'plt.subplots(subplot_kw={"projection": '
+                      '"3d"}) makes those of 3')  # fmt: skip
+    return axes
+
+
+def _one_each(argument: str, value: Any, batch: tuple[int, ...]) -> np.ndarray:
+    """One entry for each sequence, ``[B]``."""
+    array = np.asarray(value)
+    if array.shape != batch:
+        checks.refuse(argument, f"one a sequence, shape {list(batch)}", checks.describe(array))
+    return array.ravel()
+
+
+def _colours(axes: Any, labels: np.ndarray | None, quantity: str) -> tuple[list[Any], list[Any]]:
+    """A colour for each sequence, and the entries of the legend; many numbers get a scale."""
+    if labels is None:
+        return [], []
+    kinds = np.unique(labels)
+    if len(kinds) > len(COLOURS) and np.issubdtype(labels.dtype, np.number):
+        import matplotlib
+
+        scale = matplotlib.cm.ScalarMappable(matplotlib.colors.Normalize(kinds[0], kinds[-1]), "viridis")
+        axes.figure.colorbar(scale, ax=axes, label=quantity, shrink=0.8)
+        return list(scale.to_rgba(labels.astype(float))), []
+    by_label = {kind: COLOURS[n % len(COLOURS)] for n, kind in enumerate(kinds.tolist())}
+    lines = [axes.plot([], [], color=colour, label=str(kind))[0] for kind, colour in by_label.items()]
+    return [by_label[label] for label in labels.tolist()], lines
+
+
+def _label_components(axes: Any, components: PrincipalComponents, dimensions: int) -> None:
+    for n, name in enumerate("xyz"[:dimensions]):
+        share = f"{components.share[n]:.0%} of the variance"
+        axes.set(**{f"{name}label": f"principal component {n + 1} ({share})"})

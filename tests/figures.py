@@ -1,0 +1,26 @@
+"""What the tests of plots share: figures without a display, rendered without a warning."""
+
+import pytest
+
+matplotlib = pytest.importorskip("matplotlib")
+
+
+@pytest.fixture(autouse=True)
+def agg_backend():
+    """Draw without a display, and close all figures."""
+    matplotlib.use("Agg")
+    pytest.importorskip("matplotlib.pyplot").close("all")  # those of other tests
+    yield
+    pytest.importorskip("matplotlib.pyplot").close("all")
+
+
+def legend(axes):
+    """The entries of the legend."""
+    return [text.get_text() for text in axes.get_legend().get_texts()]
+
+
+def drawn(axes):
+    """Render the figure, without a warning, and return the axes."""
+    assert isinstance(axes, matplotlib.axes.Axes)
+    axes.figure.canvas.draw()
+    return axes
