@@ -13,7 +13,7 @@ from figures import agg_backend, drawn, legend, matplotlib  # noqa: F401  (a fix
 
 import jaxrnn as rnn
 from jaxrnn import plots
-from jaxrnn.gradients import FixedPoints, GateStatistics
+from jaxrnn.gradients import FixedPoints, GateStatistics, Landscape
 
 
 def statistics(closed, open_, time_constant=None):
@@ -36,6 +36,12 @@ CALLS = {
     "history": lambda **axes: plots.history({"loss": jnp.ones(5)}, **axes),
     "eigenvalues": lambda **axes: plots.eigenvalues(jnp.array([0.5, 1j]), **axes),
     "fixed_points": lambda **axes: plots.fixed_points(some_points(), TRAJECTORIES, **axes),
+    "trajectories": lambda **axes: plots.trajectories(TRAJECTORIES, **axes),
+    "connectivity": lambda **axes: plots.connectivity(np.eye(4), **axes),
+    "loss_landscape": lambda **axes: plots.loss_landscape(Landscape(np.arange(3) - 1, np.ones((3, 3))), **axes),
+    "activations": lambda **axes: plots.activations("abc", np.ones((3, 2)), **axes),
+    "saliency": lambda **axes: plots.saliency("abc", np.ones(3), **axes),
+    "attention": lambda **axes: plots.attention("abc", "de", np.ones((2, 3)) / 3, **axes),
 }
 
 

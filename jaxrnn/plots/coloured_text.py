@@ -94,7 +94,8 @@ def text(
 def _figure(name: str, tokens: list[str], values: np.ndarray, scale: Scale, glue: str) -> str:
     """One copy of the text with its legend."""
     bar = f"{BAR};background:linear-gradient(to right,{','.join(scale.colours)})"
-    legend = f'{escape(name)} {scale.low:.3g}<span style="{bar}"></span>{scale.high:.3g}'
+    low, high = (f"{end:.3g}".replace("-", "−") for end in (scale.low, scale.high))
+    legend = f'{escape(name)}: {low}<span style="{bar}"></span>{high}'
     body = escape(glue).join(_span(token, value, scale) for token, value in zip(tokens, values))
     return f'<figure style="{FIGURE}"><figcaption>{legend}</figcaption><div style="{TEXT}">{body}</div></figure>'
 

@@ -111,7 +111,7 @@ class Scale(NamedTuple):
         """Those of an image of matplotlib."""
         from matplotlib.colors import LinearSegmentedColormap
 
-        colours = LinearSegmentedColormap.from_list("scale", list(self.colours))
+        colours = LinearSegmentedColormap.from_list("scale", list(self.colours), 257)  # one of them the centre
         return {"vmin": self.low, "vmax": self.high, "cmap": colours}
 
     def rgb(self, value: float) -> tuple[int, ...]:

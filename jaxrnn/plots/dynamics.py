@@ -58,6 +58,7 @@ def eigenvalues(values: ArrayLike, axes: Axes | None = None) -> Axes:
         axes.plot(some.real, some.imag, marker, color=colour, ms=5, alpha=0.7, label=f"{name} ({len(some)})")
     axes.set(xlabel="real part", ylabel="imaginary part")
     axes.set_aspect("equal", "datalim")
+    axes.locator_params(nbins=6)
     return finish(axes, below=3)
 
 
@@ -235,7 +236,7 @@ def trajectories(
     if named is None:
         when = np.broadcast_to(np.arange(steps)[:, None], visited.shape)[visited]
         dots = axes.scatter(*points[visited].T, c=when, cmap="viridis", s=9, zorder=2)
-        axes.figure.colorbar(dots, ax=axes, label="step", shrink=0.8, pad=0.12 if dimensions == 3 else 0.02)
+        axes.figure.colorbar(dots, ax=axes, label="step", shrink=0.8, pad=0.1 if dimensions == 3 else 0.02)
     moved = ends > 0
     for where, marker, name in ((np.zeros_like(ends), "o", "start"), (ends - 1, "s", "end")):
         at = points[where[moved], np.flatnonzero(moved)]
@@ -249,12 +250,15 @@ def trajectories(
 def _space(axes: Axes | None, dimensions: int) -> Any:
     """The axes of a plane or of space."""
     new = axes is None
-    axes = new_axes(axes, (5.8, 5.2))
+    axes = new_axes(axes, (5.8, 5.2) if dimensions == 2 else (6.6, 5.2))
     if dimensions == 3 and new:
         figure = axes.get_figure(root=True)
         assert figure is not None
         figure.clear()
-        return figure.add_subplot(projection="3d")
+        space: Any = figure.add_subplot(projection="3d", computed_zorder=False)
+        space.set_box_aspect(None, zoom=0.8)
+        space.xaxis.labelpad = space.yaxis.labelpad = space.zaxis.labelpad = 13
+        return space
     if hasattr(axes, "get_zlim") != (dimensions == 3):
         checks.refuse("axes", f"axes of {dimensions} dimensions", "others", 'plt.subplots(subplot_kw={"projection": '
                       '"3d"}) makes those of 3')  # fmt: skip
@@ -278,7 +282,7 @@ def _colours(axes: Any, labels: np.ndarray | None, quantity: str) -> tuple[list[
         import matplotlib
 
         scale = matplotlib.cm.ScalarMappable(matplotlib.colors.Normalize(kinds[0], kinds[-1]), "viridis")
-        axes.figure.colorbar(scale, ax=axes, label=quantity, shrink=0.8)
+        axes.figure.colorbar(scale, ax=axes, label=quantity, shrink=0.8, pad=0.1 if hasattr(axes, "get_zlim") else 0.02)
         return list(scale.to_rgba(labels.astype(float))), []
     by_label = {kind: COLOURS[n % len(COLOURS)] for n, kind in enumerate(kinds.tolist())}
     lines = [axes.plot([], [], color=colour, label=str(kind))[0] for kind, colour in by_label.items()]
@@ -287,5 +291,6 @@ def _colours(axes: Any, labels: np.ndarray | None, quantity: str) -> tuple[list[
 
 def _label_components(axes: Any, components: PrincipalComponents, dimensions: int) -> None:
     for n, name in enumerate("xyz"[:dimensions]):
-        share = f"{components.share[n]:.0%} of the variance"
-        axes.set(**{f"{name}label": f"principal component {n + 1} ({share})"})
+        share = f"({components.share[n]:.0%} of the variance)"
+        label = f"principal component {n + 1} {share}" if dimensions == 2 else f"component {n + 1}\n{share}"
+        axes.set(**{f"{name}label": label})

@@ -175,18 +175,24 @@ def loss_landscape(found: Landscape, axes: Axes | None = None, *, quantity: str 
         axes.axvline(0, color=GREY, lw=1, ls=":", label="the parameters")
         axes.set(xlabel="step along the direction", ylabel=quantity)
         return finish(axes)
-    axes = new_axes(axes, (5.8, 4.6))
+    axes = new_axes(axes, (6.2, 4.8))
     low, high = losses.min(), losses.max()
     far = low > 0 and high > 20 * low
-    levels = np.geomspace(low, high, 21) if far else np.linspace(low, high if high > low else low + 1, 21)
-    options = {"levels": levels, "norm": "log" if far else None}
+    options: dict[str, Any] = {"levels": np.geomspace(low, high, 21), "norm": "log"} if far else {"levels": 20}
     contours = axes.contourf(steps, steps, losses.T, cmap="viridis", **options)
-    axes.contour(contours, colors="white", linewidths=0.3, levels=levels[::2])
-    axes.figure.colorbar(contours, ax=axes, label=quantity, format="%.3g")
+    axes.contour(contours, colors="white", linewidths=0.3)
+    axes.figure.colorbar(contours, ax=axes, label=quantity, ticks=_powers_of_ten() if far else None)
     axes.plot(0, 0, "*", color=ORANGE, mec="black", ms=13, label="the parameters")
-    axes.set(xlabel="step along direction 1", ylabel="step along direction 2", aspect="equal")
+    axes.set(xlabel="step along direction 1", ylabel="step along direction 2", box_aspect=1)
+    axes.locator_params(nbins=5)
     axes.legend(loc="upper right", fontsize="small")
     return axes
+
+
+def _powers_of_ten() -> Any:
+    from matplotlib.ticker import LogLocator
+
+    return LogLocator()
 
 
 def _viridis(share: float) -> Any:

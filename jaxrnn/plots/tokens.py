@@ -116,7 +116,7 @@ def saliency(
     """
     symbols = as_tokens("tokens", tokens)
     numbers = numbers_of(symbols, "values", values)
-    axes = new_axes(axes, (np.clip(0.22 * len(symbols) + 1.5, 4.8, 16), 3.4))
+    axes = new_axes(axes, (np.clip(0.18 * len(symbols) + 1.5, 4.8, 16), 3.4))
     for some, colour, name in ((numbers > 0, RED, "raises the output"), (numbers < 0, BLUE, "lowers the output")):
         axes.bar(np.flatnonzero(some), numbers[some], color=colour, label=name)
     axes.axhline(0, color=GREY, lw=0.8)

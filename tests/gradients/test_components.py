@@ -23,7 +23,7 @@ def test_eigenvectors_of_the_covariance():
 
 
 def test_states_of_several_arrays():
-    """h and c side by side, without counters."""
+    """H and c side by side, without counters."""
     state = type(rnn.LSTM(1, 1).initial_state())(jnp.asarray(STATES[..., :1]), jnp.asarray(STATES[..., 1:]))
     found = principal_components((state, jnp.zeros((6, 5), int)))
     np.testing.assert_allclose(found.share, principal_components(STATES).share, atol=1e-6)
