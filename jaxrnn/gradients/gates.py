@@ -66,7 +66,8 @@ def gates(model: Any, params: Params, xs: PyTree, state: State | None = None, **
 
     Returns:
         For every cell a dict by gate name of arrays ``[T, ..., H]``, including ``"keep"``, the factor on the previous
-        state, in the structure of :func:`~jaxrnn.trajectory`; ``{}`` for a cell without gates.
+        state, in the structure of :func:`~jaxrnn.trajectory`; ``{}`` for a cell without gates. In the padding they have
+        no meaning.
 
     Raises:
         TypeError, ValueError: a layer handles the states of the cells in it, as :class:`~jaxrnn.Clockwork` does; an

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -227,24 +228,23 @@ def trajectories(
     named = None if labels is None else _one_each("labels", labels, batch)
     visited = np.arange(steps)[:, None] < ends
     components = principal_components(vectors[visited]) if components is None else components
-    axes = _space(axes, dimensions)
+    space = _space(axes, dimensions)
     points = components.project(vectors, dimensions)
-    ink, legend = _colours(axes, named, quantity)
+    ink, legend = _colours(space, named, quantity) if named is not None else ([GREY] * len(ends), [])
     for n, end in enumerate(ends):
-        path = points[:end, n].T
-        axes.plot(*path, color=GREY if named is None else ink[n], lw=0.7 if named is None else 1.2, alpha=0.7, zorder=1)
+        space.plot(*points[:end, n].T, color=ink[n], lw=0.9, alpha=0.7, zorder=1)
     if named is None:
-        when = np.broadcast_to(np.arange(steps)[:, None], visited.shape)[visited]
-        dots = axes.scatter(*points[visited].T, c=when, cmap="viridis", s=9, zorder=2)
-        axes.figure.colorbar(dots, ax=axes, label="step", shrink=0.8, pad=0.1 if dimensions == 3 else 0.02)
-    moved = ends > 0
-    for where, marker, name in ((np.zeros_like(ends), "o", "start"), (ends - 1, "s", "end")):
-        at = points[where[moved], np.flatnonzero(moved)]
-        face = "white" if name == "start" else "#777777" if named is None else np.asarray(ink)[moved]
-        axes.scatter(*at.T, marker=marker, c=face, edgecolors="black", s=28, zorder=3)
-        legend += axes.plot([], [], marker, mfc="white" if name == "start" else GREY, mec="black", label=name)
-    _label_components(axes, components, dimensions)
-    return finish(axes, legend, below=4)
+        step = np.broadcast_to(np.arange(steps)[:, None], visited.shape)[visited]
+        dots = space.scatter(*points[visited].T, c=step, cmap="viridis", s=9, zorder=2)
+        _colour_bar(space, dots, "step")
+    some = ends > 0
+    for at, marker, name in ((np.zeros_like(ends), "o", "start"), (ends - 1, "s", "end")):
+        faces = ["white" if name == "start" else colour for colour in ink]
+        space.scatter(*points[at[some], np.flatnonzero(some)].T, marker=marker, edgecolors="black", s=28, zorder=3,
+                      c=[face for face, shown in zip(faces, some) if shown])  # fmt: skip
+        legend += space.plot([], [], marker, mfc="white" if name == "start" else GREY, mec="black", label=name)
+    _label_components(space, components, dimensions)
+    return finish(space, legend, below=4)
 
 
 def _space(axes: Axes | None, dimensions: int) -> Any:
@@ -273,20 +273,24 @@ def _one_each(argument: str, value: Any, batch: tuple[int, ...]) -> np.ndarray:
     return array.ravel()
 
 
-def _colours(axes: Any, labels: np.ndarray | None, quantity: str) -> tuple[list[Any], list[Any]]:
-    """A colour for each sequence, and the entries of the legend; many numbers get a scale."""
-    if labels is None:
-        return [], []
-    kinds = np.unique(labels)
+def _colours(axes: Any, labels: np.ndarray, quantity: str) -> tuple[list[Any], list[Any]]:
+    """A colour for each sequence, and the entries of the legend; many numbers get a scale instead."""
+    kinds = np.unique(labels).tolist()
     if len(kinds) > len(COLOURS) and np.issubdtype(labels.dtype, np.number):
-        import matplotlib
+        from matplotlib.cm import ScalarMappable
+        from matplotlib.colors import Normalize
 
-        scale = matplotlib.cm.ScalarMappable(matplotlib.colors.Normalize(kinds[0], kinds[-1]), "viridis")
-        axes.figure.colorbar(scale, ax=axes, label=quantity, shrink=0.8, pad=0.1 if hasattr(axes, "get_zlim") else 0.02)
-        return list(scale.to_rgba(labels.astype(float))), []
-    by_label = {kind: COLOURS[n % len(COLOURS)] for n, kind in enumerate(kinds.tolist())}
+        scale = ScalarMappable(Normalize(kinds[0], kinds[-1]), "viridis")
+        _colour_bar(axes, scale, quantity)
+        return [scale.to_rgba(label) for label in labels.tolist()], []
+    by_label = dict(zip(kinds, itertools.cycle(COLOURS)))
     lines = [axes.plot([], [], color=colour, label=str(kind))[0] for kind, colour in by_label.items()]
     return [by_label[label] for label in labels.tolist()], lines
+
+
+def _colour_bar(axes: Any, drawn: Any, label: str) -> None:
+    """A scale at the right, beside the labels of the third axis if there is one."""
+    axes.figure.colorbar(drawn, ax=axes, label=label, shrink=0.8, pad=0.1 if hasattr(axes, "get_zlim") else 0.02)
 
 
 def _label_components(axes: Any, components: PrincipalComponents, dimensions: int) -> None:

@@ -82,6 +82,20 @@ def test_models(x64):
     assert forward["f"].mean.shape == backward["z"].closed.shape == (N,)
 
 
+def test_gates_at_every_step(x64):
+    """They are those of a loop over the steps, by name, for each cell of a model."""
+    model = rnn.Stack(rnn.GRU(N, N, **D), rnn.VanillaRNN(N, N, **D))
+    params, state = random_params(model), random_state(model)
+    found, nothing = rnn.gradients.gates(model, params, XS, state)
+    assert nothing == {}
+    h = state[0]
+    for t, x in enumerate(XS):
+        for name, gate in model.layers[0].gates(params[0], h, x).items():
+            np.testing.assert_allclose(found[name][t], gate, rtol=1e-12)
+        h, _ = model.layers[0].step(params[0], h, x)
+    assert sorted(found) == ["keep", "r", "z"]
+
+
 def with_forget_bias(bias):
     """An LSTM whose parameters are 0 except for its forget bias."""
     cell = rnn.LSTM(N, N, **D)
