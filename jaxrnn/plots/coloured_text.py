@@ -95,7 +95,7 @@ def _figure(name: str, tokens: list[str], values: np.ndarray, scale: Scale, glue
     """One copy of the text with its legend."""
     bar = f"{BAR};background:linear-gradient(to right,{','.join(scale.colours)})"
     low, high = (f"{end:.3g}".replace("-", "−") for end in (scale.low, scale.high))
-    legend = f'{escape(name)}: {low}<span style="{bar}"></span>{high}'
+    legend = f'{escape(name)}: <span style="white-space:nowrap">{low}<span style="{bar}"></span>{high}</span>'
     body = escape(glue).join(_span(token, value, scale) for token, value in zip(tokens, values))
     return f'<figure style="{FIGURE}"><figcaption>{legend}</figcaption><div style="{TEXT}">{body}</div></figure>'
 

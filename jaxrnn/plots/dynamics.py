@@ -244,7 +244,7 @@ def trajectories(
                       c=[face for face, shown in zip(faces, some) if shown])  # fmt: skip
         legend += space.plot([], [], marker, mfc="white" if name == "start" else GREY, mec="black", label=name)
     _label_components(space, components, dimensions)
-    return finish(space, legend, below=4)
+    return finish(space, legend, below=4 if dimensions == 2 else 0)
 
 
 def _space(axes: Axes | None, dimensions: int) -> Any:
@@ -256,8 +256,8 @@ def _space(axes: Axes | None, dimensions: int) -> Any:
         assert figure is not None
         figure.clear()
         space: Any = figure.add_subplot(projection="3d", computed_zorder=False)
-        space.set_box_aspect(None, zoom=0.8)
-        space.xaxis.labelpad = space.yaxis.labelpad = space.zaxis.labelpad = 13
+        space.set_box_aspect(None, zoom=0.88)
+        space.xaxis.labelpad, space.yaxis.labelpad, space.zaxis.labelpad = 12, 16, 14
         return space
     if hasattr(axes, "get_zlim") != (dimensions == 3):
         checks.refuse("axes", f"axes of {dimensions} dimensions", "others", 'plt.subplots(subplot_kw={"projection": '
