@@ -164,7 +164,8 @@ def scan_steps(step: Step) -> Step:
     """Scan a train step over K batches: batches and metrics have a leading axis K.
 
     The key of each step is ``jax.random.fold_in(key, state.step)``, so that a run does not depend on how its steps are
-    grouped.
+    grouped. Data that are drawn at random need a key of their own (``jax.random.split``), or they and the masks of
+    dropout come from the same numbers.
 
     Args:
         step: of :func:`train_step`.
