@@ -7,6 +7,7 @@ from jaxrnn.data.scaling import Scaling
 from jaxrnn.data.sequences import Chunk, Streams
 from jaxrnn.data.series import Series
 from jaxrnn.data.tables import Table, read_table
+from jaxrnn.data.tags import Span, forbidden_transitions, spans
 from jaxrnn.data.text import Vocabulary, python_reference
 from jaxrnn.data.tokenizer import Tokenizer
 from jaxrnn.data.windows import Window, Windows
@@ -19,6 +20,7 @@ __all__ = [
     "Pairs",
     "Scaling",
     "Series",
+    "Span",
     "Streams",
     "Table",
     "Tokenizer",
@@ -27,8 +29,10 @@ __all__ = [
     "Windows",
     "annotations",
     "datasets",
+    "forbidden_transitions",
     "python_reference",
     "read_table",
+    "spans",
     "synthetic",
     "targets_and_mask",
 ]

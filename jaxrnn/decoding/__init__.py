@@ -9,6 +9,9 @@ Generated tokens are fed back, so a model may give logits only for tokens that i
 NaN in parameters or states is refused if their values are known; under ``jit`` they are not, and the log probabilities
 are NaN.
 
+:func:`ctc_greedy` and :func:`ctc_beam_search` decode logits of steps that are there already, those of a model trained
+with :func:`jaxrnn.losses.ctc`.
+
 On CPU, XLA runs a step as a sequence of small kernels. The flag
 ``XLA_FLAGS=--xla_backend_extra_options=xla_cpu_small_while_loop_byte_threshold=1000000000``, in the environment before
 Python starts, compiles the whole loop into one kernel. For one sequence that halves the time of a step at 32 units,
@@ -16,13 +19,17 @@ saves a tenth at 128 and nothing at 256. It affects every loop of the process, s
 """
 
 from jaxrnn.decoding.beam import Beams, beam_search
+from jaxrnn.decoding.ctc import Labels, ctc_beam_search, ctc_greedy
 from jaxrnn.decoding.generation import Decoded, lengths, log_probabilities
 from jaxrnn.decoding.sampling import filter_logits, greedy, sample, sample_token, stream
 
 __all__ = [
     "Beams",
     "Decoded",
+    "Labels",
     "beam_search",
+    "ctc_beam_search",
+    "ctc_greedy",
     "filter_logits",
     "greedy",
     "lengths",

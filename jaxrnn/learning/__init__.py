@@ -7,6 +7,9 @@ from jaxrnn.learning.mesh import device_mesh, shard_batch, shard_state, use_core
 from jaxrnn.learning.nonfinite import NonFiniteError
 from jaxrnn.learning.objectives import (
     classification_loss,
+    crf_loss,
+    crf_outputs,
+    ctc_loss,
     regression_loss,
     sequence_outputs,
     step_outputs,
@@ -25,6 +28,9 @@ __all__ = [
     "TrainState",
     "average_recurrent_gradient",
     "classification_loss",
+    "crf_loss",
+    "crf_outputs",
+    "ctc_loss",
     "device_mesh",
     "evaluate",
     "fit",

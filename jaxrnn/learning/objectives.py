@@ -125,6 +125,19 @@ def translation_outputs(model: Any) -> Predict:
     return predict
 
 
+def crf_outputs(model: Any) -> Predict:
+    """Make ``predict(params, batch, key=None)``: the most probable tags ``[T, B]``, for :func:`evaluate`.
+
+    Args:
+        model: a :class:`~jaxrnn.tasks.Tagger`.
+    """
+
+    def predict(params: Params, batch: PyTree, key: Array | None = None) -> PyTree:
+        return model.decode(params, batch.inputs, lengths=batch.lengths).tags
+
+    return predict
+
+
 # ---- ready losses ----------------------------------------------------------------------------------------------------
 
 
@@ -224,5 +237,49 @@ def translation_loss(model: Any, **options: Any) -> Loss:
         value = model.loss(params, batch.inputs, batch.targets, lengths=batch.lengths,
                            token_lengths=batch.target_lengths, key=key, **options)  # fmt: skip
         return value, {"count": jnp.maximum(batch.target_lengths - 1, 0).sum()}
+
+    return loss
+
+
+def crf_loss(model: Any, **options: Any) -> Loss:
+    r"""Make the loss of a tagger whose tags ``[T, B]`` are chosen together: their mean negative log likelihood.
+
+    .. math:: L = -\frac{1}{N} \sum_b \log p(y_b | x_b), \quad N \text{ steps but the padding}
+
+    Args:
+        model: a :class:`~jaxrnn.tasks.Tagger`.
+        **options: of its method ``loss``; ``mean``.
+
+    Returns:
+        ``loss(params, batch, key)`` for :func:`train_step`; batches are those of :class:`~jaxrnn.data.Buckets`.
+    """
+
+    def loss(params: Params, batch: PyTree, key: Array | None) -> tuple[Array, Metrics]:
+        value = model.loss(params, batch.inputs, batch.targets, lengths=batch.lengths, key=key, **options)
+        count = losses.count(batch.targets.shape, lengths=batch.lengths, mean=options.get("mean", "step"))
+        return value, {"count": count}
+
+    return loss
+
+
+def ctc_loss(model: Any, blank: int = 0) -> Loss:
+    r"""Make the CTC loss of a model whose target labels ``[S, B]`` are not aligned with the steps: the mean of a label.
+
+    .. math:: L = -\frac{1}{N} \sum_b \log p(y_b | o_b), \quad N \text{ labels}
+
+    Args:
+        model: a cell or layer from inputs to logits ``[T, B, V]``, one of the V the blank.
+        blank: the id of the blank.
+
+    Returns:
+        ``loss(params, batch, key)`` for :func:`train_step`; batches are those of :class:`~jaxrnn.data.Pairs`.
+    """
+
+    def loss(params: Params, batch: PyTree, key: Array | None) -> tuple[Array, Metrics]:
+        _, logits = unroll(model, params, batch.inputs, lengths=batch.lengths, key=key)
+        value = losses.ctc(
+            logits, batch.targets, lengths=batch.lengths, label_lengths=batch.target_lengths, blank=blank
+        )
+        return value, {"count": batch.target_lengths.sum()}
 
     return loss

@@ -23,6 +23,7 @@ observed values.
 """
 
 from jaxrnn.losses.activations import activation_regularization, temporal_activation_regularization
+from jaxrnn.losses.ctc import ctc
 from jaxrnn.losses.labels import accuracy, bernoulli, bits, cross_entropy, perplexity
 from jaxrnn.losses.reduction import MEANS, count, reduce
 from jaxrnn.losses.values import absolute_error, huber, negative_log_likelihood, quantile, squared_error
@@ -36,6 +37,7 @@ __all__ = [
     "bits",
     "count",
     "cross_entropy",
+    "ctc",
     "huber",
     "negative_log_likelihood",
     "perplexity",

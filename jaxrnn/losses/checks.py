@@ -7,7 +7,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrnn.checks import describe, number, refuse
+from jaxrnn.checks import describe, integers, is_concrete, number, refuse, within
 
 
 def same_shape(argument: str, value: Any, other: str, like: Any) -> None:
@@ -51,3 +51,49 @@ def outputs_and_targets(outputs: Any, targets: Any, size: int) -> None:
     if tuple(outputs.shape) != expected:
         refuse("outputs", f"shape {list(expected)}, {size} for each of the targets {list(targets.shape)}",
                describe(outputs), "a readout Linear(hidden, targets * size) makes them")  # fmt: skip
+
+
+# ---- CTC ----
+
+
+def ctc_logits(argument: str, logits: Any, blank: Any) -> None:
+    """Floating logits ``[T, ..., V]``, T above 0, and the id of the blank, a Python int in [0, V)."""
+    if not hasattr(logits, "dtype") or not jnp.issubdtype(logits.dtype, jnp.floating):
+        refuse(argument, "floating numbers [T, ..., V]", describe(logits), ".astype(float)", TypeError)
+    if logits.ndim < 2 or not logits.shape[0]:
+        refuse(argument, "[T, ..., V], at least one step", describe(logits), "time goes first")
+    if isinstance(blank, bool) or not isinstance(blank, (int, np.integer)):
+        refuse("blank", "an int, the id of the blank", describe(blank), error=TypeError)
+    if not 0 <= blank < logits.shape[-1]:
+        refuse("blank", f"an id in [0, {logits.shape[-1]})", blank, "the blank is one of the V")
+
+
+def ctc_labels(argument: str, labels: Any, batch: tuple[int, ...]) -> None:
+    """Integer labels ``[S, ...]``, S above 0."""
+    axes = ", ".join(map(str, ("S", *batch)))
+    integers(argument, labels, f"integer labels [{axes}]", "jnp.asarray(labels, dtype=int)")
+    if tuple(labels.shape[1:]) != batch or labels.ndim == 0 or not labels.shape[0]:
+        refuse(argument, f"[{axes}], the batch axes of the logits, S above 0", describe(labels),
+               "label_lengths= says where the padding starts")  # fmt: skip
+
+
+def ctc_values(labels: Any, lengths: Any, label_lengths: Any, blank: int, vocabulary: int) -> None:
+    """Labels in [0, V) that are not the blank and fit into the steps, where all values are known."""
+    if not all(map(is_concrete, (labels, lengths, label_lengths))):
+        return
+    labels, lengths = np.asarray(labels), np.asarray(lengths)
+    counted = np.arange(len(labels)).reshape(-1, *[1] * lengths.ndim) < np.asarray(label_lengths)[None]
+    within("labels", labels[counted], 0, vocabulary - 1, f"labels in [0, {vocabulary})",
+           "label_lengths= passes over the padding")  # fmt: skip
+    if (labels[counted] == blank).any():
+        refuse("labels", f"labels other than the blank, {blank}", "the blank", "blank= chooses another id")
+    needed = least_steps(labels, counted)
+    if (needed > lengths).any():
+        n = np.argmax(needed > lengths)  # of the flat batch
+        refuse("labels", f"at most {lengths.flat[n]} steps for them, the length of the sequence", int(needed.flat[n]),
+               "equal neighbours need a blank between them; fewer labels, or more steps")  # fmt: skip
+
+
+def least_steps(labels: Any, counted: Any) -> Any:
+    """The steps that labels ``[S, ...]`` need: one each, and a blank between equal neighbours."""
+    return counted.sum(0) + ((labels[1:] == labels[:-1]) & counted[1:]).sum(0)

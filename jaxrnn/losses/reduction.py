@@ -26,6 +26,16 @@ def reduce(losses: Array, *, lengths: Array | None = None, mask: Array | None = 
     return losses.sum() / jnp.maximum(divisor, 1).astype(losses.dtype)
 
 
+def reduce_sequences(losses: Array, steps: Array, counted: Array, mean: str) -> Array:
+    """Reduce the losses of whole sequences ``[...]`` as :func:`reduce` would reduce those of their ``steps [...]``."""
+    checks.one_of("mean", mean, MEANS)
+    losses, steps = jnp.where(counted, losses, 0), jnp.where(counted, steps, 0)
+    if mean == "sequence":
+        losses = losses / jnp.maximum(steps, 1).astype(losses.dtype)
+    divisor = steps.sum() if mean == "step" else counted.sum()
+    return losses.sum() / jnp.maximum(divisor, 1).astype(losses.dtype)
+
+
 def count(
     shape: tuple[int, ...], *, lengths: Array | None = None, mask: Array | None = None, mean: str = "step"
 ) -> Array:

@@ -8,12 +8,14 @@ metric                  best  value                                             
 ======================  ====  ==================================================================  ======================
 ``cross_entropy``       min   :math:`L = -\frac1n \sum \log\mathrm{softmax}(o)_y`, nats           logits ``[..., V]``
 ``bits``                min   :math:`L / \log 2`                                                  logits ``[..., V]``
+:func:`bits_per_byte`   min   :math:`n L / (\log 2 · \mathrm{bytes})`, of the text in UTF-8       logits ``[..., V]``
 ``perplexity``          min   :math:`e^L`                                                         logits ``[..., V]``
 ``accuracy``            max   :math:`\frac1n \sum [\arg\max o = y]`                               logits, or labels [1]_
 :func:`top_k`           max   share of the targets among the k best                               logits ``[..., V]``
 :func:`f1`              max   :math:`2PR / (P + R)`                                               logits, or labels [1]_
 :func:`precision`       max   P: of what is predicted as a class, the right share                 logits, or labels [1]_
 :func:`recall`          max   R: of a class, the share that is found                              logits, or labels [1]_
+:func:`span_f1`         max   F1 of spans such as named entities; also ``span_precision``, …      logits, or labels [1]_
 :func:`confusion`       –     counts ``[C, C]``: rows targets, columns predictions                logits, or labels [1]_
 ``mse``                 min   :math:`\frac1n \sum (o - y)^2`; also named ``squared_error``        ``[...]`` [5]_
 ``rmse``                min   :math:`\sqrt{\mathrm{mse}}`                                         ``[...]`` [5]_
@@ -40,6 +42,7 @@ The value is NaN if nothing counts, or if an output that counts is NaN. A label 
 from jaxrnn.metrics.classification import (
     accuracy,
     bits,
+    bits_per_byte,
     confusion,
     cross_entropy,
     f1,
@@ -52,12 +55,14 @@ from jaxrnn.metrics.directions import DIRECTIONS, direction
 from jaxrnn.metrics.metric import Metric, merge
 from jaxrnn.metrics.regression import mae, mape, mse, quantile_loss, rmse, smape, squared_error
 from jaxrnn.metrics.samples import coverage, crps, interval_score
+from jaxrnn.metrics.spans import span_f1, span_precision, span_recall
 
 __all__ = [
     "DIRECTIONS",
     "Metric",
     "accuracy",
     "bits",
+    "bits_per_byte",
     "confusion",
     "coverage",
     "cross_entropy",
@@ -75,6 +80,9 @@ __all__ = [
     "recall",
     "rmse",
     "smape",
+    "span_f1",
+    "span_precision",
+    "span_recall",
     "squared_error",
     "top_k",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import jax.numpy as jnp
@@ -36,11 +37,61 @@ cross_entropy = Metric("cross_entropy", "min", _nats, mean)
 bits = Metric("bits", "min", _nats, _bits)
 perplexity = Metric("perplexity", "min", _nats, _perplexity)
 
+
+def bits_per_byte(utf8_bytes: int | Sequence[int]) -> Metric:
+    r"""Bits per byte of a language model, which compares models with any tokenizers.
+
+    .. math:: \frac{-\sum_i \log \mathrm{softmax}(o_i)_{y_i}}{\log 2 \cdot \text{bytes of the text in UTF-8}}
+
+    Args:
+        utf8_bytes: the bytes of each token of the vocabulary, V ints, of which those of the targets are added up;
+            ``[len(symbol.encode()) for symbol in vocabulary.symbols]``, with 0 for tokens that are no text. Or one int,
+            the bytes of the whole text, for tokens that are no pieces of it; the metric is then that of all batches of
+            this text, not of one. Outputs are logits ``[..., V]``, targets ``[...]``.
+
+    Raises:
+        TypeError, ValueError: negative numbers, or other than V (when it is used).
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from jaxrnn import metrics
+        >>> metrics.bits_per_byte([1, 2])(jnp.zeros((3, 2)), jnp.array([1, 0, 0]))  # 3 bits for 4 bytes
+        0.75
+
+    Source: Gao et al. (2020), "The Pile", section 3.1.
+    """
+    single = isinstance(utf8_bytes, (int, np.integer))
+    sizes = tuple(map(int, [utf8_bytes] if single else utf8_bytes))  # type: ignore[arg-type, list-item]
+    if not sizes or min(sizes) < 0 or not max(sizes):
+        checks.refuse("utf8_bytes", "numbers of at least 0, not all of them 0", checks.describe(utf8_bytes))
+    sums = Bound.of(_nats_and_bytes, sizes=None if single else sizes)
+    return Metric("bits_per_byte", "min", sums, Bound.of(_bits_per_byte, total=sizes[0] if single else None))
+
+
+def _nats_and_bytes(
+    logits: Array, labels: Array, mask: Array | None, sizes: tuple[int, ...] | None
+) -> dict[str, Array]:
+    sums = _nats(logits, labels, mask)
+    if sizes is None:
+        return sums
+    if logits.shape[-1] != len(sizes):
+        checks.refuse(
+            "utf8_bytes", f"{logits.shape[-1]} numbers, one for each logit", len(sizes), "0 for special tokens"
+        )
+    _, labels, counted, _ = _logits_and_labels(logits, labels, mask)
+    return {**sums, "bytes": select(counted, jnp.asarray(sizes, jnp.int32)[labels]).sum()}
+
+
+def _bits_per_byte(sums: dict[str, Any], total: int | None) -> float:
+    size = sums["bytes"] if total is None else total
+    return mean(sums) * int(sums["count"]) / (float(np.log(2)) * int(size)) if size else float("nan")
+
+
 # ---- accuracy ----
 
 
 def _correct(outputs: Array, labels: Array, mask: Array | None) -> dict[str, Array]:
-    predicted, labels, counted, wrong = _predicted_and_labels(outputs, labels, mask, None)
+    predicted, labels, counted, wrong = predicted_and_labels(outputs, labels, mask, None)
     return {**sum_and_count((predicted == labels).astype(jnp.int32), counted), **wrong}
 
 
@@ -157,12 +208,12 @@ def _score(name: str, classes: int, average: Average | None) -> Metric:
         checks.one_of("average", average, ("macro", "micro", "weighted"), also=" or None")
     full = name if average is None else f"{name}_{average}"
     return Metric(
-        full, "max", Bound.of(_counts, classes=int(classes)), Bound.of(_score_value, name=name, average=average)
+        full, "max", Bound.of(_counts, classes=int(classes)), Bound.of(score_value, name=name, average=average)
     )
 
 
 def _matrix(outputs: Array, labels: Array, mask: Array | None, classes: int) -> dict[str, Array]:
-    predicted, labels, counted, wrong = _predicted_and_labels(outputs, labels, mask, classes)
+    predicted, labels, counted, wrong = predicted_and_labels(outputs, labels, mask, classes)
     matrix = jnp.zeros((classes, classes), jnp.int32).at[labels, predicted].add(counted.astype(jnp.int32))
     return {"matrix": matrix, **wrong}
 
@@ -174,7 +225,7 @@ def _matrix_value(sums: dict[str, Any]) -> np.ndarray:
 
 def _counts(outputs: Array, labels: Array, mask: Array | None, classes: int) -> dict[str, Array]:
     """The diagonal, the column sums and the row sums of the confusion matrix."""
-    predicted, labels, counted, wrong = _predicted_and_labels(outputs, labels, mask, classes)
+    predicted, labels, counted, wrong = predicted_and_labels(outputs, labels, mask, classes)
 
     def of_each_class(index: Array, which: Array) -> Array:
         return jnp.zeros(classes, jnp.int32).at[index].add(which.astype(jnp.int32))
@@ -188,10 +239,10 @@ def _counts(outputs: Array, labels: Array, mask: Array | None, classes: int) -> 
     }
 
 
-def _score_value(sums: dict[str, Any], name: str, average: Average | None) -> Any:
+def score_value(sums: dict[str, Any], name: str, average: Average | None) -> Any:
     check_labels(sums)
     right, predicted, actual = sums["right"], sums["predicted"], sums["actual"]
-    if sums["nan"] or not actual.sum():
+    if sums["nan"] or not sums.get("count", actual.sum()):
         return np.nan if average else np.full(actual.shape, np.nan)
     if average == "micro":
         right, predicted, actual = right.sum(), predicted.sum(), actual.sum()
@@ -199,9 +250,10 @@ def _score_value(sums: dict[str, Any], name: str, average: Average | None) -> An
         "precision": (right, predicted), "recall": (right, actual), "f1": (2 * right, predicted + actual)
     }[name]  # fmt: skip
     scores = double_right / np.maximum(divisor, 1)
-    if average == "macro":
-        return scores[predicted + actual > 0].mean()
-    return np.average(scores, weights=actual) if average == "weighted" else scores
+    if average in ("macro", "weighted"):
+        weights = actual if average == "weighted" else predicted + actual > 0
+        return (weights * scores).sum() / max(weights.sum(), 1)
+    return scores
 
 
 # ---- checks ----
@@ -235,7 +287,7 @@ def _floats(logits: Any) -> Array:
     return logits
 
 
-def _predicted_and_labels(
+def predicted_and_labels(
     outputs: Any, labels: Any, mask: Array | None, classes: int | None
 ) -> tuple[Array, Array, Array, dict[str, Array]]:
     """Predicted and target labels ``[...]``, the mask of this shape, and how many are wrong kinds of numbers."""

@@ -8,8 +8,8 @@ from jaxrnn import checks
 from jaxrnn.metrics.metric import Mode
 
 SMALLER = (
-    "loss", "error", "nats", "cross_entropy", "perplexity", "bits", "squared_error", "mse", "rmse", "mae", "mape",
-    "smape", "quantile_loss", "crps", "interval_score",
+    "loss", "error", "nats", "cross_entropy", "perplexity", "bits", "bits_per_byte", "squared_error", "mse", "rmse",
+    "mae", "mape", "smape", "quantile_loss", "crps", "interval_score",
 )  # fmt: skip
 AVERAGES = ("", "_macro", "_micro", "_weighted")
 LARGER = ("accuracy", "top_k_accuracy", *(s + a for s in ("f1", "precision", "recall") for a in AVERAGES))

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from jaxrnn.checks import describe, integers, known_number, layer, refuse, tree_summary
+import jax.numpy as jnp
+
+from jaxrnn.checks import describe, integers, known_number, layer, refuse, size, tree_summary, within
 from jaxrnn.data.windows import Window
 from jaxrnn.layers.bidirectional import sees_future
 from jaxrnn.types import input_ndim
@@ -15,6 +17,18 @@ def context_width(argument: str, cell: Any, size: int) -> None:
     takes = getattr(cell, "input_size", None)
     if takes is not None and takes <= size:
         refuse(argument, f"input size above {size}, that of the context", takes, "it takes the input and the context")
+
+
+def encoder_width(argument: str, features: Any, encoder: Any) -> None:
+    """The width of the encoder's outputs: its ``output_size``, or the argument where it has none."""
+    known = getattr(encoder, "output_size", None)
+    if features is not None:
+        size(argument, features)
+        if known not in (None, features):
+            refuse(argument, f"{known}, the output size of encoder", features, "leave it out")
+    elif known is None:
+        refuse(argument, "the width of the encoder's outputs", "None",
+               f"{encoder!r} has no output_size, so features=N says it")  # fmt: skip
 
 
 def attention(argument: str, value: Any) -> None:
@@ -86,3 +100,39 @@ def window_sizes(argument: str, window: Any, targets: int, covariates: int, hori
         if tuple(got.shape) != shape:
             refuse(f"{argument}.{name}", f"shape {list(shape)}, {attribute} of the forecaster", describe(got),
                    "Forecaster(core, **windows.sizes) has the sizes of its windows")  # fmt: skip
+
+
+# ---- tags ----
+
+
+def tag_pairs(argument: str, value: Any, tags: int) -> tuple[tuple[int | None, int | None], ...]:
+    """Pairs of tags, None being the start or the end; returns tuples of Python ints."""
+    pairs = value if isinstance(value, (tuple, list)) else [value]
+    for pair in pairs:
+        known = isinstance(pair, (tuple, list)) and [i is None or i in range(tags) for i in pair] == [True, True]
+        if not known or pair[0] is pair[1] is None:
+            refuse(argument, f"pairs (before, after) of tags from 0 to {tags - 1}, one of which may be None",
+                   repr(pair)[:60], "data.forbidden_transitions(names) makes them")  # fmt: skip
+    return tuple((None if i is None else int(i), None if j is None else int(j)) for i, j in pairs)
+
+
+def tag_scores(argument: str, value: Any, tags: int) -> None:
+    """Floating scores [T, ..., K] of at least one step."""
+    if not hasattr(value, "dtype") or not jnp.issubdtype(value.dtype, jnp.floating):
+        refuse(argument, f"floating scores [T, ..., {tags}]", describe(value), "a Linear layer makes them", TypeError)
+    if value.ndim < 2 or value.shape[-1] != tags:
+        refuse(argument, f"[T, ..., {tags}], a score of each tag", describe(value), "the tags go last, time first")
+    if isinstance(value.shape[0], int) and not value.shape[0]:
+        refuse(argument, "at least one step", describe(value), "lengths of 0 are allowed")
+
+
+def tags(argument: str, value: Any, shape: tuple[int, ...]) -> None:
+    """Integer tags of the given shape."""
+    integers(argument, value, f"integer tags {list(shape)}", "argmax(-1) undoes one-hot")
+    if tuple(value.shape) != shape:
+        refuse(argument, f"shape {list(shape)}, that of the scores without their last axis", describe(value))
+
+
+def tag_values(argument: str, value: Any, count: int) -> None:
+    """Tags in [0, K)."""
+    within(argument, value, 0, count - 1, f"tags in [0, {count})", "lengths= passes over the padding")

@@ -10,6 +10,7 @@ import jax
 from jaxrnn import checks
 from jaxrnn.constructor import hyperparameters
 from jaxrnn.layers import Dropout, Linear, LinearParams
+from jaxrnn.tasks import checks as task_checks
 from jaxrnn.tasks.pooling import AttentionPooling, last, maximum, mean
 from jaxrnn.types import Array, Params, PyTree, exportable
 from jaxrnn.unroll import unroll
@@ -72,14 +73,7 @@ class Classifier:
         checks.fraction("dropout", self.dropout)
         checks.size("attention_size", self.attention_size)
         object.__setattr__(self, "dtype", checks.float_dtype("dtype", self.dtype))
-        known = getattr(self.encoder, "output_size", None)
-        if self.features is not None:
-            checks.size("features", self.features)
-            if known not in (None, self.features):
-                checks.refuse("features", f"{known}, the output size of encoder", self.features, "leave it out")
-        elif known is None:
-            checks.refuse("features", "the width of the encoder's outputs", "None",
-                          f"{self.encoder!r} has no output_size, so features=N says it")  # fmt: skip
+        task_checks.encoder_width("features", self.features, self.encoder)
 
     @property
     def width(self) -> int:
