@@ -52,9 +52,18 @@ def test_all_alignments(blank):
     lengths = np.array([len(path) for path in found])
     each = jnp.broadcast_to(logits[:, None], (T, len(found), V))
     one = jax.vmap(lambda o, y, n: losses.ctc(o, y, label_lengths=n, blank=blank, mean="time_sum"), (1, 1, 0))
-    got = one(each, labels, lengths)
+    got = jax.jit(one)(each, labels, lengths)
     np.testing.assert_allclose(got, -np.log(list(found.values())), rtol=0, atol=1e-10)
     assert abs(np.exp(-got).sum() - 1) < 1e-10
+
+
+@jax.jit
+def values_and_gradients(logits, labels, lengths, label_lengths):
+    """With each mean."""
+    return {
+        mean: jax.value_and_grad(losses.ctc)(logits, labels, lengths=lengths, label_lengths=label_lengths, mean=mean)
+        for mean in losses.MEANS
+    }
 
 
 @settings(max_examples=8, deadline=None, derandomize=True, database=None)
@@ -77,10 +86,9 @@ def test_a_batch_with_lengths(data):
         "time_sum": nats.sum() / counted.sum(),
     }
     with enable_x64(True):
+        found = values_and_gradients(dirty, labels, lengths, label_lengths)
         for mean, value in expected.items():
-            got, gradient = jax.value_and_grad(losses.ctc)(
-                jnp.asarray(dirty), labels, lengths=lengths, label_lengths=label_lengths, mean=mean
-            )
+            got, gradient = found[mean]
             np.testing.assert_allclose(got, value, rtol=0, atol=1e-10)
             assert np.all(np.isfinite(gradient))
             assert not np.any(np.asarray(gradient)[np.isnan(dirty)])
@@ -101,9 +109,7 @@ def test_torch(mean):
     )  # fmt: skip
     value = value / (B if mean == "time_sum" else 1)
     value.backward()
-    got, gradient = jax.value_and_grad(losses.ctc)(
-        jnp.asarray(logits), labels, lengths=lengths, label_lengths=label_lengths, mean=mean
-    )
+    got, gradient = values_and_gradients(logits, labels, lengths, label_lengths)[mean]
     np.testing.assert_allclose(got, value.item(), rtol=1e-5)
     np.testing.assert_allclose(gradient, theirs.grad.numpy(), rtol=1e-4, atol=1e-6)
 
@@ -118,8 +124,8 @@ def test_what_has_no_alignment():
     assert value == np.inf
     assert not np.any(gradient[:, 0])
     assert np.any(gradient[:, 1])
-    for wrong in (0, 4, -1):
-        assert np.isnan(jax.jit(losses.ctc)(logits, np.array([[1, wrong]])))
+    one = jax.jit(losses.ctc)
+    assert all(np.isnan(one(logits, np.array([[1, wrong]]))) for wrong in (0, 4, -1))
 
 
 @pytest.mark.usefixtures("x64")
@@ -127,9 +133,14 @@ def test_what_has_no_alignment():
 def test_decoders(blank):
     """Greedy: the labels of the best path. A wide beam: every sequence of labels and its probability, in order."""
     logits, lengths = draw(5, batch=(2, 2)), np.array([[T, 2], [1, 0]])
-    greedy = decoding.ctc_greedy(jnp.asarray(logits), lengths=lengths, blank=blank)
     width = len(every_labelling(logits[:, 0, 0], blank)) + 3
-    beams = decoding.ctc_beam_search(jnp.asarray(logits), width=width, lengths=lengths, blank=blank, n_best=width)
+    greedy, beams = jax.jit(
+        lambda logits: (
+            decoding.ctc_greedy(logits, lengths=lengths, blank=blank),
+            decoding.ctc_beam_search(logits, width=width, lengths=lengths, blank=blank, n_best=width),
+        )
+    )(logits)
+    greedy, beams = jax.tree.map(np.asarray, (greedy, beams))
     for b in np.ndindex(2, 2):
         rows, most = log_softmax(logits[:, *b][: lengths[b]]), greedy.labels[:, *b]
         path = collapse(rows.argmax(-1), blank)
@@ -162,9 +173,10 @@ def plain_beam_search(logits, width):
 @pytest.mark.parametrize("width", [1, 3])
 def test_a_narrow_beam(width):
     """Prefixes and probabilities of a plain search that keeps them in a dictionary; without batch axes."""
+    search = jax.jit(lambda logits: decoding.ctc_beam_search(logits, width=width, n_best=width))
     for seed in range(4):
         logits = draw(seed, 12, (), 4)
-        found = decoding.ctc_beam_search(jnp.asarray(logits), width=width, n_best=width)
+        found = jax.tree.map(np.asarray, search(logits))
         for n, (path, p) in enumerate(plain_beam_search(logits, width).items()):
             assert (*found.labels[: found.lengths[n], n],) == path
             np.testing.assert_allclose(found.log_probabilities[n], np.log(p), rtol=0, atol=1e-10)
@@ -178,9 +190,16 @@ def test_ready_loss():
     params, rng = model.init(jax.random.key(0)), np.random.default_rng(0)
     lengths, label_lengths = np.array([6, 3, 0]), np.array([2, 1, 0])
     batch = PairBatch(rng.normal(size=(6, 3, 2)).astype("float32"), rng.integers(0, 3, (2, 3)), lengths, label_lengths)
-    value, reported = learning.ctc_loss(model, blank=3)(params, batch, None)
-    logits = rnn.unroll(model, params, batch.inputs, lengths=lengths)[1]
-    expected = losses.ctc(logits, batch.targets, lengths=lengths, label_lengths=label_lengths, blank=3)
+
+    @jax.jit
+    def both(params):
+        logits = rnn.unroll(model, params, batch.inputs, lengths=lengths)[1]
+        return (
+            learning.ctc_loss(model, blank=3)(params, batch, None),
+            losses.ctc(logits, batch.targets, lengths=lengths, label_lengths=label_lengths, blank=3),
+        )
+
+    (value, reported), expected = both(params)
     assert value == expected
     assert reported == {"count": 3}
 

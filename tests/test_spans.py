@@ -1,8 +1,10 @@
 """Spans and their F1 against seqeval, for any tags and any split into batches; tags that may follow one another."""
 
+import functools
 import itertools
 import warnings
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -26,6 +28,12 @@ def draw(seed, names):
     targets = rng.integers(0, len(names), (T, B))
     predicted = np.where(rng.random((T, B)) < 0.8, targets, rng.integers(0, len(names), (T, B)))
     return predicted, targets, np.arange(T)[:, None] < rng.integers(0, T + 1, B)
+
+
+@functools.lru_cache
+def compiled(metric):
+    """The sums of a metric."""
+    return jax.jit(metric.sums)
 
 
 def words(ids, mask, names):
@@ -56,7 +64,7 @@ def test_counts(seed, scheme, strict):
     metric, total, counts = metrics.span_f1(names, None, strict_scheme), None, np.zeros((3, 2), int)
     for part in range(2):
         predicted, targets, mask = draw(seed + part, names)
-        total = metrics.merge(total, metric.sums(jnp.asarray(predicted), jnp.asarray(targets), jnp.asarray(mask)))
+        total = metrics.merge(total, compiled(metric)(predicted, targets, mask))
         pairs = zip(words(predicted, mask, names), words(targets, mask, names), strict=True)
         for found, actual in (({*spans(a, strict_scheme)}, {*spans(b, strict_scheme)}) for a, b in pairs):
             for row, which in enumerate((found & actual, found, actual)):
@@ -73,7 +81,7 @@ def test_scores(average, scheme):
     """All three scores of seqeval, from ids and from logits."""
     theirs = pytest.importorskip("seqeval.metrics")
     names = NAMES[scheme]
-    predicted, targets, mask = draw(11, names)
+    predicted, targets, mask = draw(4, names)
     logits = np.eye(len(names), dtype="float32")[predicted]
     for metric, score in (
         (metrics.span_f1, theirs.f1_score), (metrics.span_precision, theirs.precision_score),
@@ -81,7 +89,7 @@ def test_scores(average, scheme):
     ):  # fmt: skip
         with warnings.catch_warnings(action="ignore"):
             expected = score(words(targets, mask, names), words(predicted, mask, names), average=average)
-        assert 0.1 < expected < 0.95
+        assert 0.2 < expected < 0.9
         for outputs in (predicted, logits):
             got = metric(names, average)(jnp.asarray(outputs), jnp.asarray(targets), jnp.asarray(mask))
             assert abs(got - expected) < 1e-12

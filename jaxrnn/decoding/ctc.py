@@ -148,7 +148,7 @@ def _search(log_probs: Array, mask: Array, *, width: int, blank: int) -> Prefixe
         grows = label >= 0
         new = Prefixes(
             jnp.where(grows[:, None] & end[k], label[:, None], beam.labels[k]),
-            beam.length[k] + grows,
+            beam.length[k] + grows.astype(jnp.int32),
             jnp.where(grows, label, beam.last[k]),
             jnp.where(grows, -jnp.inf, p_blank[k]),
             jnp.where(grows, best, p_label[k]),

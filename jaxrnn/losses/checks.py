@@ -96,4 +96,5 @@ def ctc_values(labels: Any, lengths: Any, label_lengths: Any, blank: int, vocabu
 
 def least_steps(labels: Any, counted: Any) -> Any:
     """The steps that labels ``[S, ...]`` need: one each, and a blank between equal neighbours."""
-    return counted.sum(0) + ((labels[1:] == labels[:-1]) & counted[1:]).sum(0)
+    again = (labels[1:] == labels[:-1]) & counted[1:]
+    return counted.sum(0, dtype=np.int32) + again.sum(0, dtype=np.int32)

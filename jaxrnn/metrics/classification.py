@@ -76,7 +76,7 @@ def _nats_and_bytes(
         return sums
     if logits.shape[-1] != len(sizes):
         checks.refuse(
-            "utf8_bytes", f"{logits.shape[-1]} numbers, one for each logit", len(sizes), "0 for special tokens"
+            "utf8_bytes", f"{logits.shape[-1]} numbers, one for each logit", len(sizes), "0 for tokens without text"
         )
     _, labels, counted, _ = _logits_and_labels(logits, labels, mask)
     return {**sums, "bytes": select(counted, jnp.asarray(sizes, jnp.int32)[labels]).sum()}

@@ -23,6 +23,7 @@ from jaxrnn.tasks.crf import CRFParams
 T, B, K = 4, 3, 3
 LENGTHS = np.array([T, 2, 0])
 FORBIDDEN = ((0, 2), (None, 2), (1, None), (2, 2))
+MEANS = rnn.losses.MEANS
 RULES = {"free": (), "forbidden": FORBIDDEN}
 
 
@@ -58,11 +59,18 @@ def of_all(found, K):
     return log_z, marginals, max(found, key=found.get), totals.max()
 
 
+@jax.jit
+def compute(crf, params, scores, lengths):
+    """In one program."""
+    return (
+        crf.log_partition(params, scores, lengths=lengths), crf.marginals(params, scores, lengths=lengths),
+        crf.decode(params, scores, lengths=lengths),
+    )  # fmt: skip
+
+
 def check_against_all(crf, params, scores, lengths):
     """Every sequence of a batch against all of its paths."""
-    log_z = crf.log_partition(params, scores, lengths=lengths)
-    marginals = crf.marginals(params, scores, lengths=lengths)
-    tags, score = crf.decode(params, scores, lengths=lengths)
+    log_z, marginals, (tags, score) = jax.tree.map(np.asarray, compute(crf, params, scores, lengths))
     for b, n in enumerate(lengths):
         if n == 0:
             assert log_z[b] == score[b] == 0
@@ -76,32 +84,30 @@ def check_against_all(crf, params, scores, lengths):
         assert not np.any(tags[n:, b])
 
 
-@pytest.mark.usefixtures("x64")
-@pytest.mark.parametrize("rules", RULES)
-def test_all_paths(rules):
-    """The partition function, marginals, Viterbi path and score; probabilities sum to 1."""
-    crf, (params, scores) = CRF(K, forbidden=RULES[rules], dtype="float64"), draw()
-    check_against_all(crf, params, scores, LENGTHS)
-    found = every_path(params, scores[:, 0], crf.forbidden)
-    paths = np.array(list(found)).T
-    each = jnp.broadcast_to(scores[:, :1], (T, len(found), K))
-    log_p = np.asarray(crf.log_likelihood(params, each, paths))
-    assert_close(np.exp(log_p).sum(), 1.0)
-    assert_close(crf.score(params, each, paths), np.array(list(found.values())))
-    assert (np.exp(log_p) == 0).sum() == np.isinf(list(found.values())).sum()
-
-
-@settings(max_examples=10, deadline=None, derandomize=True, database=None)
-@given(st.data())
-def test_any_shape(data):
-    """Any T, K, lengths and forbidden pairs that leave a path."""
-    steps, K = data.draw(st.integers(1, 4)), data.draw(st.integers(1, 4))
-    lengths = np.array(data.draw(st.lists(st.integers(0, steps), min_size=1, max_size=3)))
-    edges = [pair for pair in itertools.product([*range(K), None], repeat=2) if pair != (None, None) and 0 not in pair]
-    forbidden = tuple(data.draw(st.lists(st.sampled_from(edges), max_size=4))) if edges else ()  # 0 0 … is a path
-    with enable_x64(True), jax.disable_jit():
-        params, scores = draw(data.draw(st.integers(0, 99)), steps, (len(lengths),), K)
+@settings(max_examples=30, deadline=None, derandomize=True, database=None)
+@given(st.sampled_from([(1, 1, ()), (T, K, ()), (T, K, FORBIDDEN), (5, 4, ((3, 3), (None, 1), (2, None), (0, 1)))]),
+       st.integers(0, 2**16), st.data())  # fmt: skip
+def test_all_paths(shape, seed, data):
+    """The partition function, marginals, Viterbi path and score, for any lengths."""
+    steps, K, forbidden = shape
+    lengths = np.array(data.draw(st.tuples(*[st.integers(0, steps)] * B)))
+    with enable_x64(True):
+        params, scores = draw(seed, steps, (B,), K)
         check_against_all(CRF(K, forbidden=forbidden, dtype="float64"), params, scores, lengths)
+
+
+@pytest.mark.usefixtures("x64")
+@pytest.mark.parametrize("rules", [pytest.param("free", marks=pytest.mark.slow), "forbidden"])
+def test_probabilities(rules):
+    """Those of all sequences of tags, which sum to 1; 0 of those with a forbidden transition."""
+    crf, (params, scores) = CRF(K, forbidden=RULES[rules], dtype="float64"), draw()
+    found = every_path(params, scores[:, 0], crf.forbidden)
+    paths, totals = np.array(list(found)).T, np.array(list(found.values()))
+    each = jnp.broadcast_to(scores[:, :1], (T, len(found), K))
+    log_p, score = jax.jit(lambda y: (crf.log_likelihood(params, each, y), crf.score(params, each, y)))(paths)
+    assert_close(np.exp(log_p).sum(), 1.0)
+    assert_close(np.exp(log_p), np.exp(totals - of_all(found, K)[0]))
+    assert_close(score, totals)
 
 
 def plain_marginals(params, scores):
@@ -121,15 +127,15 @@ def plain_marginals(params, scores):
 def test_marginals_are_those_of_forward_backward():
     """The gradient of log Z is what the two recursions compute, here over 30 steps."""
     params, scores = draw(3, 30, ())
-    assert_close(CRF(K, dtype="float64").marginals(params, scores), plain_marginals(params, scores))
+    assert_close(jax.jit(CRF.marginals)(CRF(K, dtype="float64"), params, scores), plain_marginals(params, scores))
 
 
 @pytest.mark.usefixtures("x64")
 def test_gradient_is_observed_less_expected():
-    """By a transition: how often it occurs, less how often it is expected; numerically in all modes, second order."""
+    """By a transition: how often it occurs, less how often it is expected."""
     crf, (params, scores) = CRF(K, forbidden=FORBIDDEN[:2], dtype="float64"), draw()
     tags = np.array([1, 2, 1, 0])
-    gradient = jax.grad(crf.log_likelihood)(params, scores[:, 0], tags).transitions
+    gradient = jax.jit(jax.grad(crf.log_likelihood))(params, scores[:, 0], tags).transitions
     found = every_path(params, scores[:, 0], crf.forbidden)
     log_z = of_all(found, K)[0]
     expected = np.zeros((K, K))
@@ -139,13 +145,22 @@ def test_gradient_is_observed_less_expected():
     assert_close(gradient, expected)
     assert gradient[0, 2] == 0
 
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("x64")
+def test_gradient_numerically():
+    """In all modes, second order, with forbidden transitions and lengths."""
+    crf, (params, scores) = CRF(K, forbidden=FORBIDDEN[:2], dtype="float64"), draw()
+    tags = jnp.broadcast_to(jnp.array([1, 2, 1, 0])[:, None], (T, B))
+
+    @jax.jit
     def total(params, scores):
-        return crf.log_likelihood(params, scores, jnp.asarray(tags)[:, None].repeat(B, 1), lengths=LENGTHS).sum()
+        return crf.log_likelihood(params, scores, tags, lengths=LENGTHS).sum()
 
     check_grads(total, (params, scores), order=2, modes=["fwd", "rev"], atol=1e-5, rtol=1e-5)
 
 
-@pytest.mark.parametrize("rules", RULES)
+@pytest.mark.parametrize("rules", [pytest.param("free", marks=pytest.mark.slow), "forbidden"])
 def test_padding_changes_no_bit(rules):
     """NaN scores and tags that are none in the padding: the same value, and gradients of exactly 0."""
     with enable_x64(True):
@@ -153,12 +168,12 @@ def test_padding_changes_no_bit(rules):
     crf, mask = CRF(K, forbidden=RULES[rules]), np.arange(T)[:, None] < LENGTHS
     tags = np.array([[1, 1, 0], [0, 0, 0], [1, 0, 0], [0, 0, 0]])
     dirty = jnp.where(mask[..., None], scores, jnp.nan), np.where(mask, tags, -100)
-    loss = jax.value_and_grad(lambda p, s, y: crf.loss(p, s, y, lengths=LENGTHS), argnums=(0, 1))
+    loss = jax.jit(jax.value_and_grad(lambda p, s, y: crf.loss(p, s, y, lengths=LENGTHS), argnums=(0, 1)))
     clean, got = loss(params, scores, tags), loss(params, *dirty)
     assert_identical(got, clean)
     assert not np.any(np.asarray(got[1][1])[~mask])
     assert np.all(np.isfinite(got[0]))
-    assert_identical(crf.decode(params, dirty[0], lengths=LENGTHS), crf.decode(params, scores, lengths=LENGTHS))
+    assert_identical(*(compute(crf, params, s, LENGTHS) for s in (dirty[0], scores)))
 
 
 @pytest.mark.usefixtures("x64")
@@ -166,16 +181,15 @@ def test_means():
     """Over steps, over the steps of each sequence, and over sequences; fillers do not count."""
     crf, (params, scores) = CRF(K, dtype="float64"), draw()
     tags = np.ones((T, B), int)
+    all_means = jax.jit(lambda p: {mean: crf.loss(p, scores, tags, lengths=LENGTHS, mean=mean) for mean in MEANS})
     nats = -np.asarray(crf.log_likelihood(params, scores, tags, lengths=LENGTHS))
     expected = {"step": nats.sum() / 6, "sequence": (nats[0] / 4 + nats[1] / 2) / 2, "time_sum": nats.sum() / 2}
-    for mean, value in expected.items():
-        assert_close(crf.loss(params, scores, tags, lengths=LENGTHS, mean=mean), value)
-    zeros = crf.init(jax.random.key(0))
-    for mean in expected:  # without transitions it is a softmax of each step
-        cross_entropy = rnn.losses.cross_entropy(scores, tags, lengths=LENGTHS, mean=mean)
-        assert_close(crf.loss(zeros, scores, tags, lengths=LENGTHS, mean=mean), cross_entropy)
+    assert_close(all_means(params), expected)
+    softmax = {mean: rnn.losses.cross_entropy(scores, tags, lengths=LENGTHS, mean=mean) for mean in MEANS}
+    assert_close(all_means(crf.init(jax.random.key(0))), softmax)  # without transitions
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("x64")
 def test_batch_axes_jit_and_vmap():
     """None, one, two; a model is an argument of jit; scores in bfloat16 are summed in float32."""
@@ -185,11 +199,11 @@ def test_batch_axes_jit_and_vmap():
         (CRF.log_partition, (scores,)), (CRF.log_likelihood, (scores, tags)), (CRF.marginals, (scores,)),
         (CRF.decode, (scores,)),
     ):  # fmt: skip
-        got, one = jax.jit(method)(crf, params, *args), method(crf, params, *(x[:, 1, 2] for x in args))
+        got, one = jax.jit(method)(crf, params, *args), jax.jit(method)(crf, params, *(x[:, 1, 2] for x in args))
         for a, b in zip(jax.tree.leaves(got), jax.tree.leaves(one), strict=True):
             assert_close(a[:, 1, 2] if b.ndim else a[1, 2], b)
-    mapped = jax.vmap(lambda s: crf.decode(params, s), in_axes=1, out_axes=-1)(scores[:, 0])
-    assert_identical(mapped, crf.decode(params, scores[:, 0]))
+    mapped = jax.jit(jax.vmap(lambda s: crf.decode(params, s), in_axes=1, out_axes=-1))(scores[:, 0])
+    assert_identical(mapped, jax.jit(crf.decode)(params, scores[:, 0]))
     narrow = CRF(K).log_partition(CRF(K).init(jax.random.key(0)), scores.astype(jnp.bfloat16))
     assert narrow.dtype == jnp.float32
 
@@ -200,7 +214,7 @@ def test_paths_are_of_the_scheme():
         crf = CRF(5, forbidden=forbidden_transitions(names, scheme))
         scores = 5 * jax.random.normal(jax.random.key(0), (6, 50, 5))
         for steps in (1, 6):
-            tags = np.asarray(crf.decode(crf.init(jax.random.key(0)), scores[:steps]).tags)
+            tags = np.asarray(jax.jit(crf.decode)(crf.init(jax.random.key(0)), scores[:steps]).tags)
             for b in range(50):
                 words = [names[tag] for tag in tags[:, b]]
                 strict = rnn.data.spans(words, scheme)
@@ -211,7 +225,7 @@ def test_paths_are_of_the_scheme():
 def test_no_path_at_all():
     """Log Z is -∞; the gradient is no NaN."""
     crf = CRF(2, forbidden=((None, 0), (None, 1)))
-    value, gradient = jax.value_and_grad(crf.log_partition)(crf.init(jax.random.key(0)), jnp.ones((3, 2)))
+    value, gradient = jax.jit(jax.value_and_grad(crf.log_partition))(crf.init(jax.random.key(0)), jnp.ones((3, 2)))
     assert value == -np.inf
     assert not any(np.isnan(leaf).any() for leaf in jax.tree.leaves(gradient))
 
@@ -226,17 +240,16 @@ def test_is_its_constructor_call():
 
 def test_tagger_composes():
     """Scores are those of encoder and readout; the rest is the CRF's."""
-    model = Tagger(rnn.Stack(rnn.Embedding(5, 4), rnn.Dropout(0.5), rnn.Bidirectional(rnn.GRU(4, 3))), CRF(K))
+    model = Tagger(rnn.Stack(rnn.Embedding(5, 4), rnn.Dropout(0.5)), CRF(K))
     params = model.init(jax.random.key(0))
     ids, tags = np.ones((T, B), int), np.zeros((T, B), int)
     _, ys = rnn.unroll(model.encoder, params.encoder, ids, lengths=LENGTHS)
     scores = rnn.unroll(model.readout, params.readout, ys)[1]
-    assert_identical(model.scores(params, ids, lengths=LENGTHS), scores)
-    assert_identical(model.loss(params, ids, tags, lengths=LENGTHS),
-                     model.crf.loss(params.crf, scores, tags, lengths=LENGTHS))  # fmt: skip
-    assert_identical(model.decode(params, ids, lengths=LENGTHS), model.crf.decode(params.crf, scores, lengths=LENGTHS))
-    assert_identical(model.marginals(params, ids, lengths=LENGTHS),
-                     model.crf.marginals(params.crf, scores, lengths=LENGTHS))  # fmt: skip
+    for method, more in (("loss", (tags,)), ("decode", ()), ("marginals", ())):
+        of_tagger, of_crf = (jax.jit(getattr(m, method)) for m in (model, model.crf))
+        assert_identical(
+            of_tagger(params, ids, *more, lengths=LENGTHS), of_crf(params.crf, scores, *more, lengths=LENGTHS)
+        )
     keyed = model.loss(params, ids, tags, lengths=LENGTHS, key=jax.random.key(1))
     assert abs(keyed - model.loss(params, ids, tags, lengths=LENGTHS)) > 1e-4
     wide = Tagger(rnn.GRU(4, 3), CRF(K), features=3)
@@ -249,7 +262,7 @@ def test_learns_what_no_step_shows():
     first = rng.integers(0, 2, 64)
     sequences = [np.array([1 + i, *[0] * 4]) for i in first]
     tags = [(i + np.arange(5)) % 2 for i in first]
-    batches = Buckets(sequences, tags, 32, buckets=1)
+    batches = Buckets(sequences, tags, 32, buckets=1, aligned=True)
     model = Tagger(rnn.Embedding(3, 4), CRF(2))
     optimizer = optax.adam(0.1)
     step = learning.train_step(learning.crf_loss(model), optimizer)
