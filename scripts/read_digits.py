@@ -28,7 +28,7 @@ import jaxrnn as rnn
 from jaxrnn import decoding, learning
 from jaxrnn.data import PairBatch
 
-LEAST, MOST, HEIGHT, STEPS = 2, 8, 10, 96  # digits of a strip, its rows and its columns; a scan is 8 x 8
+LEAST, MOST, HEIGHT, STEPS = 2, 8, 10, 96  # fewest and most digits of a strip, its rows and columns; a scan is 8 x 8
 BLANK = 10  # the eleventh output, after the digits
 TEST = 1000  # test strips
 
@@ -36,8 +36,7 @@ TEST = 1000  # test strips
 def strips(scans: np.ndarray, digits: np.ndarray, count: int, draw: np.random.Generator) -> PairBatch:
     """Strips ``[96, count, 10]``, column by column, their digits ``[8, count]``, and both lengths.
 
-    Each digit is up to 2 pixels lower, and up to 4 pixels to the right of the one before; of the empty columns at its
-    sides up to two are cut off.
+    Each digit is shifted down by up to 2 pixels, and up to 4 empty columns are between two digits and before the first.
     """
     columns = np.zeros((STEPS, count, HEIGHT), np.float32)
     labels, lengths = np.zeros((MOST, count), np.int32), np.zeros(count, np.int32)
@@ -64,7 +63,7 @@ class RandomStrips:
 
 
 @functools.partial(jax.jit, static_argnums=(0, 3))
-def read(model: rnn.Stack, params, batch: PairBatch, width: int) -> decoding.Labels:
+def read(model: rnn.Stack, params, batch, width: int) -> decoding.Labels:
     """The digits by the best path, or by a beam search if there is a width."""
     _, logits = rnn.unroll(model, params, batch.inputs, lengths=batch.lengths)
     if width == 0:
@@ -134,7 +133,7 @@ def main() -> None:
     print(json.dumps(result))
 
 
-def draw_strips(model: rnn.Stack, params, test: PairBatch, path: pathlib.Path) -> None:
+def draw_strips(model: rnn.Stack, params, test, path: pathlib.Path) -> None:
     """Three strips, and below each the probabilities of digits and blank at its columns."""
     batch = jax.tree.map(lambda x: x[..., :3, :] if x.ndim == 3 else x[..., :3], test)
     _, logits = rnn.unroll(model, params, batch.inputs, lengths=batch.lengths)

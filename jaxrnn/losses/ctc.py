@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -61,12 +63,12 @@ def ctc(
     steps, batch, V = logits.shape[0], tuple(logits.shape[1:-1]), logits.shape[-1]
     loss_checks.ctc_labels("labels", labels, batch)
     most = labels.shape[0]
-    lengths = np.full(batch, steps) if lengths is None else lengths
-    label_lengths = np.full(batch, most) if label_lengths is None else label_lengths
-    checks.lengths(lengths, steps, batch)
-    checks.lengths(label_lengths, most, batch, "label_lengths")
-    loss_checks.ctc_values(labels, lengths, label_lengths, blank, V)
-    lengths, label_lengths = (jnp.asarray(n).astype(jnp.int32) for n in (lengths, label_lengths))
+    inputs: Any = np.full(batch, steps) if lengths is None else lengths
+    outputs: Any = np.full(batch, most) if label_lengths is None else label_lengths
+    checks.lengths(inputs, steps, batch)
+    checks.lengths(outputs, most, batch, "label_lengths")
+    loss_checks.ctc_values(labels, inputs, outputs, blank, V)
+    lengths, label_lengths = (jnp.asarray(n).astype(jnp.int32) for n in (inputs, outputs))
     mask, label_mask = sequence_mask(steps, lengths), sequence_mask(most, label_lengths)
     logits, labels = widen_losses(zero_padding(mask, logits)), widen_losses(zero_padding(label_mask, labels))
 

@@ -61,7 +61,7 @@ def bits_per_byte(utf8_bytes: int | Sequence[int]) -> Metric:
     Source: Gao et al. (2020), "The Pile", section 3.1.
     """
     single = isinstance(utf8_bytes, (int, np.integer))
-    sizes = tuple(map(int, [utf8_bytes] if single else utf8_bytes))  # type: ignore[arg-type, list-item]
+    sizes = tuple(map(int, [utf8_bytes] if single else utf8_bytes))  # type: ignore[arg-type]
     if not sizes or min(sizes) < 0 or not max(sizes):
         checks.refuse("utf8_bytes", "numbers of at least 0, not all of them 0", checks.describe(utf8_bytes))
     sums = Bound.of(_nats_and_bytes, sizes=None if single else sizes)

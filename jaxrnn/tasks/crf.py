@@ -209,9 +209,12 @@ class CRF:
         allowed = np.ones((K + 1, K + 1), bool)  # the last row: from the start; the last column: to the end
         for before, after in self.forbidden:
             allowed[K if before is None else before, K if after is None else after] = False
-        tables = zip(checks.parameters(self, params), (allowed[:K, :K], allowed[K, :K], allowed[:K, K]), strict=True)
-        tables = (jnp.where(may, widen(table).astype(scores.dtype), -jnp.inf) for table, may in tables)
-        return *tables, scores, mask
+        tables = checks.parameters(self, params)
+        may = allowed[:K, :K], allowed[K, :K], allowed[:K, K]
+        A, start, end = (
+            jnp.where(m, widen(p).astype(scores.dtype), -jnp.inf) for p, m in zip(tables, may, strict=True)
+        )
+        return A, start, end, scores, mask
 
 
 def log_sum_exp(x: Array, axis: int) -> Array:
