@@ -150,7 +150,7 @@ def draw_strips(model: rnn.Stack, params, test, path: pathlib.Path) -> None:
         p = np.asarray(jax.nn.softmax(logits[:length, n]))
         axes.plot(p[:, BLANK], color="0.6", lw=1, label="blank")
         axes.plot(p[:, :BLANK].max(-1), color=rnn.plots.BLUE, lw=1.5, label="most probable digit")
-        axes.set(ylim=(0, 1.15), xlim=(-0.5, STEPS - 0.5), ylabel="probability")
+        axes.set(ylim=(0, 1.15), xlim=(-0.5, batch.lengths.max() - 0.5), ylabel="probability")
         for at in np.flatnonzero(p.argmax(-1) != BLANK):
             if at == 0 or p[at].argmax() != p[at - 1].argmax():
                 axes.text(at, 1.02, str(p[at].argmax()), ha="center", fontsize=9, color=rnn.plots.BLUE)
@@ -162,7 +162,7 @@ def draw_strips(model: rnn.Stack, params, test, path: pathlib.Path) -> None:
 def arguments() -> argparse.Namespace:
     parser = common.Parser(__doc__, "runs/read_digits", "few steps: half a minute", plots=True)
     add = parser.add_argument
-    add("--steps", type=positive, default=1000, quick=200, help="optimizer steps")
+    add("--steps", type=positive, default=800, quick=200, help="optimizer steps")
     add("--batch", type=positive, default=32, help="strips of an optimizer step")
     add("--units", type=positive, default=64, help="hidden size of each direction of the GRUs")
     add("--width", type=positive, default=8, help="prefixes of the beam search")

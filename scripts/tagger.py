@@ -161,7 +161,7 @@ def arguments() -> argparse.Namespace:
     add("--seeds", type=positive, default=3, quick=1, help="runs of each model, with other sentences and weights")
     add("--sentences", type=positive, default=400, quick=200, help="sentences to learn from")
     add("--test", type=positive, default=500, quick=200, help="test sentences")
-    add("--steps", type=positive, default=300, quick=100, help="optimizer steps of each model")
+    add("--steps", type=positive, default=200, quick=100, help="optimizer steps of each model")
     add("--batch", type=positive, default=32, help="sentences of an optimizer step")
     add("--units", type=positive, default=64, help="hidden size of each direction of the LSTM")
     add("--rate", type=above_zero, default=5e-3, help="initial learning rate of Adam, with cosine decay to 0")
