@@ -227,4 +227,7 @@ def test_refusals():
             lambda: losses.ctc(logits, labels, label_lengths=np.array([3, 1])))  # fmt: skip
     refuses("ValueError n_best: expected at most 2, got 3; …",
             lambda: decoding.ctc_beam_search(logits, width=2, n_best=3))  # fmt: skip
-    refuses("ValueError mean: expected one of …", lambda: losses.ctc(logits, labels[:1], mean="labels"))
+    refuses(
+        "ValueError mean: expected one of …",
+        lambda: jax.eval_shape(lambda o: losses.ctc(o, labels[:1], mean="labels"), logits),
+    )

@@ -297,7 +297,10 @@ def test_refusals():
             lambda: crf.log_likelihood(params, scores, tags + 3))  # fmt: skip
     refuses("ValueError lengths: expected values in [0, 4], …",
             lambda: crf.log_partition(params, scores, lengths=np.array([1, 2, 5])))  # fmt: skip
-    refuses("ValueError mean: expected one of 'step', …", lambda: crf.loss(params, scores, tags, mean="all"))
+    refuses(
+        "ValueError mean: expected one of 'step', …",
+        lambda: jax.eval_shape(lambda s: crf.loss(params, s, tags, mean="all"), scores),
+    )
     refuses("ValueError params.start: expected shape [3], …",
             lambda: crf.log_partition(params._replace(start=jnp.zeros(2)), scores))  # fmt: skip
     refuses("TypeError crf: expected a CRF, got int 3; tasks.CRF(tags) is one", lambda: Tagger(rnn.GRU(2, 3), 3))
