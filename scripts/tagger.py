@@ -1,6 +1,6 @@
 """Find the names of people, places and firms in sentences, with and without a conditional random field (CRF).
 
-    python scripts/tagger.py                     # 3 seeds, about 5 minutes
+    python scripts/tagger.py                     # 3 seeds, about 4 minutes
     python scripts/tagger.py --quick             # one seed, few steps
     python scripts/tagger.py --sentences 200     # the fewer sentences, the more the CRF helps
 

@@ -55,7 +55,7 @@ def bits_per_byte(utf8_bytes: int | Sequence[int]) -> Metric:
     Example:
         >>> import jax.numpy as jnp
         >>> from jaxrnn import metrics
-        >>> metrics.bits_per_byte([1, 2])(jnp.zeros((3, 2)), jnp.array([1, 0, 0]))  # 3 bits for 4 bytes
+        >>> round(metrics.bits_per_byte([1, 2])(jnp.zeros((3, 2)), jnp.array([1, 0, 0])), 4)  # 3 bits for 4 bytes
         0.75
 
     Source: Gao et al. (2020), "The Pile", section 3.1.
