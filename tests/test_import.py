@@ -110,7 +110,7 @@ def test_imported_packages_are_declared():
 
 def project():
     """The ``project`` table of pyproject.toml."""
-    return tomllib.loads((PACKAGE.parent / "pyproject.toml").read_text())["project"]
+    return tomllib.loads((pathlib.Path(__file__).parent.parent / "pyproject.toml").read_text())["project"]
 
 
 def names(requirements):

@@ -1,0 +1,62 @@
+"""How Sphinx builds the site; see scripts/build_site.py."""
+
+import importlib.util
+import pathlib
+
+import jaxrnn
+
+project = "jaxrnn"
+version = release = jaxrnn.__version__
+copyright = author = "the authors of jaxrnn"
+root_doc = "index"
+extensions = [
+    "sphinx.ext.autodoc",
+    "sphinx.ext.autosummary",
+    "sphinx.ext.napoleon",
+    "sphinx.ext.viewcode",
+    "sphinx.ext.mathjax",
+    "sphinx-mathjax-offline",  # MathJax in the site itself: formulas need no network
+    "myst_nb",
+]
+templates_path = ["templates"]
+exclude_patterns = ["templates", ".doctrees", ".links", ".cache"]
+
+# ---- pages in Markdown, and notebooks ----
+
+myst_enable_extensions = ["dollarmath", "amsmath"]
+myst_heading_anchors = 4
+nb_execution_cache_path = str(pathlib.Path(__file__).parent.parent / "notebooks-run")  # build/: kept between builds
+nb_execution_timeout = 600
+nb_execution_raise_on_error = True
+nb_merge_streams = True
+
+# ---- the reference, from the docstrings ----
+
+autosummary_ignore_module_all = False  # the public interface is what __all__ names
+autodoc_member_order = "bysource"
+autodoc_default_options = {"members": True}
+autodoc_typehints_format = "short"
+autodoc_preserve_defaults = True
+python_use_unqualified_type_names = True
+napoleon_numpy_docstring = False
+napoleon_use_ivar = True
+toc_object_entries_show_parents = "hide"
+# a library that is not installed: its room is documented all the same
+OPTIONAL = ("torch", "keras", "haiku", "equinox", "onnx", "safetensors", "matplotlib", "tokenizers", "pooch")
+autodoc_mock_imports = [name for name in OPTIONAL if importlib.util.find_spec(name) is None]
+
+# ---- how it looks ----
+
+html_theme = "furo"
+html_title = f"jaxrnn {version}"
+html_copy_source = False
+html_show_sphinx = False
+
+
+def skip(app, what, name, obj, default, options):
+    """Fields of a named tuple have no docstring of their own."""
+    return True if type(obj).__name__ == "_tuplegetter" else None
+
+
+def setup(app):
+    app.connect("autodoc-skip-member", skip)
