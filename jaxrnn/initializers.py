@@ -23,6 +23,8 @@ from jaxrnn.constructor import hyperparameters, remake
 from jaxrnn.precision import wide_dtype
 from jaxrnn.types import Array
 
+__all__ = ["NAMED", "chrono", "everywhere", "identity", "normal", "orthogonal", "uniform"]
+
 Initializer: TypeAlias = Callable[..., Array]  # (key, shape, dtype) -> array
 M = TypeVar("M")
 

@@ -30,6 +30,8 @@ from typing import Any, NamedTuple, Protocol, TypeAlias, TypeVar
 import jax
 import jax.export
 
+__all__ = ["Cell", "Complex", "Differential", "Layer", "LinearRecurrence", "Maskable", "ScanOptions"]
+
 N = TypeVar("N")
 Array: TypeAlias = jax.Array
 PyTree: TypeAlias = Any

@@ -15,6 +15,7 @@ page becomes text.
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import pathlib
 import re
@@ -38,8 +39,9 @@ LINK = re.compile(r"(?P<code>`[^`\n]+`)|(?P<image>!?)\[(?P<text>[^\]]*)\]\((?P<t
 
 def main() -> None:
     args = arguments()
-    stage, out = ROOT / "build" / "site", pathlib.Path(args.out)
-    shutil.rmtree(stage, ignore_errors=True)
+    stage, out, built = ROOT / "build" / "site", pathlib.Path(args.out), ROOT / "build" / "html"
+    for old in (stage, built):
+        shutil.rmtree(old, ignore_errors=True)
     shutil.copytree(SOURCES, stage)
     write_pages(stage)
     try:
@@ -48,13 +50,16 @@ def main() -> None:
         sys.exit("expected Sphinx; pip install -e '.[docs]'")
     os.environ["JAX_PLATFORMS"] = "cpu"
     mode = ["-D", f"nb_execution_mode={'cache' if args.execute else 'off'}"]
-    options = ["-q", "-W", "--keep-going", "-j", "auto", "-d", str(stage / ".doctrees")]
-    failed = sphinx([*options, *mode, str(stage), str(out)])
+    options = ["-q", "-W", "--keep-going", "-j", "auto", "-d", str(ROOT / "build" / "doctrees")]
+    failed = sphinx([*options, *mode, str(stage), str(built)])
     if args.external:
         failed |= sphinx([*options, *mode, "-b", "linkcheck", str(stage), str(stage / ".links")])
-    dead = list(dead_links(out))
-    print(*dead, f"{out / 'index.html'} is written" if not failed else "the site has faults", sep="\n")
-    sys.exit(bool(failed or dead))
+    dead = list(dead_links(built))
+    if failed or dead:
+        sys.exit("\n".join([*dead, "the site has faults"]))
+    shutil.rmtree(out, ignore_errors=True)
+    shutil.copytree(built, out)
+    print(f"{out / 'index.html'} is written")
 
 
 # ---- the pages, from the files of the repository ----
@@ -81,8 +86,12 @@ def write_pages(stage: pathlib.Path) -> None:
         write(pages[f"README.md#{anchor(section)}"], "# " + relinked(text, "README.md", pages, stage))
     for source, page in PAGES.items():
         write(page, relinked((ROOT / source).read_text("utf-8"), source, pages, stage))
-    for path in (ROOT / "notebooks").glob("*.ipynb"):
-        write(f"notebooks/{path.name}", path.read_text("utf-8"))
+    for path in (ROOT / "notebooks").glob("*.ipynb"):  # only Markdown has links
+        notebook = json.loads(path.read_text("utf-8"))
+        for cell in notebook["cells"]:
+            if cell["cell_type"] == "markdown":
+                cell["source"] = relinked("".join(cell["source"]), f"notebooks/{path.name}", pages, stage)
+        write(f"notebooks/{path.name}", json.dumps(notebook))
 
 
 def anchor(section: str) -> str:
@@ -142,7 +151,8 @@ def dead_links(out: pathlib.Path):
             if parts.scheme or parts.netloc:
                 continue
             file = (page.parent / unquote(parts.path)).resolve() if parts.path else page
-            known = pages[file].anchors if file in pages else None
+            source = "_modules" in page.parts  # a listing links back to the page of an object, by one of its names
+            known = pages[file].anchors if file in pages and not source else None
             if not file.exists() or (parts.fragment and known is not None and unquote(parts.fragment) not in known):
                 yield f"{page.relative_to(out.resolve())}: {target} leads nowhere"
 

@@ -54,7 +54,8 @@ def test_it_runs(path, monkeypatch):
     client = pytest.importorskip("nbclient")
     monkeypatch.setenv("JAXRNN_NOTEBOOK", "quick")
     notebook, code = read(path), nbformat.v4.new_code_cell
-    cells = [code("import warnings\n\nwarnings.simplefilter('error')")]
+    cells = [code("import warnings\n\nwarnings.simplefilter('error')\n"
+                  "warnings.filterwarnings('default', module='ipykernel')  # its own, when the kernel ends")]  # fmt: skip
     for cell in notebook.cells:
         solutions = SOLUTION.findall(cell.source) if cell.cell_type == "markdown" else []
         blocks = re.findall(r"```python\n(.*?)```", "\n".join(solutions), re.DOTALL)

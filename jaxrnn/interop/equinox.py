@@ -39,6 +39,8 @@ from jaxrnn.interop.structure import batch_shape, cells, from_parts_of_cells, pa
 from jaxrnn.layers import Activation, Bidirectional, Dropout, Embedding, EmbeddingParams, Linear, LinearParams, Stack
 from jaxrnn.types import Params, State
 
+__all__ = ["Module", "from_module", "from_state", "to_module", "to_state"]
+
 LAYOUTS = {
     LSTM: Layout("LSTMCell", "ifco", "", {"peepholes": ("",), "coupled": (False,)},
                  "eqx.nn.LSTMCell has neither peepholes nor coupled gates"),

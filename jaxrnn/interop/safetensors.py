@@ -33,6 +33,8 @@ from jaxrnn.rebuild import (
 )
 from jaxrnn.types import Params
 
+__all__ = ["load", "save"]
+
 
 def save(path: str | os.PathLike, model: Any, params: Params, *, metadata: dict[str, Any] | None = None) -> None:
     """Write a model, its parameters and metadata to one file, which :func:`load` reads.

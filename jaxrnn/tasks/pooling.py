@@ -18,6 +18,8 @@ from jaxrnn.scan import sequence_mask, where
 from jaxrnn.types import Array, Params, exportable
 from jaxrnn.unroll import unroll
 
+__all__ = ["AttentionPooling", "AttentionPoolingParams", "last", "maximum", "mean"]
+
 NEVER = -(2**31)  # as int32, before every step in either order
 
 

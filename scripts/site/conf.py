@@ -1,9 +1,12 @@
 """How Sphinx builds the site; see scripts/build_site.py."""
 
 import importlib.util
+import os
 import pathlib
 
 import jaxrnn
+
+os.environ["KERAS_BACKEND"] = "jax"  # read when Keras is imported
 
 project = "jaxrnn"
 version = release = jaxrnn.__version__
@@ -15,11 +18,10 @@ extensions = [
     "sphinx.ext.napoleon",
     "sphinx.ext.viewcode",
     "sphinx.ext.mathjax",
-    "sphinx-mathjax-offline",  # MathJax in the site itself: formulas need no network
     "myst_nb",
 ]
 templates_path = ["templates"]
-exclude_patterns = ["templates", ".doctrees", ".links", ".cache"]
+exclude_patterns = ["templates", ".links"]
 
 # ---- pages in Markdown, and notebooks ----
 
@@ -51,6 +53,9 @@ html_theme = "furo"
 html_title = f"jaxrnn {version}"
 html_copy_source = False
 html_show_sphinx = False
+(mathjax,) = importlib.util.find_spec("sphinx-mathjax-offline").submodule_search_locations
+html_static_path = [f"{mathjax}/static"]  # MathJax in the site itself: formulas need no network
+mathjax_path = "mathjax/tex-chtml.js"
 
 
 def skip(app, what, name, obj, default, options):
@@ -58,5 +63,13 @@ def skip(app, what, name, obj, default, options):
     return True if type(obj).__name__ == "_tuplegetter" else None
 
 
+def describe(app, what, name, obj, options, lines):
+    """A constant has that of its class, such as dict: not shown."""
+    if what == "data":
+        lines[:] = [f"A ``{type(obj).__name__}``, described in the text of its room."]
+
+
 def setup(app):
     app.connect("autodoc-skip-member", skip)
+    app.connect("autodoc-process-docstring", describe)
+    return {"parallel_read_safe": True}

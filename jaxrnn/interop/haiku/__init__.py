@@ -10,7 +10,7 @@ Haiku                             jaxrnn
 hk.LSTM(H)                        LSTM(I, H): it adds 1 to the forget gate in every step, which is in ``b_h`` here
 hk.GRU(H)                         GRU(I, H)
 hk.VanillaRNN(H)                  VanillaRNN(I, H, activation="relu"); a second bias is added to the first
-hk.Conv2DLSTM(shape, H, k)        ConvLSTM((*shape, C), H, k), the 1 as in an LSTM; 1 to 3 axes
+hk.Conv2DLSTM(shape, H, k)        ``ConvLSTM((*shape, C), H, k)``, the 1 as in an LSTM; 1 to 3 axes
 hk.Linear(O), hk.Embed(V, E)      Linear(I, O), Embedding(V, E)
 hk.DeepRNN(layers)                Stack of the layers; those of an hk.Sequential in it are its own
 jax.nn.relu and other functions   Activation("relu")
@@ -38,6 +38,8 @@ from jaxrnn.interop.haiku.arrays import ENTRIES, LAYOUTS
 from jaxrnn.interop.structure import batch_shape, layers, parts_of_layers
 from jaxrnn.layers import Activation, Bidirectional, Dropout, Embedding, Linear, Stack
 from jaxrnn.types import Params, State
+
+__all__ = ["from_params", "from_state", "to_module", "to_params", "to_state"]
 
 FIXES = {
     "_DeepRNN": "deep_rnn_with_skip_connections returns the outputs of all layers, which no layer here does",

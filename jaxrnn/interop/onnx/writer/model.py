@@ -51,7 +51,7 @@ def to_model(
     ..                   ``state``, ``state.1.h`` and so on   with ``state=True``, ``[B, ...]``, after their place
     outputs              ``ys [T, B, H]``                     ``ys.0``, ``ys.1`` of ``merge="both"``
     ..                   ``final``, ``final.1.h`` and so on   with ``state=True``
-    one step             ``x``, ``state`` to ``y``, ``final`` with ``step=True``, without the axis T
+    one step             ``x``, ``state``; ``y``, ``final``   with ``step=True``, without the axis T
     Classifier           ``logits [B, classes]``              in place of ``ys``
     ===================  ===================================  =====================================================
 
