@@ -151,8 +151,7 @@ def dead_links(out: pathlib.Path):
             if parts.scheme or parts.netloc:
                 continue
             file = (page.parent / unquote(parts.path)).resolve() if parts.path else page
-            source = "_modules" in page.parts  # a listing links back to the page of an object, by one of its names
-            known = pages[file].anchors if file in pages and not source else None
+            known = pages[file].anchors if file in pages else None
             if not file.exists() or (parts.fragment and known is not None and unquote(parts.fragment) not in known):
                 yield f"{page.relative_to(out.resolve())}: {target} leads nowhere"
 
