@@ -1,7 +1,7 @@
 """Write notebooks in the form in which they are committed: ``python notebooks/strip.py notebooks/*.ipynb``.
 
-The sources of the cells are all that is kept, one line a line. So a diff shows what a person changed, and Colab, Jupyter
-and GitHub open the file as it is. Notebook format 4.4 is the last whose cells have no ids, which editors change.
+The sources of the cells are all that is kept, one line a line. So a diff shows what a person changed, and Colab,
+Jupyter and GitHub open the file as it is. Notebook format 4.4 is the last without ids of cells, which editors change.
 """
 
 import pathlib

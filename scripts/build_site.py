@@ -159,7 +159,9 @@ def dead_links(out: pathlib.Path):
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", default="site", help="folder of the site (default: site)")
-    parser.add_argument("--execute", action="store_true", help="run the notebooks; those that did not change, only once")
+    parser.add_argument(
+        "--execute", action="store_true", help="run the notebooks; those that did not change, only once"
+    )
     parser.add_argument("--external", action="store_true", help="check the links to the web too")
     return parser.parse_args()
 

@@ -9,6 +9,11 @@ import pytest
 nbformat = pytest.importorskip("nbformat")
 FOLDER = pathlib.Path(__file__).parent.parent / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
+STRICT = """import warnings
+
+warnings.simplefilter("error")
+warnings.filterwarnings("default", module="ipykernel")  # its own, when the kernel ends
+"""
 SOLUTION = re.compile(r"<details><summary>Solution</summary>\n\n(.*?)\n\n</details>", re.DOTALL)
 
 spec = importlib.util.spec_from_file_location("strip", FOLDER / "strip.py")
@@ -18,6 +23,10 @@ spec.loader.exec_module(strip)
 
 def read(path):
     return nbformat.reads(path.read_text("utf-8"), as_version=4)
+
+
+def first_code(path):
+    return next(cell.source for cell in read(path).cells if cell.cell_type == "code")
 
 
 def test_stripping():
@@ -39,8 +48,7 @@ def test_the_form(path):
     """Stripped, and with the first cell, the solutions and the links that all of them have."""
     text = path.read_text("utf-8")
     assert strip.stripped(text) == text, f"python notebooks/strip.py {path}"
-    first, *_ = [[cell.source for cell in read(p).cells if cell.cell_type == "code"][0] for p in (path, NOTEBOOKS[0])]
-    assert first == [cell.source for cell in read(NOTEBOOKS[0]).cells if cell.cell_type == "code"][0]
+    assert first_code(path) == first_code(NOTEBOOKS[0])
     prose = "\n\n".join(cell.source for cell in read(path).cells if cell.cell_type == "markdown")
     assert len(SOLUTION.findall(prose)) == 3
     for target in re.findall(r"\]\(([^)#:]+)\)", prose):
@@ -54,8 +62,7 @@ def test_it_runs(path, monkeypatch):
     client = pytest.importorskip("nbclient")
     monkeypatch.setenv("JAXRNN_NOTEBOOK", "quick")
     notebook, code = read(path), nbformat.v4.new_code_cell
-    cells = [code("import warnings\n\nwarnings.simplefilter('error')\n"
-                  "warnings.filterwarnings('default', module='ipykernel')  # its own, when the kernel ends")]  # fmt: skip
+    cells = [code(STRICT)]
     for cell in notebook.cells:
         solutions = SOLUTION.findall(cell.source) if cell.cell_type == "markdown" else []
         blocks = re.findall(r"```python\n(.*?)```", "\n".join(solutions), re.DOTALL)

@@ -39,7 +39,7 @@ from jaxrnn.interop.structure import batch_shape, cells, from_parts_of_cells, pa
 from jaxrnn.layers import Activation, Bidirectional, Dropout, Embedding, EmbeddingParams, Linear, LinearParams, Stack
 from jaxrnn.types import Params, State
 
-__all__ = ["Module", "from_module", "from_state", "to_module", "to_state"]
+__all__ = ["Module", "from_module", "from_state", "to_module", "to_state"]  # noqa: F822, the first by __getattr__
 
 LAYOUTS = {
     LSTM: Layout("LSTMCell", "ifco", "", {"peepholes": ("",), "coupled": (False,)},

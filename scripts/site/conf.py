@@ -42,6 +42,7 @@ python_use_unqualified_type_names = True
 napoleon_numpy_docstring = False
 napoleon_use_ivar = True
 toc_object_entries_show_parents = "hide"
+python_maximum_signature_line_length = 90  # longer ones have a line for each argument
 # a library that is not installed: its room is documented all the same
 OPTIONAL = ("torch", "keras", "haiku", "equinox", "onnx", "safetensors", "matplotlib", "tokenizers", "pooch")
 autodoc_mock_imports = [name for name in OPTIONAL if importlib.util.find_spec(name) is None]
