@@ -3,6 +3,7 @@
 import importlib.util
 import os
 import pathlib
+from importlib import resources
 
 import jaxrnn
 
@@ -53,8 +54,7 @@ html_theme = "furo"
 html_title = f"jaxrnn {version}"
 html_copy_source = False
 html_show_sphinx = False
-(mathjax,) = importlib.util.find_spec("sphinx-mathjax-offline").submodule_search_locations
-html_static_path = [f"{mathjax}/static"]  # MathJax in the site itself: formulas need no network
+html_static_path = [str(resources.files("sphinx-mathjax-offline") / "static")]  # MathJax in the site itself: formulas need no network
 mathjax_path = "mathjax/tex-chtml.js"
 
 
