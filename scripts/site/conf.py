@@ -54,7 +54,8 @@ html_theme = "furo"
 html_title = f"jaxrnn {version}"
 html_copy_source = False
 html_show_sphinx = False
-html_static_path = [str(resources.files("sphinx-mathjax-offline") / "static")]  # MathJax in the site itself: formulas need no network
+# MathJax in the site itself: formulas need no network
+html_static_path = [str(resources.files("sphinx-mathjax-offline") / "static")]
 mathjax_path = "mathjax/tex-chtml.js"
 
 
