@@ -25,6 +25,7 @@ observed values.
 from jaxrnn.losses.activations import activation_regularization, temporal_activation_regularization
 from jaxrnn.losses.labels import accuracy, bernoulli, bits, cross_entropy, perplexity
 from jaxrnn.losses.reduction import MEANS, count, reduce
+from jaxrnn.losses.returns import discounted_returns, generalized_advantages
 from jaxrnn.losses.values import absolute_error, huber, negative_log_likelihood, quantile, squared_error
 
 __all__ = [
@@ -36,6 +37,8 @@ __all__ = [
     "bits",
     "count",
     "cross_entropy",
+    "discounted_returns",
+    "generalized_advantages",
     "huber",
     "negative_log_likelihood",
     "perplexity",

@@ -3,10 +3,11 @@
 Many to one: :class:`Classifier`. One to many: :class:`Captioner`. Many to many, of another length:
 :class:`EncoderDecoder`. Many to many with one output a step needs only ``rnn.unroll``; with :class:`DelayCell` the
 output of a step does not depend on its input, to predict each token from both sides. Real-valued series:
-:class:`Forecaster`, :class:`DirectForecaster`.
+:class:`Forecaster`, :class:`DirectForecaster`. Acting in an environment: :class:`ActorCritic`.
 """
 
 from jaxrnn.tasks import pooling
+from jaxrnn.tasks.actor_critic import ActorCritic, ActorCriticParams, Experience, Moment
 from jaxrnn.tasks.attention import AdditiveAttention, Attention, AttentionMemory, DotAttention, GeneralAttention
 from jaxrnn.tasks.classifier import Classifier, ClassifierParams
 from jaxrnn.tasks.context import AttentionCell, AttentionCellState, ContextCell, EncoderOutput, with_context
@@ -16,6 +17,8 @@ from jaxrnn.tasks.forecasting import DirectForecaster, Forecaster, ForecasterPar
 from jaxrnn.tasks.pooling import AttentionPooling
 
 __all__ = [
+    "ActorCritic",
+    "ActorCriticParams",
     "AdditiveAttention",
     "Attention",
     "AttentionCell",
@@ -33,9 +36,11 @@ __all__ = [
     "EncoderDecoder",
     "EncoderDecoderParams",
     "EncoderOutput",
+    "Experience",
     "Forecaster",
     "ForecasterParams",
     "GeneralAttention",
+    "Moment",
     "pooling",
     "with_context",
 ]
