@@ -2,7 +2,7 @@
 
     python scripts/t_maze.py                          # LSTM, GRU and a memoryless network, 5 seeds each
     python scripts/t_maze.py --quick                  # a shorter corridor, one seed
-    python scripts/t_maze.py --cells lstm --length 30 --updates 3000
+    python scripts/t_maze.py --cells lstm --length 30 --updates 2000
 
 Agents learn by advantage actor-critic: in each update they act for some steps in many mazes at once, and episodes
 follow one another; where a new one starts, ``resets`` empty the memory of the network. Without memory half of the turns
@@ -15,6 +15,7 @@ import argparse
 import json
 import pathlib
 import time
+from collections.abc import Callable
 from typing import Any
 
 import common
@@ -38,7 +39,8 @@ def main() -> None:
     args = arguments()
     common.require("matplotlib")
     began = time.monotonic()
-    results = repeated.runs(args, "cells", lambda kind, seed: train(kind, seed, args))
+    learners = {kind: learner(kind, args) for kind in args.cells}  # compiled once for all seeds
+    results = repeated.runs(args, "cells", lambda kind, seed: train(kind, seed, *learners[kind]))
     by_chance = chance(args)
     print(f"\nreturn of an episode, the largest is {BEST:g}; by chance {by_chance:.2f}")
     for kind, runs in results.items():
@@ -62,10 +64,10 @@ def build(kind: str, args: argparse.Namespace) -> ActorCritic:
     return ActorCritic(body, TMaze.actions)
 
 
-def train(kind: str, seed: int, args: argparse.Namespace) -> dict[str, Any]:
-    """Train an agent; return the mean return of an episode and the share of right turns, over training."""
-    began, agent, maze = time.monotonic(), build(kind, args), TMaze(args.length)
-    init_key, start_key, key = jax.random.split(jax.random.key(seed), 3)
+def learner(kind: str, args: argparse.Namespace) -> tuple[Callable, Callable]:
+    """``begin(key)``, the state of training at its start, and ``advance(state, key)`` by a part of the updates."""
+    agent, maze = build(kind, args), TMaze(args.length)
+    optimizer = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(args.rate))
 
     def loss(params, moment, batch, key):
         moment, experience = agent.rollout(params, maze, moment, steps=args.steps, key=key)
@@ -73,17 +75,26 @@ def train(kind: str, seed: int, args: argparse.Namespace) -> dict[str, Any]:
         right = (experience.rewards == BEST).astype(float).mean()
         return value, (moment, metrics | {"right": right})
 
-    optimizer = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(args.rate))
-    start = agent.start(maze, batch=args.batch, key=start_key)
-    state = learning.train_state(agent.init(init_key), optimizer, carry=start)
-    advance = jax.jit(learning.scan_steps(learning.train_step(loss, optimizer)), donate_argnums=0)
-    curves: dict[str, list[float]] = {"update": [], "return": [], "right": []}
+    def begin(key):
+        init_key, start_key = jax.random.split(key)
+        start = agent.start(maze, batch=args.batch, key=start_key)
+        return learning.train_state(agent.init(init_key), optimizer, carry=start)
+
+    steps = learning.scan_steps(learning.train_step(loss, optimizer))
+    return begin, jax.jit(lambda state, key: steps(state, jnp.zeros(args.updates // POINTS), key))  # of empty batches
+
+
+def train(kind: str, seed: int, begin: Callable, advance: Callable) -> dict[str, list[float]]:
+    """Train an agent; return the mean return of an episode and the share of right turns, over training."""
+    began = time.monotonic()
+    start_key, key = jax.random.split(jax.random.key(seed))
+    state, curves = begin(start_key), {"update": [], "return": [], "right": []}
     for point in range(1, POINTS + 1):
-        state, metrics = advance(state, jnp.zeros(args.updates // POINTS), key)  # these batches hold nothing
-        episodes = float(metrics["episodes"].sum())
+        state, metrics = advance(state, key)
+        reward, right, episodes = (float(metrics[name].sum()) for name in ("reward", "right", "episodes"))
         curves["update"].append(int(state.step))
-        for name, total in (("return", metrics["reward"]), ("right", metrics["right"])):
-            curves[name].append(float(total.sum()) / max(episodes, 1e-9))
+        curves["return"].append(reward / max(episodes, 1e-9))
+        curves["right"].append(right / max(episodes, 1e-9))
         if point % 10 == 0:
             print(f"{kind:>10} seed {seed}  update {int(state.step):>6,}  return {curves['return'][-1]:6.2f}"
                   f"  {time.monotonic() - began:4.0f} s", flush=True)  # fmt: skip
@@ -109,7 +120,7 @@ def draw(results: dict[str, list[dict[str, Any]]], by_chance: float, args: argpa
                                 (by_chance, "chance", ":")):  # fmt: skip
         axes.axhline(level, color="black", lw=0.8, ls=dashes, label=f"{name}: {level:.2f}")
     axes.set(xlabel=f"update, each of {args.batch} × {args.steps} steps", ylabel="return of an episode",
-             xlim=(0, None), ylim=(min(by_chance, 0) - 0.5, BEST + 0.3))  # fmt: skip
+             xlim=(0, args.updates), ylim=(min(by_chance, 0) - 0.5, BEST + 0.3))  # fmt: skip
     axes.set_title(f"T-maze, {args.length} steps to the junction", fontsize="medium")
     axes.legend(fontsize="small", loc="center right")
     axes.grid(alpha=0.3)
@@ -124,7 +135,7 @@ def arguments() -> argparse.Namespace:
     add("--units", type=positive, default=32, help="hidden size")
     add("--batch", type=positive, default=64, help="mazes at a time")
     add("--steps", type=positive, default=32, help="steps in each maze of an update")
-    add("--updates", type=positive, default=2000, quick=300, help=f"optimizer steps, at least {POINTS}")
+    add("--updates", type=positive, default=600, quick=200, help=f"optimizer steps, at least {POINTS}")
     add("--rate", type=above_zero, default=3e-3, help="learning rate of Adam")
     add("--discount", type=common.probability, default=0.98, help="γ, by which later rewards count less")
     add("--entropy", type=common.not_negative, default=0.02, help="weight of the entropy of the policy")

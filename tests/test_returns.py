@@ -30,8 +30,11 @@ def plain_advantages(rewards, values, dones, discount, trace):
     return advantages
 
 
-@pytest.mark.parametrize(("steps", "batch"), [(1, ()), (12, (5,)), (7, (2, 3))])
-@pytest.mark.parametrize(("discount", "trace"), [(0.9, 0.7), (1.0, 1.0), (0.9, 0.0), (0.0, 0.5)])
+@pytest.mark.parametrize(
+    ("steps", "batch"),
+    [pytest.param(1, (), marks=pytest.mark.slow), (12, (5,)), pytest.param(7, (2, 3), marks=pytest.mark.slow)],
+)
+@pytest.mark.parametrize(("discount", "trace"), [(0.9, 0.7), (1.0, 1.0), (0.9, 0.0)])
 def test_generalized_advantages(steps, batch, discount, trace, x64):
     """The recurrence is the sum; λ = 0 is the error of one step, λ = 1 the return less the value."""
     rewards, values, dones = draw(steps, batch)

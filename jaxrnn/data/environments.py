@@ -34,7 +34,9 @@ from jaxrnn.types import Array, State, exportable
 Transition: TypeAlias = tuple[State, Array, Array, Array]  # state, observation, reward, done
 
 
-def auto_reset(step: Callable[[Any, Array, State, Array], Transition]) -> Callable[[Any, Array, State, Array], Transition]:
+def auto_reset(
+    step: Callable[[Any, Array, State, Array], Transition],
+) -> Callable[[Any, Array, State, Array], Transition]:
     """Decorate the ``step`` of an environment, so that a new episode starts where one has ended.
 
     Where ``done`` is True the state and the observation are those of ``reset``; reward and ``done`` are unchanged.

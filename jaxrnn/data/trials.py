@@ -19,23 +19,32 @@ The first input is the fixation signal: 1 until the response, then 0. Choices ar
 response, then 1 or 2; the mask leaves out the first step of the response. The noise of an input at a step has the
 standard deviation :math:`σ / \sqrt{Δt}`, Δt in seconds: its mean over a second has the deviation σ, whatever Δt is.
 
-Tasks of the package neurogym (``pip install neurogym``), whose environments give a trial at a time, in the same face::
+Tasks of the package neurogym (``pip install neurogym``) in the same face, padded where trials differ in length::
 
-    import gymnasium, neurogym, numpy as np
+    def neurogym_trials(name, batch, dt=20, **options):  # such as "DelayComparison-v0"
+        environment = gymnasium.make(name, dt=dt, **options).unwrapped
+        rows = []
+        for _ in range(batch):
+            conditions = environment.new_trial()
+            epochs = {name: (first, environment.end_ind[name]) for name, first in environment.start_ind.items()}
+            rows.append((conditions, epochs, environment.ob, environment.gt, np.ones(len(environment.gt), bool)))
+        conditions, epochs, *sequences = zip(*rows)
+        inputs, targets, mask = (pad_sequences(s) for s in sequences)
+        conditions, epochs = ({name: np.array([row[name] for row in rows]).T for name in rows[0]}
+                              for rows in (conditions, epochs))
+        return Trials(inputs, targets, mask, conditions, OrderedDict(epochs), dt * np.arange(len(mask)))
 
-    def neurogym_trials(name, batch, **options):  # such as "PerceptualDecisionMaking-v0", dt=20
-        environment = gymnasium.make(name, **options).unwrapped
-        conditions = [environment.new_trial() | {"ob": environment.ob, "gt": environment.gt} for _ in range(batch)]
-        steps = min(len(trial["gt"]) for trial in conditions)  # where epochs vary: cut to the shortest
-        inputs, targets = (np.stack([trial.pop(k)[:steps] for trial in conditions], 1) for k in ("ob", "gt"))
-        by_name = {name: np.array([trial[name] for trial in conditions]) for name in conditions[0]}
-        epochs = {name: np.full((2, batch), (environment.start_ind[name], environment.end_ind[name])).T ...}
-        return Trials(inputs.astype("float32"), targets, np.ones((steps, batch), bool), by_name, epochs, ...)
+    def pad_sequences(rows):
+        padded = np.zeros((max(map(len, rows)), len(rows), *rows[0].shape[1:]), rows[0].dtype)
+        for n, row in enumerate(rows):
+            padded[: len(row), n] = row
+        return padded
 """
 
 from __future__ import annotations
 
 import math
+from collections import OrderedDict
 from typing import NamedTuple, TypeAlias
 
 import jax
@@ -56,7 +65,7 @@ class Trials(NamedTuple):
     targets: Array  # [T, B] classes, or [T, B, q] numbers
     mask: Array  # bool [T, B]: which steps count
     conditions: dict[str, Array]  # by name [B]: what distinguishes the trials
-    epochs: dict[str, Array]  # by name int [2, B]: the first step, and the one after the last
+    epochs: OrderedDict[str, Array]  # by name, in order, int [2, B]: the first step, and the one after the last
     times: Array  # [T], in ms, the start of each step
 
     def during(self, epoch: str) -> Array:
@@ -248,9 +257,7 @@ def delayed_match(
     checks.size("stimuli", stimuli)
     if stimuli < 2:
         checks.refuse("stimuli", "at least 2, a match and another", stimuli)
-    epochs, times = _epochs(
-        key, batch, dt, fixation=fixation, sample=sample, delay=delay, test=test, response=response
-    )
+    epochs, times = _epochs(key, batch, dt, fixation=fixation, sample=sample, delay=delay, test=test, response=response)
     sample_key, match_key, other_key, noise_key = jax.random.split(key, 4)
     shown_first = jax.random.randint(sample_key, (batch,), 0, stimuli)
     match = jax.random.bernoulli(match_key, 0.5, (batch,))
@@ -315,7 +322,7 @@ def delayed_response(
 # ---- what the tasks share ----
 
 
-def _epochs(key: Array, batch: int, dt: float, **durations: Duration) -> tuple[dict[str, Array], Array]:
+def _epochs(key: Array, batch: int, dt: float, **durations: Duration) -> tuple[OrderedDict[str, Array], Array]:
     """First step and step after the last of each epoch, int ``[2, B]``, and the times ``[T]`` of the steps."""
     checks.required("key", key, "jax.random.key(0) makes one")
     checks.random_key("key", key)
@@ -323,7 +330,8 @@ def _epochs(key: Array, batch: int, dt: float, **durations: Duration) -> tuple[d
     checks.number("dt", dt)
     if dt <= 0:
         checks.refuse("dt", "a number of ms above 0", dt)
-    epochs, end, steps = {}, jnp.zeros(batch, int), 0
+    epochs: OrderedDict[str, Array] = OrderedDict()  # whose order jit keeps
+    end, steps = jnp.zeros(batch, int), 0
     for n, (name, duration) in enumerate(durations.items()):
         shortest, longest = _steps(name, duration, dt)
         drawn = jax.random.randint(jax.random.fold_in(key, n), (batch,), shortest, longest + 1)
@@ -368,7 +376,7 @@ def _noise(key: Array, shape: tuple[int, ...], noise: float, dt: float) -> Array
 
 
 def _choices(
-    stimuli: Array, choice: Array, conditions: dict[str, Array], epochs: dict[str, Array], times: Array
+    stimuli: Array, choice: Array, conditions: dict[str, Array], epochs: OrderedDict[str, Array], times: Array
 ) -> Trials:
     """Trials with the fixation signal before the stimuli ``[T, B, ...]``, and a choice in the response."""
     responds = _during(epochs["response"], len(times))

@@ -123,7 +123,12 @@ class ActorCritic:
         return ActorCriticParams(self.body.init(keys[0]), self.policy.init(keys[1]), self.value.init(keys[2]))
 
     def apply(
-        self, params: ActorCriticParams, observations: Array, memory: State | None = None, *, resets: Array | None = None
+        self,
+        params: ActorCriticParams,
+        observations: Array,
+        memory: State | None = None,
+        *,
+        resets: Array | None = None,
     ) -> tuple[State, tuple[Array, Array]]:
         """Unroll the agent over observations.
 
