@@ -7,7 +7,7 @@
 A trial begins with fixation; then two noisy inputs are shown, whose means differ by the coherence; after the signal to
 fixate is gone the network chooses the larger one. Noise is drawn at every step, in the inputs and in the network, so a
 good network sums its evidence over time. An observer without noise that sums all of it is the best there can be: the
-plot shows it beside the network's choices. A step is 20 ms, and the leaky network has time constants of 100 ms, α = 0.2.
+plot shows it beside the network's choices. A step is 20 ms; the leaky network has time constants of 100 ms, α = 0.2.
 """
 
 from __future__ import annotations

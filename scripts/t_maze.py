@@ -21,7 +21,6 @@ from typing import Any
 import common
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 import repeated
 from common import above_zero, positive

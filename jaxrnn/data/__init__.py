@@ -1,5 +1,6 @@
 """Data: vocabularies, batches of texts, padded sequences and time series, public data sets, synthetic tasks,
-trials of neuroscience, environments of reinforcement learning."""
+trials of neuroscience, environments of reinforcement learning.
+"""
 
 from jaxrnn.data import annotations, datasets, environments, synthetic, trials
 from jaxrnn.data.counted import targets_and_mask

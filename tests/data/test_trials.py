@@ -1,6 +1,7 @@
 """Trials of neuroscience: each in plain Python against the docstring, epochs of fixed and of drawn length."""
 
 import functools
+import itertools
 import math
 
 import jax
@@ -57,7 +58,7 @@ def test_the_face(name):
         bounds = [batch.epochs[epoch][:, b].tolist() for epoch in batch.epochs]
         assert bounds[0][0] == 0
         assert bounds[-1][1] == steps
-        assert all(one[1] == two[0] and one[0] < one[1] for one, two in zip(bounds, bounds[1:]))
+        assert all(one[1] == two[0] and one[0] < one[1] for one, two in itertools.pairwise(bounds))
         start = batch.epochs["response"][0, b]
         assert batch.inputs[:, b, 0].tolist() == [1] * start + [0] * (steps - start)
         assert not batch.targets[:start, b].any()

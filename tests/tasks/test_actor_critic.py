@@ -142,9 +142,10 @@ def test_repeat_previous(optimised):
     ("message", "call"),
     [
         ("ValueError actions: expected a positive int, got 0", lambda: ActorCritic(rnn.GRU(3, 4), 0)),
-        ("TypeError body: expected a cell or layer with init, initial_state and step, got int…", lambda: ActorCritic(3, 4)),
+        ("TypeError body: expected a cell or layer with init, initial_state and step, got int…",
+         lambda: ActorCritic(3, 4)),
         ("ValueError features: expected a positive int, got 0", lambda: ActorCritic(rnn.GRU(3, 4), 4, features=0)),
-        ("ValueError features: expected the width of the body's outputs, got None; Activation('tanh') has no output_size…",
+        ("ValueError features: expected the width of the body's outputs, got None; Activation('tanh') has no…",
          lambda: ActorCritic(rnn.Activation("tanh"), 4)),
         ("ValueError batch: expected a positive int, got 0", lambda: AGENT.start(MAZE, batch=0, key=KEY)),
         ("ValueError steps: expected a positive int, got 0",
