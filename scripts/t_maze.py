@@ -87,7 +87,8 @@ def train(kind: str, seed: int, begin: Callable, advance: Callable) -> dict[str,
     """Train an agent; return the mean return of an episode and the share of right turns, over training."""
     began = time.monotonic()
     start_key, key = jax.random.split(jax.random.key(seed))
-    state, curves = begin(start_key), {"update": [], "return": [], "right": []}
+    curves: dict[str, list[float]] = {"update": [], "return": [], "right": []}
+    state = begin(start_key)
     for point in range(1, POINTS + 1):
         state, metrics = advance(state, key)
         reward, right, episodes = (float(metrics[name].sum()) for name in ("reward", "right", "episodes"))
