@@ -57,6 +57,7 @@ def test_discounted_returns(x64):
         assert found[t, b] == pytest.approx(expected, abs=1e-12)
 
 
+@pytest.mark.slow
 def test_a_step_ignores_other_episodes():
     """No gradient reaches over an end."""
     rewards, values, dones = (jnp.asarray(x) for x in draw(6, (), seed=2))

@@ -58,6 +58,7 @@ def test_t_maze():
     assert seen == {(p, a, g) for p in range(length + 1) for a in range(4) for g in (NORTH, SOUTH)}
 
 
+@pytest.mark.slow
 def test_t_maze_without_memory():
     """A fixed turn is right in half of the episodes; the sign tells the right one."""
     maze = TMaze(1)

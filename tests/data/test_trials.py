@@ -20,7 +20,7 @@ TASKS = {
     "delayed_match": functools.partial(trials.delayed_match, delay=(100, 300), stimuli=3),
     "delayed_response": functools.partial(trials.delayed_response, noise=0.01),
 }
-FAST = ("decision, drawn", "delayed_match")
+FAST = ("delayed_match",)
 NAMES = [name if name in FAST else pytest.param(name, marks=pytest.mark.slow) for name in TASKS]
 
 
@@ -196,8 +196,8 @@ def test_delayed_response():
          lambda: trials.delayed_match(KEY, 2, stimuli=1)),
         ("ValueError directions: expected a positive int, got 0",
          lambda: trials.delayed_response(KEY, 2, directions=0)),
-        ("ValueError epoch: expected one of 'fixation', 'stimulus', 'response', got 'delay'",
-         lambda: made("decision").during("delay")),
+        ("ValueError epoch: expected one of 'fixation', 'sample', 'delay', 'test', 'response', got 'stimulus'",
+         lambda: made("delayed_match").during("stimulus")),
     ],
 )  # fmt: skip
 def test_refusals(message, call):

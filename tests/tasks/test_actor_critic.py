@@ -42,7 +42,7 @@ def test_memory_is_that_of_the_episode(lived):
     memory, _ = AGENT.apply(params, observations[:-1], resets=jnp.asarray(resets[:-1]))
     for one, other in zip(memory, end.memory, strict=True):
         np.testing.assert_allclose(one, other, atol=1e-6)
-    for b in range(5):
+    for b in range(2):
         begin = max(t for t in range(24) if resets[t, b])
         alone, _ = AGENT.apply(params, observations[begin:24, b])
         np.testing.assert_allclose(alone.h, end.memory.h[b], atol=1e-6)
@@ -149,10 +149,7 @@ def test_repeat_previous(optimised):
          lambda: ActorCritic(rnn.Activation("tanh"), 4)),
         ("ValueError batch: expected a positive int, got 0", lambda: AGENT.start(MAZE, batch=0, key=KEY)),
         ("ValueError steps: expected a positive int, got 0",
-         lambda: AGENT.rollout(AGENT.init(KEY), MAZE, AGENT.start(MAZE, batch=1, key=KEY), steps=0, key=KEY)),
-        ("ValueError xs: expected last axis 3 (LSTM.input_size), got float32[1, 2, 4]…",
-         lambda: AGENT.rollout(AGENT.init(KEY), RepeatPrevious(), AGENT.start(RepeatPrevious(), batch=2, key=KEY),
-                               steps=1, key=KEY)),
+         lambda: AGENT.rollout((), MAZE, (), steps=0, key=KEY)),
     ],
 )  # fmt: skip
 def test_refusals(message, call):
