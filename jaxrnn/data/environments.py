@@ -53,8 +53,11 @@ def auto_reset(
         >>> left, observation = Countdown().reset(jax.random.key(0))
         >>> for _ in range(4):
         ...     left, observation, reward, done = Countdown().step(jax.random.key(1), left, jnp.array(0))
-        ...     print(left, bool(done), end="; ")
-        2 False; 1 False; 3 True; 2 False;
+        ...     print(left, bool(done))
+        2 False
+        1 False
+        3 True
+        2 False
     """
 
     @functools.wraps(step)

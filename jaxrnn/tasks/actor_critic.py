@@ -82,7 +82,8 @@ class ActorCritic:
         ...     return value, (moment, metrics)
         >>> start = agent.start(maze, batch=8, key=key)
         >>> state = learning.train_state(agent.init(key), optimizer, carry=start)
-        >>> state, metrics = learning.train_step(loss, optimizer)(state, (), key)
+        >>> step = jax.jit(learning.train_step(loss, optimizer))
+        >>> state, metrics = step(state, (), key)
         >>> metrics["reward"].shape, state.carry.observation.shape
         ((), (8, 3))
 
