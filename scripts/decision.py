@@ -7,7 +7,7 @@
 A trial begins with fixation; then two noisy inputs are shown, whose means differ by the coherence; after the signal to
 fixate is gone the network chooses the larger one. Noise is drawn at every step, in the inputs and in the network, so a
 good network sums its evidence over time. An observer without noise that sums all of it is the best there can be: the
-plot shows it beside the network's choices. The leaky network has time constants of 5 steps, α = 0.2.
+plot shows it beside the network's choices. A step is 20 ms; the leaky network has time constants of 100 ms, α = 0.2.
 """
 
 from __future__ import annotations
@@ -29,11 +29,13 @@ from common import above_zero, positive
 
 import jaxrnn as rnn
 from jaxrnn import learning
-from jaxrnn.data import synthetic
+from jaxrnn.data import trials
+from jaxrnn.types import Array
 
 COHERENCES = (0.0, 0.032, 0.064, 0.128, 0.256, 0.512)
 LEVELS = [-c for c in COHERENCES[:0:-1]] + list(COHERENCES)  # towards choice 2, and towards choice 1
 FIXATE, CLASSES, BATCH = 0, 3, 1000  # the class of waiting; classes; trials tested at a time
+DT = 20.0  # ms a step
 CELLS = ["leaky", *common.CELLS]
 
 
@@ -70,15 +72,22 @@ def build(kind: str, args: argparse.Namespace) -> rnn.Stack:
     return rnn.Stack(cell, rnn.Linear(args.units, CLASSES))
 
 
+def draw_trials(key: Array, batch: int, args: argparse.Namespace) -> trials.Trials:
+    """New trials, with noise of standard deviation 1 in each input at each step."""
+    fifth = args.length // 5 * DT
+    return trials.decision(key, batch, dt=DT, fixation=fifth, stimulus=3 * fifth, response=fifth, coherences=COHERENCES,
+                           noise=(DT / 1000) ** 0.5)  # fmt: skip
+
+
 def train(kind: str, seed: int, args: argparse.Namespace) -> dict[str, Any]:
     """Train a network; return its choices in new trials, by level of coherence."""
     began = time.monotonic()
     model = build(kind, args)
     init_key, data_key, key, test_key = jax.random.split(jax.random.key(seed), 4)
 
-    def loss(params, carry, trials, key):
-        _, logits = rnn.unroll(model, params, trials.inputs, key=key)
-        return rnn.losses.cross_entropy(logits, trials.targets, mask=trials.mask), (carry, {})
+    def loss(params, carry, batch, key):
+        _, logits = rnn.unroll(model, params, batch.inputs, key=key)
+        return rnn.losses.cross_entropy(logits, batch.targets, mask=batch.mask), (carry, {})
 
     rate = optax.cosine_decay_schedule(args.rate, args.steps)  # at a constant one, the bias of the choices wanders
     optimizer = optax.chain(optax.clip_by_global_norm(args.clip), optax.adam(rate))
@@ -88,8 +97,7 @@ def train(kind: str, seed: int, args: argparse.Namespace) -> dict[str, Any]:
     def advance(state):
         def body(state, _):
             trials_key = jax.random.fold_in(data_key, state.step)  # not of key, from which the noise is drawn
-            trials = synthetic.decision(trials_key, args.batch, args.length, coherences=COHERENCES)
-            state, metrics = step(state, trials, key)
+            state, metrics = step(state, draw_trials(trials_key, args.batch, args), key)
             return state, metrics["loss"]
 
         return jax.lax.scan(body, state, length=args.steps // 20)
@@ -102,10 +110,10 @@ def train(kind: str, seed: int, args: argparse.Namespace) -> dict[str, Any]:
 
     def answer(key):
         trials_key, network_key = jax.random.split(key)
-        trials = synthetic.decision(trials_key, BATCH, args.length, coherences=COHERENCES)
-        _, logits = rnn.unroll(model, state.params, trials.inputs, key=network_key)
-        waits = (logits.argmax(-1) == FIXATE) | (trials.targets != FIXATE)
-        return trials.coherence, logits[-1, :, 1] > logits[-1, :, 2], waits.all(0)
+        batch = draw_trials(trials_key, BATCH, args)
+        _, logits = rnn.unroll(model, state.params, batch.inputs, key=network_key)
+        waits = (logits.argmax(-1) == FIXATE) | (batch.targets != FIXATE)
+        return batch.conditions["coherence"], logits[-1, :, 1] > logits[-1, :, 2], waits.all(0)
 
     keys = jax.random.split(test_key, -(-args.trials // BATCH))
     coherence, first, waits = (np.asarray(x).ravel() for x in jax.jit(functools.partial(jax.lax.map, answer))(keys))
@@ -141,13 +149,13 @@ def draw(results: dict[str, list[dict[str, Any]]], args: argparse.Namespace) -> 
     fine = np.linspace(-COHERENCES[-1], COHERENCES[-1], 400)
     axes.plot(100 * fine, [100 * ideal_observer(c, args) for c in fine], color="black", lw=1, label="ideal observer")
     for (kind, runs), colour in zip(results.items(), rnn.plots.COLOURS):
-        chosen, trials = np.sum([run["choice 1"] for run in runs], 0), np.sum([run["trials"] for run in runs], 0)
-        share = chosen / trials
-        error = np.sqrt(share * (1 - share) / trials)  # of independent trials
+        chosen, tried = np.sum([run["choice 1"] for run in runs], 0), np.sum([run["trials"] for run in runs], 0)
+        share = chosen / tried
+        error = np.sqrt(share * (1 - share) / tried)  # of independent trials
         if len(runs) > 1:
             error = np.maximum(error, np.std([shares(run) for run in runs], 0, ddof=1) / len(runs) ** 0.5)
         axes.errorbar(100 * np.array(LEVELS), 100 * share, 100 * error, fmt="o", ms=4, capsize=3, color=colour,
-                      label=f"{kind}, {len(runs)} × {int(trials.mean()) // len(runs):,} trials a point")  # fmt: skip
+                      label=f"{kind}, {len(runs)} × {int(tried.mean()) // len(runs):,} trials a point")  # fmt: skip
     axes.axhline(50, color="black", lw=0.6, ls=":")
     axes.axvline(0, color="black", lw=0.6, ls=":")
     axes.set(xlabel="coherence, towards choice 1 [%]", ylabel="choice 1 [% of trials]", ylim=(-3, 103))

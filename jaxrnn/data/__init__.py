@@ -1,6 +1,8 @@
-"""Data: vocabularies, batches of texts, padded sequences and time series, public data sets, synthetic tasks."""
+"""Data: vocabularies, batches of texts, padded sequences and time series, public data sets, synthetic tasks,
+trials of neuroscience, environments of reinforcement learning.
+"""
 
-from jaxrnn.data import annotations, datasets, synthetic
+from jaxrnn.data import annotations, datasets, environments, synthetic, trials
 from jaxrnn.data.counted import targets_and_mask
 from jaxrnn.data.ragged import Buckets, PaddedBatch, PairBatch, Pairs
 from jaxrnn.data.scaling import Scaling
@@ -29,10 +31,12 @@ __all__ = [
     "Windows",
     "annotations",
     "datasets",
+    "environments",
     "forbidden_transitions",
     "python_reference",
     "read_table",
     "spans",
     "synthetic",
     "targets_and_mask",
+    "trials",
 ]

@@ -9,10 +9,10 @@ task               to be remembered               kind of problem               
 ``sine``           period and phase of a wave     aligned, a number per step       squared error 1/2
 ``flip_flop``      the sign of the last pulse     aligned, ± 1 in each channel     squared error below 1
 ``dyck``           the innermost open bracket     aligned, a bracket kind per step accuracy 1/k, log k nats
-``decision``       the sum of noisy evidence      aligned, to wait or a choice     accuracy 1/2 of the choices
 ================== ============================== ================================ ===========================
 
-Sizes are Python ints: ``jax.jit(adding, static_argnums=(1, 2))``, or a function that closes over them.
+Sizes are Python ints: ``jax.jit(adding, static_argnums=(1, 2))``, or a function that closes over them. Tasks of
+neuroscience, in epochs of milliseconds: :mod:`jaxrnn.data.trials`.
 """
 
 from __future__ import annotations
@@ -39,15 +39,6 @@ class Aligned(NamedTuple):
     inputs: Array  # [T, B, I], or [T, B] ids
     targets: Array  # [T, B, q] numbers, or [T, B] classes
     mask: Array  # bool [T, B]: which steps count
-
-
-class Decision(NamedTuple):
-    """Trials of a decision: :class:`Aligned`, and how strong the evidence of each is."""
-
-    inputs: Array  # [T, B, 3]
-    targets: Array  # [T, B] classes
-    mask: Array  # bool [T, B]
-    coherence: Array  # [B], above 0 for choice 1, below 0 for choice 2
 
 
 def adding(key: Array, batch: int, steps: int) -> Batch:
@@ -225,63 +216,6 @@ def dyck(key: Array, batch: int, steps: int, *, kinds: int = 2, depth: int = 4) 
     start = jnp.zeros((batch, depth + 1), drawn.dtype), jnp.zeros(batch, drawn.dtype)
     _, (words, tops, counts) = jax.lax.scan(step, start, (coins, drawn, left))
     return Aligned(words, tops, counts)
-
-
-def decision(
-    key: Array,
-    batch: int,
-    steps: int,
-    *,
-    coherences: tuple[float, ...] = (0.0, 0.032, 0.064, 0.128, 0.256, 0.512),
-    noise: float = 1.0,
-) -> Decision:
-    r"""Draw a batch of trials of a decision between two alternatives: which of two noisy inputs is larger on average?
-
-    .. math:: x_{t,1} = (1 + c) / 2 + σ ξ_{t,1}, \qquad x_{t,2} = (1 - c) / 2 + σ ξ_{t,2}
-
-    Inputs ``[T, B, 3]``: a fixation signal, 1 until the last fifth of the trial and 0 in it, and the two inputs above,
-    0 in the first and in the last fifth. Targets ``[T, B]``: 0, to wait, during fixation, then 1 or 2, the larger
-    one. The mask leaves out the first step of the last fifth. The coherence c has a random sign and one of the sizes
-    ``coherences``; where it is 0 the target is drawn. Choosing at random has the accuracy 1/2. An ideal observer, which
-    sums the difference of the inputs over their n steps, is right with probability
-    :math:`Φ(\sqrt{n} |c| / (\sqrt 2 σ))`.
-
-    Args:
-        key: a random key.
-        batch: B, the number of trials.
-        steps: T, a multiple of 5, at least 10; n = 3 T / 5.
-        coherences: the sizes of c, in [0, 1].
-        noise: σ, the standard deviation of the noise of each input at each step.
-
-    Example:
-        >>> import jax, jaxrnn as rnn
-        >>> trials = rnn.data.synthetic.decision(jax.random.key(0), batch=1, steps=10, coherences=(1.0,), noise=0.0)
-        >>> trials.inputs[::2, 0].tolist()
-        [[1.0, 0.0, 0.0], [1.0, 1.0, 0.0], [1.0, 1.0, 0.0], [1.0, 1.0, 0.0], [0.0, 0.0, 0.0]]
-        >>> trials.targets[:, 0].tolist(), trials.coherence.tolist()
-        ([0, 0, 0, 0, 0, 0, 0, 0, 1, 1], [1.0])
-
-    Source: Newsome, Britten & Movshon (1989), "Neuronal correlates of a perceptual decision"; as a task of recurrent
-    networks: Song, Yang & Wang (2016), PLOS Computational Biology 12.
-    """
-    _check(key, batch=batch, steps=steps)
-    if steps % 5 or steps < 10:
-        checks.refuse("steps", "a multiple of 5 of at least 10, for fixation, evidence and choice", steps)
-    if not coherences or not all(0 <= c <= 1 for c in coherences):
-        checks.refuse("coherences", "numbers in [0, 1]", coherences)
-    checks.number("noise", noise)
-    size_key, sign_key, noise_key = jax.random.split(key, 3)
-    sign = jax.random.rademacher(sign_key, (batch,)).astype(float)
-    c = sign * jax.random.choice(size_key, jnp.array(coherences, float), (batch,))
-    fifth = steps // 5
-    time = jnp.arange(steps)[:, None]
-    waits, shows = time < 4 * fifth, (time >= fifth) & (time < 4 * fifth)
-    means = jnp.stack([1 + c, 1 - c], -1)[None] / 2
-    evidence = jnp.where(shows[..., None], means + noise * jax.random.normal(noise_key, (steps, batch, 2)), 0)
-    fixation = jnp.broadcast_to(waits[..., None], (steps, batch, 1)).astype(evidence.dtype)
-    choice = jnp.where(sign > 0, 1, 2)[None]
-    counts = jnp.broadcast_to(time != 4 * fifth, (steps, batch))
-    return Decision(jnp.concatenate([fixation, evidence], -1), jnp.where(waits, 0, choice), counts, c)
 
 
 def _check(key: Array, **sizes: int) -> None:

@@ -26,6 +26,7 @@ from jaxrnn.losses.activations import activation_regularization, temporal_activa
 from jaxrnn.losses.ctc import ctc
 from jaxrnn.losses.labels import accuracy, bernoulli, bits, cross_entropy, perplexity
 from jaxrnn.losses.reduction import MEANS, count, reduce
+from jaxrnn.losses.returns import discounted_returns, generalized_advantages
 from jaxrnn.losses.values import absolute_error, huber, negative_log_likelihood, quantile, squared_error
 
 __all__ = [
@@ -38,6 +39,8 @@ __all__ = [
     "count",
     "cross_entropy",
     "ctc",
+    "discounted_returns",
+    "generalized_advantages",
     "huber",
     "negative_log_likelihood",
     "perplexity",

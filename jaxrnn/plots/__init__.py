@@ -11,6 +11,7 @@ from jaxrnn.plots.dynamics import connectivity, eigenvalues, fixed_points, traje
 from jaxrnn.plots.gradients import flow_by_lag, gate_saturation, loss_landscape, singular_values
 from jaxrnn.plots.runs import history, loss_curve
 from jaxrnn.plots.tokens import activations, attention, saliency, units
+from jaxrnn.plots.trials import psychometric, trial
 
 __all__ = [
     "BLUE",
@@ -31,9 +32,11 @@ __all__ = [
     "history",
     "loss_curve",
     "loss_landscape",
+    "psychometric",
     "saliency",
     "singular_values",
     "text",
     "trajectories",
+    "trial",
     "units",
 ]

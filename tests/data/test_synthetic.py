@@ -19,7 +19,6 @@ TASKS = {
     "sine": synthetic.sine,
     "flip_flop": synthetic.flip_flop,
     "dyck": functools.partial(synthetic.dyck, kinds=3, depth=4),
-    "decision": synthetic.decision,
 }
 
 
@@ -164,30 +163,6 @@ def test_dyck_draws_every_word():
         assert len({tuple(word) for word in words.T}) == count
 
 
-def test_decision():
-    """Fixation, evidence with the means and the noise of the docstring, a choice; the ideal observer's accuracy."""
-    inputs, targets, mask, coherence = made("decision")
-    fifth, evidence = T // 5, inputs[T // 5 : -T // 5, :, 1:]
-    assert (inputs[..., 0] == (np.arange(T) < T - fifth)[:, None]).all()
-    assert not inputs[:fifth, :, 1:].any()
-    assert not inputs[-fifth:, :, 1:].any()
-    assert set(np.abs(coherence)) == set(np.float32([0, 0.032, 0.064, 0.128, 0.256, 0.512]))
-    assert_mean(coherence, 0)
-    assert_mean(evidence - np.stack([1 + coherence, 1 - coherence], -1) / 2, 0)
-    assert (evidence - evidence.mean(0)).std() == pytest.approx(1, rel=0.05)
-    assert not targets[:-fifth].any()
-    choices = targets[-1]
-    assert (targets[-fifth:] == choices).all()
-    assert (choices[coherence != 0] == np.where(coherence > 0, 1, 2)[coherence != 0]).all()
-    assert_mean(choices[coherence == 0], 1.5)
-    assert (mask == (np.arange(T) != T - fifth)[:, None]).all()
-    c = np.array(1 / 4)  # of all trials, so that few are enough
-    trials = synthetic.decision(KEY, B, T, coherences=(float(c),))
-    summed = (trials.inputs[..., 1] - trials.inputs[..., 2]).sum(0)
-    right = np.where(summed > 0, 1, 2) == trials.targets[-1]
-    assert_mean(right, (1 + math.erf(math.sqrt(3 * fifth) * c / 2)) / 2)
-
-
 @pytest.mark.parametrize(
     ("message", "call"),
     [
@@ -204,11 +179,6 @@ def test_decision():
          lambda: synthetic.flip_flop(KEY, 2, 5, rate=1)),
         ("ValueError steps: expected an even number, as brackets come in pairs, got 5",
          lambda: synthetic.dyck(KEY, 2, 5)),
-        ("ValueError steps: expected a multiple of 5 of at least 10, for fixation, evidence and choice, got 12",
-         lambda: synthetic.decision(KEY, 2, 12)),
-        ("ValueError coherences: expected numbers in [0, 1], got (0.5, 2.0)",
-         lambda: synthetic.decision(KEY, 2, 10, coherences=(0.5, 2.0))),
-        ("TypeError noise: expected a number, got str 1", lambda: synthetic.decision(KEY, 2, 10, noise="1")),
         ("ValueError length: expected a positive int, got 0", lambda: synthetic.copying(KEY, 2, 5, length=0)),
     ],
 )  # fmt: skip

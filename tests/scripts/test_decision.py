@@ -7,8 +7,6 @@ import jax
 import numpy as np
 import pytest
 
-from jaxrnn.data import synthetic
-
 SMALL = ["--length", 10, "--units", 4, "--batch", 2, "--steps", 20, "--trials", 1000]
 
 
@@ -20,10 +18,11 @@ def script(load_script):
 @pytest.mark.slow
 def test_the_ideal_observer(script):
     """Its formula is the accuracy of the sign of the summed difference."""
-    trials = synthetic.decision(jax.random.key(0), 20_000, 50, coherences=(0.2,))
-    summed = (trials.inputs[..., 1] - trials.inputs[..., 2]).sum(0)
-    correct = np.mean((np.asarray(summed) > 0) == (np.asarray(trials.coherence) > 0))
-    assert correct == pytest.approx(script.ideal_observer(0.2, argparse.Namespace(length=50)), abs=0.01)
+    batch = script.draw_trials(jax.random.key(0), 20_000, argparse.Namespace(length=50))
+    summed = (batch.inputs[..., 1] - batch.inputs[..., 2]).sum(0)
+    coherence = np.asarray(batch.conditions["coherence"])
+    right = ((np.asarray(summed) > 0) == (coherence > 0))[np.abs(coherence) == np.float32(0.256)]
+    assert right.mean() == pytest.approx(script.ideal_observer(0.256, argparse.Namespace(length=50)), abs=0.02)
 
 
 def test_accuracy(script):
