@@ -1,7 +1,9 @@
 """Settings of all tests: strict dtype and rank promotion, fast compilation, and a fixture for float64."""
 
 import gc
+import itertools
 import os
+import pathlib
 
 import jax
 import pytest
@@ -15,6 +17,17 @@ gc.set_threshold(100_000, 50, 50)  # compiled programs are many long-lived objec
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_disable_most_optimizations", True)  # most programs run once
+
+
+MAPPINGS = pathlib.Path("/proc/self/maps")  # on Linux
+finished = itertools.count(1)
+
+
+def pytest_runtest_teardown():
+    """Forget the compiled programs in time: each is several mappings of memory, and the 65,531st ends the process."""
+    if next(finished) % 50 == 0 and MAPPINGS.exists() and MAPPINGS.read_bytes().count(b"\n") > 20_000:
+        jax.clear_caches()
+        gc.collect()
 
 
 LONG = ("test_mesh", "test_kill", "test_sharding", "test_readme", "test_contract", "test_flow", "test_gpu_check")
