@@ -143,9 +143,10 @@ def cells(draw):
     if kind == "gru":
         return rnn.GRU(I, H, reset_after=draw(flag), **common)
     coupled, size = draw(flag), draw(st.sampled_from([None, 2, H, 6]))
+    peepholes = draw(st.sampled_from(["", "f", "o", "fo"] + ["ifo"] * (not coupled)))
     return rnn.LSTM(
-        I, H, coupled=coupled, peepholes=draw(st.sampled_from(["", "f", "o", "fo"] + ["ifo"] * (not coupled))),
-        output_peephole=draw(st.sampled_from(["current", "previous"])), projection_size=size,
+        I, H, coupled=coupled, peepholes=peepholes, projection_size=size,
+        output_peephole=draw(st.sampled_from(["current"] + ["previous"] * ("o" in peepholes))),
         cell_clip=draw(st.sampled_from([None, 0.5])), projection_clip=size and draw(st.sampled_from([None, 0.3])),
         **common,
     )  # fmt: skip
