@@ -68,4 +68,4 @@ def test_it_runs(path, monkeypatch):
         blocks = re.findall(r"```python\n(.*?)```", "\n".join(solutions), re.DOTALL)
         cells += [cell, *map(code, blocks)]
     notebook.cells = cells
-    client.execute(notebook, timeout=120, kernel_name="python3", cwd=FOLDER)
+    client.execute(notebook, timeout=600, kernel_name="python3", cwd=FOLDER)
