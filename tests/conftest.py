@@ -25,7 +25,7 @@ finished = itertools.count(1)
 
 def pytest_runtest_teardown():
     """Forget the compiled programs in time: each is several mappings of memory, and the 65,531st ends the process."""
-    if next(finished) % 50 == 0 and MAPPINGS.exists() and MAPPINGS.read_bytes().count(b"\n") > 20_000:
+    if next(finished) % 50 == 0 and MAPPINGS.exists() and MAPPINGS.read_bytes().count(b"\n") > 40_000:
         jax.clear_caches()
         gc.collect()
 
