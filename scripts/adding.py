@@ -92,7 +92,8 @@ def train(kind: str, seed: int, args: argparse.Namespace) -> tuple[list[int], li
     def loss(params, carry, batch, key):
         return error(params, batch), (carry, {})
 
-    optimizer = optax.chain(optax.clip_by_global_norm(args.clip), optax.adam(args.rate))
+    rate = optax.cosine_decay_schedule(args.rate, args.steps) if args.decay else args.rate
+    optimizer = optax.chain(optax.clip_by_global_norm(args.clip), optax.adam(rate))
     step = learning.train_step(loss, optimizer)
     state = learning.train_state((model.init(model_key), readout.init(readout_key)), optimizer)
     state = learning.shard_state(state, args.mesh)
@@ -143,6 +144,7 @@ def arguments() -> argparse.Namespace:
     add("--units", type=positive, default=64, help="hidden size")
     add("--batch", type=positive, default=32, help="sequences of an optimizer step")
     add("--rate", type=above_zero, default=3e-3, help="learning rate of Adam")
+    add("--decay", action="store_true", help="cosine decay of the rate to 0 over --steps")
     add("--clip", type=common.norm, default=1.0, help="largest norm of the gradient")
     add("--steps", type=positive, default=8000, quick=2000, help="most optimizer steps")
     add("--steps-per-call", type=positive, default=250, help="optimizer steps between evaluations")

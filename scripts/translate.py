@@ -335,14 +335,9 @@ def draw_attention(
     weights = np.asarray(align(params, padded, tokens.astype(np.int32), lengths=lengths, token_lengths=counts + 1))
     for n, axes in zip(range(len(sources)), panels.flat):
         S, T = lengths[n], counts[n]
-        image = axes.imshow(weights[:T, :S, n], cmap="viridis", vmin=0, vmax=1, aspect="auto")
         source, target = task.source.decode(sources[n]), task.target.decode(tokens[1 : T + 1, n])
-        signs = {"<start>": "⊢", "<end>": "⊣", " ": "␣"}
-        axes.set_xticks(range(S), [signs.get(s, s) for s in source], rotation=90 if task.glue else 0)
-        axes.set_yticks(range(T), [signs.get(s, s) for s in target])
-        axes.set(xlabel="source", ylabel="translation")
-    figure.colorbar(image, ax=panels, label="attention weight")
-    figure.suptitle("Attention weights of each decoded token (⊢ start, ⊣ end)")
+        rnn.plots.attention(source, target, weights[:T, :S, n], axes)
+    figure.suptitle("Attention weights of each decoded token")
     common.save_plot(figure, out / "attention.png", dpi=130)
 
 

@@ -12,7 +12,8 @@ form                                           returns
 
 A metric ``"count"`` is the weight of a batch where several are averaged: the number of steps or sequences that the
 value is the mean over. Batches are :class:`~jaxrnn.data.PaddedBatch` or anything with the same attributes. Fillers of
-an incomplete batch, which have length 0, count nowhere.
+an incomplete batch, which have length 0, count nowhere. Where a batch has no lengths, as those of
+:mod:`~jaxrnn.data.synthetic`, its sequences are whole; of one with a ``mask [T, B]`` the steps count that it selects.
 """
 
 from __future__ import annotations
@@ -80,6 +81,25 @@ def _arguments(loss: Loss) -> tuple[str, ...]:
            "functools.partial binds further arguments", TypeError)  # fmt: skip
 
 
+# ---- what counts in a batch ------------------------------------------------------------------------------------------
+
+
+def _lengths(batch: PyTree) -> Array | None:
+    """The lengths ``[B]`` of a batch; None: all of its sequences are whole."""
+    return getattr(batch, "lengths", None)
+
+
+def _steps(batch: PyTree) -> dict[str, Any]:
+    """The steps that count, as a loss takes them: by their mask if the batch has one, otherwise by lengths."""
+    return {"mask": batch.mask} if hasattr(batch, "mask") else {"lengths": _lengths(batch)}
+
+
+def _are_sequences(batch: PyTree, outputs: Array) -> Array:
+    """Bools ``[B]``: which are sequences, and not the fillers of an incomplete batch."""
+    lengths = _lengths(batch)
+    return jnp.ones(outputs.shape[0], bool) if lengths is None else lengths > 0
+
+
 # ---- outputs of a model for a batch ----------------------------------------------------------------------------------
 
 
@@ -92,7 +112,7 @@ def sequence_outputs(model: Any) -> Predict:
     learning_checks.sequence_model(model)
 
     def predict(params: Params, batch: PyTree, key: Array | None = None) -> PyTree:
-        return model.apply(params, batch.inputs, lengths=batch.lengths, key=key)
+        return model.apply(params, batch.inputs, lengths=_lengths(batch), key=key)
 
     return predict
 
@@ -105,7 +125,7 @@ def step_outputs(model: Any) -> Predict:
     """
 
     def predict(params: Params, batch: PyTree, key: Array | None = None) -> PyTree:
-        return unroll(model, params, batch.inputs, lengths=batch.lengths, key=key)[1]
+        return unroll(model, params, batch.inputs, lengths=_lengths(batch), key=key)[1]
 
     return predict
 
@@ -168,8 +188,8 @@ def classification_loss(model: Any, loss_fn: Callable[..., Array] = losses.cross
     learning_checks.sequence_model(model)
 
     def loss(params: Params, batch: PyTree, key: Array | None) -> tuple[Array, Metrics]:
-        outputs = model.apply(params, batch.inputs, lengths=batch.lengths, key=key)  # [B, classes]
-        counts = batch.lengths > 0  # not the fillers
+        outputs = model.apply(params, batch.inputs, lengths=_lengths(batch), key=key)  # [B, classes]
+        counts = _are_sequences(batch, outputs)
         return loss_fn(outputs, batch.targets, mask=counts, **options), {"count": counts.sum()}
 
     return loss
@@ -189,8 +209,8 @@ def regression_loss(model: Any, loss_fn: Callable[..., Array] = losses.squared_e
     learning_checks.sequence_model(model)
 
     def loss(params: Params, batch: PyTree, key: Array | None) -> tuple[Array, Metrics]:
-        outputs = model.apply(params, batch.inputs, lengths=batch.lengths, key=key)  # [B, q]
-        counts = batch.lengths > 0  # not the fillers
+        outputs = model.apply(params, batch.inputs, lengths=_lengths(batch), key=key)  # [B, q]
+        counts = _are_sequences(batch, outputs)
         targets = jnp.asarray(batch.targets, outputs.dtype)
         targets = targets[..., None] if targets.shape == outputs.shape[:-1] and outputs.shape[-1] == 1 else targets
         return loss_fn(outputs, targets, mask=counts, **options), {"count": counts.sum()}
@@ -208,14 +228,16 @@ def tagging_loss(model: Any, loss_fn: Callable[..., Array] = losses.cross_entrop
 
     Args:
         model: a cell or layer from inputs to logits ``[T, B, classes]``.
-        loss_fn: ``loss_fn(outputs, targets, lengths=, **options)``, of :mod:`jaxrnn.losses` for instance.
+        loss_fn: ``loss_fn(outputs, targets, lengths=, **options)``, of :mod:`jaxrnn.losses` for instance; of batches
+            with a mask ``mask=`` in place of lengths.
         **options: passed to ``loss_fn``.
     """
 
     def loss(params: Params, batch: PyTree, key: Array | None) -> tuple[Array, Metrics]:
-        _, outputs = unroll(model, params, batch.inputs, lengths=batch.lengths, key=key)  # [T, B, classes]
-        value = loss_fn(outputs, batch.targets, lengths=batch.lengths, **options)
-        return value, {"count": losses.count(outputs.shape[:2], lengths=batch.lengths)}
+        _, outputs = unroll(model, params, batch.inputs, lengths=_lengths(batch), key=key)  # [T, B, classes]
+        steps = _steps(batch)
+        value = loss_fn(outputs, batch.targets, **steps, **options)
+        return value, {"count": losses.count(outputs.shape[:2], **steps)}
 
     return loss
 

@@ -10,7 +10,7 @@ import numpy as np
 import jaxrnn as rnn
 from forecasting.measures import Origins, seasonal_scale
 from forecasting.problems import Problem
-from forecasting.tables import LEVELS, times
+from forecasting.tables import times
 from jaxrnn.data import Table
 
 PANELS = 6  # series that are drawn, at most
@@ -91,12 +91,7 @@ def _history(axes: Any, steps: Any, values: np.ndarray) -> None:
 
 def _interval(axes: Any, steps: Any, samples: np.ndarray, *, label: bool) -> None:
     """Median and central intervals of samples ``[S, h]``."""
-    low95, low80, median, high80, high95 = np.quantile(samples, LEVELS, axis=0)
-    colour = rnn.plots.COLOURS[0]
-    marker = "." if len(median) == 1 else None
-    axes.fill_between(steps, low95, high95, color=colour, alpha=0.15, lw=0, label="95 %" if label else None)
-    axes.fill_between(steps, low80, high80, color=colour, alpha=0.3, lw=0, label="80 %" if label else None)
-    axes.plot(steps, median, color=colour, lw=1.6, marker=marker, label="forecast" if label else None)
+    rnn.plots.forecast(samples, steps, axes, name="forecast" if label else None)
 
 
 def _label(axes: Any, problem: Problem, title: str | None) -> None:

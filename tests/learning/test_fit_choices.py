@@ -406,6 +406,27 @@ def test_tagging_loss():
     assert counts == [6, 4]
 
 
+def test_batches_without_lengths():
+    """Those drawn from a key: whole sequences, of which a mask selects the steps that count."""
+    model = rnn.tasks.Classifier(rnn.VanillaRNN(6, 3), 4)
+    params, batch = model.init(KEY), rnn.data.synthetic.temporal_order(KEY, 3, 20)
+    value, count = weighted(learning.classification_loss(model), params, [batch])
+    logits = model.apply(params, batch.inputs)
+    np.testing.assert_allclose(
+        value, optax.losses.softmax_cross_entropy_with_integer_labels(logits, batch.targets).mean()
+    )
+    assert count == [3]
+    assert learning.evaluate(learning.sequence_outputs(model), params, [batch], [rnn.metrics.accuracy])
+    tagger = rnn.Stack(rnn.VanillaRNN(3, 3), rnn.Linear(3, 3))
+    params, trials = tagger.init(KEY), rnn.data.trials.decision(KEY, 3, dt=100)
+    assert not trials.mask.all()
+    value, count = weighted(learning.tagging_loss(tagger), params, [trials])
+    logits = rnn.unroll(tagger, params, trials.inputs)[1]
+    each = optax.losses.softmax_cross_entropy_with_integer_labels(logits, trials.targets)
+    np.testing.assert_allclose(value, each[trials.mask].mean(), rtol=1e-6)
+    assert count == [trials.mask.sum()]
+
+
 @pytest.mark.slow  # README trains with it too
 def test_translation_loss():
     """The mean over all target tokens but the first of each."""
