@@ -181,6 +181,7 @@ def _number(kind: Callable[[str], Any], expected: str, valid: Callable[[Any], bo
 positive = _number(int, "a whole number above 0", lambda n: n > 0)
 number_of_process = _number(int, "a whole number of at least 0", lambda n: n >= 0)
 seed = _number(int, "a whole number from 0 to 2147483647", lambda n: 0 <= n < 2**31)  # an int32 for jit
+finite = _number(float, "a finite number", math.isfinite)
 above_zero = _number(float, "a number above 0", lambda x: 0 < x < math.inf)
 norm = _number(float, "a number above 0", lambda x: x > 0)  # inf: no clipping
 not_negative = _number(float, "a number of at least 0", lambda x: 0 <= x < math.inf)

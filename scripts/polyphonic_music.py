@@ -84,9 +84,11 @@ def main() -> None:
     }))  # fmt: skip
 
 
-def build(kind: str, units: int, dropout: float) -> rnn.Stack:
+def build(kind: str, units: int, dropout: float, forget_bias: float | None = None) -> rnn.Stack:
     """Two recurrent layers, dropout above each, and a logit for every key."""
     cell, drop = CELLS[kind], rnn.Dropout(dropout)
+    if forget_bias is not None and kind.startswith("lstm"):
+        cell = functools.partial(cell, forget_bias=forget_bias)
     return rnn.Stack(cell(KEYS, units), drop, cell(units, units), drop, rnn.Linear(units, KEYS))
 
 
@@ -109,7 +111,7 @@ def train(kind: str, seed: int, pieces: dict[str, list[np.ndarray]], args: argpa
     """Train one model; return the losses of its best epoch."""
     began = time.monotonic()
     out = common.run_folder(f"{args.out}/{kind}")
-    model = build(kind, args.units, args.dropout)
+    model = build(kind, args.units, args.dropout, args.forget_bias)
     init_key, key = jax.random.split(jax.random.key(seed))
     params = model.init(init_key)
     train_batches = batches(pieces["train"], args.batch, buckets=args.buckets, seed=seed)
@@ -264,6 +266,8 @@ def arguments() -> argparse.Namespace:
     add("--cells", nargs="+", choices=CELLS, default=list(PUBLISHED),
         help=f"cells to train, of {', '.join(CELLS)}")  # fmt: skip
     add("--units", type=positive, default=200, quick=128, help="hidden size of each layer")
+    add("--forget-bias", type=common.finite,
+        help="forget bias of an LSTM at the start (default: 10; with coupled gates 1)")  # fmt: skip
     add("--dropout", type=common.rate, default=0.2, help="dropout rate above each layer")
     add("--epochs", type=positive, default=100, quick=30, help="most epochs")
     add("--patience", type=positive, default=15, help="epochs without a better validation loss that end a run")

@@ -105,6 +105,9 @@ HYPERPARAMETERS = {
         I, H, peepholes="io", coupled=True
     ),
     "ValueError input_size: expected 2 D or 2 D + 1, at least 2, got 1; an input is D values…": lambda: rnn.GRUD(1, H),
+    "ValueError layers[1]: expected a layer of 2 input axes, … layers[0], got 1 in GRU(2, 3); Flatten…": lambda: (
+        rnn.Stack(rnn.ConvLSTM((4, 1), 2, 3), rnn.GRU(2, 3))
+    ),
     "TypeError input_shape: expected a tuple of sizes such as (64, 64, 1), got int 4": lambda: rnn.ConvLSTM(4, H, 3),
     "ValueError input_shape: expected 1 to 3 spatial axes and the channels, got (4,); …": lambda: rnn.ConvLSTM(
         (4,), H, 3

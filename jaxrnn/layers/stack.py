@@ -214,9 +214,15 @@ def check_layers(layers: tuple, example: str) -> None:
 
 
 def consecutive_sizes(layers: tuple) -> None:
-    """The input size of each layer is the output size of the layer below, where both are known."""
-    size_below, below = None, ""
+    """The input size of each layer is the output size of the layer below, where both are known; images stay images."""
+    size_below, below, images = None, "", 0
     for index, layer in enumerate(layers):
+        ndim = input_ndim(layer)
+        if images and ndim == 1 and _has_state(layer):
+            checks.refuse(f"layers[{index}]", f"a layer of {images} input axes, those of the outputs of {below}",
+                          f"1 in {layer!r}", "Flatten(cell.output_shape) between them makes vectors")  # fmt: skip
+        if ndim > 1:
+            images = ndim if _has_state(layer) else 0  # Flatten
         input_size, output_size = (getattr(layer, name, None) for name in ("input_size", "output_size"))
         if input_size is not None and size_below is not None and input_size != size_below:
             checks.refuse(f"layers[{index}]", f"input size {size_below}, the output size of {below}",
@@ -224,3 +230,7 @@ def consecutive_sizes(layers: tuple) -> None:
         if output_size is not None or not getattr(layer, "preserves_size", False):
             size_below = output_size
         below = f"layers[{index}]" if output_size is not None else below
+
+
+def _has_state(layer: Any) -> bool:
+    return bool(jax.tree.leaves(jax.eval_shape(layer.initial_state, ())))

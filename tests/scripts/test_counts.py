@@ -61,6 +61,7 @@ OTHERS = {
         "forecast --decay inf",
         "sentiment --decay nan",
     ],
+    "a finite number": ["polyphonic_music --forget-bias nan"],
     "a share of at least 0 and below 1": [
         "char_lm --dropout 1",
         "classify_names --dropout 1.5",
