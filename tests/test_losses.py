@@ -167,6 +167,7 @@ def test_empty_arrays_give_0(shape, mean):
     assert losses.cross_entropy(jnp.zeros((*shape, V)), jnp.zeros(shape, int), mean=mean) == 0
 
 
+@pytest.mark.slow
 def test_batch_axes_may_be_absent_or_many():
     """No batch axis is equal to a batch of 1, two batch axes to one of their product."""
     loss, a, b, _ = make("cross_entropy", "float32")

@@ -274,7 +274,6 @@ TWICE = {"width": 3, "n_best": 2, "length_penalty": 0.7}
 AXES = {"": BATCH, ", all of the batch": P()}
 
 FAST = {
-    "gradient of a tagger": Case(unroll(tagger(), gradient=True, dropout=True), GRADIENTS),
     "gradient of a user's cell, shard_map": Case(unroll(Plain(), gradient=True), GRADIENTS, mapped=True),
     "beam_search, eos": Case(decode("beam_search", eos=3, **TWICE), ENDED),
     "cross_entropy, step": Case(loss("cross_entropy", "step"), SCALARS),
@@ -304,6 +303,7 @@ SLOW = {
         )
         for n, o in SCAN_OPTIONS.items()
     },
+    "gradient of a tagger": Case(unroll(tagger(), gradient=True, dropout=True), GRADIENTS),
     "gradient of a tagger, shard_map": Case(unroll(tagger(), gradient=True), GRADIENTS, mapped=True),
     "gradient of a user's cell, linearized": Case(unroll(Plain(), gradient=True, derivative="linearized"), GRADIENTS),
     "gradient of a user's cell": Case(unroll(Plain(), gradient=True), EACH_CHUNK),

@@ -228,7 +228,7 @@ def of_cells(model, tree):
     few(
         [(name, "plain") for name in FAMILIES]
         + [(name, "all") for name in ("stack", "user", "both directions", "residual", "tied")],
-        [("every LSTM", "plain"), ("user", "all")],
+        [("user", "all")],
     ),
 )
 def test_components_add_up_to_the_gradient(name, kind, x64):

@@ -31,6 +31,7 @@ def lived():
     return live()
 
 
+@pytest.mark.slow
 def test_memory_is_that_of_the_episode(lived):
     """Acting step by step, with resets, has the memory of each episode alone, from its own start."""
     params, (_, middle, end), (first, second) = lived

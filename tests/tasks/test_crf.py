@@ -177,6 +177,7 @@ def test_padding_changes_no_bit(rules):
 
 
 @pytest.mark.usefixtures("x64")
+@pytest.mark.slow
 def test_means():
     """Over steps, over the steps of each sequence, and over sequences; fillers do not count."""
     crf, (params, scores) = CRF(K, dtype="float64"), draw()
@@ -238,6 +239,7 @@ def test_is_its_constructor_call():
     assert hash(rnn.from_repr(repr(model))) == hash(model)
 
 
+@pytest.mark.slow
 def test_tagger_composes():
     """Scores are those of encoder and readout; the rest is the CRF's."""
     model = Tagger(rnn.Stack(rnn.Embedding(5, 4), rnn.Dropout(0.5)), CRF(K))

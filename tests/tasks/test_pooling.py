@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from contract import CLOSE, assert_close, weighted
 from refusals import refuses
-from zoo import ZOO, B, H, I, T, inputs, random_params
+from zoo import ZOO, B, H, I, T, few, inputs, random_params
 
 import jaxrnn as rnn
 from jaxrnn.tasks import AttentionPooling, pooling
@@ -90,7 +90,7 @@ def test_masked_steps_stay_out(name):
     assert_close(pool(jnp.asarray(ys), LENGTHS, HOLES), np.stack(expected))
 
 
-@pytest.mark.parametrize("name", ["lstm", "bidirectional-of-stack"])
+@pytest.mark.parametrize("name", few(["lstm", "bidirectional-of-stack"], ["lstm"]))
 def test_last_output_before_masked_steps(name):
     """It is that of the sequence without its masked steps, in both directions."""
     model = ZOO[name].build("float64")
@@ -147,6 +147,7 @@ def test_last_is_the_hidden_state(cell, reverse):
     assert_close(pooling.last(model, params, xs, lengths=LENGTHS, reverse=reverse), getattr(final, "h", final))
 
 
+@pytest.mark.slow
 def test_last_of_a_deep_tagger():
     """The last outputs of the topmost bidirectional layer; layers below are unrolled, layers above follow."""
     below, top = (
