@@ -36,6 +36,8 @@ def test_forecast():
     np.testing.assert_array_equal(median.get_xydata(), [[1, 50], [2, 100], [3, 150]])
     np.testing.assert_array_equal(before.get_xydata(), [[-1, 7], [0, np.nan]])
     np.testing.assert_array_equal(truth.get_xydata(), [[1, 50], [2, np.nan], [3, 0]])
+    texts = [text.get_text() for text in axes.get_legend().get_texts()]
+    assert texts == ["90 %", "50 %", "median", "until then", "what came"]
 
 
 def test_forecast_at_times():
@@ -45,6 +47,7 @@ def test_forecast_at_times():
     assert plots.forecast(SAMPLES, days, own, before=[1, 2], name=None) is own
     own.figure.canvas.draw()
     assert own.get_legend() is None
+    assert own.get_legend_handles_labels()[1] == []
     assert own.lines[1].get_xdata()[0] == np.datetime64("2023-12-30")
     assert plots.forecast(SAMPLES[:, :1], before=[1]).lines[0].get_marker() == "."
 

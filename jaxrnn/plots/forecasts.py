@@ -38,7 +38,7 @@ def forecast(
         truth: ``[h]``, what came, as points; NaN where it is not known.
         levels: shares p of the intervals.
         color: of median and intervals.
-        name: of the median in the legend; None draws no legend.
+        name: of the median in the legend; with None there is no legend, and nothing of this forecast in a later one.
 
     Raises:
         TypeError, ValueError: shapes do not fit; samples are not finite; a level is not between 0 and 1.
@@ -63,21 +63,27 @@ def forecast(
             checks.refuse("levels", "shares between 0 and 1", level, "0.8 for 80 %")
     axes = new_axes(axes)
     points = "." if count == 1 else None
+
+    def label(text: str) -> str | None:
+        return None if name is None else text
+
     for n, level in enumerate(sorted(levels, reverse=True)):
         band = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2], axis=0)
-        axes.fill_between(at, *band, color=color, alpha=0.15 * (n + 1), lw=0, label=f"{level:.0%}".replace("%", " %"))
+        axes.fill_between(at, *band, color=color, alpha=0.15 * (n + 1), lw=0, label=label(f"{100 * level:g} %"))
     axes.plot(at, np.median(drawn, 0), color=color, lw=1.6, marker=points, label=name)
     if before is not None:
         values = as_numbers("before", before, "numbers [L]")
         if values.ndim != 1:
             checks.refuse("before", "numbers [L]", checks.describe(values))
         step = at[1] - at[0] if count > 1 else 1
-        axes.plot(at[0] - step * np.arange(len(values), 0, -1), values, color="black", lw=1.2, label="until then")
+        axes.plot(
+            at[0] - step * np.arange(len(values), 0, -1), values, color="black", lw=1.2, label=label("until then")
+        )
     if truth is not None:
         values = as_numbers("truth", truth, f"numbers [{count}], one for each step")
         if values.shape != (count,):
             checks.refuse("truth", f"numbers [{count}], one for each step", checks.describe(values))
-        axes.plot(at, values, "o", color="black", ms=3, label="what came")
+        axes.plot(at, values, "o", color="black", ms=3, label=label("what came"))
     if name is None:
         grid(axes)
         return axes
