@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import pathlib
@@ -132,6 +133,7 @@ def history(
             panel.set_ylabel({"loss": quantity, "grad_norm": "gradient norm"}.get(group[0], group[0]))
         if group == ["grad_norm"] and np.nanmax(found.training.get("grad_norm", 0)) > 0:
             panel.set_yscale("log")
+            panel.yaxis.set_minor_formatter(functools.partial(_minor_label, panel))
     if (names_of_first := panels[0].get_legend()) is not None:
         panels[0].add_artist(names_of_first)  # or the legend of the kinds would replace it
     order = sorted(kinds, key=lambda label: [*KINDS, label].index(label))
@@ -141,6 +143,12 @@ def history(
     if panels[-1].get_xscale() == "linear":
         panels[-1].locator_params(axis="x", integer=True)
     return panels[0]
+
+
+def _minor_label(axes: Axes, value: float, _: int) -> str:
+    """Between powers of ten: 2 and 5, where the axis has hardly one of them; there is little room."""
+    low, high = axes.get_ylim()
+    return f"{value:g}" if high < 30 * low and f"{value:e}"[0] in "25" else ""
 
 
 class _Run(NamedTuple):
