@@ -4,6 +4,7 @@ import gc
 import itertools
 import os
 import pathlib
+import sys
 
 import jax
 import pytest
@@ -23,11 +24,25 @@ MAPPINGS = pathlib.Path("/proc/self/maps")  # on Linux
 finished = itertools.count(1)
 
 
-def pytest_runtest_teardown():
-    """Forget the compiled programs in time: each is several mappings of memory, and the 65,531st ends the process."""
-    if next(finished) % 50 == 0 and MAPPINGS.exists() and MAPPINGS.read_bytes().count(b"\n") > 40_000:
-        jax.clear_caches()
-        gc.collect()
+class CleanUp:
+    """After each test, also after the doctests of the library, which a hook of this file alone does not see."""
+
+    @staticmethod
+    def pytest_runtest_teardown():
+        """Close all figures, and forget the compiled programs in time.
+
+        A program is several mappings of memory, and the 65,531st ends the process.
+        """
+        if (pyplot := sys.modules.get("matplotlib.pyplot")) is not None:
+            pyplot.close("all")
+        if next(finished) % 50 == 0 and MAPPINGS.exists() and MAPPINGS.read_bytes().count(b"\n") > 40_000:
+            jax.clear_caches()
+            gc.collect()
+
+
+def pytest_configure(config):
+    """Register what is done after each test."""
+    config.pluginmanager.register(CleanUp())
 
 
 LONG = ("test_mesh", "test_kill", "test_sharding", "test_readme", "test_contract", "test_flow", "test_gpu_check")

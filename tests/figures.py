@@ -3,15 +3,13 @@
 import pytest
 
 matplotlib = pytest.importorskip("matplotlib")
+pytest.importorskip("matplotlib.pyplot")
 
 
 @pytest.fixture(autouse=True)
 def agg_backend():
-    """Draw without a display, and close all figures."""
+    """Draw without a display."""
     matplotlib.use("Agg")
-    pytest.importorskip("matplotlib.pyplot").close("all")  # those of other tests
-    yield
-    pytest.importorskip("matplotlib.pyplot").close("all")
 
 
 def legend(axes):

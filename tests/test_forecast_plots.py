@@ -2,21 +2,12 @@
 
 import numpy as np
 import pytest
+from figures import agg_backend, legend, matplotlib  # noqa: F401  (a fixture)
 from refusals import refuses
 
 from jaxrnn import plots
 
-matplotlib = pytest.importorskip("matplotlib")
 SAMPLES = np.arange(101.0)[:, None] * [1, 2, 3]  # quantiles of step n: p * 100 n
-
-
-@pytest.fixture(autouse=True)
-def agg_backend():
-    """Draw without a display, and close all figures."""
-    matplotlib.use("Agg")
-    pyplot = pytest.importorskip("matplotlib.pyplot")
-    yield
-    pyplot.close("all")
 
 
 def bounds(band, at):
@@ -36,8 +27,7 @@ def test_forecast():
     np.testing.assert_array_equal(median.get_xydata(), [[1, 50], [2, 100], [3, 150]])
     np.testing.assert_array_equal(before.get_xydata(), [[-1, 7], [0, np.nan]])
     np.testing.assert_array_equal(truth.get_xydata(), [[1, 50], [2, np.nan], [3, 0]])
-    texts = [text.get_text() for text in axes.get_legend().get_texts()]
-    assert texts == ["90 %", "50 %", "median", "until then", "what came"]
+    assert legend(axes) == ["90 %", "50 %", "median", "until then", "what came"]
 
 
 def test_forecast_at_times():

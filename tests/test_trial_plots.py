@@ -5,26 +5,17 @@ from collections import OrderedDict
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from figures import agg_backend, matplotlib  # noqa: F401  (a fixture)
 from refusals import refuses
 
 from jaxrnn import plots
 from jaxrnn.data.trials import Trials
 
-matplotlib = pytest.importorskip("matplotlib")
 EPOCHS = OrderedDict(fixation=jnp.array([[0, 0], [1, 2]]), response=jnp.array([[1, 2], [4, 4]]))
 TRIALS = Trials(jnp.arange(24.0).reshape(4, 2, 3), jnp.zeros((4, 2), int), jnp.ones((4, 2), bool), {}, EPOCHS,
                 20 * jnp.arange(4.0))  # fmt: skip
 LEVELS = np.array([-1, -1, 0, 0, 1, 1, 1, 1])
 CHOICES = {"network": np.array([0, 0, 0, 1, 1, 1, 1, 0], bool)}
-
-
-@pytest.fixture(autouse=True)
-def agg_backend():
-    """Draw without a display, and close all figures."""
-    matplotlib.use("Agg")
-    pyplot = pytest.importorskip("matplotlib.pyplot")
-    yield
-    pyplot.close("all")
 
 
 def test_trial():
