@@ -1,6 +1,6 @@
 """Models and parameters to and from other libraries: exact, or refused with the reason.
 
-Each room is imported when it is first used, and with it the other library only when a function needs it.
+Each submodule is imported when it is first used, and with it the other library only when a function needs it.
 
 ==================  ==============================================================================================
 torch, keras        ``from_module(module) -> (model, params)`` and ``to_module(model, params) -> module``

@@ -67,7 +67,7 @@ def skip(app, what, name, obj, default, options):
 def describe(app, what, name, obj, options, lines):
     """A constant has that of its class, such as dict: not shown."""
     if what == "data":
-        lines[:] = [f"A ``{type(obj).__name__}``, described in the text of its room."]
+        lines[:] = [f"A ``{type(obj).__name__}``, described in the text of its module."]
 
 
 def setup(app):

@@ -9,7 +9,7 @@ nn.Dropout, nn.Tanh, …          :class:`~jaxrnn.Dropout`, :class:`~jaxrnn.Acti
 nn.Sequential, a list of these  :class:`~jaxrnn.Stack`
 ==============================  ==================================================================================
 
-In the other direction a stack that is not one nn.LSTM becomes a ``Sequential`` of this room, an nn.Sequential that
+In the other direction a stack that is not one nn.LSTM becomes a ``Sequential`` of this module, an nn.Sequential that
 carries the states of its recurrent parts.
 """
 
