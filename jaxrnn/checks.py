@@ -215,8 +215,8 @@ def required(argument: str, value: Any, fix: str) -> None:
 
 def random_key(argument: str, key: Any) -> None:
     """A random key of jax, typed or raw, or None."""
-    typed = hasattr(key, "dtype") and jnp.issubdtype(key.dtype, jax.dtypes.prng_key)
-    raw = hasattr(key, "dtype") and key.dtype == jnp.uint32 and key.ndim >= 1
+    typed = hasattr(key, "dtype") and jnp.issubdtype(key.dtype, jax.dtypes.prng_key) and key.ndim == 0
+    raw = hasattr(key, "dtype") and key.dtype == jnp.uint32 and key.ndim == 1
     if key is not None and not typed and not raw:
         refuse(argument, "a random key", describe(key), "jax.random.key(0) makes one", TypeError)
 

@@ -29,6 +29,7 @@ from typing import Any, NamedTuple, Protocol, TypeAlias, TypeVar
 
 import jax
 import jax.export
+import numpy as np
 
 __all__ = ["Cell", "Complex", "Differential", "Layer", "LinearRecurrence", "Maskable", "ScanOptions"]
 
@@ -165,6 +166,21 @@ class Maskable(Cell, Protocol):
         self, params: Params, state: State, x: PyTree, *, recurrent: Mask, candidate: Mask
     ) -> tuple[State, PyTree]:
         """Take one step with ``recurrent(h)`` in the products and ``candidate(c̃)`` in the update."""
+
+
+def units(state: State) -> PyTree:
+    """For each array of a state whether it holds units, that may be kept or learned one by one.
+
+    They are floating; a state with ``unit_fields`` names its fields that hold some, the others belong together.
+    """
+
+    def mark(part: Any) -> Any:
+        if not hasattr(part, "unit_fields"):
+            return jax.dtypes.issubdtype(part.dtype, np.floating)
+        others = set(part._fields) - set(part.unit_fields)
+        return jax.tree.map(lambda _: True, part)._replace(**dict.fromkeys(others, False))
+
+    return jax.tree.map(mark, state, is_leaf=lambda part: hasattr(part, "unit_fields"))
 
 
 class LinearRecurrence(Cell, Protocol):

@@ -108,6 +108,18 @@ HYPERPARAMETERS = {
     "ValueError layers[1]: expected a layer of 2 input axes, … layers[0], got 1 in GRU(2, 3); Flatten…": lambda: (
         rnn.Stack(rnn.ConvLSTM((4, 1), 2, 3), rnn.GRU(2, 3))
     ),
+    "ValueError layers[1]: expected input shape (2, 2), the output shape of layers[0], got (4, 2) in …": lambda: (
+        rnn.Stack(rnn.ConvLSTM((4, 1), 2, 3, strides=2), rnn.ConvLSTM((4, 2), 2, 3))
+    ),
+    "ValueError encoder: expected one whose outputs are vectors, got outputs of 2 axes from …": lambda: (
+        rnn.tasks.Classifier(rnn.ConvLSTM((4, 1), 2, 3), 3)
+    ),
+    "TypeError body: expected one that can be stepped, got Bidirectional(…": lambda: rnn.tasks.ActorCritic(
+        rnn.Bidirectional(rnn.GRU(2, 3)), 4
+    ),
+    "ValueError names: expected one parameter at least, got none; …": lambda: rnn.WeightDrop(
+        rnn.GRU(2, 3), 0.1, names=()
+    ),
     "TypeError input_shape: expected a tuple of sizes such as (64, 64, 1), got int 4": lambda: rnn.ConvLSTM(4, H, 3),
     "ValueError input_shape: expected 1 to 3 spatial axes and the channels, got (4,); …": lambda: rnn.ConvLSTM(
         (4,), H, 3

@@ -124,6 +124,9 @@ CALLS = {
     "TypeError reverse: expected True or False, got int 1": lambda: unroll(reverse=1),
     "TypeError reverse: expected True or False, got str yes": lambda: unroll(reverse="yes"),
     "TypeError key: expected a random key, got int 0; jax.random.key(0) makes one": lambda: unroll(key=0),
+    "TypeError key: expected a random key, got key<fry>[3]; jax.random.key(0) makes one": lambda: unroll(
+        key=jax.random.split(jax.random.key(0), 3)
+    ),
     "TypeError key: expected a random key, got float32[2]; jax.random.key(0) makes one": lambda: unroll(
         key=jnp.zeros(2)
     ),

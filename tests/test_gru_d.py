@@ -83,3 +83,11 @@ def test_no_other_library_has_it(convert):
     cell = rnn.GRUD(3, H)
     with pytest.raises(TypeError, match=r"expected .*, got GRUD\(3, 4\)"):
         convert(cell, cell.init(jax.random.key(0)))
+
+
+def test_the_time_has_a_direction():
+    """From the other side the time since the step before is another: no Bidirectional reads it, one without it does."""
+    for layer in (rnn.GRUD(3, H), rnn.Stack(rnn.Zoneout(rnn.GRUD(3, H), 0.1), rnn.Linear(H, 2))):
+        with pytest.raises(ValueError, match=r"backward: expected a layer whose inputs do not hold the time .*, got"):
+            rnn.Bidirectional(layer)
+    assert rnn.Bidirectional(rnn.GRUD(4, H)).output_size == 2 * H

@@ -203,3 +203,14 @@ def test_refusals():
         "ValueError context_size: …context_size=C…",
         lambda: plain.with_context(params, jnp.ones((B, 3))),
     )
+
+
+def test_units_alone_are_learnt():
+    """c, n and m of an sLSTM are one number, a weighted mean; what GRU-D records of its inputs is not learnt."""
+    init = rnn.initializers.normal(1.0)
+    models = [rnn.LearnedState(cell(3, 4, dtype="float64"), state_init=init) for cell in (rnn.GRUD, rnn.SLSTM)]
+    for model in models:
+        params = model.init(jax.random.key(0))
+        assert [leaf.shape for leaf in jax.tree.leaves(params.state)] == [(4,)]
+    _, ys = rnn.unroll(model, params, jnp.ones((5, 2, 3)))
+    assert jnp.abs(ys).max() <= 1

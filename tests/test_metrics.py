@@ -216,6 +216,11 @@ def test_refusals():
     refuses("ValueError average: expected one of 'macro', …or None, got 'binary'…", lambda: metrics.f1(2, "binary"))
     for sizes in (0, -1, [0, 0], []):
         refuses("ValueError utf8_bytes: …", lambda sizes=sizes: metrics.bits_per_byte(sizes))
+    for sizes in (1.5, [1.9, 1.9], "ab", [[1]]):
+        refuses(
+            "TypeError utf8_bytes: expected one int, or V of them, got …",
+            lambda sizes=sizes: metrics.bits_per_byte(sizes),
+        )
     refuses("ValueError utf8_bytes: expected 3 numbers, one for each logit, got 2; 0 for tokens without text",
             lambda: metrics.bits_per_byte([1, 1])(ones, labels))  # fmt: skip
     refuses("TypeError levels: …", lambda: metrics.quantile_loss(0.5))

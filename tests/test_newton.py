@@ -208,6 +208,9 @@ def test_refusals():
     cell = rnn.GRU(I, 4)
     params, xs = cell.init(jax.random.key(0)), jnp.ones((2, I))
     newton = functools.partial(rnn.parallel.newton, cell, params, xs)
+    cell, params, xs = vanilla(0.5)
+    refuses("ValueError xs: expected finite numbers, for parallel='newton', got …",
+            lambda: rnn.unroll(cell, params, xs.at[1].set(jnp.nan), parallel="newton"))  # fmt: skip
     refuses("ValueError damping: expected a number above 0, got 0", lambda: newton(damping=0))
     refuses("ValueError tolerance: expected a number above 0, got -1", lambda: newton(tolerance=-1))
     refuses("ValueError jacobian: expected one of 'full', 'diagonal', got 'none'", lambda: newton(jacobian="none"))

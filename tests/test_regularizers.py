@@ -302,8 +302,8 @@ REFUSALS = {
     "ValueError rate: expected a number in [0, 1), got 1.0; it is the share that keeps its state": lambda: rnn.Zoneout(
         gru(), 1.0
     ),
-    "ValueError rate: expected a number, or 2, one for each array of the state, got (0.1,)": lambda: rnn.Zoneout(
-        lstm(), (0.1,)
+    "ValueError rate: expected a number, or 2, one for each array of units of the state, got (0.1,)": lambda: (
+        rnn.Zoneout(lstm(), (0.1,))
     ),
     "TypeError cell: expected a cell with a masked_step for RecurrentDropout, got Average(…; …Zoneout…": lambda: (
         rnn.RecurrentDropout(zoo.Average(I), 0.1)
@@ -321,7 +321,7 @@ REFUSALS = {
         gru(), 0.1, "batch"
     ),
     "TypeError embedding: expected an Embedding, got GRU…": lambda: rnn.WordDropout(gru(), 0.1),
-    "ValueError names: expected one of 'w_xh', 'w_hh', 'b_h'; a layer around a cell: wrap the cell, got 'w'": lambda: (
+    "ValueError names: expected some of 'w_xh', 'w_hh', 'b_h', got 'w'; …; a layer around a cell: wrap…": lambda: (
         rnn.WeightDrop(lstm(), 0.1, names=("w",))
     ),
     "ValueError alpha: expected a number in (0, 1], got 0; …time constant": lambda: rnn.LeakyRNN(I, H, alpha=0),
@@ -333,3 +333,16 @@ REFUSALS = {
 def test_refusals(text):
     """The message of each wrong argument."""
     refuses(text, REFUSALS[text])
+
+
+def test_zoneout_keeps_units_alone():
+    """What a state records of the inputs, and numbers that belong together, are those of the cell."""
+    model = rnn.Zoneout(rnn.GRUD(5, 4, dtype="float64"), 0.9)
+    xs = jnp.array([[[1.0, 2, 1, 1, 0]], [[3.0, 0, 1, 0, 2]], [[0.0, 0, 0, 0, 5]]])
+    for key in (None, jax.random.key(1)):
+        state = rnn.unroll(model, model.init(jax.random.key(0)), xs, key=key)[0].state
+        assert (state.last.tolist(), state.elapsed.tolist()) == ([[3, 2]], [[5, 7]])
+    cell = rnn.SLSTM(2, 3, dtype="float64")
+    model, xs = rnn.Zoneout(cell, 0.5), 10 * jax.random.normal(jax.random.key(2), (9, 8, 2))
+    _, ys = rnn.unroll(model, model.init(jax.random.key(0)), xs, key=jax.random.key(1))
+    assert jnp.abs(ys).max() <= 1  # a weighted mean, as without

@@ -26,6 +26,11 @@ class GRUDState(NamedTuple):
     last: Array
     elapsed: Array
 
+    @property
+    def unit_fields(self) -> tuple[str]:
+        """The other two record the inputs."""
+        return ("h",)
+
 
 @exportable
 class GRUDParams(NamedTuple):
@@ -66,8 +71,12 @@ class GRUD:
     An input is ``[x, m]``: D values, and whether each is observed (1 or 0; a value that is not may be anything, even
     NaN), as :class:`~jaxrnn.data.Windows` and forecasters have them. A last feature, if there is one, is the time since
     the step before; without it that is 1. From it the cell counts δ, the time since each feature was observed. A value
-    decays to the mean of its feature, which is 0 here: scale the values to mean 0. In reverse the time is that between
-    a step and the one after it.
+    decays to the mean of its feature, which is 0 here: scale the values to mean 0.
+
+    With the time, ``unroll(..., reverse=True)`` needs that between a step and the one after it, and so there is no
+    :class:`~jaxrnn.Bidirectional`, whose directions have the same inputs. A step without any value is one whose flags
+    are 0: a step that ``input_mask`` or :class:`~jaxrnn.Clockwork` skips is none, and its time is not counted. Zoneout
+    and learned initial states are those of h alone.
 
     The state is ``GRUDState(h, last, elapsed)``; the output is ``h_t``. It has no rule for its derivative: autodiff.
 
@@ -123,6 +132,11 @@ class GRUD:
     @property
     def output_size(self) -> int:
         return self.hidden_size
+
+    @property
+    def reads_intervals(self) -> bool:
+        """Whether an input holds the time since the step before."""
+        return self.input_size % 2 == 1
 
     @property
     def num_values(self) -> int:

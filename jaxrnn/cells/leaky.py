@@ -34,7 +34,8 @@ class LeakyRNN:
         h_t &= (1 - α) \, h_{t-1} + α \, f(a)
 
     These are steps of length Δt of :math:`τ \dot h = -h + f(h w_{hh} + x w_{xh} + b_h + \sqrt{2 τ} σ ξ(t))` with α = Δt
-    / τ. Without a key there is no noise; with one, step t draws from ``fold_in(key, t)``. The state is ``h [..., H]``,
+    / τ. Without a key there is no noise; with one, step t draws from ``fold_in(key, t)``, t from the start of
+    this call: each chunk and each ``step`` needs another key. The state is ``h [..., H]``,
     the rates, and so is the output. The noise is inside of f, as in Yang et al. (2019); in Song et al. (2016) the state
     is the current, with the noise outside of f, and the rate is f of it.
 

@@ -26,6 +26,11 @@ class SLSTMState(NamedTuple):
     n: Array
     m: Array
 
+    @property
+    def unit_fields(self) -> tuple[str]:
+        """The other three are one number: c / n, both in units of exp(m)."""
+        return ("h",)
+
 
 @exportable
 class SLSTMParams(NamedTuple):
@@ -63,7 +68,7 @@ class SLSTM:
     without it, and so is its gradient. Where nothing is stored yet, n = 0, m is :math:`\tilde i`. With
     ``forget="exponential"`` :math:`\log f = \tilde f`. With N *heads* the units are N groups, and h is an input of the
     gates of its own group only. The state is ``SLSTMState(h, c, n, m)``, each ``[..., H]`` and at first 0; the output
-    is ``h_t``. It is differentiated by autodiff.
+    is ``h_t``. It is differentiated by autodiff. Zoneout and learned initial states are those of h alone.
 
     Args:
         input_size: I, the features of one input.

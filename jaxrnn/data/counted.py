@@ -62,7 +62,7 @@ def targets_and_mask(batch: PyTree, *, aligned: bool | None = None) -> tuple[PyT
         return batch.targets, jnp.ones(np.shape(batch.targets), bool)
     if type(batch) in (tuple, list) and len(batch) == 2:
         return batch[1], None
-    targets, lengths, mask, inputs = (_field(batch, name) for name in ("targets", "lengths", "mask", "inputs"))
+    targets, lengths, mask, inputs = (field(batch, name) for name in ("targets", "lengths", "mask", "inputs"))
     if targets is None:
         _unknown(batch)
     if mask is not None:
@@ -77,7 +77,7 @@ def targets_and_mask(batch: PyTree, *, aligned: bool | None = None) -> tuple[PyT
     return targets, jnp.asarray(lengths) > 0
 
 
-def _field(batch: Any, name: str) -> Any:
+def field(batch: Any, name: str) -> Any:
     """A field of a named tuple or dataclass, an entry of a dict; None if there is none."""
     return batch.get(name) if isinstance(batch, dict) else getattr(batch, name, None)
 

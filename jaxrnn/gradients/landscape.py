@@ -74,7 +74,7 @@ def loss_landscape(
         *directions: δ, or δ and η, trees like ``params``: of :func:`random_direction`, or the difference of two trained
             networks, along which step 0 is the one and step 1 the other.
         radius: the largest step.
-        points: N, the number of steps; an odd one has step 0 among them.
+        points: N, the number of steps, at least 2; an odd one has step 0 among them.
 
     Returns:
         :class:`Landscape`. One evaluation after another, in the memory of one.
@@ -94,6 +94,8 @@ def loss_landscape(
     """
     gradient_checks.loss_function(loss, "loss(params)")
     checks.size("points", points)
+    if points < 2:
+        checks.refuse("points", "at least 2, from -radius to radius", points)
     checks.number("radius", radius)
     if radius <= 0:
         checks.refuse("radius", "a number above 0", radius)

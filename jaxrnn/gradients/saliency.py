@@ -126,6 +126,10 @@ def saliency(
             checks.refuse("model", "one Embedding, for token ids", f"{len(tables)} in {model!r}")
         vectors, features = jnp.take(tables[0].w, vectors, 0, mode="clip"), 1  # in the padding ids may be anything
 
+    if not hasattr(model, "initial_state") and not callable(getattr(model, "apply", None)):
+        checks.refuse("model", "a cell or layer, or one with apply(params, xs)", repr(model),
+                      "of a Tagger Stack(encoder, readout)", TypeError)  # fmt: skip
+
     def value(vectors: Array) -> Array:
         if not is_text:
             return of_inputs(model, params, vectors)

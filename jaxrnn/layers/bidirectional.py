@@ -49,7 +49,8 @@ class Bidirectional:
     Raises:
         TypeError: ``forward`` or ``backward`` is not a hashable cell or layer; ``step`` is called, as the backward
             direction needs the future inputs.
-        ValueError: the sizes of the directions do not match each other or the merge.
+        ValueError: the sizes of the directions do not match each other or the merge; inputs hold the time since the
+            step before (:class:`~jaxrnn.GRUD`).
 
     Example:
         >>> import jax, jax.numpy as jnp, jaxrnn as rnn
@@ -73,6 +74,10 @@ class Bidirectional:
         if self.backward is not None:
             checks.layer("backward", self.backward)
         checks.one_of("merge", self.merge, MERGES)
+        if contains(self.directions[1], "reads_intervals"):
+            checks.refuse("backward", "a layer whose inputs do not hold the time since the step before",
+                          repr(self.directions[1]), "from the other side that is the time until the step after: leave "
+                          "it out, or use two unrolls")  # fmt: skip
         a, b = (getattr(layer, "output_size", None) for layer in self.directions)
         if self.merge in ("sum", "mean", "product") and None not in (a, b) and a != b:
             checks.refuse(
@@ -156,9 +161,14 @@ def backward_options(options: ScanOptions) -> ScanOptions:
 
 def sees_future(model: Any) -> bool:
     """Whether a model, or one of a tuple, contains a bidirectional or a reversed layer, as far as attributes show."""
+    return contains(model, "sees_future")
+
+
+def contains(model: Any, attribute: str) -> bool:
+    """Whether this attribute of a model, of one of a tuple, or of a part of it is True."""
     parts = model if isinstance(model, tuple) else ()
     if dataclasses.is_dataclass(model) and not isinstance(model, type):
         parts = tuple(getattr(model, field.name) for field in dataclasses.fields(model))
     elif hasattr(model, "over_time") and not isinstance(model, type):
         parts = tuple(vars(model).values())
-    return getattr(model, "sees_future", False) is True or any(map(sees_future, parts))
+    return getattr(model, attribute, False) is True or any(contains(part, attribute) for part in parts)

@@ -15,7 +15,7 @@ from jaxrnn.initializers import Initializer
 from jaxrnn.layers.wrappers import Wrapper
 from jaxrnn.precision import broadcast, cast_like
 from jaxrnn.scan import where
-from jaxrnn.types import Array, Params, PyTree, ScanOptions, State, exportable, is_layer
+from jaxrnn.types import Array, Params, PyTree, ScanOptions, State, exportable, is_layer, units
 from jaxrnn.unroll import one_step, over_time
 
 
@@ -24,7 +24,7 @@ class LearnedStateParams(NamedTuple):
     """Parameters of the layer, its initial state, and how that depends on a context ``[..., C]``, set at run time.
 
     ``state`` is the state of one sequence, without batch axes, and ``w`` has a leading axis C; both have None in place
-    of integers.
+    of what is no unit.
     """
 
     layer: Params
@@ -54,8 +54,8 @@ class LearnedState(Wrapper):
 
     It is the state of a new sequence everywhere: in ``unroll``, after ``resets``, in decoding and in training on
     streams. As ``initial_state`` takes no parameters, its states are marked as fresh, and the next step or unroll
-    replaces fresh states by the learned one. A state that is passed on is used as it is. Integers of a state, a count
-    of steps for instance, start as they do in the layer.
+    replaces fresh states by the learned one. A state that is passed on is used as it is. What is no unit, such as a
+    count of steps or the normaliser of an sLSTM, starts as it does in the layer.
 
     A context is set by ``params = layer.with_context(params, context)``; in the decoder of
     :class:`~jaxrnn.tasks.EncoderDecoder` and :class:`~jaxrnn.tasks.Captioner` it is the encoded vector, in place of
@@ -99,7 +99,8 @@ class LearnedState(Wrapper):
     def init(self, key: Array) -> LearnedStateParams:
         """Draw the parameters of the layer, the state b and, with a context, w."""
         layer_key, state_key, w_key = jax.random.split(key, 3)
-        state = jax.tree.map(lambda s: s if jnp.issubdtype(s.dtype, jnp.floating) else None, self.layer.initial_state())
+        initial = self.layer.initial_state()
+        state = jax.tree.map(lambda s, is_unit: s if is_unit else None, initial, units(initial))
         leaves, structure = jax.tree.flatten(state)
 
         def draw(argument: str, init: Any, key: Array, *axes: int) -> State:

@@ -17,7 +17,7 @@ from jaxrnn import checks
 from jaxrnn.adaptor import Adaptor, first, replace_output, replace_state
 from jaxrnn.constructor import hyperparameters
 from jaxrnn.layers.clock import Clock, ClockedWrapper, bernoulli, check_cell, dropout_mask, innermost, unchanged
-from jaxrnn.types import Array, Params, PyTree, Recurrence, State, has_differential, is_layer
+from jaxrnn.types import Array, Params, PyTree, Recurrence, State, has_differential, is_layer, units
 from jaxrnn.unroll import cast_state
 
 Change = Callable[[Any], Any]
@@ -61,12 +61,12 @@ class Zoneout(ClockedWrapper):
 
     where :math:`\tilde s_t` is the new state of the cell. Without a key, m is its expectation, the rate, as in the
     paper: so at evaluation it is not the cell alone. An output that is an array of the state is that of
-    :math:`s_t`. Numbers that are not floating, such as counters, are those of the cell.
+    :math:`s_t`. What is no unit, such as a counter or the normaliser of an sLSTM, is that of the cell.
 
     Args:
         cell: any cell.
-        rate: the probability that a unit keeps its state, in [0, 1); or one for each array of the state, in order:
-            ``(0.05, 0.5)`` for h and c of an LSTM.
+        rate: the probability that a unit keeps its state, in [0, 1); or one for each array of units of the state, in
+            order: ``(0.05, 0.5)`` for h and c of an LSTM.
 
     Raises:
         TypeError, ValueError: it is not a cell; a rate is out of range, or their number is not that of the arrays.
@@ -89,32 +89,29 @@ class Zoneout(ClockedWrapper):
         check_cell("Zoneout", self.cell)
         for rate in self.rate if isinstance(self.rate, tuple) else (self.rate,):
             checks.fraction("rate", rate, "it is the share that keeps its state")
-        leaves = floats(jax.eval_shape(innermost(self.cell).initial_state))
-        if isinstance(self.rate, tuple) and len(self.rate) != len(leaves):
-            checks.refuse("rate", f"a number, or {len(leaves)}, one for each array of the state", self.rate)
+        count = sum(jax.tree.leaves(units(jax.eval_shape(innermost(self.cell).initial_state))))
+        if isinstance(self.rate, tuple) and len(self.rate) != count:
+            checks.refuse("rate", f"a number, or {count}, one for each array of units of the state", self.rate)
 
     def prepare(self, key: Array | None, clock: Clock, params: Params, x: PyTree) -> tuple[Change, PyTree]:
-        leaves = floats(state_of(self.cell, params, x, clock.batch))
-        rates = self.rate if isinstance(self.rate, tuple) else (self.rate,) * len(leaves)
-        if key is None:
-            masks = [jnp.full((*clock.steps, *[1] * s.ndim), rate, s.dtype) for s, rate in zip(leaves, rates)]
-        else:
-            keys = jax.random.split(key, len(leaves))
-            masks = [
-                bernoulli(k, clock.time, clock.batch, rate, s.shape[len(clock.batch) :]).astype(s.dtype)
-                for k, s, rate in zip(keys, leaves, rates)
-            ]
+        state = state_of(self.cell, params, x, clock.batch)
+        kept, leaves = jax.tree.leaves(units(state)), jax.tree.leaves(state)
+        rates = self.rate if isinstance(self.rate, tuple) else (self.rate,) * sum(kept)
+        keys = [None] * len(rates) if key is None else jax.random.split(key, len(rates))
+
+        def mask(s: Any, rate: float, key: Array | None) -> Array:
+            if key is None:
+                return jnp.full((*clock.steps, *[1] * s.ndim), rate, s.dtype)
+            return bernoulli(key, clock.time, clock.batch, rate, s.shape[len(clock.batch) :]).astype(s.dtype)
+
+        each = iter(zip(rates, keys))
+        masks = [mask(s, *next(each)) if is_unit else None for s, is_unit in zip(leaves, kept)]
         return (_ZoneoutCell, (x, masks)) if any(rates) else (unchanged, x)
-
-
-def floats(state: State) -> list[Any]:
-    """The floating arrays of a state."""
-    return [leaf for leaf in jax.tree.leaves(state) if jnp.issubdtype(leaf.dtype, jnp.floating)]
 
 
 @dataclasses.dataclass(frozen=True)
 class _ZoneoutCell(Adaptor):
-    """The cell of the scan; its inputs are ``(x, masks)``, a mask for each floating array of the state."""
+    """The cell of the scan; its inputs are ``(x, masks)``, a mask or None for each array of the state."""
 
     def step(self, params: Params, state: State, x: tuple, **key: Array) -> tuple[State, PyTree]:
         x, masks = x
@@ -151,14 +148,14 @@ class _ZoneoutCell(Adaptor):
         return (vs, masks), step
 
 
-def mix(masks: list[Array], old: State, new: State) -> State:
-    """``m ⊙ s + (1 - m) ⊙ s̃`` for the floating arrays, one mask each; others are those of ``new``."""
+def mix(masks: list[Array | None], old: State, new: State) -> State:
+    """``m ⊙ s + (1 - m) ⊙ s̃`` for the arrays with a mask; others are those of ``new``."""
     remaining = iter(masks)
 
     def mixed(s: Array, s_new: Array) -> Array:
-        if not jnp.issubdtype(s_new.dtype, jnp.floating):
+        if (m := next(remaining)) is None:
             return s_new
-        m = next(remaining).astype(s_new.dtype)
+        m = m.astype(s_new.dtype)
         return m * s + (1 - m) * s_new
 
     return jax.tree.map(mixed, old, new)

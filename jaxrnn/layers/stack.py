@@ -215,14 +215,16 @@ def check_layers(layers: tuple, example: str) -> None:
 
 def consecutive_sizes(layers: tuple) -> None:
     """The input size of each layer is the output size of the layer below, where both are known; images stay images."""
-    size_below, below, images = None, "", 0
+    size_below, below, shape_below, axes = None, "", None, 1
     for index, layer in enumerate(layers):
-        ndim = input_ndim(layer)
-        if images and ndim == 1 and _has_state(layer):
-            checks.refuse(f"layers[{index}]", f"a layer of {images} input axes, those of the outputs of {below}",
+        if axes > 1 and input_ndim(layer) == 1 and _has_state(layer):
+            checks.refuse(f"layers[{index}]", f"a layer of {axes} input axes, those of the outputs of {below}",
                           f"1 in {layer!r}", "Flatten(cell.output_shape) between them makes vectors")  # fmt: skip
-        if ndim > 1:
-            images = ndim if _has_state(layer) else 0  # Flatten
+        shape, axes = getattr(layer, "input_shape", None), output_ndim(layer, axes)
+        if None not in (shape, shape_below) and shape != shape_below:
+            checks.refuse(f"layers[{index}]", f"input shape {shape_below}, the output shape of {below}",
+                          f"{shape} in {layer!r}")  # fmt: skip
+        shape_below = getattr(layer, "output_shape", shape_below if getattr(layer, "preserves_size", False) else None)
         input_size, output_size = (getattr(layer, name, None) for name in ("input_size", "output_size"))
         if input_size is not None and size_below is not None and input_size != size_below:
             checks.refuse(f"layers[{index}]", f"input size {size_below}, the output size of {below}",
@@ -230,6 +232,16 @@ def consecutive_sizes(layers: tuple) -> None:
         if output_size is not None or not getattr(layer, "preserves_size", False):
             size_below = output_size
         below = f"layers[{index}]" if output_size is not None else below
+
+
+def output_ndim(model: Any, below: int = 1) -> int:
+    """The axes of one output: 1 of vectors, more of images; ``below`` is that of the layer below."""
+    if isinstance(model, Stack):
+        for layer in model.layers:
+            below = output_ndim(layer, below)
+        return below
+    ndim = input_ndim(model)
+    return below if ndim <= 1 else ndim if _has_state(model) else 1  # Flatten has no state
 
 
 def _has_state(layer: Any) -> bool:

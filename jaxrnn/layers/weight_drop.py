@@ -122,8 +122,12 @@ class WeightDrop(Wrapper):
         if not known:
             checks.refuse("layer", "a cell with named parameters", repr(self.layer), "wrap each cell in it", TypeError)
         checks.instance("names", self.names, tuple, 'a tuple of names, such as ("w_hh",)')
+        if not self.names:
+            checks.refuse("names", "one parameter at least", "none", f"of {', '.join(known)}")
         for name in self.names:
-            checks.one_of("names", name, known, also="; a layer around a cell: wrap the cell")
+            if name not in known:
+                checks.refuse("names", f"some of {', '.join(map(repr, known))}", repr(name),
+                              f'names=("{known[0]}",) drops another; a layer around a cell: wrap the cell')  # fmt: skip
 
     @property
     def adapted(self) -> Any:

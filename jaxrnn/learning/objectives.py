@@ -11,21 +11,23 @@ form                                           returns
 =============================================  =======================================================================
 
 A metric ``"count"`` is the weight of a batch where several are averaged: the number of steps or sequences that the
-value is the mean over. Batches are :class:`~jaxrnn.data.PaddedBatch` or anything with the same attributes. Fillers of
-an incomplete batch, which have length 0, count nowhere. Where a batch has no lengths, as those of
-:mod:`~jaxrnn.data.synthetic`, its sequences are whole; of one with a ``mask [T, B]`` the steps count that it selects.
+value is the mean over. Batches are :class:`~jaxrnn.data.PaddedBatch` or anything with the same attributes, a dict of
+them, or a pair ``(inputs, targets)``. Fillers of an incomplete batch, which have length 0, count nowhere. Where a batch
+has no lengths, as those of :mod:`~jaxrnn.data.synthetic`, its sequences are whole; of one with a ``mask [T, B]`` the
+steps count that it selects.
 """
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import jax.numpy as jnp
 
 from jaxrnn import losses
-from jaxrnn.checks import describe, refuse
+from jaxrnn.checks import describe, refuse, tree_summary
+from jaxrnn.data.counted import field
 from jaxrnn.learning import checks as learning_checks
 from jaxrnn.types import Array, Params, PyTree, State
 from jaxrnn.unroll import unroll
@@ -84,20 +86,38 @@ def _arguments(loss: Loss) -> tuple[str, ...]:
 # ---- what counts in a batch ------------------------------------------------------------------------------------------
 
 
-def _lengths(batch: PyTree) -> Array | None:
-    """The lengths ``[B]`` of a batch; None: all of its sequences are whole."""
-    return getattr(batch, "lengths", None)
+class Parts(NamedTuple):
+    """What the ready losses read of a batch."""
+
+    inputs: PyTree
+    targets: PyTree = None
+    lengths: Array | None = None  # [B]; None: all sequences are whole
+    mask: Array | None = None  # [T, B]
+    target_lengths: Array | None = None  # [B]
+
+    @property
+    def steps(self) -> dict[str, Any]:
+        """The steps that count, as a loss takes them: by their mask if the batch has one, otherwise by lengths."""
+        return {"lengths": self.lengths} if self.mask is None else {"mask": self.mask}
+
+    def are_sequences(self, outputs: Array) -> Array:
+        """Bools ``[B]``: which are sequences, and not the fillers of an incomplete batch."""
+        return jnp.ones(outputs.shape[0], bool) if self.lengths is None else self.lengths > 0
 
 
-def _steps(batch: PyTree) -> dict[str, Any]:
-    """The steps that count, as a loss takes them: by their mask if the batch has one, otherwise by lengths."""
-    return {"mask": batch.mask} if hasattr(batch, "mask") else {"lengths": _lengths(batch)}
-
-
-def _are_sequences(batch: PyTree, outputs: Array) -> Array:
-    """Bools ``[B]``: which are sequences, and not the fillers of an incomplete batch."""
-    lengths = _lengths(batch)
-    return jnp.ones(outputs.shape[0], bool) if lengths is None else lengths > 0
+def parts(batch: PyTree, *needed: str) -> Parts:
+    """The parts of a batch by their names, or of a pair ``(inputs, targets)``; some must be there."""
+    if type(batch) in (tuple, list) and len(batch) == 2:
+        found = Parts(*batch)
+    else:
+        found = Parts(*(field(batch, name) for name in Parts._fields))
+    for name in needed:
+        if getattr(found, name) is None:
+            pairs = "target_lengths" in needed
+            refuse("batch", f"something with {', '.join(needed)}" + ", or a pair (inputs, targets)" * (not pairs),
+                   tree_summary(batch), f"data.{'Pairs' if pairs else 'Buckets'} makes such batches",
+                   TypeError)  # fmt: skip
+    return found
 
 
 # ---- outputs of a model for a batch ----------------------------------------------------------------------------------
@@ -112,7 +132,8 @@ def sequence_outputs(model: Any) -> Predict:
     learning_checks.sequence_model(model)
 
     def predict(params: Params, batch: PyTree, key: Array | None = None) -> PyTree:
-        return model.apply(params, batch.inputs, lengths=_lengths(batch), key=key)
+        batch = parts(batch, "inputs")
+        return model.apply(params, batch.inputs, lengths=batch.lengths, key=key)
 
     return predict
 
@@ -125,7 +146,8 @@ def step_outputs(model: Any) -> Predict:
     """
 
     def predict(params: Params, batch: PyTree, key: Array | None = None) -> PyTree:
-        return unroll(model, params, batch.inputs, lengths=_lengths(batch), key=key)[1]
+        batch = parts(batch, "inputs")
+        return unroll(model, params, batch.inputs, lengths=batch.lengths, key=key)[1]
 
     return predict
 
@@ -138,6 +160,7 @@ def translation_outputs(model: Any) -> Predict:
     """
 
     def predict(params: Params, batch: PyTree, key: Array | None = None) -> PyTree:
+        batch = parts(batch, "inputs", "targets", "target_lengths")
         return model.logits(
             params, batch.inputs, batch.targets, lengths=batch.lengths, token_lengths=batch.target_lengths, key=key
         )
@@ -153,6 +176,7 @@ def crf_outputs(model: Any) -> Predict:
     """
 
     def predict(params: Params, batch: PyTree, key: Array | None = None) -> PyTree:
+        batch = parts(batch, "inputs")
         return model.decode(params, batch.inputs, lengths=batch.lengths).tags
 
     return predict
@@ -188,8 +212,9 @@ def classification_loss(model: Any, loss_fn: Callable[..., Array] = losses.cross
     learning_checks.sequence_model(model)
 
     def loss(params: Params, batch: PyTree, key: Array | None) -> tuple[Array, Metrics]:
-        outputs = model.apply(params, batch.inputs, lengths=_lengths(batch), key=key)  # [B, classes]
-        counts = _are_sequences(batch, outputs)
+        batch = parts(batch, "inputs", "targets")
+        outputs = model.apply(params, batch.inputs, lengths=batch.lengths, key=key)  # [B, classes]
+        counts = batch.are_sequences(outputs)
         return loss_fn(outputs, batch.targets, mask=counts, **options), {"count": counts.sum()}
 
     return loss
@@ -209,8 +234,9 @@ def regression_loss(model: Any, loss_fn: Callable[..., Array] = losses.squared_e
     learning_checks.sequence_model(model)
 
     def loss(params: Params, batch: PyTree, key: Array | None) -> tuple[Array, Metrics]:
-        outputs = model.apply(params, batch.inputs, lengths=_lengths(batch), key=key)  # [B, q]
-        counts = _are_sequences(batch, outputs)
+        batch = parts(batch, "inputs", "targets")
+        outputs = model.apply(params, batch.inputs, lengths=batch.lengths, key=key)  # [B, q]
+        counts = batch.are_sequences(outputs)
         targets = jnp.asarray(batch.targets, outputs.dtype)
         targets = targets[..., None] if targets.shape == outputs.shape[:-1] and outputs.shape[-1] == 1 else targets
         return loss_fn(outputs, targets, mask=counts, **options), {"count": counts.sum()}
@@ -234,10 +260,10 @@ def tagging_loss(model: Any, loss_fn: Callable[..., Array] = losses.cross_entrop
     """
 
     def loss(params: Params, batch: PyTree, key: Array | None) -> tuple[Array, Metrics]:
-        _, outputs = unroll(model, params, batch.inputs, lengths=_lengths(batch), key=key)  # [T, B, classes]
-        steps = _steps(batch)
-        value = loss_fn(outputs, batch.targets, **steps, **options)
-        return value, {"count": losses.count(outputs.shape[:2], **steps)}
+        batch = parts(batch, "inputs", "targets")
+        _, outputs = unroll(model, params, batch.inputs, lengths=batch.lengths, key=key)  # [T, B, classes]
+        value = loss_fn(outputs, batch.targets, **batch.steps, **options)
+        return value, {"count": losses.count(outputs.shape[:2], **batch.steps)}
 
     return loss
 
@@ -256,6 +282,7 @@ def translation_loss(model: Any, **options: Any) -> Loss:
     """
 
     def loss(params: Params, batch: PyTree, key: Array | None) -> tuple[Array, Metrics]:
+        batch = parts(batch, "inputs", "targets", "target_lengths")
         value = model.loss(params, batch.inputs, batch.targets, lengths=batch.lengths,
                            token_lengths=batch.target_lengths, key=key, **options)  # fmt: skip
         return value, {"count": jnp.maximum(batch.target_lengths - 1, 0).sum()}
@@ -277,6 +304,9 @@ def crf_loss(model: Any, **options: Any) -> Loss:
     """
 
     def loss(params: Params, batch: PyTree, key: Array | None) -> tuple[Array, Metrics]:
+        batch = parts(batch, "inputs", "targets")
+        if batch.mask is not None:
+            refuse("batch", "lengths, as tags are chosen together", "a mask of steps", "tagging_loss takes one")
         value = model.loss(params, batch.inputs, batch.targets, lengths=batch.lengths, key=key, **options)
         count = losses.count(batch.targets.shape, lengths=batch.lengths, mean=options.get("mean", "step"))
         return value, {"count": count}
@@ -298,6 +328,7 @@ def ctc_loss(model: Any, blank: int = 0) -> Loss:
     """
 
     def loss(params: Params, batch: PyTree, key: Array | None) -> tuple[Array, Metrics]:
+        batch = parts(batch, "inputs", "targets", "target_lengths")
         _, logits = unroll(model, params, batch.inputs, lengths=batch.lengths, key=key)
         value = losses.ctc(
             logits, batch.targets, lengths=batch.lengths, label_lengths=batch.target_lengths, blank=blank

@@ -14,7 +14,7 @@ from jaxrnn.learning.checks import unidirectional
 from jaxrnn.learning.objectives import CarryLoss, Metrics
 from jaxrnn.scan import where
 from jaxrnn.types import Array, Params, PyTree, State
-from jaxrnn.unroll import unroll
+from jaxrnn.unroll import sequence_shape, unroll
 
 LossFunction = Callable[..., Array]
 
@@ -111,13 +111,13 @@ def stream_loss(model: Any, loss_fn: LossFunction = losses.cross_entropy, **opti
     count_options = {name: options[name] for name in ("lengths", "mask", "mean") if name in options}
 
     def loss(params: Params, carry: State, chunk: Chunk, key: Array | None) -> tuple[Array, tuple[State, Metrics]]:
-        carry = checks.state_like("carry", model, carry, chunk.targets.shape[1:])
+        batch = sequence_shape(model, chunk.inputs)[1]
+        carry = checks.state_like("carry", model, carry, batch)
         steps, resets = len(chunk.targets), chunk.resets if chunk.resets is None else jnp.asarray(chunk.resets)
         if resets is None:
-            batch = chunk.targets.shape[1:]
             carry = where(jnp.broadcast_to(chunk.first, batch), model.initial_state(batch), carry)
         carry, ys = truncated_unroll(model, params, carry, chunk.inputs, steps=steps, resets=resets, key=key)
-        count = losses.count(chunk.targets.shape, **count_options)
+        count = losses.count((steps, *batch), **count_options)
         return loss_fn(ys, chunk.targets, **options), (carry, {"count": count})
 
     return loss

@@ -60,8 +60,11 @@ def bits_per_byte(utf8_bytes: int | Sequence[int]) -> Metric:
 
     Source: Gao et al. (2020), "The Pile", section 3.1.
     """
-    single = isinstance(utf8_bytes, (int, np.integer))
-    sizes = tuple(map(int, [utf8_bytes] if single else utf8_bytes))  # type: ignore[arg-type]
+    numbers = np.asarray(utf8_bytes)
+    if (numbers.size and numbers.dtype.kind not in "iu") or numbers.ndim > 1:
+        checks.refuse("utf8_bytes", "one int, or V of them", checks.describe(utf8_bytes),
+                      "[len(symbol.encode()) for symbol in vocabulary.symbols]", TypeError)  # fmt: skip
+    single, sizes = numbers.ndim == 0, tuple(numbers.reshape(-1).tolist())
     if not sizes or min(sizes) < 0 or not max(sizes):
         checks.refuse("utf8_bytes", "numbers of at least 0, not all of them 0", checks.describe(utf8_bytes))
     sums = Bound.of(_nats_and_bytes, sizes=None if single else sizes)

@@ -132,6 +132,9 @@ def unroll_nonlinear(
     residual = jax.lax.stop_gradient(residual)
     converged = residual <= largest_residual(method, residual.dtype)
     if checks.is_concrete(converged) and not converged:
+        for name, values in (("xs", xs), ("params", params), ("state", state)):
+            if not all(bool(jnp.isfinite(a).all()) for a in jax.tree.leaves(values) if checks.is_concrete(a)):
+                checks.refuse(name, "finite numbers, for parallel='newton'", "some that are not")
         checks.refuse(
             "parallel",
             "'newton' for states that it finds",

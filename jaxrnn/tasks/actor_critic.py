@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from typing import Any, NamedTuple
 
 import jax
@@ -12,6 +13,7 @@ from jaxrnn import checks
 from jaxrnn.constructor import hyperparameters
 from jaxrnn.initializers import orthogonal
 from jaxrnn.layers import Linear, LinearParams
+from jaxrnn.layers.bidirectional import sees_future
 from jaxrnn.losses.returns import generalized_advantages
 from jaxrnn.types import Array, Params, State, exportable
 from jaxrnn.unroll import unroll
@@ -68,7 +70,8 @@ class ActorCritic:
         dtype: dtype of the heads; the body has its own.
 
     Raises:
-        TypeError, ValueError: an argument is of the wrong kind or out of range; the width is not known.
+        TypeError, ValueError: an argument is of the wrong kind or out of range; the width is not known; the body sees
+            the observations to come.
 
     Example:
         >>> import jax, jaxrnn as rnn, optax
@@ -99,6 +102,9 @@ class ActorCritic:
 
     def __post_init__(self) -> None:
         checks.layer("body", self.body)
+        if sees_future(self.body):
+            checks.refuse("body", "one that can be stepped", repr(self.body),
+                          "an action is chosen before the observations to come", TypeError)  # fmt: skip
         checks.size("actions", self.actions)
         object.__setattr__(self, "dtype", checks.float_dtype("dtype", self.dtype))
         if self.features is None and getattr(self.body, "output_size", None) is None:
@@ -154,8 +160,24 @@ class ActorCritic:
             key: a random key.
         """
         checks.size("batch", batch)
+        checks.random_key("key", key)
         state, observation = jax.vmap(environment.reset)(jax.random.split(key, batch))
-        return Moment(state, observation, jnp.ones(batch, bool), self.body.initial_state((batch,)))
+        first = Moment(state, observation, jnp.ones(batch, bool), self.body.initial_state((batch,)))
+        step, params = functools.partial(self._step, environment), jax.eval_shape(self.init, key)
+        after, _ = jax.eval_shape(step, params, first, key)  # a step may give other dtypes than a start
+        return jax.tree.map(lambda a, b: a if a.dtype == b.dtype else a.astype(b.dtype), first, after)
+
+    def _step(
+        self, environment: Any, params: ActorCriticParams, moment: Moment, key: Array
+    ) -> tuple[Moment, tuple[Array, ...]]:
+        """One action in every environment: the moment after it, and what happened."""
+        state, observation, reset, memory = moment
+        action_key, step_key = jax.random.split(key)
+        memory, (logits, _) = self.apply(params, observation[None], memory, resets=reset[None])
+        action = jax.random.categorical(action_key, logits[0])
+        keys = jax.random.split(step_key, len(reset))
+        state, after, reward, done = jax.vmap(environment.step)(keys, state, action)
+        return Moment(state, after, done, memory), (observation, reset, action, reward)
 
     def rollout(
         self, params: ActorCriticParams, environment: Any, moment: Moment, *, steps: int, key: Array
@@ -173,17 +195,8 @@ class ActorCritic:
             ``(moment, experience)``: the moment after the last step, and what happened. No gradient flows through it.
         """
         checks.size("steps", steps)
-        params, batch = jax.lax.stop_gradient(params), moment.reset.shape[0]
-
-        def step(moment: Moment, key: Array) -> tuple[Moment, tuple[Array, ...]]:
-            state, observation, reset, memory = moment
-            action_key, step_key = jax.random.split(key)
-            memory, (logits, _) = self.apply(params, observation[None], memory, resets=reset[None])
-            action = jax.random.categorical(action_key, logits[0])
-            keys = jax.random.split(step_key, batch)
-            state, after, reward, done = jax.vmap(environment.step)(keys, state, action)
-            return Moment(state, after, done, memory), (observation, reset, action, reward)
-
+        checks.random_key("key", key)
+        step = functools.partial(self._step, environment, jax.lax.stop_gradient(params))
         last, (observations, resets, actions, rewards) = jax.lax.scan(step, moment, jax.random.split(key, steps))
         observations = jnp.concatenate([observations, last.observation[None]])
         resets = jnp.concatenate([resets, last.reset[None]])

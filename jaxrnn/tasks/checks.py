@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jaxrnn.checks import describe, integers, known_number, layer, refuse, size, tree_summary, within
 from jaxrnn.data.windows import Window
 from jaxrnn.layers.bidirectional import sees_future
+from jaxrnn.layers.stack import output_ndim
 from jaxrnn.types import input_ndim
 
 
@@ -21,6 +22,9 @@ def context_width(argument: str, cell: Any, size: int) -> None:
 
 def encoder_width(argument: str, features: Any, encoder: Any) -> None:
     """The width of the encoder's outputs: its ``output_size``, or the argument where it has none."""
+    if (axes := output_ndim(encoder)) > 1:
+        refuse("encoder", "one whose outputs are vectors", f"outputs of {axes} axes from {encoder!r}",
+               "Stack(cell, Flatten(cell.output_shape))")  # fmt: skip
     known = getattr(encoder, "output_size", None)
     if features is not None:
         size(argument, features)

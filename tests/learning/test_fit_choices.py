@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from refusals import refuses
 from runs import KEY, Noise, bits, same_bits, small_loss, small_state
 
 import jaxrnn as rnn
@@ -425,6 +426,39 @@ def test_batches_without_lengths():
     each = optax.losses.softmax_cross_entropy_with_integer_labels(logits, trials.targets)
     np.testing.assert_allclose(value, each[trials.mask].mean(), rtol=1e-6)
     assert count == [trials.mask.sum()]
+
+
+def test_batches_of_other_libraries():
+    """A pair or a dict is read like a batch with attributes; what cannot be is refused by name."""
+    model = rnn.Stack(rnn.VanillaRNN(2, 3), rnn.Linear(3, 4))
+    params, tags = model.init(KEY), [rng.integers(0, 4, len(x)) for x in SEQUENCES]
+    (batch, *_), loss = batches(tags, aligned=True), learning.tagging_loss(model)
+    expected, _ = loss(params, batch, None)
+    assert loss(params, batch._asdict(), None)[0] == expected
+    whole = (batch.inputs[:2], batch.targets[:2])
+    assert (
+        loss(params, whole, None)[0]
+        == loss(params, batch._replace(**dict(zip(("inputs", "targets"), whole)), lengths=None), None)[0]
+    )
+    for wanted, call in [
+        ("TypeError batch: expected something with inputs, targets, or a pair (inputs, targets), got …; …Buckets…",
+         lambda: loss(params, batch.inputs, None)),
+        ("TypeError batch: expected something with inputs, targets, target_lengths, got PaddedBatch…; …Pairs…",
+         lambda: learning.ctc_loss(model)(params, batch, None)),
+    ]:  # fmt: skip
+        refuses(wanted, call)
+
+
+def test_a_stream_of_numbers():
+    """Targets of a stream may be numbers, whose last axis is no batch axis."""
+    model = rnn.Stack(rnn.VanillaRNN(2, 3), rnn.Linear(3, 2))
+    params, xs = model.init(KEY), np.ones((4, 3, 2), "float32")
+    chunk = rnn.data.Chunk(xs, 2 * xs, np.array(True), None)
+    value, (_, metrics) = learning.stream_loss(model, rnn.losses.squared_error)(
+        params, model.initial_state((3,)), chunk, None
+    )
+    np.testing.assert_allclose(value, ((rnn.unroll(model, params, xs)[1] - 2 * xs) ** 2).mean(), rtol=1e-6)
+    assert metrics["count"] == 12
 
 
 @pytest.mark.slow  # README trains with it too

@@ -51,6 +51,15 @@ def test_memory_is_that_of_the_episode(lived):
     np.testing.assert_array_equal(first.resets[-1], middle.reset)
 
 
+def test_dtypes():
+    """A body of low precision widens its memory in the first step; a start has the dtypes of what follows."""
+    agent = ActorCritic(rnn.VanillaRNN(3, 2, dtype="bfloat16"), 4)
+    with jax.numpy_dtype_promotion("standard"):
+        start = agent.start(MAZE, batch=2, key=KEY)
+        after, _ = agent.rollout(agent.init(KEY), MAZE, start, steps=1, key=KEY)
+    assert jax.tree.map(jnp.result_type, start) == jax.tree.map(jnp.result_type, after)
+
+
 @pytest.mark.slow
 def test_actions_follow_the_policy():
     """Their frequencies are the probabilities; a new agent is nearly uniform."""
