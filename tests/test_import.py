@@ -108,6 +108,12 @@ def test_imported_packages_are_declared():
                 )
 
 
+def test_the_version_to_cite():
+    """CITATION.cff, which comes with the package, names this version."""
+    text = (pathlib.Path(jaxrnn.__file__).parent / "CITATION.cff").read_text("utf-8")
+    assert f"\nversion: {jaxrnn.__version__}\n" in text
+
+
 def project():
     """The ``project`` table of pyproject.toml."""
     return tomllib.loads((pathlib.Path(__file__).parent.parent / "pyproject.toml").read_text())["project"]
