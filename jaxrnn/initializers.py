@@ -81,7 +81,15 @@ class identity:
 class chrono:
     """Biases of a forget gate for memories of up to ``steps`` steps: ``log u``, u uniform on ``[1, steps - 1]``.
 
-    A gate of this bias alone keeps a value for about u steps (Tallec & Ollivier 2018).
+    A gate of this bias alone keeps a value for about u steps (Tallec & Ollivier 2018). It is meant for
+    ``JANET(forget_bias_init=)``. The ``b_h_init`` of an LSTM is that of all of its gates: there the paper's biases are
+    set after ``init``, b for the forget gate and -b for the input gate.
+
+    Example:
+        >>> import jax, jaxrnn as rnn
+        >>> cell, b = rnn.LSTM(3, 8, forget_bias=0.0), rnn.initializers.chrono(100)(jax.random.key(1), (8,), "float32")
+        >>> params = cell.init(jax.random.key(0))
+        >>> params = params._replace(b_h=params.b_h.at[:8].set(-b).at[8:16].set(b))  # gates i, f, o, c
     """
 
     steps: float
