@@ -22,3 +22,8 @@ def drawn(axes):
     assert isinstance(axes, matplotlib.axes.Axes)
     axes.figure.canvas.draw()
     return axes
+
+
+def plain_axes():
+    """The axes of a new figure without a layout."""
+    return matplotlib.pyplot.subplots()[1]

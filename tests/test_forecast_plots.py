@@ -1,8 +1,10 @@
 """Plots of forecasts: what is drawn, and refusals."""
 
+import itertools
+
 import numpy as np
 import pytest
-from figures import agg_backend, legend, matplotlib  # noqa: F401  (a fixture)
+from figures import agg_backend, legend, matplotlib, plain_axes  # noqa: F401  (a fixture)
 from refusals import refuses
 
 from jaxrnn import plots
@@ -31,7 +33,7 @@ def test_forecast():
 
 
 def test_forecast_at_times():
-    """Steps may be times, which go on to the left; without a name there is no legend; one step is a point."""
+    """Steps may be times, which go on to the left; without a name there is no legend."""
     days = np.array(["2024-01-01", "2024-01-02", "2024-01-03"], "datetime64[D]")
     own = matplotlib.pyplot.subplots()[1]
     assert plots.forecast(SAMPLES, days, own, before=[1, 2], name=None) is own
@@ -39,7 +41,35 @@ def test_forecast_at_times():
     assert own.get_legend() is None
     assert own.get_legend_handles_labels()[1] == []
     assert own.lines[1].get_xdata()[0] == np.datetime64("2023-12-30")
-    assert plots.forecast(SAMPLES[:, :1], before=[1]).lines[0].get_marker() == "."
+
+
+def test_forecast_of_one_step():
+    """The intervals are vertical bars, the narrower ones wider, and the median is a point."""
+    for step in (None, np.array(["2024-01-01"], "datetime64[D]")):
+        axes = plots.forecast(SAMPLES[:, :1], step, before=[1], levels=(0.5, 0.9))
+        axes.figure.canvas.draw()
+        wide, narrow, median, *_ = axes.lines
+        np.testing.assert_allclose([wide.get_ydata(), narrow.get_ydata()], [[5, 95], [25, 75]])
+        assert narrow.get_linewidth() > wide.get_linewidth() > 4
+        assert median.get_marker() == "."
+        assert legend(axes) == ["90 %", "50 %", "median", "until then"]
+
+
+def test_steps_and_dates():
+    """Counted steps have a label and ticks at integers; dates do not overlap; given labels stay."""
+    axes = plots.forecast(SAMPLES)
+    axes.figure.canvas.draw()
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("step", "")
+    assert axes.get_xticks().tolist() == [0, 1, 2, 3, 4]
+    axes.set_xlabel("day")
+    assert plots.forecast(SAMPLES, None, axes).get_xlabel() == "day"
+    days = np.arange("2024-01-01", "2024-01-31", dtype="datetime64[D]")
+    axes = plots.forecast(np.ones((4, 30)), days, plain_axes(), before=np.ones(300))
+    axes.figure.canvas.draw()
+    boxes = [label.get_window_extent() for label in axes.get_xticklabels()]
+    assert len(boxes) > 3
+    assert all(a.x1 < b.x0 for a, b in itertools.pairwise(boxes))
+    assert axes.get_xlabel() == ""
 
 
 @pytest.mark.parametrize(

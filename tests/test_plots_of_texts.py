@@ -86,6 +86,24 @@ def test_white_space_can_be_seen():
     assert "</span> <span" not in plots.text("a b", np.arange(3)).html
 
 
+def test_signs_that_cannot_be_seen():
+    """Controls of the direction of writing, empty tokens, halves of characters; the page can be saved."""
+    hidden = ["\u202e", "\u2066a", "\u200f", "\u2028", "\x85", "\u200b", "", "\ud83d", "a"]
+    page = plots.text(hidden, np.arange(9), quantity="half \ud83d")
+    assert [s[0] for s in spans(page)] == [
+        "‹202E›", "‹2066›a", "‹200F›", "‹2028›", "‹0085›", "‹200B›", "∅", "\ufffd", "a"
+    ]  # fmt: skip
+
+
+def test_save(tmp_path):
+    """As UTF-8, whatever is in it."""
+    page = plots.text(["\ud83d", "ä", "貓"], np.arange(3), quantity="half \ud83d")
+    page.save(tmp_path / "a.HTML")
+    assert "half ?" in (tmp_path / "a.HTML").read_text("utf-8")
+    assert "貓" in (tmp_path / "a.HTML").read_text("utf-8")
+    refuses("ValueError path: expected a path that ends with .html, got x.png", lambda: page.save("x.png"))
+
+
 CHARACTERS = st.characters(codec="utf-8", exclude_characters="\ufffe\uffff")  # which XML does not have
 
 
@@ -136,6 +154,45 @@ def test_labels_do_not_overlap():
         axes = drawn(plots.activations(tokens, np.ones((len(tokens), 3))))
         boxes = [label.get_window_extent() for label in axes.get_xticklabels()]
         assert all(a.x1 <= b.x0 + 0.5 for a, b in itertools.pairwise(boxes))
+
+
+def test_long_tokens():
+    """They are shortened, and a new figure has room for them; a given one has its own size."""
+    tokens = ["a", "x" * 200, "b"]
+    for axes in (
+        plots.activations(tokens, np.ones((3, 1))),
+        plots.saliency(tokens, np.ones(3)),
+        plots.attention(tokens, tokens, np.ones((3, 3))),
+    ):
+        drawn(axes)
+        for axis in (axes.xaxis, axes.yaxis) if axes.get_xlabel() == "source" else (axes.xaxis,):
+            assert labels(axis) == ["a", "x" * 23 + "…", "b"]
+            boxes = [label.get_window_extent() for label in axis.get_ticklabels()]
+            assert min(box.y0 for box in boxes) >= 0
+            assert min(box.x0 for box in boxes) >= 0
+            assert max(box.y1 for box in boxes) <= axes.figure.bbox.y1
+        assert axes.get_window_extent().height > 50
+
+
+def test_too_many_tokens():
+    """Numbers, where tokens would be too small to be read."""
+    many = "the quick brown fox " * 25
+    assert drawn(plots.saliency(many, np.ones(500))).get_xlabel() == "token number"
+    axes = drawn(plots.activations(["word"] * 300, np.ones((300, 2))))
+    assert axes.get_xlabel() == "token number"
+    assert [int(label.replace("−", "-")) for label in labels(axes.xaxis)] == axes.get_xticks().tolist()
+    assert len(axes.get_xticks()) < 20
+    axes = drawn(plots.attention(many, "ab", np.ones((2, 500))))
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("source, token number", "target")
+    assert drawn(plots.activations("ab", np.ones((2, 2)))).get_xlabel() == "text"
+
+
+def test_other_writing_systems(monkeypatch):
+    """A character that the fixed-width font does not have is drawn in the fonts of the user."""
+    axes = drawn(plots.activations("אב", np.ones((2, 1))))  # which only the other font of matplotlib has
+    monkeypatch.setitem(matplotlib.rcParams, "font.family", ["Noto Sans", "sans-serif"])
+    axes = plots.saliency(["貓", "a"], np.ones(2))
+    assert axes.get_xticklabels()[0].get_fontfamily() == ["monospace", "Noto Sans", "sans-serif"]
 
 
 def test_saliency():
@@ -191,6 +248,7 @@ def test_refusals():
          lambda: plots.activations("ab", np.ones((2, 3, 4)))),
         ("ValueError values: expected numbers [T, H], a row a token, got float64[2]…",
          lambda: plots.activations(None, np.ones(2))),
+        ("ValueError values: expected one row of numbers at least, got none", lambda: plots.text("ab", {})),
         ("ValueError values: expected one row at least, got none", lambda: plots.activations("ab", {})),
         ("ValueError values: expected rows [T] of one length, got float64[2], float64[3]",
          lambda: plots.activations("ab", {"i": np.ones(2), "f": np.ones(3)})),

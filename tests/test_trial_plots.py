@@ -1,5 +1,6 @@
 """Plots of trials: what is drawn, and refusals."""
 
+import itertools
 from collections import OrderedDict
 
 import jax.numpy as jnp
@@ -33,6 +34,21 @@ def test_trial():
     assert (axes.get_xlabel(), axes.get_xlim()) == ("time [ms]", (0, 80))
 
 
+def test_names_of_short_epochs():
+    """Those that do not fit are in up to three rows above the axes; the next one is left out."""
+    bounds = np.array([[0, 1, 2, 3, 4, 50], [1, 2, 3, 4, 50, 99]])
+    names = ["fixation", "stimulus", "delay", "probe", "response", "break"]
+    epochs = {name: bounds[:, n : n + 1] for n, name in enumerate(names)}
+    trials = TRIALS._replace(inputs=jnp.ones((100, 1, 3)), epochs=epochs, times=20 * np.arange(100.0))
+    axes = plots.trial(trials)
+    axes.figure.canvas.draw()
+    assert [text.get_text() for text in axes.texts] == ["fixation", "stimulus", "delay", "response", "break"]
+    boxes = [text.get_window_extent() for text in axes.texts]
+    assert not any(a.overlaps(b) for a, b in itertools.combinations(boxes, 2))
+    assert all(box.width for box in boxes)
+    assert boxes[0].y0 == boxes[-1].y0 < boxes[1].y0 < boxes[2].y0
+
+
 def test_psychometric():
     """Shares and standard errors of each level, by hand."""
     axes = plots.psychometric(LEVELS, CHOICES, quantity="coherence of motion")
@@ -44,6 +60,8 @@ def test_psychometric():
     assert axes.get_xlabel() == "coherence of motion"
     own = matplotlib.pyplot.subplots()[1]
     assert plots.psychometric({"network": LEVELS}, CHOICES, own) is own
+    integers = plots.psychometric(LEVELS, {"network": jnp.asarray(CHOICES["network"], int)})
+    np.testing.assert_allclose(integers.lines[0].get_ydata(), [0, 50, 75])
 
 
 @pytest.mark.parametrize(
@@ -55,6 +73,10 @@ def test_psychometric():
         ("TypeError choices: expected bools by name, a dict, got …", lambda: plots.psychometric(LEVELS, LEVELS)),
         ("ValueError choices['network']: expected shape [2], that of levels, got …",
          lambda: plots.psychometric(LEVELS[:2], CHOICES)),
+        ("ValueError choices['a']: expected bools, choice == 1, got numbers of 1 to 2",
+         lambda: plots.psychometric(LEVELS, {"a": 2 - CHOICES["network"]})),
+        ("TypeError choices['a']: expected bools, choice == 1, got float64[8]",
+         lambda: plots.psychometric(LEVELS, {"a": CHOICES["network"] * 1.0})),
     ],
 )  # fmt: skip
 def test_refusals(message, call):

@@ -38,7 +38,9 @@ class Text:
         return f'<!DOCTYPE html>\n<html lang="en"><head>{head}{title}</head><body>{self.html}</body></html>\n'
 
     def save(self, path: str | os.PathLike) -> None:
-        """Write the page into a file."""
+        """Write the page into a file, whose name ends with .html."""
+        if pathlib.Path(path).suffix.lower() not in (".html", ".htm"):
+            checks.refuse("path", "a path that ends with .html", path)
         pathlib.Path(path).write_text(str(self), "utf-8")
 
 
@@ -53,8 +55,9 @@ def text(
 ) -> Text:
     """Colour a text by one number a token: by the state of a unit, a gate, or a saliency.
 
-    Blue is below the centre, white at it, red above. Spaces are shown as ·, ends of lines as ↵; the number of a token
-    is shown where the mouse rests on it.
+    Blue is below the centre, white at it, red above. Spaces are shown as ·, ends of lines as ↵, an empty token as ∅;
+    the number of a token is shown where the mouse rests on it. All writing systems are shown, and emoji: browsers have
+    fonts for them.
 
     Args:
         tokens: a string, whose characters are the tokens, or a list of strings.
@@ -82,13 +85,16 @@ def text(
     """
     symbols = as_tokens("tokens", tokens)
     several = values if isinstance(values, Mapping) else {quantity: values}
+    if not several:
+        checks.refuse("values", "one row of numbers at least", "none")
     if not isinstance(between, str | None):
         checks.refuse("between", "a string or None", checks.describe(between), error=TypeError)
     glue = between if between is not None else " " if max(map(len, symbols)) > 1 else ""
     rows = {name: numbers_of(symbols, f"values[{name!r}]" if several is values else "values", row)
             for name, row in several.items()}  # fmt: skip
     figures = [_figure(name, symbols, row, scale_of(row, centre, limit), glue) for name, row in rows.items()]
-    return Text("".join(figures), ", ".join(rows))
+    html, title = (part.encode("utf-8", "replace").decode() for part in ("".join(figures), ", ".join(rows)))
+    return Text(html, title)  # half characters, which no file can hold, are replaced
 
 
 def _figure(name: str, tokens: list[str], values: np.ndarray, scale: Scale, glue: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -47,13 +47,19 @@ def new_panels(figure: Figure | None, count: int) -> list[Axes]:
 
 
 def finish(axes: Axes, handles: list | None = None, below: int = 0) -> Axes:
-    """Add grid and legend; with ``below`` the legend is below the axes, in that many columns."""
+    """Add grid and legend; with ``below`` the legend is below the axes, in that many columns, if there is room."""
     grid(axes)
     options: dict[str, Any] = {} if handles is None else {"handles": handles}
     if below:
-        options |= {"loc": "upper center", "bbox_to_anchor": (0.5, -0.13), "ncols": below, "frameon": False}
+        options |= outside(axes, loc="upper center", bbox_to_anchor=(0.5, -0.13), ncols=below, frameon=False)
     axes.legend(**options, fontsize="small")
     return axes
+
+
+def outside(axes: Axes, **options: Any) -> dict[str, Any]:
+    """Options of a legend beside the axes; without a layout that makes room for it, those of one inside."""
+    figure = axes.get_figure(root=True)
+    return options if figure is not None and figure.get_layout_engine() is not None else {"loc": "best"}
 
 
 def grid(axes: Axes) -> None:
@@ -62,9 +68,21 @@ def grid(axes: Axes) -> None:
     axes.set_axisbelow(True)
 
 
-def dot(rows: np.ndarray) -> str:
-    """A marker, if there are too few points for a visible line."""
-    return "o" if len(rows) < 2 else ""
+def dots(values: np.ndarray, marker: str = "o") -> dict[str, Any]:
+    """Markers of the points of a line ``[K]`` or ``[K, N]`` that have no neighbour, so that no line shows them."""
+    numbers: np.ndarray = np.ma.filled(np.ma.asarray(values, float), np.nan)
+    there = np.all(np.isfinite(numbers.reshape(len(numbers), -1)), axis=1)
+    before, after = np.append(False, there[:-1]), np.append(there[1:], False)
+    alone = np.flatnonzero(there & ~before & ~after).tolist()
+    return {"marker": marker, "markevery": alone} if alone else {"marker": ""}
+
+
+def whole(axis: Any) -> None:
+    """Ticks at integers, unless the axis has ticks of its own kind."""
+    from matplotlib.ticker import MaxNLocator
+
+    if isinstance(axis.get_major_locator(), MaxNLocator):
+        axis.set_major_locator(MaxNLocator("auto", steps=[1, 2, 5, 10], integer=True, min_n_ticks=1))
 
 
 def by_name(argument: str, value: Any, expected: str, fix: str = "") -> None:
@@ -91,9 +109,51 @@ def as_numbers(argument: str, value: Any, expected: str, dtype: Any = float) -> 
     return array
 
 
-def styles() -> Any:
-    """Colours and line styles of successive curves."""
-    return ({"color": c, "ls": d} for c, d in zip(itertools.cycle(COLOURS), itertools.cycle(DASHES)))
+def is_dark(axes: Axes) -> bool:
+    """Whether the ground of the axes is darker than it is light."""
+    from matplotlib.colors import to_rgba
+
+    figure = axes.get_figure(root=True)
+    *rgb, alpha = to_rgba(axes.get_facecolor())
+    if not alpha and figure is not None:
+        rgb = list(to_rgba(figure.get_facecolor())[:3])
+    return float(np.dot(rgb, (0.299, 0.587, 0.114))) < 0.5
+
+
+def ink(axes: Axes) -> str:
+    """The colour that is seen best on the ground of the axes, black or white."""
+    return "#FFFFFF" if is_dark(axes) else "#000000"
+
+
+def paper(axes: Axes) -> str:
+    """The opposite of :func:`ink`."""
+    return "#000000" if is_dark(axes) else "#FFFFFF"
+
+
+def faint(axes: Axes) -> float:
+    """The opacity of a band: light on black is seen less than dark on white."""
+    return 0.2 if is_dark(axes) else 0.15
+
+
+def colours(axes: Axes) -> tuple[str, ...]:
+    """Colours of curves, with the ink of these axes for black."""
+    return tuple(ink(axes) if colour == "#000000" else colour for colour in COLOURS)
+
+
+def styles(axes: Axes, taken: int | None = None) -> Iterator[dict[str, Any]]:
+    """Colours and line styles of successive curves, after those taken: by default those in the legend."""
+    taken = len(axes.get_legend_handles_labels()[1]) if taken is None else taken
+    cycle = zip(itertools.cycle(colours(axes)), itertools.cycle(DASHES))
+    return ({"color": c, "ls": d} for c, d in itertools.islice(cycle, taken, None))
+
+
+def viridis(axes: Axes) -> Any:
+    """The colours of viridis that are seen on the ground of the axes; the first ones are seen best."""
+    import matplotlib
+    from matplotlib.colors import ListedColormap
+
+    ends = (1.0, 0.3) if is_dark(axes) else (0.0, 0.9)
+    return ListedColormap(matplotlib.colormaps["viridis"](np.linspace(*ends, 256)))
 
 
 # ---- colour scales -----------------------------------------------------------------------------------------------
@@ -140,11 +200,27 @@ def scale_of(values: np.ndarray, centre: float, limit: float | None) -> Scale:
 # ---- tokens ------------------------------------------------------------------------------------------------------
 
 VISIBLE = {n: chr(0x2400 + n) for n in range(32)} | {ord(" "): "·", ord("\n"): "↵", ord("\t"): "⇥", 127: "␡"}
+# other control characters, ends of lines, directions of writing, and signs without width
+HIDDEN = (*range(0x80, 0xA0), 0x61C, 0x200B, 0x200E, 0x200F, *range(0x2028, 0x202F), *range(0x2066, 0x206A), 0xFEFF)
+VISIBLE |= {n: f"‹{n:04X}›" for n in HIDDEN} | dict.fromkeys(range(0xD800, 0xE000), "\ufffd")  # half characters
+LONGEST = 24  # characters of a label
+SMALLEST = 4.0  # points of a label that can be read
 
 
 def visible(token: str) -> str:
-    """A token with marks for white space and control characters."""
-    return token.translate(VISIBLE)
+    """A token with marks for white space and control characters; ∅ is an empty one."""
+    return token.translate(VISIBLE) or "∅"
+
+
+def short(token: str) -> str:
+    """A visible token, of 24 characters at most."""
+    label = visible(token)
+    return label if len(label) <= LONGEST else f"{label[: LONGEST - 1]}…"
+
+
+def room_for(tokens: list[str]) -> float:
+    """Inches that a new figure needs for labels of more than 8 characters."""
+    return max(0.0, 0.075 * (max(len(short(token)) for token in tokens) - 8))
 
 
 def as_tokens(argument: str, value: Any) -> list[str]:
@@ -174,13 +250,24 @@ def as_finite(argument: str, value: Any, expected: str) -> np.ndarray:
     return numbers
 
 
-def label_tokens(axis: Any, tokens: list[str]) -> None:
-    """Label an axis with tokens, in a size at which they do not overlap; words on a horizontal axis stand upright."""
-    labels, box = list(map(visible, tokens)), axis.axes.get_window_extent()
+def label_tokens(axis: Any, tokens: list[str], name: str, number: str = "token number") -> None:
+    """Label an axis with tokens, in a size at which they do not overlap; words on a horizontal axis stand upright.
+
+    Where that is too small to be read there are numbers of tokens instead, and ``number`` is the name of the axis.
+    """
+    import matplotlib
+
+    labels, box = list(map(short, tokens)), axis.axes.get_window_extent()
     words = max(map(len, labels)) > 1
     horizontal = axis.axis_name == "x"
     room = 72 / axis.axes.figure.dpi * (box.width if horizontal else box.height) / len(tokens)  # points a token
     size = min(9.0, room / (0.62 if horizontal and not words else 1.15))
-    axis.set_ticks(range(len(tokens)), labels, parse_math=False, family="monospace", fontsize=size,
+    if size < SMALLEST:
+        whole(axis)
+        axis.set_label_text(number)
+        return
+    fonts = ["monospace", *matplotlib.rcParams["font.family"]]  # the next one where a character is missing
+    axis.set_ticks(range(len(tokens)), labels, parse_math=False, family=fonts, fontsize=size,
                    rotation=90 if horizontal and words else 0)  # fmt: skip
     axis.set_tick_params(length=2 if words else 0)
+    axis.set_label_text(name)

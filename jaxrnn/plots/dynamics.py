@@ -18,10 +18,15 @@ from jaxrnn.plots.drawing import (
     RED,
     as_finite,
     as_numbers,
-    dot,
+    colours,
+    dots,
     finish,
+    ink,
     new_axes,
+    paper,
     scale_of,
+    viridis,
+    whole,
 )
 from jaxrnn.types import State
 
@@ -110,7 +115,8 @@ def connectivity(
     axes.figure.colorbar(image, ax=axes, label=quantity, shrink=0.8)
     axes.set(xlabel="to unit", ylabel="from unit")
     if order is None:
-        axes.locator_params(integer=True)
+        whole(axes.xaxis)
+        whole(axes.yaxis)
     else:
         every = -(-len(units) // 25)
         for axis in (axes.xaxis, axes.yaxis):
@@ -138,6 +144,8 @@ def _order(matrix: np.ndarray, order: Any) -> np.ndarray:
 def fixed_points(found: FixedPoints, trajectories: State, axes: Axes | None = None) -> Axes:
     """Plot fixed points and trajectories in the first two principal components of the trajectories.
 
+    Where no fixed point was found there are the trajectories alone.
+
     Args:
         found: of :func:`~jaxrnn.gradients.fixed_points`.
         trajectories: states ``[T, ..., H]`` of :func:`~jaxrnn.trajectory`.
@@ -164,9 +172,9 @@ def fixed_points(found: FixedPoints, trajectories: State, axes: Axes | None = No
         checks.refuse("found", "points of two numbers or more, for a plane", "points of 1 number")
     axes = new_axes(axes, (5.6, 5.2))
     components = principal_components(states)
-    projected, points = components.project(states.reshape(len(states), -1, size)), components.project(found.points)
+    projected = components.project(states.reshape(len(states), -1, size))
     for n in range(projected.shape[1]):
-        axes.plot(*projected[:, n].T, color=GREY, lw=0.5, alpha=0.35, zorder=1, marker=dot(projected),
+        axes.plot(*projected[:, n].T, color=GREY, lw=0.8, alpha=0.6, zorder=1, **dots(projected[:, n]),
                   label=None if n else "trajectories")  # fmt: skip
     unstable = (np.abs(found.eigenvalues) >= 1).sum(-1)  # number of unstable directions of each point
     for some, marker, colour, name in (
@@ -175,9 +183,16 @@ def fixed_points(found: FixedPoints, trajectories: State, axes: Axes | None = No
         (unstable > 1, "^", ORANGE, "several unstable directions"),
     ):
         if some.any():
-            axes.plot(*points[some].T, marker, color=colour, ms=9, mec="black", label=f"{name} ({some.sum()})")
+            points = components.project(np.asarray(found.points)[some])
+            axes.plot(*points.T, marker, color=colour, ms=9, mec=ink(axes), label=f"{name} ({some.sum()})")
+    if not unstable.size:
+        axes.plot([], [], " ", label="no fixed point was found")
     _label_components(axes, components, 2)
-    return finish(axes, below=2)
+    finish(axes, below=2)
+    legend = axes.get_legend()
+    assert legend is not None
+    legend.get_lines()[0].set(alpha=1, lw=1.5)
+    return axes
 
 
 def trajectories(
@@ -224,25 +239,26 @@ def trajectories(
         checks.refuse("states", f"[T, ..., H] with H of {dimensions} or more", checks.describe(vectors))
     steps, batch = len(vectors), vectors.shape[1:-1]
     vectors = vectors.reshape(steps, -1, vectors.shape[-1])
-    ends = np.full(vectors.shape[1], steps) if lengths is None else _one_each("lengths", lengths, batch).astype(int)
+    ends = np.full(vectors.shape[1], steps) if lengths is None else _lengths(lengths, steps, batch)
     named = None if labels is None else _one_each("labels", labels, batch)
     visited = np.arange(steps)[:, None] < ends
     components = principal_components(vectors[visited]) if components is None else components
     space = _space(axes, dimensions)
     points = components.project(vectors, dimensions)
-    ink, legend = _colours(space, named, quantity) if named is not None else ([GREY] * len(ends), [])
+    shades, legend = _colours(space, named, quantity) if named is not None else ([GREY] * len(ends), [])
     for n, end in enumerate(ends):
-        space.plot(*points[:end, n].T, color=ink[n], lw=0.9, alpha=0.7, zorder=1)
+        space.plot(*points[:end, n].T, color=shades[n], lw=0.9, alpha=0.7, zorder=1)
     if named is None:
         step = np.broadcast_to(np.arange(steps)[:, None], visited.shape)[visited]
-        dots = space.scatter(*points[visited].T, c=step, cmap="viridis", s=9, zorder=2)
+        dots = space.scatter(*points[visited].T, c=step, cmap=viridis(space), s=9, zorder=2)
         _colour_bar(space, dots, "step")
     some = ends > 0
     for at, marker, name in ((np.zeros_like(ends), "o", "start"), (ends - 1, "s", "end")):
-        faces = ["white" if name == "start" else colour for colour in ink]
-        space.scatter(*points[at[some], np.flatnonzero(some)].T, marker=marker, edgecolors="black", s=28, zorder=3,
+        faces = [paper(space) if name == "start" else colour for colour in shades]
+        space.scatter(*points[at[some], np.flatnonzero(some)].T, marker=marker, edgecolors=ink(space), s=28, zorder=3,
                       c=[face for face, shown in zip(faces, some) if shown])  # fmt: skip
-        legend += space.plot([], [], marker, mfc="white" if name == "start" else GREY, mec="black", label=name)
+        fill = paper(space) if name == "start" else GREY
+        legend += space.plot([], [], marker, mfc=fill, mec=ink(space), label=name)
     _label_components(space, components, dimensions)
     return finish(space, legend, below=4 if dimensions == 2 else 0)
 
@@ -267,23 +283,49 @@ def _space(axes: Axes | None, dimensions: int) -> Any:
 
 def _one_each(argument: str, value: Any, batch: tuple[int, ...]) -> np.ndarray:
     """One entry for each sequence, ``[B]``."""
-    array = np.asarray(value)
+    try:
+        array = np.asarray(value)
+    except ValueError:
+        checks.refuse(argument, f"one a sequence, shape {list(batch)}", checks.tree_summary(value))
     if array.shape != batch:
         checks.refuse(argument, f"one a sequence, shape {list(batch)}", checks.describe(array))
     return array.ravel()
 
 
+def _lengths(value: Any, steps: int, batch: tuple[int, ...]) -> np.ndarray:
+    """Where each sequence ends, ``[B]``."""
+    ends, expected = _one_each("lengths", value, batch), f"ints of 0 to {steps}, one above 0 at least"
+    if ends.dtype.kind not in "iuf":
+        checks.refuse("lengths", expected, checks.describe(ends), error=TypeError)
+    if not ((ends >= 0) & (ends <= steps) & (ends % 1 == 0)).all() or not ends.any():
+        checks.refuse("lengths", expected, f"numbers of {ends.min()} to {ends.max()}")
+    return ends.astype(int)
+
+
+def _kinds(labels: np.ndarray) -> list[Any]:
+    """The different labels in order."""
+    try:
+        missing = sum(label is None or bool(label != label) for label in labels.tolist())
+        kinds = [] if missing else np.unique(labels).tolist()
+    except TypeError:
+        different = sorted({type(label).__name__ for label in labels.tolist()})
+        checks.refuse("labels", "all numbers or all strings", " and ".join(different), error=TypeError)
+    if missing:
+        checks.refuse("labels", "a label for each sequence", f"{missing} of {len(labels)} that are None or NaN")
+    return kinds
+
+
 def _colours(axes: Any, labels: np.ndarray, quantity: str) -> tuple[list[Any], list[Any]]:
     """A colour for each sequence, and the entries of the legend; many numbers get a scale instead."""
-    kinds = np.unique(labels).tolist()
+    kinds = _kinds(labels)
     if len(kinds) > len(COLOURS) and np.issubdtype(labels.dtype, np.number):
         from matplotlib.cm import ScalarMappable
         from matplotlib.colors import Normalize
 
-        scale = ScalarMappable(Normalize(kinds[0], kinds[-1]), "viridis")
+        scale = ScalarMappable(Normalize(kinds[0], kinds[-1]), viridis(axes))
         _colour_bar(axes, scale, quantity)
         return [scale.to_rgba(label) for label in labels.tolist()], []
-    by_label = dict(zip(kinds, itertools.cycle(COLOURS)))
+    by_label = dict(zip(kinds, itertools.cycle(colours(axes))))
     lines = [axes.plot([], [], color=colour, label=str(kind))[0] for kind, colour in by_label.items()]
     return [by_label[label] for label in labels.tolist()], lines
 

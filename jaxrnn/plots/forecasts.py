@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jax.typing import ArrayLike
 
 from jaxrnn import checks
-from jaxrnn.plots.drawing import BLUE, as_finite, as_numbers, finish, grid, new_axes
+from jaxrnn.plots.drawing import BLUE, as_finite, as_numbers, dots, faint, finish, grid, ink, new_axes, whole
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -32,7 +32,7 @@ def forecast(
 
     Args:
         samples: ``[S, h]``: S samples of each of h steps, in the unit of the series.
-        steps: ``[h]``, the positions of the steps, numbers or times; by default 1 to h.
+        steps: ``[h]``, the positions of the steps, numbers or times; by default 1 to h, labelled "step".
         axes: the axes to draw into; by default a new figure.
         before: ``[L]``, the values until the first step, a line; NaN where one is missing.
         truth: ``[h]``, what came, as points; NaN where it is not known.
@@ -62,29 +62,49 @@ def forecast(
         if not 0 < level < 1:
             checks.refuse("levels", "shares between 0 and 1", level, "0.8 for 80 %")
     axes = new_axes(axes)
-    points = "." if count == 1 else None
 
     def label(text: str) -> str | None:
         return None if name is None else text
 
     for n, level in enumerate(sorted(levels, reverse=True)):
         band = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2], axis=0)
-        axes.fill_between(at, *band, color=color, alpha=0.15 * (n + 1), lw=0, label=label(f"{100 * level:g} %"))
-    axes.plot(at, np.median(drawn, 0), color=color, lw=1.6, marker=points, label=name)
+        options: dict[str, Any] = {
+            "color": color,
+            "alpha": min(faint(axes) * (n + 1), 0.9),
+            "label": label(f"{100 * level:g} %"),
+        }
+        if count > 1:
+            axes.fill_between(at, *band, lw=0, **options)
+        else:  # a band without a width; the narrower intervals are wider lines
+            axes.plot(np.repeat(at, 2), band.ravel(), lw=5 * (n + 1), solid_capstyle="butt", **options)
+    median = np.median(drawn, 0)
+    axes.plot(at, median, color=color, lw=1.6, label=name, **dots(median, "."))
     if before is not None:
         values = as_numbers("before", before, "numbers [L]")
         if values.ndim != 1:
             checks.refuse("before", "numbers [L]", checks.describe(values))
         step = at[1] - at[0] if count > 1 else 1
-        axes.plot(
-            at[0] - step * np.arange(len(values), 0, -1), values, color="black", lw=1.2, label=label("until then")
-        )
+        past = at[0] - step * np.arange(len(values), 0, -1)
+        axes.plot(past, values, color=ink(axes), lw=1.2, label=label("until then"), **dots(values, "."))
     if truth is not None:
         values = as_numbers("truth", truth, f"numbers [{count}], one for each step")
         if values.shape != (count,):
             checks.refuse("truth", f"numbers [{count}], one for each step", checks.describe(values))
-        axes.plot(at, values, "o", color="black", ms=3, label=label("what came"))
+        axes.plot(at, values, "o", color=ink(axes), ms=3, label=label("what came"))
+    _name_steps(axes, steps is None)
     if name is None:
         grid(axes)
         return axes
     return finish(axes)
+
+
+def _name_steps(axes: Axes, counted: bool) -> None:
+    """A label for counted steps, and short dates for times."""
+    from matplotlib.dates import AutoDateFormatter, AutoDateLocator, ConciseDateFormatter
+
+    locator = axes.xaxis.get_major_locator()
+    if isinstance(locator, AutoDateLocator) and isinstance(axes.xaxis.get_major_formatter(), AutoDateFormatter):
+        axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))
+    if counted:
+        whole(axes.xaxis)
+        axes.set_xlabel(axes.get_xlabel() or "step")

@@ -10,7 +10,20 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from jaxrnn import checks
-from jaxrnn.plots.drawing import BLUE, GREY, ORANGE, as_numbers, by_name, dot, finish, new_axes, styles
+from jaxrnn.plots.drawing import (
+    BLUE,
+    GREY,
+    ORANGE,
+    as_numbers,
+    by_name,
+    dots,
+    faint,
+    finish,
+    new_axes,
+    styles,
+    viridis,
+    whole,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -46,16 +59,17 @@ def flow_by_lag(curves: Mapping[str, ArrayLike], axes: Axes | None = None, *, qu
     norms = {name: as_numbers(f"curves[{name!r}]", curve, "norms [T, ...]")[::-1] for name, curve in curves.items()}
     axes = new_axes(axes)
     widths = np.linspace(3, 1.5, max(len(norms), 2))  # later curves are thinner, so that earlier ones stay visible
-    for (name, curve), style, width in zip(norms.items(), styles(), widths):
+    for (name, curve), style, width in zip(norms.items(), styles(axes), widths):
         visible = (curve > 0) & np.isfinite(curve)  # on a logarithmic axis
         rows = np.where(visible, curve, np.nan).reshape(len(curve), -1)
         median, lags = _median(rows), np.arange(len(rows))
         label = name if visible.any() else f"{name} (0 or not finite throughout)"
-        (line,) = axes.plot(lags, median, label=label, lw=width, marker=dot(rows), **style)
+        (line,) = axes.plot(lags, median, label=label, lw=width, **dots(median), **style)
         if rows.shape[1] > 1:
             low, high = np.fmin.reduce(rows, 1), np.fmax.reduce(rows, 1)
-            axes.fill_between(lags, low, high, color=line.get_color(), alpha=0.15, lw=0)
+            axes.fill_between(lags, low, high, color=line.get_color(), alpha=faint(axes), lw=0)
     axes.set(yscale="log", xlabel="lag k [steps]", ylabel=quantity)
+    whole(axes.xaxis)
     return finish(axes)
 
 
@@ -85,13 +99,15 @@ def singular_values(values: ArrayLike, axes: Axes | None = None) -> Axes:
     eps = jax.dtypes.finfo(dtype if jax.dtypes.issubdtype(dtype, np.floating) else sigma.dtype).eps
     significant = sigma > float(eps) * sigma[:, :1]  # the rest is rounding error of the largest
     sigma, lags, count = np.where(significant, sigma, np.nan), np.arange(1, len(sigma) + 1), sigma.shape[1]
+    shades = viridis(axes)(np.linspace(0, 1, count))
     for n in range(count):
-        axes.plot(lags, sigma[:, n], color=_viridis(n / max(count - 1, 1)), lw=0.8, alpha=0.8)
+        axes.plot(lags, sigma[:, n], color=shades[n], lw=0.8, alpha=0.8)
     labels = {count // 2: "median", count - 1: "smallest", 0: "largest"}  # of one value only "largest"
     for n, name in sorted(labels.items()):
-        axes.plot(lags, sigma[:, n], color=_viridis(n / max(count - 1, 1)), lw=2.5, label=name, marker=dot(sigma))
+        axes.plot(lags, sigma[:, n], color=shades[n], lw=2.5, label=name, **dots(sigma[:, n]))
     axes.axhline(1, color=GREY, lw=0.8)
     axes.set(yscale="log", xlabel="lag k [steps]", ylabel="singular values of the product of k Jacobians")
+    whole(axes.xaxis)
     return finish(axes)
 
 
@@ -171,7 +187,7 @@ def loss_landscape(found: Landscape, axes: Axes | None = None, *, quantity: str 
         checks.refuse("found", "finite losses", "none", "a smaller radius stays where the loss is finite")
     if losses.ndim == 1:
         axes = new_axes(axes)
-        axes.plot(steps, losses, color=BLUE, marker=dot(steps))
+        axes.plot(steps, losses, color=BLUE, **dots(losses))
         axes.axvline(0, color=GREY, lw=1, ls=":", label="the parameters")
         axes.set(xlabel="step along the direction", ylabel=quantity)
         return finish(axes)
@@ -193,12 +209,6 @@ def _powers_of_ten() -> Any:
     from matplotlib.ticker import LogLocator
 
     return LogLocator()
-
-
-def _viridis(share: float) -> Any:
-    import matplotlib
-
-    return matplotlib.colormaps["viridis"](0.9 * share)
 
 
 def _median(rows: np.ndarray) -> np.ndarray:

@@ -12,7 +12,22 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from jaxrnn import checks
-from jaxrnn.plots.drawing import BLUE, GREEN, RED, as_numbers, by_name, dot, finish, grid, new_axes, new_panels, styles
+from jaxrnn.plots.drawing import (
+    BLUE,
+    GREEN,
+    RED,
+    as_numbers,
+    by_name,
+    dots,
+    finish,
+    grid,
+    ink,
+    new_axes,
+    new_panels,
+    outside,
+    styles,
+    whole,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -22,6 +37,7 @@ if TYPE_CHECKING:
 
 NOT_DRAWN = ("step", "finite", "count")
 EACH, MEAN, EVALUATION = KINDS = "training, each step", "training, running mean", "evaluation"  # of curves
+SHARES = ("accuracy", "f1", "precision", "recall", "coverage")  # metrics between 0 and 1, also as parts of names
 POINTS = 2000  # of a curve, at most: more than a screen shows
 
 
@@ -57,7 +73,7 @@ def loss_curve(
     handles = _draw(axes, run, "loss", color=BLUE)
     if "loss" in run.evaluations:
         points = run.evaluated("loss")
-        handles += axes.plot(*points, "o-", color="black", ms=5, lw=1, label="validation")
+        handles += axes.plot(*points, "o-", color=ink(axes), ms=5, lw=1, label="validation")
     if norm is not None:
         right = axes.twinx()
         handles += right.plot(steps, norm, color=RED, label="gradient norm (right)", **_thin(norm))
@@ -72,8 +88,7 @@ def loss_curve(
         axes.set_zorder(right.get_zorder() + 1)
         axes.patch.set_visible(False)
     axes.set(xlabel="optimizer step", ylabel=quantity)
-    if axes.get_xscale() == "linear":
-        axes.locator_params(axis="x", integer=True)
+    whole(axes.xaxis)
     return finish(axes, handles, below=3)
 
 
@@ -87,8 +102,8 @@ def history(
 ) -> Axes:
     """Plot all metrics of a run: running means of training, evaluations as points, the best one marked.
 
-    The loss is in the first panel, metrics between 0 and 1 (accuracies, errors) share one, and each other metric has
-    its own.
+    The loss is in the first panel, shares between 0 and 1 (accuracy, f1, precision, recall, coverage, error, and names
+    with one of the first five in them) are in one, and each other metric has its own.
 
     Args:
         run: what :func:`~jaxrnn.learning.fit` returned, its JSON-lines file, arrays by name ``[K]``, or a pair of
@@ -123,12 +138,14 @@ def history(
     panels: Sequence[Axes] = new_panels(figure, len(groups)) if axes is None else [new_axes(axes)]
     kinds: dict[str, Any] = {}  # one line of each kind, for the legend
     for panel, group in zip(panels, groups, strict=True):
-        drawn = {name: _draw_all(panel, found, name, style, len(group) > 1) for name, style in zip(group, styles())}
+        taken = sum(line.get_label() == EACH for line in panel.lines)  # by other runs
+        drawn = {name: _draw_all(panel, found, name, style, len(group) > 1)
+                 for name, style in zip(group, styles(panel, taken))}  # fmt: skip
         kinds = {line.get_label(): line for lines in drawn.values() for line in lines} | kinds
         grid(panel)
         if len(group) > 1:
-            panel.legend([lines[-1] for lines in drawn.values()], list(drawn), loc="center left",
-                         bbox_to_anchor=(1, 0.5), frameon=False, fontsize="small")  # fmt: skip
+            place = outside(panel, loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
+            panel.legend([lines[-1] for lines in drawn.values()], list(drawn), fontsize="small", **place)
         else:
             panel.set_ylabel({"loss": quantity, "grad_norm": "gradient norm"}.get(group[0], group[0]))
         if group == ["grad_norm"] and np.nanmax(found.training.get("grad_norm", 0)) > 0:
@@ -137,11 +154,10 @@ def history(
     if (names_of_first := panels[0].get_legend()) is not None:
         panels[0].add_artist(names_of_first)  # or the legend of the kinds would replace it
     order = sorted(kinds, key=lambda label: [*KINDS, label].index(label))
-    panels[0].legend(handles=[kinds[label] for label in order], loc="lower left", bbox_to_anchor=(0, 1),
-                             ncols=2, frameon=False, fontsize="small")  # fmt: skip
+    place = outside(panels[0], loc="lower left", bbox_to_anchor=(0, 1), ncols=2, frameon=False)
+    panels[0].legend(handles=[kinds[label] for label in order], fontsize="small", **place)
     panels[-1].set_xlabel("optimizer step")
-    if panels[-1].get_xscale() == "linear":
-        panels[-1].locator_params(axis="x", integer=True)
+    whole(panels[-1].xaxis)
     return panels[0]
 
 
@@ -165,9 +181,11 @@ class _Run(NamedTuple):
 
 
 def _panels(run: _Run, names: list[str]) -> list[list[str]]:
-    """The names by panel: the loss, what lies between 0 and 1, each other one, the norm of the gradient."""
+    """The names by panel: the loss, shares between 0 and 1, each other one, the norm of the gradient."""
 
     def is_share(name: str) -> bool:
+        if name != "error" and not any(share in name.lower() for share in SHARES):
+            return False
         values = np.concatenate([part[name] for part in (run.training, run.evaluations) if name in part])
         return bool(np.all((values >= 0) & (values <= 1) | np.isnan(values)))
 
@@ -181,8 +199,8 @@ def _panels(run: _Run, names: list[str]) -> list[list[str]]:
 def _draw(axes: Axes, run: _Run, name: str, **style: Any) -> list[Any]:
     """A metric of the steps, and its running mean if there are many; returns the lines for the legend."""
     values = run.training[name]
-    steps = _fewer(run.training["step"])
-    handles = axes.plot(steps, _fewer(values), **{**style, "ls": "-"}, label=EACH, **_thin(values))
+    steps, each = _fewer(run.training["step"]), _fewer(values)
+    handles = axes.plot(steps, each, **{**style, "ls": "-"}, label=EACH, **_thin(each))
     if len(values) >= 100:
         handles += axes.plot(steps, _fewer(_smooth(values)), **style, lw=1.8, label=MEAN)
     return handles
@@ -193,20 +211,20 @@ def _draw_all(axes: Axes, run: _Run, name: str, style: dict[str, Any], shared: b
     handles = _draw(axes, run, name, **style) if name in run.training else []
     if name in run.evaluations:
         steps, values = run.evaluated(name)
-        colour = style["color"] if shared else "black"
+        colour = style["color"] if shared else ink(axes)
         handles += axes.plot(steps, values, "o-", color=colour, ms=4, lw=1, label=EVALUATION)
         best = steps == run.best_step
-        axes.plot(steps[best], values[best], "*", color=GREEN, mec="black", mew=0.5, ms=12)
+        axes.plot(steps[best], values[best], "*", color=GREEN, mec=ink(axes), mew=0.5, ms=12)
     if run.best_step is not None:
         axes.axvline(run.best_step, color=GREEN, lw=1, ls=":")
-        handles = [*axes.plot([], [], "*", color=GREEN, mec="black", mew=0.5, ms=9, ls=":",
+        handles = [*axes.plot([], [], "*", color=GREEN, mec=ink(axes), mew=0.5, ms=9, ls=":",
                               label=f"best, step {run.best_step}"), *handles]  # fmt: skip
     return handles
 
 
 def _thin(values: np.ndarray) -> dict[str, Any]:
     """The line of single steps: thin where a running mean is drawn over it."""
-    return {"lw": 0.6, "alpha": 0.45} if len(values) >= 100 else {"lw": 1.5, "marker": dot(values)}
+    return {**dots(values), **({"lw": 0.6, "alpha": 0.45} if len(values) >= 100 else {"lw": 1.5})}
 
 
 def _fewer(values: np.ndarray) -> np.ndarray:

@@ -20,7 +20,9 @@ from jaxrnn.plots.drawing import (
     label_tokens,
     new_axes,
     numbers_of,
+    room_for,
     scale_of,
+    whole,
 )
 
 if TYPE_CHECKING:
@@ -40,7 +42,11 @@ def activations(
 ) -> Axes:
     """Plot units or gates over a text: one row each, blue below the centre, red above.
 
-    About 200 characters fit side by side; :func:`~jaxrnn.plots.text` takes more.
+    About 300 characters fit side by side; of more the axis has the numbers, from 0. :func:`~jaxrnn.plots.text` takes
+    more.
+
+    A character that the fonts of matplotlib do not have is an empty box: ``plt.rcParams["font.family"]`` is the place
+    for one that has it. :func:`~jaxrnn.plots.text` shows all characters.
 
     Args:
         tokens: a string, whose characters are the tokens, a list of strings, or None, for the number of the step.
@@ -76,17 +82,19 @@ def activations(
     if array.ndim != 2 or len(array) != len(symbols or array):
         checks.refuse("values", f"numbers [{len(symbols) if symbols else 'T'}, H], a row a token",
                       checks.describe(array), "of a batch, one sequence: values[:, n]")  # fmt: skip
-    axes = new_axes(axes, (np.clip(0.12 * len(array) + 2, 6.4, 16), np.clip(0.16 * array.shape[1] + 1.4, 2.2, 9)))
+    height = np.clip(0.16 * array.shape[1] + 1.4, 2.2, 9) + room_for(symbols or [""])
+    axes = new_axes(axes, (np.clip(0.12 * len(array) + 2, 6.4, 16), height))
     image = axes.imshow(array.T, aspect="auto", interpolation="nearest", **scale_of(array, centre, limit).options)
     axes.figure.colorbar(image, ax=axes, label=quantity, pad=0.01)
-    axes.set(xlabel="step" if symbols is None else "text", ylabel="unit")
+    axes.set(xlabel="step", ylabel="unit")
+    whole(axes.xaxis)
     if symbols is not None:
-        label_tokens(axes.xaxis, symbols)
+        label_tokens(axes.xaxis, symbols, "text")
     if names is not None:
         axes.set_yticks(range(len(names)), names)
         axes.set_ylabel("")
     else:
-        axes.locator_params(axis="y", integer=True)
+        whole(axes.yaxis)
     return axes
 
 
@@ -94,6 +102,9 @@ def saliency(
     tokens: str | Sequence[str], values: ArrayLike, axes: Axes | None = None, *, quantity: str = "gradient × input"
 ) -> Axes:
     """Plot a bar for each token: how much it raises or lowers the output.
+
+    A character that the fonts of matplotlib do not have is an empty box: ``plt.rcParams["font.family"]`` is the place
+    for one that has it. :func:`~jaxrnn.plots.text` shows all characters.
 
     Args:
         tokens: a string, whose characters are the tokens, or a list of strings.
@@ -116,12 +127,12 @@ def saliency(
     """
     symbols = as_tokens("tokens", tokens)
     numbers = numbers_of(symbols, "values", values)
-    axes = new_axes(axes, (np.clip(0.18 * len(symbols) + 1.5, 4.8, 16), 3.4))
+    axes = new_axes(axes, (np.clip(0.18 * len(symbols) + 1.5, 4.8, 16), 3.4 + room_for(symbols)))
     for some, colour, name in ((numbers > 0, RED, "raises the output"), (numbers < 0, BLUE, "lowers the output")):
         axes.bar(np.flatnonzero(some), numbers[some], color=colour, label=name)
     axes.axhline(0, color=GREY, lw=0.8)
-    axes.set(xlabel="token", ylabel=quantity, xlim=(-0.6, len(symbols) - 0.4))
-    label_tokens(axes.xaxis, symbols)
+    axes.set(ylabel=quantity, xlim=(-0.6, len(symbols) - 0.4))
+    label_tokens(axes.xaxis, symbols, "token")
     if (numbers < 0).any():
         return finish(axes)
     grid(axes)
@@ -132,6 +143,9 @@ def attention(
     source: str | Sequence[str], target: str | Sequence[str], weights: ArrayLike, axes: Axes | None = None
 ) -> Axes:
     """Plot where each token of the target attends in the source: a row of weights, which sum to 1.
+
+    A character that the fonts of matplotlib do not have is an empty box: ``plt.rcParams["font.family"]`` is the place
+    for one that has it. :func:`~jaxrnn.plots.text` shows all characters.
 
     Args:
         source: S tokens, a string or a list of strings.
@@ -155,14 +169,14 @@ def attention(
     if alpha.shape != (len(rows), len(columns)):
         checks.refuse("weights", expected, checks.describe(alpha), "of a batch weights[:T, :S, n]; the target is "
                       "without its first token, and both without padding")  # fmt: skip
-    axes = new_axes(axes, (np.clip(0.3 * len(columns) + 2.2, 3.6, 14), np.clip(0.3 * len(rows) + 1.4, 2.8, 12)))
+    width = np.clip(0.3 * len(columns) + 2.2, 3.6, 14) + room_for(rows)
+    axes = new_axes(axes, (width, np.clip(0.3 * len(rows) + 1.4, 2.8, 12) + room_for(columns)))
     image = axes.imshow(alpha, cmap="Blues", vmin=0, vmax=max(alpha.max(), 1e-9))
     axes.figure.colorbar(image, ax=axes, label="attention weight", shrink=0.8)
-    axes.set(xlabel="source", ylabel="target")
     axes.xaxis.set_label_position("top")
     axes.xaxis.tick_top()
-    label_tokens(axes.xaxis, columns)
-    label_tokens(axes.yaxis, rows)
+    label_tokens(axes.xaxis, columns, "source", "source, token number")
+    label_tokens(axes.yaxis, rows, "target", "target, token number")
     return axes
 
 
