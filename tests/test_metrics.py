@@ -53,7 +53,8 @@ def draw(seed):
         outputs, targets = np.round(rng.normal(0, 2, (2, T, B)), rng.integers(2))  # 0 is among them
         arrays = [logits, outputs, targets, rng.normal(size=(T, B, 3))]
         arrays = [np.where(mask.reshape(T, B, *[1] * (x.ndim - 2)), x, np.nan) for x in arrays]
-        samples = np.where(mask, np.round(rng.normal(0, 2, (S, T, B)), 1), np.nan)
+        samples = np.round(rng.normal(0, 2, (S, T, B)), 1) + 0.013  # no quantile is a target up to rounding
+        samples = np.where(mask, samples, np.nan)
         labels = np.where(mask, rng.integers(0, rng.integers(1, V + 1), (T, B)), rng.choice([-100, V]))
         batches.append((arrays[0], labels, *arrays[1:], samples, mask))
     return batches
