@@ -23,7 +23,7 @@ def ahead(problem: Problem, table: Table | None, samples: np.ndarray, origins: O
         n, start = origins.numbers[k], origins.starts[k]
         shown = np.arange(max(0, start - max(5 * problem.horizon, 2 * min(problem.season, 5 * problem.horizon))), start)
         _history(axes, times(table, n, shown), problem.series[n].values[shown, 0])
-        _interval(axes, times(table, n, start + np.arange(problem.horizon)), samples[:, k], label=True)
+        rnn.plots.forecast(samples[:, k], times(table, n, start + np.arange(problem.horizon)), axes, name="forecast")
         _label(axes, problem, problem.series[n].name)
     panels[0].legend()
     return figure
@@ -48,7 +48,7 @@ def test(
         for k in chosen:
             steps = times(table, n, origins.starts[k] + np.arange(-1, problem.horizon))
             before, steps = steps[0], steps[1:]
-            _interval(axes, steps, network[:, k], label=k == chosen[0])
+            rnn.plots.forecast(network[:, k], steps, axes, name="forecast" if k == chosen[0] else None)
             axes.plot(steps, np.median(naive[:, k], 0), color=rnn.plots.COLOURS[1], lw=1, ls="--",
                       label="the season before" if k == chosen[0] else None)  # fmt: skip
             axes.axvline(before + (steps[0] - before) / 2, color=rnn.plots.GREY, lw=0.6, ls=":")
@@ -87,11 +87,6 @@ def _history(axes: Any, steps: Any, values: np.ndarray) -> None:
     """Values as a line, with points where there are few, or where a missing one leaves a single point."""
     points = "." if len(values) < 100 or np.isnan(values).any() else None
     axes.plot(steps, values, color="black", lw=1.4, marker=points, ms=4, label="values")
-
-
-def _interval(axes: Any, steps: Any, samples: np.ndarray, *, label: bool) -> None:
-    """Median and central intervals of samples ``[S, h]``."""
-    rnn.plots.forecast(samples, steps, axes, name="forecast" if label else None)
 
 
 def _label(axes: Any, problem: Problem, title: str | None) -> None:
