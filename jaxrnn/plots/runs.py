@@ -78,6 +78,7 @@ def loss_curve(
         right = axes.twinx()
         handles += right.plot(steps, norm, color=RED, label="gradient norm (right)", **_thin(norm))
         right.set(yscale="log", ylabel="gradient norm before clipping")
+        right.yaxis.set_minor_formatter(functools.partial(_minor_label, right))
         right.yaxis.label.set_color(RED)
         if clip is not None:
             clipped = norm > clip
